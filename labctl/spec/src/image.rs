@@ -1,0 +1,82 @@
+//! The image file (`images/NAME.yml`): what a node boots.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::size::Size;
+
+/// An image file as written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFile {
+    /// What it is, in a line.
+    pub description: Option<String>,
+    /// Bootstrapped from distribution packages.
+    pub bootstrap: Option<Bootstrap>,
+    /// A vendor's cloud image, configured by a NoCloud seed.
+    pub cloud: Option<Cloud>,
+}
+
+/// A validated image: exactly one source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Image {
+    /// Name: the file's stem.
+    pub name: String,
+    /// What it is, in a line.
+    pub description: String,
+    /// Where it comes from.
+    pub source: ImageSource,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// Built from packages.
+    Bootstrap(Bootstrap),
+    /// Downloaded.
+    Cloud(Cloud),
+}
+
+/// How to build a Debian image from distribution packages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// Debian suite, such as `bookworm`.
+    pub suite: String,
+    /// Mirror; unless given, the one that the host's own apt uses for Debian, else mmdebstrap's default.
+    pub mirror: Option<String>,
+    /// Packages besides the base that every image needs (kernel, systemd, openssh-server, iproute2 ...).
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Size of the root file system; nodes may enlarge it. 2G unless given.
+    pub size: Option<Size>,
+}
+
+/// Which cloud image to download.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cloud {
+    /// Where it is downloaded from (http or https); a path relative to the image file or absolute is taken as it is.
+    pub url: String,
+    /// Its checksum: `sha256:HEX` or `sha512:HEX`.
+    pub checksum: String,
+    /// Format of the file; qcow2 unless given.
+    #[serde(default)]
+    pub format: DiskFormat,
+    /// A kernel to boot directly, relative to the image file; unless given, the image's own boot loader runs.
+    pub kernel: Option<PathBuf>,
+}
+
+/// Format of a disk image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    /// QEMU's own.
+    #[default]
+    Qcow2,
+    /// Sector by sector.
+    Raw,
+}

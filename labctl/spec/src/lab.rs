@@ -1,0 +1,247 @@
+//! The lab file: which machines there are, how they are joined, named and provisioned.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ident::{LabName, MacAddr, NodeName};
+use crate::size::Size;
+
+/// A lab file as written (plain data; see [`Lab`] for the validated form).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabFile {
+    /// Name of the lab: lower-case letters, digits, hyphens.
+    pub name: LabName,
+    /// Image that the nodes boot, by the name of its file in `images/`; a node may name another.
+    #[serde(default = "default_image")]
+    pub image: String,
+    /// The lab's network.
+    #[serde(default)]
+    pub network: NetworkFile,
+    /// Variables of all nodes (Ansible's group `all`).
+    #[serde(default)]
+    pub variables: Map<String, Value>,
+    /// Variables of single groups, by group name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, GroupFile>,
+    /// The machines.
+    pub nodes: Vec<NodeFile>,
+    /// How the nodes are provisioned: Ansible plays, or paths of playbooks beside the lab file.
+    #[serde(default)]
+    pub provision: Vec<ProvisionFile>,
+}
+
+fn default_image() -> String {
+    "debian-12".to_owned()
+}
+
+/// The lab's network as written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkFile {
+    /// IPv4 subnet of the lab, such as `10.77.0.0/24`; its first address is the gateway.
+    pub subnet: Option<String>,
+    /// Domain that is added to node names inside the lab; the lab's name unless given.
+    pub domain: Option<String>,
+    /// Whether guests reach the internet through the host; true unless given.
+    pub internet: Option<bool>,
+    /// Whether guests reach the host's own loopback services at the gateway's address; false unless given.
+    pub host_loopback: Option<bool>,
+}
+
+/// A group as written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupFile {
+    /// Variables of the group's nodes.
+    #[serde(default)]
+    pub variables: Map<String, Value>,
+}
+
+/// One machine, or `count` machines alike, as written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeFile {
+    /// Name; with `count`, `{index}` in it stands for 1, 2, ... (added at the end if missing).
+    pub name: String,
+    /// How many machines alike; without it one, and no index.
+    #[schemars(range(min = 1, max = 200))]
+    pub count: Option<u32>,
+    /// Address in the lab's subnet; with `count`, of the first one. Unless given: the next free address from .10 on.
+    pub address: Option<Ipv4Addr>,
+    /// Image, if not the lab's.
+    pub image: Option<String>,
+    /// Virtual CPUs; 1 unless given.
+    #[schemars(range(min = 1, max = 64))]
+    pub cpus: Option<u32>,
+    /// Memory; 512M unless given.
+    pub memory: Option<Size>,
+    /// Size of the disk; 8G unless given (sparse: it costs what is written).
+    pub disk: Option<Size>,
+    /// Further names of the node, on the host and inside the lab; `{index}` as in `name`.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+    /// Groups that the node belongs to.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Node ports (TCP) that the host sees on the node's own loopback address: `8500`, or `8080:80` for host port 8080.
+    #[serde(default)]
+    pub publish: Vec<PublishFile>,
+    /// Files and folders that are copied to the node before it is provisioned.
+    #[serde(default)]
+    pub sync: Vec<SyncFile>,
+    /// Variables of the node.
+    #[serde(default)]
+    pub variables: Map<String, Value>,
+}
+
+/// A published port as written: `8500` or `"8080:80"`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PublishFile {
+    /// The same port on both sides.
+    Same(u16),
+    /// `HOST:NODE`.
+    Mapped(String),
+}
+
+/// A copied file or folder as written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyncFile {
+    /// Path on the host, relative to the lab file.
+    pub from: PathBuf,
+    /// Absolute path in the guest.
+    pub to: PathBuf,
+}
+
+/// One step of provisioning as written: a play, or the path of a playbook.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ProvisionFile {
+    /// Path of a playbook, relative to the lab file.
+    Playbook(PathBuf),
+    /// A play written in place; its keys are Ansible's and are checked by the provisioning engine.
+    Play(Map<String, Value>),
+}
+
+/// A validated lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lab {
+    /// Name.
+    pub name: LabName,
+    /// Absolute path of the lab file.
+    pub file: PathBuf,
+    /// The network.
+    pub network: Network,
+    /// The nodes in the order of the file, `count` expanded.
+    pub nodes: Vec<Node>,
+    /// Variables of all nodes.
+    pub variables: Map<String, Value>,
+    /// Variables by group, for the groups that have some.
+    pub group_variables: BTreeMap<String, Map<String, Value>>,
+    /// Provisioning steps in order.
+    pub provision: Vec<Provision>,
+}
+
+/// A validated network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The lab's subnet.
+    pub subnet: Ipv4Net,
+    /// The switch's own address: gateway and name server of the guests; the subnet's first.
+    pub gateway: Ipv4Addr,
+    /// Domain of the node names.
+    pub domain: String,
+    /// Whether guests reach the internet.
+    pub internet: bool,
+    /// Whether guests reach the host's loopback at the gateway's address.
+    pub host_loopback: bool,
+}
+
+/// A validated node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Name, unique in the lab.
+    pub name: NodeName,
+    /// Position in the lab, from 0.
+    pub position: u32,
+    /// Address in the lab's subnet.
+    pub address: Ipv4Addr,
+    /// Ethernet address, derived from the lab's name and the node's.
+    pub mac: MacAddr,
+    /// Name of the image.
+    pub image: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory.
+    pub memory: Size,
+    /// Size of the disk.
+    pub disk: Size,
+    /// All names besides `name`: `name.domain` first, then those of the file.
+    pub hostnames: Vec<String>,
+    /// Groups, without `all`.
+    pub groups: Vec<String>,
+    /// Published ports.
+    pub publish: Vec<Publish>,
+    /// Files to copy.
+    pub sync: Vec<Sync>,
+    /// Variables of the node.
+    pub variables: Map<String, Value>,
+}
+
+/// A validated published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Publish {
+    /// TCP port on the node's loopback address on the host.
+    pub host: u16,
+    /// TCP port of the node.
+    pub node: u16,
+}
+
+/// A validated copy: `from` exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sync {
+    /// Absolute path on the host.
+    pub from: PathBuf,
+    /// Absolute path in the guest.
+    pub to: PathBuf,
+}
+
+/// A validated provisioning step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Provision {
+    /// Absolute path of a playbook that exists.
+    Playbook(PathBuf),
+    /// A play of the lab file: the `index`-th entry of its `provision` list (from 0). The provisioning engine reads it
+    /// from the file again, to know the lines of its tasks.
+    InLabFile {
+        /// Position in the `provision` list, from 0.
+        index: usize,
+    },
+}
+
+impl Lab {
+    /// Node names by group, `all` included.
+    pub fn groups(&self) -> BTreeMap<String, Vec<NodeName>> {
+        let mut groups: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
+        for node in &self.nodes {
+            groups.entry("all".to_owned()).or_default().push(node.name.clone());
+            for group in &node.groups {
+                groups.entry(group.clone()).or_default().push(node.name.clone());
+            }
+        }
+        groups
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == *name)
+    }
+}

@@ -1,0 +1,45 @@
+//! Calls of task modules.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A task module to run. Names, arguments and results are Ansible's, with these additions:
+/// modules that take a file of the controller's (`copy`, `template`, `unarchive`, `script` ...) get either the argument
+/// `content` (text), or `_sha256` and `_size` of it; in the second case they answer with
+/// [`ModuleReply::needs_content`] unless nothing has to be written, the controller sends the file with
+/// [`Put`](crate::Put) to [`spool_path`](ModuleCall::spool_path) and calls again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModuleCall {
+    /// Short name, such as `copy`.
+    pub module: String,
+    /// Arguments, templated; `omit`ted ones are absent.
+    pub args: Map<String, Value>,
+    /// Only say what would change.
+    pub check: bool,
+    /// Return a `diff`.
+    pub diff: bool,
+    /// User to become; root unless given.
+    pub become_user: Option<String>,
+    /// Environment of the task.
+    pub environment: BTreeMap<String, String>,
+    /// Give up after so many milliseconds.
+    pub timeout_ms: Option<u64>,
+}
+
+impl ModuleCall {
+    /// Where the content with this SHA-256 (hex) waits in the guest for the module that asked for it.
+    pub fn spool_path(sha256: &str) -> String {
+        format!("/var/lib/labctl/spool/{sha256}")
+    }
+}
+
+/// What a module said.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModuleReply {
+    /// Ansible's result: `changed`, `failed`, `msg`, `diff`, `rc`, `stdout` and whatever the module returns besides.
+    pub result: Map<String, Value>,
+    /// The content announced by `_sha256` is needed at [`ModuleCall::spool_path`]; nothing was changed.
+    pub needs_content: bool,
+}
