@@ -1,1 +1,18 @@
-//! Filled in by the next commits.
+//! The life of a lab: what `labctl up` and its sisters do. Joins the engines (image, machine, net, guest, provision, chaos),
+//! which know nothing of each other.
+//!
+//! A lab's machines belong to its supervisor ([`supervisor`]), a process of its own; everything else happens in the process of
+//! the command and reaches the supervisor through [`client`]. Nothing here prints: commands return values and send [`event`]s.
+
+pub mod client;
+pub mod control;
+pub mod event;
+pub mod failure;
+pub mod home;
+pub mod initrd;
+pub mod keys;
+pub mod persist;
+pub mod record;
+pub mod supervisor;
+
+pub use failure::{Failure, Kind};
