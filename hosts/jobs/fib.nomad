@@ -1,0 +1,73 @@
+# The demo's service: three instances spread over the clients, routed by the load balancer at /fib.
+job "fib" {
+  datacenters = ["*"]
+
+  group "fib" {
+    count = 3
+
+    # As even as it can be, and still free to run twice on a client when another one is away or the job is scaled up.
+    spread {
+      attribute = "${node.unique.id}"
+    }
+
+    # A client that was away (rebooted, cut off) takes its instance up again; the substitute is stopped.
+    max_client_disconnect = "1h"
+
+    network {
+      port "http" {}
+    }
+
+    service {
+      name     = "fib"
+      port     = "http"
+      provider = "consul"
+      tags     = ["lb", "lb.path=/fib"]
+
+      check {
+        type     = "http"
+        path     = "/health"
+        interval = "2s"
+        timeout  = "1s"
+      }
+    }
+
+    # Without end: a lab's faults are made on purpose.
+    restart {
+      attempts = 10
+      interval = "1m"
+      delay    = "1s"
+      mode     = "delay"
+    }
+
+    reschedule {
+      unlimited      = true
+      delay          = "5s"
+      delay_function = "constant"
+    }
+
+    update {
+      max_parallel      = 1
+      min_healthy_time  = "1s"
+      healthy_deadline  = "2m"
+      progress_deadline = "5m"
+    }
+
+    task "fib" {
+      driver = "raw_exec"
+      user   = "nobody"
+
+      config {
+        command = "/usr/local/bin/fib"
+      }
+
+      env {
+        FIB_NODE = "${node.unique.name}"
+      }
+
+      resources {
+        cpu    = 50
+        memory = 32
+      }
+    }
+  }
+}
