@@ -9,10 +9,15 @@ pub mod control;
 pub mod event;
 pub mod failure;
 pub mod home;
+mod host;
+pub mod images;
 pub mod initrd;
 pub mod keys;
+pub mod lifecycle;
 pub mod persist;
+pub mod project;
 pub mod record;
+mod seed;
 pub mod supervisor;
 
 pub use failure::{Failure, Kind};

@@ -17,7 +17,7 @@ use crate::progress::{Event, Progress, off_thread};
 use crate::store::Store;
 
 /// An image that is ready to be booted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootImage {
     /// Hash of everything that it was made from, in hex.
     pub id: String,
@@ -32,7 +32,7 @@ pub struct BootImage {
 }
 
 /// How an image starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Boot {
     /// QEMU loads a kernel.
     Direct {
