@@ -8,15 +8,23 @@ use serde::{Deserialize, Serialize};
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid name: use 1 to 63 lower-case letters, digits and hyphens, starting with a letter and not ending with a hyphen")]
+#[error(
+    "`{0}` is not a valid name: use 1 to 63 lower-case letters, digits and hyphens, starting with a letter and not ending with a hyphen"
+)]
 pub struct BadName(pub String);
 
 fn check(name: &str) -> Result<(), BadName> {
     let good = (1..=63).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if good { Ok(()) } else { Err(BadName(name.to_owned())) }
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if good {
+        Ok(())
+    } else {
+        Err(BadName(name.to_owned()))
+    }
 }
 
 macro_rules! name_type {
@@ -98,7 +106,9 @@ impl TryFrom<String> for MacAddr {
             .map(|part| u8::from_str_radix(part, 16))
             .collect::<Result<_, _>>()
             .map_err(|_| format!("`{text}` is not an Ethernet address"))?;
-        Ok(Self(octets.try_into().map_err(|_| format!("`{text}` is not an Ethernet address"))?))
+        Ok(Self(octets.try_into().map_err(|_| {
+            format!("`{text}` is not an Ethernet address")
+        })?))
     }
 }
 

@@ -11,3 +11,4 @@ pub mod image;
 pub mod lab;
 pub mod scenario;
 pub mod size;
+pub mod yaml;
