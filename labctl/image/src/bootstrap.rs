@@ -26,7 +26,7 @@ use crate::progress::Event;
 pub(crate) use disk::remove_tree;
 
 /// What every guest has, whatever the image file asks for besides.
-const BASE: [&str; 13] = [
+const BASE: [&str; 15] = [
     "ca-certificates",
     "curl",
     "dbus",
@@ -34,7 +34,9 @@ const BASE: [&str; 13] = [
     "iproute2",
     "iputils-ping",
     "less",
+    "login",
     "openssh-server",
+    "passwd",
     "procps",
     "systemd-sysv",
     // The kernel package insists on a maker of initrds; this is the smallest, and the image never runs it.
@@ -99,28 +101,56 @@ fn check(image: &Image, bootstrap: &Bootstrap) -> Result<(), ImageError> {
     let plain = |text: &str, also: &[u8]| {
         !text.is_empty()
             && text.as_bytes()[0].is_ascii_alphanumeric()
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
     };
     if !plain(&bootstrap.suite, b"-._") {
-        return Err(invalid("suite", format!("`{}` is not a suite's name, such as `bookworm`", bootstrap.suite)));
+        return Err(invalid(
+            "suite",
+            format!(
+                "`{}` is not a suite's name, such as `bookworm`",
+                bootstrap.suite
+            ),
+        ));
     }
-    if let Some(bad) = bootstrap.packages.iter().find(|name| !plain(name, b"+-.:=~")) {
-        return Err(invalid("packages", format!("`{bad}` is not a package's name")));
+    if let Some(bad) = bootstrap
+        .packages
+        .iter()
+        .find(|name| !plain(name, b"+-.:=~"))
+    {
+        return Err(invalid(
+            "packages",
+            format!("`{bad}` is not a package's name"),
+        ));
     }
     if let Some(mirror) = &bootstrap.mirror {
         let web = mirror.starts_with("http://") || mirror.starts_with("https://");
         if !web || mirror.contains(char::is_whitespace) {
-            return Err(invalid("mirror", format!("`{mirror}` is not a mirror's address (http:// or https://)")));
+            return Err(invalid(
+                "mirror",
+                format!("`{mirror}` is not a mirror's address (http:// or https://)"),
+            ));
         }
     }
     if size(bootstrap) < Size::mib(768) {
-        return Err(invalid("size", format!("{} is too small for a Debian system: at least 768M", size(bootstrap))));
+        return Err(invalid(
+            "size",
+            format!(
+                "{} is too small for a Debian system: at least 768M",
+                size(bootstrap)
+            ),
+        ));
     }
     Ok(())
 }
 
 /// Builds the image into the build's folder; returns what it consists of.
-pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> Result<Parts, ImageError> {
+pub(crate) fn build(
+    image: &Image,
+    bootstrap: &Bootstrap,
+    build: &Build<'_>,
+) -> Result<Parts, ImageError> {
     check(image, bootstrap)?;
     let needed = NEEDED + NEEDED_PER_PACKAGE * bootstrap.packages.len() as u64;
     crate::space::require(&format!("image `{}`", image.name), &build.folder, needed)?;
@@ -143,11 +173,22 @@ pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> 
     let mut command = Command::new("mmdebstrap");
     command
         .arg("--variant=minbase")
-        .arg(if as_root { "--mode=root" } else { "--mode=unshare" })
-        .arg(if as_root { "--format=directory" } else { "--format=tar" })
+        .arg(if as_root {
+            "--mode=root"
+        } else {
+            "--mode=unshare"
+        })
+        .arg(if as_root {
+            "--format=directory"
+        } else {
+            "--format=tar"
+        })
         .arg(format!("--include={}", packages(bootstrap).join(",")))
         .arg(format!("--setup-hook={PREPARE}"))
-        .arg(format!("--customize-hook={TUNE}\n{}", apt::guest_sources(bootstrap)));
+        .arg(format!(
+            "--customize-hook={TUNE}\n{}",
+            apt::guest_sources(bootstrap)
+        ));
     let mirror = apt::mirror(bootstrap, build.progress);
     for option in &mirror.options {
         command.arg(format!("--aptopt={option}"));
@@ -155,10 +196,20 @@ pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> 
     if let Some(keyring) = apt::keyring() {
         command.arg(format!("--keyring={}", keyring.display()));
     }
-    command.arg(&bootstrap.suite).arg(if as_root { &root } else { &archive }).args(&mirror.sources);
-    finished(build, "mmdebstrap", child::run(command, &build.lock, &build.log)?)?;
+    command
+        .arg(&bootstrap.suite)
+        .arg(if as_root { &root } else { &archive })
+        .args(&mirror.sources);
+    finished(
+        build,
+        "mmdebstrap",
+        child::run(command, &build.lock, &build.log)?,
+    )?;
 
-    build.progress.event(Event::Step(format!("making the disk of image `{}`", image.name)));
+    build.progress.event(Event::Step(format!(
+        "making the disk of image `{}`",
+        image.name
+    )));
     let disk = build.folder.join("disk.raw");
     let making = disk::Making {
         root: &root,
@@ -166,16 +217,21 @@ pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> 
         disk: &disk,
         size: size(bootstrap),
     };
-    finished(build, "mke2fs", disk::make(&making, &build.lock, &build.log)?)?;
+    finished(
+        build,
+        "mke2fs",
+        disk::make(&making, &build.lock, &build.log)?,
+    )?;
 
     let kernel = build.folder.join("kernel");
     let version = copy_kernel(image, &root, &kernel)?;
-    let cpio = modules::archive(&root.join("usr/lib/modules").join(&version)).map_err(|reason| {
-        ImageError::Unusable {
-            image: image.name.clone(),
-            reason,
-        }
-    })?;
+    let cpio =
+        modules::archive(&root.join("usr/lib/modules").join(&version)).map_err(|reason| {
+            ImageError::Unusable {
+                image: image.name.clone(),
+                reason,
+            }
+        })?;
     let path = build.folder.join("modules.cpio");
     fs::write(&path, cpio).map_err(at("write", &path))?;
 
@@ -197,7 +253,11 @@ fn copy_kernel(image: &Image, root: &Path, to: &Path) -> Result<String, ImageErr
         .map_err(at("read", &boot))?
         .flatten()
         .filter_map(|entry| {
-            let version = entry.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_string();
+            let version = entry
+                .file_name()
+                .to_str()?
+                .strip_prefix("vmlinuz-")?
+                .to_string();
             Some((entry.path(), version))
         })
         .collect();
@@ -216,7 +276,9 @@ fn finished(build: &Build<'_>, program: &str, ended: Ended) -> Result<(), ImageE
     match ended {
         Ended::Well => Ok(()),
         Ended::NotFound => Err(build.missing(crate::doctor::unknown(program))),
-        Ended::Badly { disk_full: true, .. } => Err(StoreError::NoSpace {
+        Ended::Badly {
+            disk_full: true, ..
+        } => Err(StoreError::NoSpace {
             what: format!("image `{}`", build.name),
             path: build.folder.clone(),
             needed: NEEDED,
@@ -257,7 +319,10 @@ mod tests {
 
     #[test]
     fn order_and_repetition_of_packages_make_no_difference() {
-        assert_eq!(inputs(&bootstrap(&["jq", "nginx"])), inputs(&bootstrap(&["nginx", "jq", "jq", "curl"])));
+        assert_eq!(
+            inputs(&bootstrap(&["jq", "nginx"])),
+            inputs(&bootstrap(&["nginx", "jq", "jq", "curl"]))
+        );
         assert_ne!(inputs(&bootstrap(&["jq"])), inputs(&bootstrap(&[])));
     }
 

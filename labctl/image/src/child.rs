@@ -28,14 +28,23 @@ pub(crate) enum Ended {
 
 /// Runs a program to its end. What it prints is appended to `log`, after a line that shows the command.
 pub(crate) fn run(mut command: Command, lock: &EntryLock, log: &Path) -> Result<Ended, StoreError> {
-    let mut out = File::options().create(true).append(true).open(log).map_err(at("open", log))?;
+    let mut out = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .map_err(at("open", log))?;
     writeln!(out, "+ {}", command.get_program().to_string_lossy()).map_err(at("write", log))?;
     let start = out.seek(SeekFrom::End(0)).map_err(at("read", log))?;
     let share = || out.try_clone().map_err(at("open", log));
-    command.stdin(lock.stdin()?).stdout(Stdio::from(share()?)).stderr(Stdio::from(share()?));
+    command
+        .stdin(lock.stdin()?)
+        .stdout(Stdio::from(share()?))
+        .stderr(Stdio::from(share()?));
     die_with_us(&mut command);
     let status = match command.spawn() {
-        Ok(mut child) => child.wait().map_err(at("wait for the program that writes", log))?,
+        Ok(mut child) => child
+            .wait()
+            .map_err(at("wait for the program that writes", log))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ended::NotFound),
         Err(error) => return Err(at("start the program that writes", log)(error)),
     };
@@ -88,7 +97,10 @@ fn last_words(text: &str) -> Vec<String> {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_error = |line: &&str| {
         let line = line.to_ascii_lowercase();
-        line.starts_with("e:") || line.starts_with("error") || line.contains(": error") || line.starts_with("dpkg: error")
+        line.starts_with("e:")
+            || line.starts_with("error")
+            || line.contains(": error")
+            || line.starts_with("dpkg: error")
     };
     let mut errors: Vec<&str> = lines().filter(is_error).collect();
     if errors.is_empty() {
@@ -132,8 +144,14 @@ mod tests {
 
     #[test]
     fn failure_names_the_error_line_and_a_full_disk() {
-        let (ended, _) = shell("echo start; echo 'E: cannot write: No space left on device'; echo bye; exit 25");
-        let Ended::Badly { status, lines, disk_full } = ended else {
+        let (ended, _) =
+            shell("echo start; echo 'E: cannot write: No space left on device'; echo bye; exit 25");
+        let Ended::Badly {
+            status,
+            lines,
+            disk_full,
+        } = ended
+        else {
             panic!("{ended:?}")
         };
         assert_eq!(status, "exit code 25");
@@ -145,7 +163,12 @@ mod tests {
     fn an_absent_program_is_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let lock = EntryLock::try_take(folder.path(), "k").unwrap().unwrap();
-        let ended = run(Command::new("no-such-program"), &lock, &folder.path().join("log")).unwrap();
+        let ended = run(
+            Command::new("no-such-program"),
+            &lock,
+            &folder.path().join("log"),
+        )
+        .unwrap();
         assert!(matches!(ended, Ended::NotFound));
     }
 

@@ -91,16 +91,22 @@ pub fn namespaces() -> Result<(), Missing> {
         package: "uidmap",
         why: "lets an ordinary user build images",
     })?;
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_default();
     let uid = rustix::process::geteuid().as_raw();
     for file in ["/etc/subuid", "/etc/subgid"] {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         if !has_range(&text, &user, uid) {
-            let command = format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}");
+            let command = format!(
+                "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+            );
             return Err(Missing {
                 what: format!("a range of sub-ids for user {user} in {file}"),
                 why: "lets an ordinary user build images".to_string(),
-                fix: format!("add one (any free range will do): `{command}`, or build the image once as root"),
+                fix: format!(
+                    "add one (any free range will do): `{command}`, or build the image once as root"
+                ),
                 fix_command: Some(command),
             });
         }
@@ -118,7 +124,9 @@ fn has_range(text: &str, user: &str, uid: u32) -> bool {
 
 /// Everything that images need and this host lacks; empty means that all is well.
 pub fn images() -> Vec<Missing> {
-    let tools = [MMDEBSTRAP, MKE2FS, QEMU_IMG].into_iter().filter_map(|tool| need(&tool).err());
+    let tools = [MMDEBSTRAP, MKE2FS, QEMU_IMG]
+        .into_iter()
+        .filter_map(|tool| need(&tool).err());
     tools.chain(namespaces().err()).collect()
 }
 
@@ -134,8 +142,14 @@ mod tests {
             why: "does nothing",
         };
         let missing = need(&tool).unwrap_err();
-        assert_eq!(missing.to_string(), "`no-such-program` is missing, which does nothing");
-        assert_eq!(missing.fix_command.as_deref(), Some("sudo apt-get install nothing"));
+        assert_eq!(
+            missing.to_string(),
+            "`no-such-program` is missing, which does nothing"
+        );
+        assert_eq!(
+            missing.fix_command.as_deref(),
+            Some("sudo apt-get install nothing")
+        );
         assert!(missing.fix.contains("sudo apt-get install nothing"));
     }
 

@@ -65,12 +65,18 @@ impl EntryLock {
 
     /// Standard input for a program of the build: empty, and it keeps the lock.
     pub(crate) fn stdin(&self) -> Result<Stdio, StoreError> {
-        Ok(Stdio::from(self.file.try_clone().map_err(at("share", &self.path))?))
+        Ok(Stdio::from(
+            self.file.try_clone().map_err(at("share", &self.path))?,
+        ))
     }
 }
 
 /// Empties the place where the entry `key` is built. The caller holds its lock.
-pub(crate) fn build_folder(root: &Path, key: &str, _lock: &EntryLock) -> Result<PathBuf, StoreError> {
+pub(crate) fn build_folder(
+    root: &Path,
+    key: &str,
+    _lock: &EntryLock,
+) -> Result<PathBuf, StoreError> {
     let folder = root.join("building").join(key);
     crate::bootstrap::remove_tree(&folder)?;
     files::create_folder(&folder)?;

@@ -44,12 +44,16 @@ impl StoreError {
     /// The next step.
     pub fn hint(&self) -> String {
         match self {
-            Self::Io { path, .. } => format!("check that {} exists and belongs to you", path.display()),
+            Self::Io { path, .. } => {
+                format!("check that {} exists and belongs to you", path.display())
+            }
             Self::NoSpace { path, .. } => format!(
                 "free space on that disk, remove images with `labctl image rm NAME` or unused ones with `labctl prune`, or move the store ({}) by setting XDG_DATA_HOME",
                 path.display()
             ),
-            Self::Damaged { path, .. } => format!("remove {} and repeat the command", path.display()),
+            Self::Damaged { path, .. } => {
+                format!("remove {} and repeat the command", path.display())
+            }
         }
     }
 }
@@ -118,7 +122,10 @@ impl ImageError {
             Self::Missing { missing, .. } => missing.fix.clone(),
             Self::Invalid { field, .. } => format!("correct `{field}` in the image file"),
             Self::Failed { log, .. } => {
-                format!("read {}; if packages could not be fetched, check the network and `mirror:`, then repeat", log.display())
+                format!(
+                    "read {}; if packages could not be fetched, check the network and `mirror:`, then repeat",
+                    log.display()
+                )
             }
             Self::Unusable { .. } => "check `packages:` of the image file".to_string(),
             Self::Aborted { .. } => "repeat the command".to_string(),
@@ -127,7 +134,10 @@ impl ImageError {
 }
 
 /// Attaches what was tried and on which path to an I/O error; a full disk becomes [`StoreError::NoSpace`].
-pub(crate) fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
+pub(crate) fn at<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
     move |source| {
         if source.kind() == io::ErrorKind::StorageFull {
             return StoreError::NoSpace {

@@ -90,12 +90,20 @@ impl Store {
     ///
     /// # Errors
     /// No disk space, a missing tool, packages that cannot be installed, a download that fails or has a wrong checksum.
-    pub async fn image(&self, image: &Image, base: &Path, progress: &dyn Progress) -> Result<BootImage, ImageError> {
+    pub async fn image(
+        &self,
+        image: &Image,
+        base: &Path,
+        progress: &dyn Progress,
+    ) -> Result<BootImage, ImageError> {
         if let Some(found) = self.find(image, base) {
             return Ok(found);
         }
         let (store, wanted, base) = (self.clone(), image.clone(), base.to_path_buf());
-        let made = off_thread(progress, move |progress| store.make_image(&wanted, &base, progress)).await;
+        let made = off_thread(progress, move |progress| {
+            store.make_image(&wanted, &base, progress)
+        })
+        .await;
         made.unwrap_or_else(|panic| {
             Err(ImageError::Aborted {
                 image: image.name.clone(),
@@ -153,12 +161,20 @@ impl Store {
         Ok(true)
     }
 
-    fn make_image(&self, image: &Image, base: &Path, progress: &dyn Progress) -> Result<BootImage, ImageError> {
+    fn make_image(
+        &self,
+        image: &Image,
+        base: &Path,
+        progress: &dyn Progress,
+    ) -> Result<BootImage, ImageError> {
         entry::sweep(self.root())?;
         let id = id(image, base);
         let key = key(&id);
         let lock = EntryLock::take(self.root(), &key, || {
-            progress.event(Event::Step(format!("waiting for another labctl that makes image `{}`", image.name)));
+            progress.event(Event::Step(format!(
+                "waiting for another labctl that makes image `{}`",
+                image.name
+            )));
         })?;
         if let Some(found) = self.find(image, base) {
             return Ok(found);
@@ -195,10 +211,11 @@ impl Store {
             parts,
         };
         let path = build.folder.join(DESCRIPTION);
-        let text = serde_json::to_vec_pretty(&description).map_err(|error| StoreError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let text =
+            serde_json::to_vec_pretty(&description).map_err(|error| StoreError::Damaged {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
         fs::write(&path, text).map_err(at("write", &path))?;
         let entry = self.root().join("images").join(&id);
         // A folder without a readable description is of another version of labctl, or damaged.
@@ -242,7 +259,9 @@ fn key(id: &str) -> String {
 fn id(image: &Image, _base: &Path) -> String {
     let inputs = match &image.source {
         ImageSource::Bootstrap(source) => bootstrap::inputs(source),
-        ImageSource::Cloud(source) => serde_json::json!({ "cloud": 1, "checksum": source.checksum }),
+        ImageSource::Cloud(source) => {
+            serde_json::json!({ "cloud": 1, "checksum": source.checksum })
+        }
     };
     let hash = Sha256::digest(inputs.to_string().as_bytes());
     hex::encode(&hash[..16])
@@ -251,6 +270,12 @@ fn id(image: &Image, _base: &Path) -> String {
 /// Bytes on the disk, holes not counted.
 fn disk_use(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.blocks() * 512)
+        .sum()
 }

@@ -75,10 +75,13 @@ fn source_lines(suite: &str, main: &str, security: &str) -> Vec<String> {
 
 /// Debian's keys, if they are not among those that apt trusts anyway (as on Debian 13 and on other distributions).
 pub(super) fn keyring() -> Option<PathBuf> {
-    ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"]
-        .map(PathBuf::from)
-        .into_iter()
-        .find(|path| path.is_file())
+    [
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "/usr/share/keyrings/debian-archive-keyring.pgp",
+    ]
+    .map(PathBuf::from)
+    .into_iter()
+    .find(|path| path.is_file())
 }
 
 /// How the host's apt reaches its archives: proxies, and whether it takes old release files.
@@ -89,14 +92,20 @@ fn host_options() -> Vec<String> {
         .stderr(Stdio::null())
         .output();
     match output {
-        Ok(output) if output.status.success() => options_of(&String::from_utf8_lossy(&output.stdout)),
+        Ok(output) if output.status.success() => {
+            options_of(&String::from_utf8_lossy(&output.stdout))
+        }
         _ => Vec::new(),
     }
 }
 
 fn options_of(dump: &str) -> Vec<String> {
     let wanted = |line: &&str| {
-        let key = line.split([' ', '\t']).next().unwrap_or("").to_ascii_lowercase();
+        let key = line
+            .split([' ', '\t'])
+            .next()
+            .unwrap_or("")
+            .to_ascii_lowercase();
         let web = key.starts_with("acquire::http::") || key.starts_with("acquire::https::");
         (web && (key.contains("proxy") || key.contains("::verify-") || key.ends_with("::cainfo")))
             || ["acquire::check-valid-until", "acquire::check-date"].contains(&key.as_str())
@@ -114,7 +123,9 @@ fn options_of(dump: &str) -> Vec<String> {
 fn host_mirrors(root: &Path) -> (Option<String>, Option<String>) {
     let release = fs::read_to_string(root.join("etc/os-release")).unwrap_or_default();
     let field = |name: &str| {
-        let line = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        let line = release
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
         Some(line.trim_matches('"').to_string())
     };
     if field("ID").as_deref() != Some("debian") {
@@ -128,7 +139,8 @@ fn host_mirrors(root: &Path) -> (Option<String>, Option<String>) {
             .find(|place| {
                 let web = place.uri.starts_with("http://") || place.uri.starts_with("https://");
                 let last = place.uri.trim_end_matches('/').rsplit('/').next();
-                web && last == Some(folder) && place.components.iter().any(|component| component == "main")
+                web && last == Some(folder)
+                    && place.components.iter().any(|component| component == "main")
             })
             .map(|place| place.uri.trim_end_matches('/').to_string())
     };
@@ -148,7 +160,9 @@ fn places(root: &Path) -> Vec<Place> {
     };
     files.sort();
     for path in files {
-        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("list") => places.extend(one_line_style(&text)),
             Some("sources") => places.extend(deb822_style(&text)),
@@ -196,10 +210,19 @@ fn deb822_style(text: &str) -> Vec<Place> {
             }
         }
         let words = |wanted: &str| -> Vec<String> {
-            let value = fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-            value.unwrap_or("").split_whitespace().map(str::to_string).collect()
+            let value = fields
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, value)| value.as_str());
+            value
+                .unwrap_or("")
+                .split_whitespace()
+                .map(str::to_string)
+                .collect()
         };
-        let off = words("enabled").first().is_some_and(|value| ["no", "false", "0", "off"].contains(&value.as_str()));
+        let off = words("enabled")
+            .first()
+            .is_some_and(|value| ["no", "false", "0", "off"].contains(&value.as_str()));
         if off || !words("types").iter().any(|kind| kind == "deb") {
             continue;
         }

@@ -63,7 +63,9 @@ pub(crate) fn remove_tree(folder: &Path) -> Result<(), StoreError> {
     match std::fs::remove_dir_all(folder) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(at("remove", folder)(error)),
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+            return Err(at("remove", folder)(error));
+        }
         Err(_) => {}
     }
     let _ = in_namespace("rm")
