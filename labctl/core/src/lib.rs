@@ -21,3 +21,4 @@ mod seed;
 pub mod supervisor;
 
 pub use failure::{Failure, Kind};
+pub use labctl_spec as spec;

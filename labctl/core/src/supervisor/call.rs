@@ -22,7 +22,7 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
     let Some(call) = read(&mut stream, &mut unframer).await else { return };
     let outcome = match call {
         Call::Status => Ok(Answer::Status(supervisor.status())),
-        Call::Up(up) => with_events(&supervisor, &mut stream, super::call::up(supervisor.clone(), *up)).await,
+        Call::Up(up) => with_events(&supervisor, &mut stream, up_nodes(supervisor.clone(), *up)).await,
         Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, halt(supervisor.clone(), nodes, force)).await,
         Call::Agent { node } => return agent(&supervisor, stream, &node).await,
         Call::Dial { node, port } => return dial(&supervisor, stream, &node, port).await,
@@ -81,12 +81,11 @@ async fn with_events(
     }
 }
 
-async fn up(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
+async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
     up.record.save(&supervisor.home)?;
     *lock(&supervisor.record) = Arc::new(up.record.clone());
     *lock(&supervisor.accel) = Some(up.accel);
-    let names = up.record.neighbours().into_iter().flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address)));
-    supervisor.switch.rename(names.collect()).await;
+    supervisor.switch.rename(&super::names(&up.record)).await;
     let mut refused = Vec::new();
     for name in &up.nodes {
         let taken = ports::publish(&supervisor, name).await;

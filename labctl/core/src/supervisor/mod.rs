@@ -16,6 +16,7 @@ mod ports;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,8 +71,7 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
     };
     let record = Record::load(&home)?
         .ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no lab `{lab}`")).hint("`labctl up` makes it"))?;
-    let names = record.neighbours().into_iter().flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address)));
-    let config = SwitchConfig { network: record.lab.network.clone(), names: names.collect(), upstream: Vec::new() };
+    let config = SwitchConfig { network: record.lab.network.clone(), names: names(&record), upstream: Vec::new() };
     let supervisor = Arc::new(Supervisor {
         switch: Switch::start(config),
         record: Mutex::new(Arc::new(record)),
@@ -94,6 +94,12 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
     }
     let _ = std::fs::remove_file(&socket);
     Ok(())
+}
+
+/// All names of the lab's nodes with their addresses, for the switch's name service.
+fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
+    let entries = record.neighbours().into_iter();
+    entries.flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address))).collect()
 }
 
 /// The lock file, locked; none if another process holds it.

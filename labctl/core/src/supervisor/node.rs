@@ -190,7 +190,8 @@ impl Slot {
         let asked = self.state() == NodeState::Halting;
         *lock(&self.running) = None;
         supervisor.switch.detach(&self.name).await;
-        ports::unpublish(&supervisor, &self.name, &std::mem::take(&mut *lock(&self.published))).await;
+        let published = std::mem::take(&mut *lock(&self.published));
+        ports::unpublish(&supervisor, &self.name, &published).await;
         let console = supervisor.home.node(&self.name).join("console.log");
         let orderly = asked || boot::powered_off(&console);
         let crash = NodeState::Crashed { why: "its QEMU ended unasked".to_owned() };

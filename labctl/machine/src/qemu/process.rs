@@ -118,7 +118,7 @@ impl Qemu {
             .ok_or(rustix::io::Errno::SRCH)
             .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK))
             .map_err(|why| MachineError::Io { what: format!("watch QEMU's process {pid}"), source: why.into() })?;
-        let process = AsyncFd::new(process).map_err(MachineError::io("watch QEMU's process"))?;
+        let process = AsyncFd::register(process).map_err(MachineError::io("watch QEMU's process"))?;
         Ok(Self { qmp, process, pid })
     }
 
