@@ -68,6 +68,11 @@ pub(crate) const fn flag(name: &'static str) -> Param {
     param(name, Kind::Flag)
 }
 
+/// A boolean that may be left open.
+pub(crate) const fn param_flag(name: &'static str) -> Param {
+    param(name, Kind::Flag)
+}
+
 /// A boolean that is true unless given.
 pub(crate) const fn on(name: &'static str) -> Param {
     param(name, Kind::Flag).or("yes")

@@ -24,15 +24,28 @@ pub(crate) mod spawn;
 mod task;
 pub(crate) mod text;
 
+mod account_ids;
+mod blockinfile;
 mod command;
 mod copy;
 mod copy_tree;
+mod dbus;
+mod edit;
 mod file;
 mod file_flags;
 mod find_glob;
 mod timestamps;
+mod user;
+mod user_home;
+mod user_lines;
+mod group;
+mod lineinfile;
 mod ping;
+mod python_regex;
+mod replace;
 mod stat;
+mod systemd;
+pub(crate) mod systemd_bus;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -49,11 +62,18 @@ use task::{Module, Task};
 
 /// All modules.
 const MODULES: &[&Module] = &[
+    &blockinfile::MODULE,
     &command::MODULE,
     &copy::MODULE,
     &file::MODULE,
+    &group::MODULE,
+    &lineinfile::MODULE,
     &ping::MODULE,
+    &replace::MODULE,
     &stat::MODULE,
+    &systemd::MODULE,
+    &systemd::SERVICE,
+    &user::MODULE,
 ];
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
