@@ -9,6 +9,9 @@ use crate::fault::Fate;
 use crate::lease::heal;
 use crate::render;
 
+#[path = "storm_tests.rs"]
+mod storm;
+
 const UNIT: &str = "consul.service";
 
 fn http(name: &str) -> Probe {
