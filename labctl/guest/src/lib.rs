@@ -6,6 +6,7 @@ pub mod error;
 pub mod link;
 pub mod relay;
 mod table;
+pub mod terminal;
 
 pub use agent::Agent;
 pub use error::GuestError;
