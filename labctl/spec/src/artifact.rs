@@ -89,6 +89,9 @@ pub struct GoModuleSource {
     pub ldflags: Option<String>,
     /// Oldest Go that builds it, such as `1.20`.
     pub go: Option<String>,
+    /// Whether it needs C (a C compiler on the host then builds it, statically all the same).
+    #[serde(default)]
+    pub cgo: bool,
 }
 
 /// A Rust program of this project.
