@@ -11,17 +11,23 @@
 
 pub mod bootstrap;
 mod build;
+pub mod checksum;
 mod child;
+pub mod cloud;
 mod cpio;
 pub mod doctor;
+pub mod download;
 mod entry;
 pub mod error;
 mod files;
 pub mod image;
 mod modules;
 pub mod progress;
+pub mod seed;
 mod space;
 pub mod store;
+#[cfg(test)]
+mod test_server;
 
 pub use error::{ImageError, StoreError};
 pub use image::{Boot, BootImage, StoredImage};
