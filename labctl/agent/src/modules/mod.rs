@@ -25,20 +25,29 @@ mod task;
 pub(crate) mod text;
 
 mod account_ids;
+mod apt;
+mod apt_deb;
+mod apt_get;
+mod apt_spec;
+mod base64;
 mod blockinfile;
 mod command;
 mod copy;
 mod copy_tree;
 mod dbus;
+pub(crate) mod dpkg;
 mod edit;
 mod file;
 mod file_flags;
 mod find_glob;
 mod timestamps;
+mod uri;
 mod user;
 mod user_home;
 mod user_lines;
+mod get_url;
 mod group;
+mod http;
 mod lineinfile;
 mod ping;
 mod python_regex;
@@ -62,10 +71,12 @@ use task::{Module, Task};
 
 /// All modules.
 const MODULES: &[&Module] = &[
+    &apt::MODULE,
     &blockinfile::MODULE,
     &command::MODULE,
     &copy::MODULE,
     &file::MODULE,
+    &get_url::MODULE,
     &group::MODULE,
     &lineinfile::MODULE,
     &ping::MODULE,
@@ -73,6 +84,7 @@ const MODULES: &[&Module] = &[
     &stat::MODULE,
     &systemd::MODULE,
     &systemd::SERVICE,
+    &uri::MODULE,
     &user::MODULE,
 ];
 
