@@ -547,6 +547,56 @@ async fn a_stopped_process_is_continued_at_the_end_of_the_method() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_steady_while_a_process_is_stopped() {
+    let bench = Bench::new(&["n1"]);
+    bench.lab.serve(Service::Blind);
+    let method = vec![kill_on("n1", Pick::All, Signal::Sigstop), wait(ms(8000))];
+    let report = bench.run(&scenario(method)).await;
+    assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
+    let recovered = report
+        .timeline
+        .iter()
+        .position(|e| matches!(e.what, What::Recovered { .. }));
+    let healed = report
+        .timeline
+        .iter()
+        .position(|e| matches!(e.what, What::Healed { .. }));
+    assert!(
+        healed.unwrap() < recovered.unwrap(),
+        "{:#?}",
+        report.timeline
+    );
+    assert!(report.recovery.unwrap().seconds.unwrap() >= 8.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_crashes_again_is_not_back() {
+    let bench = Bench::new(&["n1"]);
+    bench.lab.serve(Service::Blind);
+    bench.lab.change("n1", UNIT, |unit| {
+        unit.comes_back_after = Some(ms(4000));
+        unit.crashes_after = Some(ms(1000));
+    });
+    let report = bench.run(&kill_all()).await;
+    assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
+    assert!(
+        report
+            .timeline
+            .iter()
+            .any(|e| matches!(e.what, What::Down { .. }))
+    );
+    // Back at 4 s, down at 5 s, back for good at 9 s.
+    let seconds = report.recovery.unwrap().seconds.unwrap();
+    assert!((9.0..9.5).contains(&seconds), "{seconds}");
+    assert_eq!(
+        report.faults[0].targets[0]
+            .back_after_ms
+            .map(|ms| ms / 1000),
+        Some(4)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_run_continues_what_it_has_stopped() {
     let bench = Bench::new(&["n1"]);
     let scenario = scenario(vec![
