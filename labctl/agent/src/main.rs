@@ -1,1 +1,30 @@
-fn main() {}
+//! `labctl-agent`: see the library.
+
+use std::process::ExitCode;
+
+use labctl_agent::{init, serve};
+
+fn main() -> ExitCode {
+    let mode = std::env::args().nth(1);
+    // As process 1 there is no command line to go by: the kernel starts `/init` of the initrd.
+    if std::process::id() == 1 {
+        let why = init::run();
+        eprintln!("labctl-agent: cannot start the system: {why}");
+        return ExitCode::FAILURE;
+    }
+    let outcome = match mode.as_deref() {
+        Some("serve") => serve::on_virtio_port(),
+        Some("stdio") => serve::on_stdio(),
+        _ => {
+            eprintln!("usage: labctl-agent serve | stdio");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("labctl-agent: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,29 @@
-fn main() {}
+//! `labctl`: a real cluster on a laptop. One file per command in `commands`; only this crate prints.
+
+mod commands;
+mod output;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use commands::Cli;
+use session::Session;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let session = Session::new(&cli.global);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(commands::run(&session, cli.command)),
+        Err(why) => Err(labctl_core::Failure::io("start")(why)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            session.out.failure(&failure);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}

@@ -1,1 +1,24 @@
-//! Filled in by the next commits.
+//! The life of a lab: what `labctl up` and its sisters do. Joins the engines (image, machine, net, guest, provision, chaos),
+//! which know nothing of each other.
+//!
+//! A lab's machines belong to its supervisor ([`supervisor`]), a process of its own; everything else happens in the process of
+//! the command and reaches the supervisor through [`client`]. Nothing here prints: commands return values and send [`event`]s.
+
+pub mod client;
+pub mod control;
+pub mod event;
+pub mod failure;
+pub mod home;
+mod host;
+pub mod images;
+pub mod initrd;
+pub mod keys;
+pub mod lifecycle;
+pub mod persist;
+pub mod project;
+pub mod record;
+mod seed;
+pub mod supervisor;
+
+pub use failure::{Failure, Kind};
+pub use labctl_spec as spec;

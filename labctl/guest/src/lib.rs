@@ -1,1 +1,15 @@
-//! Filled in by the next commits.
+//! Channels to a guest: the agent behind any byte stream ([`link`]), what can be asked of it ([`agent`]), and passing such a
+//! channel on to another process ([`relay`]).
+
+pub mod agent;
+pub mod error;
+pub mod link;
+pub mod relay;
+mod table;
+
+pub use agent::Agent;
+pub use error::GuestError;
+pub use link::{Exchange, Link, LinkState};
+
+/// The agent's program for the guest: static, for Linux on this host's architecture.
+pub const AGENT_PROGRAM: &[u8] = include_bytes!(env!("LABCTL_AGENT"));

@@ -1,1 +1,29 @@
-//! Filled in by the next commits.
+//! labctl's content store: images that nodes boot and artifacts that roles deliver.
+//!
+//! A [`Store`] is a folder. Every entry in it is made in a folder of its own beside the finished ones, under an
+//! exclusive lock, flushed to disk and renamed into place: an entry is whole or absent, whatever is killed when.
+//! Two labctl processes that want the same entry at once get one build: the second waits for the first.
+//!
+//! - [`Store::image`]: built from Debian packages ([`bootstrap`]) or downloaded ([`cloud`]).
+//! - [`Store::artifact`]: a program from a local folder, a signed release, a Go module or a crate of this project.
+//! - [`seed::write_seed`]: the small disk that configures a vendor's cloud image.
+//! - [`doctor`]: what the host lacks, and the command that installs it.
+
+pub mod bootstrap;
+mod build;
+mod child;
+mod cpio;
+pub mod doctor;
+mod entry;
+pub mod error;
+mod files;
+pub mod image;
+mod modules;
+pub mod progress;
+mod space;
+pub mod store;
+
+pub use error::{ImageError, StoreError};
+pub use image::{Boot, BootImage, StoredImage};
+pub use progress::{Event, Progress, Silent};
+pub use store::Store;

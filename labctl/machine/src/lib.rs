@@ -1,1 +1,10 @@
-//! Filled in by the next commits.
+//! Virtual machines: QEMU's command line as pure functions ([`qemu::argv`]), its process ([`qemu::Qemu`]), its control
+//! protocol ([`qmp`]), disks ([`disk`]) and the proof of an accelerator ([`accel`]).
+
+pub mod accel;
+pub mod disk;
+pub mod error;
+pub mod qemu;
+pub mod qmp;
+
+pub use error::MachineError;

@@ -1,36 +1,58 @@
 //! Typed identifiers: a wrong one doesn't compile, an ill-formed one cannot be made.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid name: use 1 to 63 lower-case letters, digits and hyphens, starting with a letter and not ending with a hyphen")]
+#[error(
+    "`{0}` is not a valid name: use 1 to 63 lower-case letters, digits and hyphens, starting with a letter and not ending with a hyphen"
+)]
 pub struct BadName(pub String);
 
 fn check(name: &str) -> Result<(), BadName> {
     let good = (1..=63).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if good { Ok(()) } else { Err(BadName(name.to_owned())) }
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if good {
+        Ok(())
+    } else {
+        Err(BadName(name.to_owned()))
+    }
 }
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String")]
         pub struct $name(String);
 
         impl $name {
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "format": crate::check::NAME_FORMAT,
+                    "pattern": "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
+                })
             }
         }
 
@@ -98,7 +120,9 @@ impl TryFrom<String> for MacAddr {
             .map(|part| u8::from_str_radix(part, 16))
             .collect::<Result<_, _>>()
             .map_err(|_| format!("`{text}` is not an Ethernet address"))?;
-        Ok(Self(octets.try_into().map_err(|_| format!("`{text}` is not an Ethernet address"))?))
+        Ok(Self(octets.try_into().map_err(|_| {
+            format!("`{text}` is not an Ethernet address")
+        })?))
     }
 }
 

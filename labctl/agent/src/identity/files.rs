@@ -1,0 +1,123 @@
+//! The files that carry a node's identity across reboots.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use labctl_wire::Identity;
+
+use super::KEPT;
+
+const BEGIN: &str = "# labctl begin";
+const END: &str = "# labctl end";
+
+/// Writes the identity's files below `root`; a file whose content is right already is left alone.
+pub fn write_files(root: &Path, identity: &Identity) -> io::Result<()> {
+    replace(&root.join("etc/hostname"), format!("{}\n", identity.hostname).as_bytes(), 0o644)?;
+    if !identity.machine_id.is_empty() {
+        replace(&root.join("etc/machine-id"), format!("{}\n", identity.machine_id).as_bytes(), 0o444)?;
+    }
+    let hosts = fs::read_to_string(root.join("etc/hosts")).unwrap_or_else(|_| "127.0.0.1 localhost\n::1 localhost\n".into());
+    replace(&root.join("etc/hosts"), with_block(&hosts, &hosts_lines(identity)).as_bytes(), 0o644)?;
+    if let Some(server) = identity.gateway {
+        let text = format!("nameserver {server}\nsearch {}\n", identity.domain);
+        replace(&root.join("etc/resolv.conf"), text.as_bytes(), 0o644)?;
+    }
+    if !identity.ssh_host_key.is_empty() {
+        let keys = root.join("etc/ssh");
+        fs::create_dir_all(&keys)?;
+        replace(&keys.join("ssh_host_ed25519_key"), identity.ssh_host_key.as_bytes(), 0o600)?;
+        let public = format!("{}\n", identity.ssh_host_key_public.trim_end());
+        replace(&keys.join("ssh_host_ed25519_key.pub"), public.as_bytes(), 0o644)?;
+    }
+    if !identity.authorized_keys.is_empty() {
+        let folder = root.join("root/.ssh");
+        fs::create_dir_all(&folder)?;
+        let keys = fs::read_to_string(folder.join("authorized_keys")).unwrap_or_default();
+        replace(&folder.join("authorized_keys"), with_block(&keys, &identity.authorized_keys).as_bytes(), 0o600)?;
+    }
+    let kept = root.join(KEPT);
+    if let Some(folder) = kept.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let lasting = Identity { entropy: Vec::new(), clock_ns: 0, ..identity.clone() };
+    replace(&kept, &serde_json::to_vec(&lasting)?, 0o600)
+}
+
+fn hosts_lines(identity: &Identity) -> Vec<String> {
+    identity.neighbours.iter().map(|neighbour| format!("{} {}", neighbour.address, neighbour.names.join(" "))).collect()
+}
+
+/// `text` with its labctl block replaced by `lines`, or with one added at the end.
+fn with_block(text: &str, lines: &[String]) -> String {
+    let mut kept = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line {
+            BEGIN => inside = true,
+            END => inside = false,
+            _ if !inside => kept += &format!("{line}\n"),
+            _ => {}
+        }
+    }
+    format!("{kept}{BEGIN}\n{}{END}\n", lines.iter().map(|line| format!("{line}\n")).collect::<String>())
+}
+
+/// Replaces a file by way of a temporary one beside it.
+fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".labctl-new");
+    let temporary = path.with_file_name(name);
+    let _ = fs::remove_file(&temporary);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    file.write_all(content)?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use labctl_wire::Neighbour;
+    use std::net::Ipv4Addr;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn writes_files_once_and_again() {
+        let root = std::env::temp_dir().join(format!("labctl-identity-{}", std::process::id()));
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::create_dir_all(root.join("root")).unwrap();
+        fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n10.0.0.1 mine\n").unwrap();
+        let mut identity = Identity {
+            hostname: "client1".into(),
+            domain: "demo".into(),
+            machine_id: "0".repeat(32),
+            gateway: Some(Ipv4Addr::new(10, 1, 0, 1)),
+            neighbours: vec![Neighbour { address: Ipv4Addr::new(10, 1, 0, 2), names: vec!["client1".into(), "client1.demo".into()] }],
+            ssh_host_key: "KEY\n".into(),
+            ssh_host_key_public: "ssh-ed25519 AAAA".into(),
+            authorized_keys: vec!["ssh-ed25519 BBBB".into()],
+            entropy: vec![1; 64],
+            ..Identity::default()
+        };
+        write_files(&root, &identity).unwrap();
+        identity.neighbours[0].names.push("c1".into());
+        write_files(&root, &identity).unwrap();
+        assert_eq!(
+            fs::read_to_string(root.join("etc/hosts")).unwrap(),
+            "127.0.0.1 localhost\n10.0.0.1 mine\n# labctl begin\n10.1.0.2 client1 client1.demo c1\n# labctl end\n"
+        );
+        assert_eq!(fs::read_to_string(root.join("etc/hostname")).unwrap(), "client1\n");
+        assert_eq!(fs::read_to_string(root.join("etc/resolv.conf")).unwrap(), "nameserver 10.1.0.1\nsearch demo\n");
+        for secret in ["etc/ssh/ssh_host_ed25519_key", KEPT] {
+            assert_eq!(fs::metadata(root.join(secret)).unwrap().permissions().mode() & 0o777, 0o600, "{secret}");
+        }
+        let kept = super::super::kept(&root).unwrap();
+        assert_eq!(kept.digest(), identity.digest());
+        assert!(kept.entropy.is_empty(), "entropy must not be kept");
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,147 @@
+//! Address, route and link of the guest's only NIC, by the ioctls of netdevice(7): five calls, no netlink parsing.
+
+use std::fs;
+use std::io;
+use std::mem;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use labctl_wire::Identity;
+use rustix::net::{AddressFamily, SocketType, socket};
+
+/// Ethernet, for `SIOCSIFHWADDR` (ARPHRD_ETHER of <net/if_arp.h>).
+const ARPHRD_ETHER: u16 = 1;
+
+/// Brings the NIC up with the identity's address, prefix, Ethernet address and default route. Does nothing without an address or a NIC.
+pub fn configure(identity: &Identity) -> io::Result<()> {
+    let (Some(address), Some(name)) = (identity.address, nic()?) else { return Ok(()) };
+    let control = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let nic = Nic { control, name };
+    if let Some(mac) = octets(&identity.mac).filter(|mac| *mac != nic.mac()) {
+        nic.set_up(false)?;
+        nic.set_mac(mac)?;
+    }
+    nic.set_address(libc::SIOCSIFADDR as libc::c_ulong, address)?;
+    nic.set_address(libc::SIOCSIFNETMASK as libc::c_ulong, netmask(identity.prefix))?;
+    nic.set_up(true)?;
+    if let Some(gateway) = identity.gateway {
+        nic.default_route(gateway)?;
+    }
+    Ok(())
+}
+
+/// The first interface with hardware behind it.
+fn nic() -> io::Result<Option<String>> {
+    let mut names: Vec<String> = fs::read_dir("/sys/class/net")?
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            entry.path().join("device").exists().then(|| entry.file_name().into_string().ok())?
+        })
+        .collect();
+    names.sort();
+    Ok(names.into_iter().next())
+}
+
+fn octets(mac: &str) -> Option<[u8; 6]> {
+    let octets: Vec<u8> = mac.split(':').map(|part| u8::from_str_radix(part, 16)).collect::<Result<_, _>>().ok()?;
+    octets.try_into().ok()
+}
+
+fn netmask(prefix: u8) -> Ipv4Addr {
+    Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0))
+}
+
+fn inet(address: Ipv4Addr) -> libc::sockaddr {
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from(address).to_be() },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: both are plain data of 16 bytes; the kernel reads a `sockaddr_in` behind a `sockaddr` of family AF_INET.
+    unsafe { mem::transmute::<libc::sockaddr_in, libc::sockaddr>(address) }
+}
+
+struct Nic {
+    control: OwnedFd,
+    name: String,
+}
+
+impl Nic {
+    fn request(&self) -> libc::ifreq {
+        // SAFETY: `ifreq` is plain data; all zeroes is a valid value.
+        let mut request: libc::ifreq = unsafe { mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(self.name.bytes().take(libc::IFNAMSIZ - 1)) {
+            *to = from as libc::c_char;
+        }
+        request
+    }
+
+    fn call<T>(&self, what: &str, number: libc::c_ulong, argument: &mut T) -> io::Result<()> {
+        // SAFETY: the descriptor is an open socket, `argument` is the structure that the request number reads and writes.
+        let outcome = unsafe { libc::ioctl(self.control.as_raw_fd(), number as _, std::ptr::from_mut(argument)) };
+        if outcome == 0 {
+            return Ok(());
+        }
+        let why = io::Error::last_os_error();
+        Err(io::Error::new(why.kind(), format!("{}: {what}: {why}", self.name)))
+    }
+
+    fn mac(&self) -> [u8; 6] {
+        let text = fs::read_to_string(format!("/sys/class/net/{}/address", self.name)).unwrap_or_default();
+        octets(text.trim()).unwrap_or_default()
+    }
+
+    fn set_mac(&self, mac: [u8; 6]) -> io::Result<()> {
+        let mut request = self.request();
+        let mut data = [0; 14];
+        for (to, from) in data.iter_mut().zip(mac) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_hwaddr = libc::sockaddr { sa_family: ARPHRD_ETHER, sa_data: data };
+        self.call("set the Ethernet address", libc::SIOCSIFHWADDR as libc::c_ulong, &mut request)
+    }
+
+    fn set_address(&self, number: libc::c_ulong, address: Ipv4Addr) -> io::Result<()> {
+        let mut request = self.request();
+        request.ifr_ifru.ifru_addr = inet(address);
+        self.call("set the address", number, &mut request)
+    }
+
+    fn set_up(&self, up: bool) -> io::Result<()> {
+        let mut request = self.request();
+        self.call("read the flags", libc::SIOCGIFFLAGS as libc::c_ulong, &mut request)?;
+        // SAFETY: the kernel has just filled in the flags.
+        let flags = unsafe { request.ifr_ifru.ifru_flags };
+        let wanted = libc::IFF_UP as i16;
+        request.ifr_ifru.ifru_flags = if up { flags | wanted } else { flags & !wanted };
+        self.call("set the flags", libc::SIOCSIFFLAGS as libc::c_ulong, &mut request)
+    }
+
+    fn default_route(&self, gateway: Ipv4Addr) -> io::Result<()> {
+        // SAFETY: `rtentry` is plain data; all zeroes is a valid value.
+        let mut route: libc::rtentry = unsafe { mem::zeroed() };
+        route.rt_dst = inet(Ipv4Addr::UNSPECIFIED);
+        route.rt_genmask = inet(Ipv4Addr::UNSPECIFIED);
+        route.rt_gateway = inet(gateway);
+        route.rt_flags = (libc::RTF_UP | libc::RTF_GATEWAY) as _;
+        match self.call("add the default route", libc::SIOCADDRT as libc::c_ulong, &mut route) {
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_and_octets() {
+        assert_eq!(netmask(24), Ipv4Addr::new(255, 255, 255, 0));
+        assert_eq!(netmask(0), Ipv4Addr::UNSPECIFIED);
+        assert_eq!(netmask(32), Ipv4Addr::BROADCAST);
+        assert_eq!(octets("52:54:00:01:02:ff"), Some([0x52, 0x54, 0, 1, 2, 255]));
+        assert_eq!(octets("52:54"), None);
+    }
+}

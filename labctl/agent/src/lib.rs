@@ -1,0 +1,11 @@
+//! The agent: a static program that does labctl's work inside a guest. It is `/init` of the guest's initrd, then a
+//! service that listens on a virtio-serial port; on machines that are not ours it talks over the standard streams of an SSH session.
+//!
+//! Blocking threads and system calls, no runtime: what a fork touches on waking is what it costs.
+
+pub mod accounts;
+pub mod facts;
+pub mod identity;
+pub mod init;
+pub mod modules;
+pub mod serve;

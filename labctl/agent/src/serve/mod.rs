@@ -1,0 +1,220 @@
+//! Serving a controller: one reader (the calling thread), one thread per request, one writer behind a lock.
+//!
+//! ```text
+//!            Hello            Request              End of stream / Hello
+//! (no session) ──▶ (session) ─────────▶ [request threads] ─────────────▶ all cancelled
+//! ```
+
+mod boot;
+mod channel;
+mod exec;
+mod files;
+mod port;
+mod shot;
+mod units;
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use labctl_wire::{AgentError, ErrorKind, FromAgent, Reply, Request, ToAgent, Unframer, VERSION, frame};
+
+use crate::identity;
+use channel::{Channel, Input};
+use shot::Shots;
+
+/// Bytes read at once from the stream.
+const READ: usize = 256 << 10;
+
+/// Locks, and goes on if a thread panicked while it held the lock: what is guarded here is replaced whole, never left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error from the kernel, with what was being done.
+fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> AgentError {
+    move |why| AgentError {
+        kind: match why.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+            _ => ErrorKind::Io,
+        },
+        message: format!("{what}: {why}"),
+    }
+}
+
+/// The stream back to the controller. Packets are written whole, one at a time.
+#[derive(Clone)]
+struct Out(Arc<Mutex<Box<dyn Write + Send>>>);
+
+impl Out {
+    /// A write that fails means that the stream is gone; the reader notices that and ends everything.
+    fn send(&self, message: &FromAgent) {
+        let packet = frame(message);
+        let mut stream = lock(&self.0);
+        let _ = stream.write_all(&packet).and_then(|()| stream.flush());
+    }
+}
+
+/// Serves on the virtio-serial port for ever.
+pub fn on_virtio_port() -> io::Result<()> {
+    let file = port::open()?;
+    if let Some(kept) = identity::kept(Path::new("/")) {
+        // A guest that cannot set its network up must still answer: control does not depend on the network.
+        if let Err(why) = identity::apply(&kept) {
+            eprintln!("labctl-agent: identity: {why}");
+        }
+    }
+    if let Err(why) = boot::grow_root() {
+        eprintln!("labctl-agent: the root file system keeps its size: {why}");
+    }
+    boot::notify_ready();
+    let out = Out(Arc::new(Mutex::new(Box::new(file.try_clone()?))));
+    let server = Server::new(out.clone());
+    out.send(&ready(0));
+    let mut source = file;
+    loop {
+        server.read_all(&mut source)?;
+        // The controller has gone. A write blocks until the next one opens its side of the port (drivers/char/virtio_console.c,
+        // wait_port_writable), which is the only event that the kernel offers for that.
+        out.send(&ready(0));
+    }
+}
+
+/// Serves on standard input and output until they end.
+pub fn on_stdio() -> io::Result<()> {
+    let out = Out(Arc::new(Mutex::new(Box::new(io::stdout()))));
+    Server::new(out).read_all(&mut io::stdin().lock())
+}
+
+fn ready(session: u64) -> FromAgent {
+    FromAgent::Ready {
+        session,
+        version: VERSION,
+        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        identity: identity::kept(Path::new("/")).map(|kept| kept.digest()).unwrap_or_default(),
+    }
+}
+
+struct Server {
+    out: Out,
+    requests: Arc<Mutex<HashMap<u64, Arc<Channel>>>>,
+    shots: Arc<Mutex<Shots>>,
+}
+
+impl Server {
+    fn new(out: Out) -> Self {
+        Self { out, requests: Arc::default(), shots: Arc::default() }
+    }
+
+    /// Reads packets until the stream ends, then drops everything that was going on.
+    fn read_all(&self, source: &mut dyn Read) -> io::Result<()> {
+        let mut unframer = Unframer::new();
+        let mut buffer = vec![0; READ];
+        loop {
+            let length = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+                Err(why) => {
+                    self.drop_session();
+                    return Err(why);
+                }
+            };
+            unframer.feed(&buffer[..length], |packet| match packet {
+                Ok(message) => self.take(message),
+                Err(why) => eprintln!("labctl-agent: {why}"),
+            });
+        }
+        self.drop_session();
+        Ok(())
+    }
+
+    fn take(&self, message: ToAgent) {
+        match message {
+            ToAgent::Hello { session, .. } => {
+                self.drop_session();
+                self.out.send(&ready(session));
+            }
+            ToAgent::Request { id, request } => self.start(id, request),
+            ToAgent::Data { id, bytes } => self.pass(id, |channel| channel.input(Input::Data(bytes.into_vec()))),
+            ToAgent::End { id } => self.pass(id, |channel| channel.input(Input::End)),
+            ToAgent::Credit { id, bytes } => self.pass(id, |channel| channel.grant(bytes)),
+            ToAgent::Signal { id, signal } => self.pass(id, |channel| channel.signal(signal)),
+            ToAgent::Resize { id, columns, rows } => self.pass(id, |channel| channel.resize(columns, rows)),
+            ToAgent::Cancel { id } => self.pass(id, Channel::cancel),
+        }
+    }
+
+    /// Hands something to a request; one that has ended meanwhile no longer wants it.
+    fn pass(&self, id: u64, hand: impl FnOnce(&Channel)) {
+        let channel = lock(&self.requests).get(&id).cloned();
+        if let Some(channel) = channel {
+            hand(&channel);
+        }
+    }
+
+    fn drop_session(&self) {
+        for (_, channel) in lock(&self.requests).drain() {
+            channel.cancel();
+        }
+        lock(&self.shots).clear();
+    }
+
+    fn start(&self, id: u64, request: Request) {
+        let channel = match Channel::new(id, self.out.clone()) {
+            Ok(channel) => Arc::new(channel),
+            Err(why) => return self.out.send(&FromAgent::Done { id, result: Err(failed("start the request")(why)) }),
+        };
+        lock(&self.requests).insert(id, channel.clone());
+        let (out, requests, shots) = (self.out.clone(), self.requests.clone(), self.shots.clone());
+        let working = channel.clone();
+        let run = move || {
+            let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| perform(request, &working, &shots)));
+            let result = worked.unwrap_or_else(|_| {
+                Err(AgentError { kind: ErrorKind::Internal, message: "the agent failed; see its journal".into() })
+            });
+            // A request of a dropped session is not in the table any more, and its controller must not hear of it.
+            let known = {
+                let mut requests = lock(&requests);
+                let known = requests.get(&id).is_some_and(|mine| Arc::ptr_eq(mine, &working));
+                if known {
+                    requests.remove(&id);
+                }
+                known
+            };
+            if known {
+                out.send(&FromAgent::Done { id, result });
+            }
+        };
+        if let Err(why) = thread::Builder::new().name(format!("request-{id}")).spawn(run) {
+            lock(&self.requests).remove(&id);
+            self.out.send(&FromAgent::Done { id, result: Err(failed("start a thread")(why)) });
+        }
+    }
+}
+
+fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Result<Reply, AgentError> {
+    match request {
+        Request::Ping => Ok(Reply::Done),
+        Request::Exec(exec) => exec::run(&exec, channel),
+        Request::Put(put) => files::put(&put, channel),
+        Request::Get { path } => files::get(&path, channel),
+        Request::TakeIdentity(identity) => {
+            identity::take(&identity).map(|()| Reply::Done).map_err(failed("take on the identity"))
+        }
+        Request::Units { units } => units::states(&units).map(Reply::Units),
+        Request::Arm { shot, units } => lock(shots).arm(shot, &units),
+        Request::Fire { shot, signal } => {
+            let armed = lock(shots).take(shot);
+            shot::fire(armed, signal)
+        }
+        Request::Facts => Ok(Reply::Facts(crate::facts::gather())),
+        Request::Module(call) => Ok(Reply::Module(Box::new(crate::modules::run(&call)))),
+        Request::AwaitBooted => boot::await_booted(),
+        Request::PowerOff => boot::systemctl("poweroff"),
+        Request::Reboot => boot::systemctl("reboot"),
+    }
+}

@@ -1,0 +1,15 @@
+//! A TCP connection over the lab's network.
+
+use std::time::Duration;
+
+use labctl_spec::scenario::TcpCheck;
+
+use super::Answer;
+use crate::target::FaultTarget;
+
+pub(super) async fn ask(check: &TcpCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
+    match target.tcp(&check.node, check.port, limit).await {
+        Ok(()) => Answer::yes(format!("{}:{} accepts", check.node, check.port)),
+        Err(error) => Answer::no(error.message),
+    }
+}

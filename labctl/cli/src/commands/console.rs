@@ -1,0 +1,23 @@
+//! `labctl console`.
+
+use std::process::ExitCode;
+
+use labctl_core::{Failure, console};
+
+use crate::session::Session;
+
+/// Arguments of `labctl console`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Node
+    node: String,
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let lab = session.known_lab(&home)?;
+    let node = session.node(&lab, &args.node)?;
+    session.out.say(&format!("attached to the serial console of {node}; leave with ctrl-]"));
+    console::attach(&home.lab(&lab.name), &lab, &node).await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,71 @@
+//! `labctl exec`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use labctl_core::exec::{self, Given, Stream};
+use labctl_core::spec::ident::NodeName;
+use labctl_core::{Failure, Kind};
+
+use crate::session::Session;
+
+/// Arguments of `labctl exec`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Node, or a group: then the command runs in all of its nodes and each line says whose it is
+    node: String,
+    /// User
+    #[arg(long, short, default_value = "root")]
+    user: String,
+    /// Working directory
+    #[arg(long, short = 'C', value_name = "DIR")]
+    directory: Option<String>,
+    /// Environment variable
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// With a terminal, for programs that want one
+    #[arg(long, short)]
+    tty: bool,
+    /// Pass standard input on
+    #[arg(long, short)]
+    interactive: bool,
+    /// Program and arguments, after `--`
+    #[arg(required = true, last = true)]
+    command: Vec<String>,
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let record = session.record(&home)?;
+    let nodes = session.nodes(&record.lab, std::slice::from_ref(&args.node), None)?;
+    let supervisor = labctl_core::client::Supervisor::ensure(&home.lab(&record.lab.name), &record.lab.name).await?;
+    let mut environment = std::collections::BTreeMap::new();
+    for pair in &args.env {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Failure::new(Kind::Input, format!("--env {pair}: there is no `=`")).hint("write NAME=VALUE"))?;
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    let given = Given {
+        argv: args.command,
+        env: environment,
+        cwd: args.directory,
+        user: args.user,
+        terminal: args.tty,
+        stdin: args.interactive || args.tty,
+    };
+    if let [node] = &nodes[..] {
+        let code = exec::attached(&supervisor, node, given).await?;
+        return Ok(ExitCode::from(code));
+    }
+    let print = |node: &NodeName, stream: Stream, line: &[u8]| {
+        let text = [node.as_str().as_bytes(), b": ", line, b"\n"].concat();
+        // The other nodes go on if our reader has gone.
+        let _ = match stream {
+            Stream::Out => std::io::stdout().write_all(&text),
+            Stream::Err => std::io::stderr().write_all(&text),
+        };
+    };
+    let code = exec::on_all(&supervisor, &nodes, &given, &print).await?;
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,29 @@
+//! `labctl halt`.
+
+use std::process::ExitCode;
+
+use labctl_core::Failure;
+use labctl_core::lifecycle::{self, Work};
+
+use crate::session::Session;
+
+/// Arguments of `labctl halt`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Nodes or groups; all unless given
+    nodes: Vec<String>,
+    /// Do not ask the guests: end the machines at once, as if the power failed
+    #[arg(long, short)]
+    force: bool,
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let lab = session.known_lab(&home)?;
+    let nodes = session.nodes(&lab, &args.nodes, None)?;
+    let each = |event| session.out.event(&event);
+    let _work = Work::begin(&home.lab(&lab.name), &each).await?;
+    lifecycle::halt(&home, &lab.name, &nodes, args.force, &each).await?;
+    session.out.finish();
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,54 @@
+//! `labctl init`.
+
+use std::process::ExitCode;
+
+use labctl_core::project::LAB_FILE;
+use labctl_core::spec::ident::LabName;
+use labctl_core::{Failure, Kind, spec};
+
+use crate::session::Session;
+
+/// Arguments of `labctl init`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the lab; the folder's unless given
+    name: Option<String>,
+    /// Replace an existing lab file
+    #[arg(long, short)]
+    force: bool,
+}
+
+pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let here = std::env::current_dir().map_err(Failure::io("the current folder"))?;
+    let name: LabName = match &args.name {
+        Some(name) => name.parse().map_err(|why: spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?,
+        None => from_folder(&here.file_name().unwrap_or_default().to_string_lossy()),
+    };
+    let file = here.join(LAB_FILE);
+    if file.exists() && !args.force {
+        return Err(Failure::new(Kind::Conflict, format!("{} exists already", file.display())).hint("--force replaces it"));
+    }
+    labctl_core::persist::write_public(&file, spec::example_lab(&name).as_bytes())?;
+    session.out.say(&format!("wrote {}: one plain virtual machine, with everything else as comments\nNext: labctl up", file.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A lab's name from a folder's: what a name cannot hold becomes a hyphen.
+fn from_folder(folder: &str) -> LabName {
+    let mut name: String = folder.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    name = name.trim_matches(|c: char| c == '-').chars().take(40).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('-').to_owned();
+    name.parse().or_else(|_| "lab".parse()).unwrap_or_else(|_: spec::ident::BadName| unreachable!("`lab` is a name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_folder;
+
+    #[test]
+    fn folders_give_names() {
+        for (folder, name) in [("My Lab_2", "my-lab-2"), ("123", "lab"), ("", "lab"), ("1a-", "a"), ("--x--", "x")] {
+            assert_eq!(from_folder(folder).as_str(), name, "{folder}");
+        }
+    }
+}

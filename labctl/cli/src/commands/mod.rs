@@ -1,0 +1,116 @@
+//! The commands, one file each: its arguments and what it does.
+
+mod completion;
+mod console;
+mod destroy;
+mod doctor;
+mod exec;
+mod halt;
+mod hosts;
+mod image;
+mod init;
+mod logs;
+mod provision;
+mod prune;
+mod reload;
+mod scenario;
+mod schema;
+mod ssh;
+mod ssh_config;
+mod status;
+mod supervisor;
+mod up;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use labctl_core::Failure;
+
+use crate::session::{Global, Session};
+
+/// A real cluster on a laptop: boots virtual machines from one lab file, provisions them, breaks them on purpose.
+#[derive(Debug, Parser)]
+#[command(name = "labctl", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 a fault of labctl's own, 2 wrong usage, 3 a wrong file or argument, 4 the host lacks something,\n5 not found, 6 in conflict with another command or lab, 7 a machine failed, 8 provisioning failed, 9 a scenario did not pass.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the lab (or some of its nodes) and provision what is new
+    Up(up::Args),
+    /// Show the nodes, their addresses and published ports
+    Status(status::Args),
+    /// Shut nodes down
+    Halt(halt::Args),
+    /// Shut nodes down and start them again
+    Reload(reload::Args),
+    /// Remove nodes or the whole lab; nothing stays behind
+    Destroy(destroy::Args),
+    /// Run the lab file's plays on the running nodes
+    Provision(provision::Args),
+    /// Run a command in a node
+    Exec(exec::Args),
+    /// Log in to a node by SSH
+    Ssh(ssh::Args),
+    /// Print an ssh configuration for the lab's nodes
+    SshConfig(ssh_config::Args),
+    /// Attach to a node's serial console
+    Console(console::Args),
+    /// Show logs: of the supervisor, a machine, its console or a unit
+    Logs(logs::Args),
+    /// Manage the lab's names in the hosts file
+    Hosts(hosts::Args),
+    /// Run a chaos scenario against the lab
+    Scenario(scenario::Args),
+    /// Check the lab file, or other files of labctl's
+    Validate(validate::Args),
+    /// Write an example lab file into this folder
+    Init(init::Args),
+    /// List, build, download and remove images
+    Image(image::Args),
+    /// Find what this host lacks, and print the commands that install it
+    Doctor(doctor::Args),
+    /// Find machines and folders that belong to no lab any more
+    Prune(prune::Args),
+    /// Print the JSON schema of a file format, for editors
+    Schema(schema::Args),
+    /// Print shell completion, or the manual page
+    Completion(completion::Args),
+    /// The process that a lab's machines belong to; started by the other commands
+    #[command(hide = true)]
+    Supervisor(supervisor::Args),
+}
+
+/// Runs the command.
+pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(args) => up::run(session, args).await,
+        Command::Status(args) => status::run(session, args).await,
+        Command::Halt(args) => halt::run(session, args).await,
+        Command::Reload(args) => reload::run(session, args).await,
+        Command::Destroy(args) => destroy::run(session, args).await,
+        Command::Provision(args) => provision::run(session, args).await,
+        Command::Exec(args) => exec::run(session, args).await,
+        Command::Ssh(args) => ssh::run(session, args).await,
+        Command::SshConfig(args) => ssh_config::run(session, args),
+        Command::Console(args) => console::run(session, args).await,
+        Command::Logs(args) => logs::run(session, args).await,
+        Command::Hosts(args) => hosts::run(session, args),
+        Command::Scenario(args) => scenario::run(session, args).await,
+        Command::Validate(args) => validate::run(session, args),
+        Command::Init(args) => init::run(session, args),
+        Command::Image(args) => image::run(session, args).await,
+        Command::Doctor(args) => doctor::run(session, args).await,
+        Command::Prune(args) => prune::run(session, args).await,
+        Command::Schema(args) => schema::run(session, args),
+        Command::Completion(args) => completion::run(session, args),
+        Command::Supervisor(args) => supervisor::run(args).await,
+    }
+}

@@ -1,0 +1,33 @@
+//! `labctl reload`.
+
+use std::process::ExitCode;
+
+use labctl_core::Failure;
+use labctl_core::lifecycle::{self, Work};
+
+use crate::session::Session;
+
+/// Arguments of `labctl reload`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Nodes or groups; all unless given
+    nodes: Vec<String>,
+    /// End the machines at once instead of shutting them down
+    #[arg(long, short)]
+    force: bool,
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let lab = session.lab(&home)?;
+    let nodes = session.nodes(&lab, &args.nodes, None)?;
+    let each = |event| session.out.event(&event);
+    let _work = Work::begin(&home.lab(&lab.name), &each).await?;
+    // The file may name nodes that do not exist yet; those have nothing to halt.
+    lifecycle::halt_existing(&home, &lab.name, &nodes, args.force, &each).await?;
+    let supervisor = lifecycle::up(&home, lab, &nodes, &each).await?;
+    session.out.finish();
+    let status = supervisor.status().await?;
+    session.out.result(&status, || super::status::table(&status));
+    Ok(ExitCode::SUCCESS)
+}

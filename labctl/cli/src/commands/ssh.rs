@@ -1,0 +1,39 @@
+//! `labctl ssh`.
+
+use std::process::ExitCode;
+
+use labctl_core::client::Supervisor;
+use labctl_core::{Failure, ssh};
+
+use crate::session::Session;
+
+/// Arguments of `labctl ssh`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Node; the lab's only one unless given
+    node: Option<String>,
+    /// Carry the connection to the node's SSH port on standard input and output, for `ProxyCommand`
+    #[arg(long, conflicts_with = "command")]
+    proxy: bool,
+    /// Command to run instead of a shell, after `--`
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let record = session.record(&home)?;
+    let node = match (&args.node, &record.lab.nodes[..]) {
+        (Some(name), _) => session.node(&record.lab, name)?,
+        (None, [only]) => only.name.clone(),
+        (None, _) => session.node(&record.lab, "all")?,
+    };
+    let supervisor = Supervisor::ensure(&home.lab(&record.lab.name), &record.lab.name).await?;
+    let stream = supervisor.dial(&node, ssh::PORT).await?;
+    if args.proxy {
+        ssh::carry(stream).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let code = ssh::session(stream, &record, &node, &args.command).await?;
+    Ok(ExitCode::from(code))
+}

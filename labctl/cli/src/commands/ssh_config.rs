@@ -1,0 +1,22 @@
+//! `labctl ssh-config`.
+
+use std::process::ExitCode;
+
+use labctl_core::{Failure, ssh};
+
+use crate::session::Session;
+
+/// Arguments of `labctl ssh-config`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Nodes or groups; all unless given
+    nodes: Vec<String>,
+}
+
+pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let record = session.record(&home)?;
+    let nodes = session.nodes(&record.lab, &args.nodes, None)?;
+    session.out.text(ssh::config(&home.lab(&record.lab.name), &record, &nodes)?.trim_end());
+    Ok(ExitCode::SUCCESS)
+}

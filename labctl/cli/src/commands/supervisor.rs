@@ -1,0 +1,26 @@
+//! `labctl supervisor`: hidden; other commands start it.
+
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use labctl_core::client::READY;
+use labctl_core::spec::ident::LabName;
+use labctl_core::{Failure, Kind};
+
+/// Arguments of `labctl supervisor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the lab
+    lab: String,
+}
+
+pub async fn run(args: Args) -> Result<ExitCode, Failure> {
+    let lab: LabName = args.lab.parse().map_err(|why: labctl_core::spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?;
+    labctl_core::supervisor::run(&lab, || {
+        println!("{READY}");
+        // The starter reads no further; keep nothing of its open. Standard error goes to the log already.
+        let _ = rustix::stdio::dup2_stdout(std::io::stderr().as_fd());
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
+}

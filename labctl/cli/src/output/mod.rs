@@ -1,0 +1,120 @@
+//! Everything that labctl prints. Progress and notes go to standard error, results to standard output.
+
+mod progress;
+mod table;
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use labctl_core::Failure;
+use labctl_core::event::Event;
+use serde::Serialize;
+
+use progress::Bars;
+pub use table::Table;
+
+/// How things are printed; cheap to clone.
+#[derive(Clone)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    /// Whether standard error is a terminal that wants bars and colours.
+    lively: bool,
+    colour: bool,
+    bars: Arc<Mutex<Option<Bars>>>,
+}
+
+impl Output {
+    /// Chooses by the options, the environment (`NO_COLOR`, `TERM`) and what the streams are.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let lively = !json && !quiet && !dumb && std::io::stderr().is_terminal();
+        Self { json, quiet, lively, colour: !plain && !dumb && std::io::stdout().is_terminal(), bars: Arc::default() }
+    }
+
+    /// Whether results are JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether standard output takes colours.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+
+    /// Shows an event.
+    pub fn event(&self, event: &Event) {
+        if self.json {
+            return self.json_line(event);
+        }
+        if self.lively {
+            let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
+            return bars.get_or_insert_with(Bars::new).show(event);
+        }
+        if let Some(line) = progress::line(event)
+            && (!self.quiet || matches!(event, Event::Warning { .. }))
+        {
+            eprintln!("{line}");
+        }
+    }
+
+    /// Takes the bars down; what follows is printed below.
+    pub fn finish(&self) {
+        if let Some(bars) = self.bars.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bars.finish();
+        }
+    }
+
+    /// Prints text of a result; nothing with `--json`.
+    pub fn text(&self, text: &str) {
+        if !self.json {
+            self.finish();
+            write_out(text.as_bytes());
+            write_out(b"\n");
+        }
+    }
+
+    /// Says something about the work, on standard error; nothing with `--json` or `--quiet`.
+    pub fn say(&self, text: &str) {
+        if !self.json && !self.quiet {
+            self.finish();
+            eprintln!("{text}");
+        }
+    }
+
+    /// Prints a result: JSON with `--json`, else the text.
+    pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        if self.json { self.json_line(value) } else { self.text(&text()) }
+    }
+
+    /// Prints a JSON line.
+    pub fn json_line<T: Serialize>(&self, value: &T) {
+        if let Ok(mut line) = serde_json::to_vec(value) {
+            line.push(b'\n');
+            write_out(&line);
+        }
+    }
+
+    /// The one way in which failures are shown.
+    pub fn failure(&self, failure: &Failure) {
+        self.finish();
+        if self.json {
+            return self.json_line(&serde_json::json!({ "event": "failure", "kind": failure.kind, "message": failure.message, "hint": failure.hint }));
+        }
+        let red = std::io::stderr().is_terminal() && self.lively;
+        let (open, close) = if red { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+        eprintln!("{open}error:{close} {}", failure.message.replace('\n', "\n       "));
+        if let Some(hint) = &failure.hint {
+            eprintln!(" hint: {hint}");
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has gone (`labctl status | head -1`) ends the command quietly, as other tools do.
+pub fn write_out(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+        std::process::exit(141);
+    }
+}

@@ -1,0 +1,108 @@
+//! What every command needs: the user's folders, the lab, the way of printing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use labctl_core::home::Home;
+use labctl_core::project;
+use labctl_core::record::Record;
+use labctl_core::spec::ident::{LabName, NodeName};
+use labctl_core::spec::lab::Lab;
+use labctl_core::{Failure, Kind};
+
+use crate::output::Output;
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Lab file, or the name of a lab that was brought up before [default: lab.yml here or above, or the only one in hosts/]
+    #[arg(long, short = 'L', global = true, value_name = "FILE|NAME", env = "LABCTL_LAB")]
+    pub lab: Option<String>,
+    /// Print events and results as JSON, one object per line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print less: only warnings and failures
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// The session of one command.
+pub struct Session {
+    lab: Option<String>,
+    /// How things are printed.
+    pub out: Output,
+}
+
+impl Session {
+    /// From the options.
+    pub fn new(global: &Global) -> Self {
+        Self { lab: global.lab.clone(), out: Output::new(global.json, global.quiet) }
+    }
+
+    /// The user's folders.
+    pub fn home(&self) -> Result<Home, Failure> {
+        Home::open()
+    }
+
+    /// Path of the lab file that is meant.
+    pub fn lab_file(&self, home: &Home) -> Result<PathBuf, Failure> {
+        project::find(home, self.lab.as_deref())
+    }
+
+    /// The lab, read from its file and checked.
+    pub fn lab(&self, home: &Home) -> Result<Lab, Failure> {
+        project::load(&self.lab_file(home)?)
+    }
+
+    /// The lab as it was brought up: for commands on what exists, whatever the file says now. A lab that never was
+    /// brought up is read from its file.
+    pub fn known_lab(&self, home: &Home) -> Result<Lab, Failure> {
+        if let Some(named) = &self.lab
+            && let Ok(name) = named.parse::<LabName>()
+            && let Some(record) = Record::load(&home.lab(&name))?
+        {
+            return Ok(record.lab);
+        }
+        let file = self.lab_file(home)?;
+        match project::recorded(home, &file)? {
+            Some(record) => Ok(record.lab),
+            None => project::load(&file),
+        }
+    }
+
+    /// The record of the lab; a failure if it never was brought up.
+    pub fn record(&self, home: &Home) -> Result<Record, Failure> {
+        let lab = self.known_lab(home)?;
+        Record::load(&home.lab(&lab.name))?
+            .ok_or_else(|| Failure::new(Kind::Conflict, format!("lab `{}` was not brought up yet", lab.name)).hint("labctl up"))
+    }
+
+    /// Nodes named one by one or by group, in the order of the lab file; empty if none is named, which means all.
+    pub fn nodes(&self, lab: &Lab, names: &[String], limit: Option<&str>) -> Result<Vec<NodeName>, Failure> {
+        let groups = lab.groups();
+        let mut wanted = Vec::new();
+        for name in names.iter().map(String::as_str).chain(limit.iter().flat_map(|limit| limit.split(','))) {
+            let found = lab.nodes.iter().find(|node| node.name.as_str() == name).map(|node| vec![node.name.clone()]);
+            wanted.extend(found.or_else(|| groups.get(name).cloned()).ok_or_else(|| unknown(lab, name))?);
+        }
+        Ok(lab.nodes.iter().map(|node| node.name.clone()).filter(|name| wanted.contains(name)).collect())
+    }
+
+    /// The one node of that name.
+    pub fn node(&self, lab: &Lab, name: &str) -> Result<NodeName, Failure> {
+        match &self.nodes(lab, &[name.to_owned()], None)?[..] {
+            [node] => Ok(node.clone()),
+            several => {
+                let names: Vec<&str> = several.iter().map(NodeName::as_str).collect();
+                Err(Failure::new(Kind::Input, format!("`{name}` is a group; this needs one node")).hint(format!("one of {}", names.join(", "))))
+            }
+        }
+    }
+}
+
+fn unknown(lab: &Lab, name: &str) -> Failure {
+    let nodes: Vec<&str> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
+    let groups: Vec<String> = lab.groups().into_keys().collect();
+    Failure::new(Kind::NotFound, format!("lab `{}` has no node or group `{name}`", lab.name))
+        .hint(format!("nodes: {}; groups: {}", nodes.join(", "), groups.join(", ")))
+}

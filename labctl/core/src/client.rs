@@ -1,0 +1,204 @@
+//! The commands' side of the supervisor's socket.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use labctl_guest::{Agent, Link};
+use labctl_spec::ident::{LabName, NodeName};
+use labctl_wire::{Unframer, frame};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::control::{Answer, Call, HeldFrames, LabStatus};
+use crate::event::Event;
+use crate::home::LabHome;
+use crate::{Failure, Kind};
+
+/// What a new supervisor writes to its standard output when it listens.
+pub const READY: &str = "ready";
+
+/// How long a new supervisor may take until it listens. Adopting a machine takes milliseconds.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A lab's supervisor. Each call is a connection of its own.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    home: LabHome,
+}
+
+/// A connection that answers a call.
+pub struct Connection {
+    stream: UnixStream,
+    unframer: Unframer,
+    waiting: std::collections::VecDeque<Answer>,
+}
+
+impl Supervisor {
+    /// The running supervisor; none if none runs.
+    pub async fn running(home: &LabHome) -> Option<Self> {
+        UnixStream::connect(home.supervisor_socket()).await.ok()?;
+        Some(Self { home: home.clone() })
+    }
+
+    /// The running supervisor, or a new one. The lab's record must exist.
+    pub async fn ensure(home: &LabHome, lab: &LabName) -> Result<Self, Failure> {
+        if let Some(running) = Self::running(home).await {
+            return Ok(running);
+        }
+        home.make()?;
+        // Two commands may do this at once: the loser's supervisor ends at the lock, and the winner's is found.
+        let started = timeout(START_DEADLINE, start(home, lab)).await;
+        match Self::running(home).await {
+            Some(running) => Ok(running),
+            None => Err(match started {
+                Ok(Err(why)) => why,
+                _ => Failure::new(Kind::Internal, "the supervisor did not start"),
+            }
+            .hint(format!("see {}", home.supervisor_log().display()))),
+        }
+    }
+
+    /// Sends a call.
+    pub async fn call(&self, call: &Call) -> Result<Connection, Failure> {
+        let socket = self.home.supervisor_socket();
+        let mut stream = UnixStream::connect(&socket).await.map_err(|_| gone())?;
+        stream.write_all(&frame(call)).await.map_err(|_| gone())?;
+        Ok(Connection { stream, unframer: Unframer::new(), waiting: Default::default() })
+    }
+
+    /// A call whose answer is `Done`; events go to `each`.
+    pub async fn run(&self, call: &Call, mut each: impl FnMut(Event)) -> Result<(), Failure> {
+        let mut connection = self.call(call).await?;
+        loop {
+            match connection.answer().await? {
+                Answer::Event(event) => each(event),
+                Answer::Done => return Ok(()),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// The lab's state.
+    pub async fn status(&self) -> Result<LabStatus, Failure> {
+        match self.call(&Call::Status).await?.answer().await? {
+            Answer::Status(status) => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A channel to a node's agent; waits until the agent answers.
+    pub async fn agent(&self, node: &NodeName) -> Result<Agent, Failure> {
+        let stream = self.open(&Call::Agent { node: node.clone() }).await?;
+        let link = Link::over(stream);
+        link.up().await?;
+        Ok(Agent::new(link))
+    }
+
+    /// A TCP connection to a node, over the lab's network.
+    pub async fn dial(&self, node: &NodeName, port: u16) -> Result<UnixStream, Failure> {
+        self.open(&Call::Dial { node: node.clone(), port }).await
+    }
+
+    async fn open(&self, call: &Call) -> Result<UnixStream, Failure> {
+        let mut connection = self.call(call).await?;
+        match connection.answer().await? {
+            Answer::Open => Ok(connection.stream),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Holds every frame of the lab until the answer is released or dropped.
+    pub async fn hold(&self) -> Result<Hold, Failure> {
+        let mut connection = self.call(&Call::Hold).await?;
+        match connection.answer().await? {
+            Answer::Done => Ok(Hold(connection)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends the supervisor, not the machines.
+    pub async fn leave(&self) -> Result<(), Failure> {
+        self.run(&Call::Leave, |_| {}).await
+    }
+}
+
+/// A held network. The supervisor lets go when the connection ends, whoever dies.
+pub struct Hold(Connection);
+
+impl Hold {
+    /// Lets the frames go.
+    pub async fn release(mut self) -> Result<HeldFrames, Failure> {
+        self.0.stream.write_all(&frame(&Call::Release)).await.map_err(|_| gone())?;
+        match self.0.answer().await? {
+            Answer::Held(held) => Ok(held),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Connection {
+    /// The next answer; a failure of the call is an error.
+    pub async fn answer(&mut self) -> Result<Answer, Failure> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match self.waiting.pop_front() {
+                Some(Answer::Failed(failure)) => return Err(failure),
+                Some(answer) => return Ok(answer),
+                None => {}
+            }
+            let length = self.stream.read(&mut buffer).await.map_err(|_| gone())?;
+            if length == 0 {
+                return Err(gone());
+            }
+            let mut broken = None;
+            self.unframer.feed(&buffer[..length], |packet| match packet {
+                Ok(answer) => self.waiting.push_back(answer),
+                Err(why) => broken = Some(why),
+            });
+            if let Some(why) = broken {
+                return Err(Failure::new(Kind::Conflict, format!("the running supervisor is of another labctl: {why}"))
+                    .hint("`labctl supervisor-restart` starts a new one; the machines go on"));
+            }
+        }
+    }
+}
+
+fn gone() -> Failure {
+    Failure::new(Kind::Conflict, "the lab's supervisor ended").hint("repeat the command; it starts another")
+}
+
+fn unexpected(answer: &Answer) -> Failure {
+    Failure::new(Kind::Internal, format!("the supervisor gave an answer that does not fit: {answer:?}"))
+}
+
+/// Starts a supervisor and waits until it listens or ends.
+async fn start(home: &LabHome, lab: &LabName) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(Failure::io("find labctl's own program"))?;
+    let log = home.supervisor_log();
+    let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).map_err(Failure::io(log.display()))?;
+    let mut command = std::process::Command::new(program);
+    command.arg("supervisor").arg(lab.as_str()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+    // SAFETY: setsid(2) is a plain system call; it is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+    let mut child = Command::from(command).spawn().map_err(Failure::io("start the supervisor"))?;
+    let Some(output) = child.stdout.take() else {
+        return Err(Failure::new(Kind::Internal, "the supervisor has no output"));
+    };
+    let line = BufReader::new(output).lines().next_line().await.map_err(Failure::io("wait for the supervisor"))?;
+    if line.as_deref() == Some(READY) {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Internal, format!("the supervisor of lab `{lab}` did not start: {}", last_line(&log))))
+}
+
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().last().unwrap_or("it said nothing").to_owned()
+}

@@ -1,0 +1,133 @@
+//! What commands and the supervisor say to each other on the supervisor's socket.
+//!
+//! One connection is one call: the client sends a [`Call`] as a packet ([`labctl_wire::frame`]), the supervisor answers with
+//! any number of [`Answer::Event`]s and one other [`Answer`]. After [`Answer::Open`] the connection carries something else: the agent's
+//! protocol or a TCP stream.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use labctl_image::BootImage;
+use labctl_machine::accel::Accel;
+use labctl_spec::ident::NodeName;
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::event::{Event, NodeState};
+use crate::record::Record;
+
+/// What a command asks of the supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Call {
+    /// The lab's state; [`Answer::Status`].
+    Status,
+    /// Takes the record on and starts nodes until their agents answer; [`Answer::Done`].
+    Up(Box<Up>),
+    /// Ends nodes; [`Answer::Done`].
+    Halt {
+        /// Which; all if empty.
+        nodes: Vec<NodeName>,
+        /// Without asking the guest first.
+        force: bool,
+    },
+    /// A channel to a node's agent; [`Answer::Open`] once the agent answers, then the agent's protocol.
+    Agent {
+        /// The node.
+        node: NodeName,
+    },
+    /// A TCP connection into the lab's network; [`Answer::Open`], then its bytes.
+    Dial {
+        /// The node.
+        node: NodeName,
+        /// TCP port.
+        port: u16,
+    },
+    /// Holds every frame of the lab until the connection ends or [`Call::Release`] comes; [`Answer::Done`] when it is in force.
+    Hold,
+    /// Lets frames go again; [`Answer::Held`].
+    Release,
+    /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on.
+    Leave,
+}
+
+/// What `up` needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Up {
+    /// The lab.
+    pub record: Record,
+    /// Which nodes to start.
+    pub nodes: Vec<NodeName>,
+    /// Images by name.
+    pub images: BTreeMap<String, BootImage>,
+    /// The proved accelerator.
+    pub accel: Accel,
+}
+
+/// What the supervisor says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Answer {
+    /// Something happened.
+    Event(Event),
+    /// It is done.
+    Done,
+    /// The lab's state.
+    Status(LabStatus),
+    /// The connection is what was asked for from now on.
+    Open,
+    /// What was held back.
+    Held(HeldFrames),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Frames that the switch held back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFrames {
+    /// How many were held and delivered afterwards.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many were dropped because too many came.
+    pub dropped: u64,
+    /// How long, in microseconds.
+    pub duration_us: u64,
+}
+
+/// State of a lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LabStatus {
+    /// Its name.
+    pub lab: String,
+    /// Process id of its supervisor; none if none runs.
+    pub supervisor: Option<u32>,
+    /// What runs the guests' instructions, if that is known.
+    pub accel: Option<Accel>,
+    /// Its nodes in the order of the lab file.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// State of a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: NodeName,
+    /// Its state.
+    #[serde(flatten)]
+    pub state: NodeState,
+    /// Address in the lab.
+    pub address: Ipv4Addr,
+    /// Address on the host that its published ports listen on.
+    pub loopback: Ipv4Addr,
+    /// All further names.
+    pub hostnames: Vec<String>,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Ports that listen on `loopback` now: host port to node port.
+    pub published: Vec<(u16, u16)>,
+    /// Process id of its QEMU.
+    pub pid: Option<i32>,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+}

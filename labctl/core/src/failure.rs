@@ -1,0 +1,107 @@
+//! The one shape of everything that can go wrong: kind, message with the datum, hint with the next step.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of failure it is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A file or an argument of the user's is wrong.
+    Input,
+    /// The host lacks something: a program, memory, disk space, a port.
+    Host,
+    /// A lab, node, image, snapshot or scenario of that name does not exist.
+    NotFound,
+    /// Another labctl command is at work on the same lab, or the lab is in another state than needed.
+    Conflict,
+    /// A machine or its guest did not do what was asked.
+    Machine,
+    /// Provisioning failed on at least one node.
+    Provision,
+    /// A scenario did not pass.
+    Scenario,
+    /// A fault of labctl's own.
+    Internal,
+}
+
+impl Kind {
+    /// The exit code of a command that fails so. 2 is clap's for wrong usage.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::Input => 3,
+            Self::Host => 4,
+            Self::NotFound => 5,
+            Self::Conflict => 6,
+            Self::Machine => 7,
+            Self::Provision => 8,
+            Self::Scenario => 9,
+        }
+    }
+}
+
+/// A failure as it is shown, whoever met it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind it is.
+    pub kind: Kind,
+    /// What is wrong, with the datum. Several lines if several things are.
+    pub message: String,
+    /// The next step.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// For `map_err` on calls of the kernel.
+    pub fn io(what: impl fmt::Display) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.to_string();
+        move |why| {
+            let failure = Self::new(Kind::Host, format!("{what}: {why}"));
+            match why.kind() {
+                std::io::ErrorKind::StorageFull => failure.hint("free some disk space and repeat the command; nothing was lost"),
+                _ => failure,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<labctl_machine::MachineError> for Failure {
+    fn from(why: labctl_machine::MachineError) -> Self {
+        use labctl_machine::MachineError as M;
+        let message = why.to_string();
+        match why {
+            M::Missing { .. } => Self::new(Kind::Host, message).hint("`labctl doctor` prints the command that installs it"),
+            M::Io { .. } => Self::new(Kind::Host, message),
+            M::InUse(_) => Self::new(Kind::Conflict, message).hint("repeat the command; if that does not help: `labctl halt --force`"),
+            _ => Self::new(Kind::Machine, message),
+        }
+    }
+}
+
+impl From<labctl_guest::GuestError> for Failure {
+    fn from(why: labctl_guest::GuestError) -> Self {
+        Self::new(Kind::Machine, why.to_string())
+    }
+}

@@ -1,0 +1,150 @@
+//! Where labctl keeps things, by the XDG base directory specification.
+//!
+//! ```text
+//! $XDG_DATA_HOME/labctl/          ($LABCTL_HOME instead, if set)
+//!   store/                        images and artifacts
+//!   labs/NAME/                    one lab: lab.json, supervisor.log, nodes/NODE/{disk.qcow2, console.log, qemu.log, ...}
+//!   accel.json                    the proved accelerator
+//! $XDG_RUNTIME_DIR/labctl/        (/run/labctl for root)
+//!   XXXXXXXX/                     one lab's sockets; the name is short, because socket paths are
+//! ```
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use labctl_spec::ident::{LabName, NodeName};
+use sha2::{Digest, Sha256};
+
+use crate::{Failure, Kind};
+
+/// labctl's folders on this host, for this user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    data: PathBuf,
+    runtime: PathBuf,
+}
+
+impl Home {
+    /// The user's folders, made if they are missing.
+    pub fn open() -> Result<Self, Failure> {
+        let uid = rustix::process::getuid().as_raw();
+        let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let data = absolute("LABCTL_HOME").or_else(|| absolute("XDG_DATA_HOME").map(|path| path.join("labctl")));
+        let data = data.or_else(|| absolute("HOME").map(|home| home.join(".local/share/labctl"))).ok_or_else(|| {
+            Failure::new(Kind::Host, "there is no home directory: neither HOME nor XDG_DATA_HOME nor LABCTL_HOME is set")
+        })?;
+        let runtime = absolute("XDG_RUNTIME_DIR").map(|path| path.join("labctl")).unwrap_or_else(|| match uid {
+            0 => PathBuf::from("/run/labctl"),
+            _ => data.join("run"),
+        });
+        let home = Self { data, runtime };
+        for folder in [&home.data, &home.runtime] {
+            make_private(folder)?;
+        }
+        Ok(home)
+    }
+
+    /// The store of images and artifacts.
+    pub fn store(&self) -> PathBuf {
+        self.data.join("store")
+    }
+
+    /// The cached finding about the accelerator.
+    pub fn accel(&self) -> PathBuf {
+        self.data.join("accel.json")
+    }
+
+    /// A folder for short-lived files.
+    pub fn scratch(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// The folder that holds all labs.
+    pub fn labs(&self) -> PathBuf {
+        self.data.join("labs")
+    }
+
+    /// A lab's folders. They may not exist yet.
+    pub fn lab(&self, name: &LabName) -> LabHome {
+        let folder = self.labs().join(name.as_str());
+        // Two homes may hold labs of the same name; their sockets must differ.
+        let digest = hex::encode(Sha256::digest(folder.as_os_str().as_encoded_bytes()));
+        LabHome { sockets: self.runtime.join(&digest[..8]), folder }
+    }
+
+    /// Names of all labs that have a folder, sorted.
+    pub fn lab_names(&self) -> Vec<LabName> {
+        let entries = fs::read_dir(self.labs()).into_iter().flatten().flatten();
+        let mut names: Vec<LabName> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// One lab's folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabHome {
+    folder: PathBuf,
+    sockets: PathBuf,
+}
+
+impl LabHome {
+    /// Makes the folders.
+    pub fn make(&self) -> Result<(), Failure> {
+        make_private(&self.folder)?;
+        make_private(&self.sockets)
+    }
+
+    /// Everything that lasts.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The sockets.
+    pub fn sockets(&self) -> &Path {
+        &self.sockets
+    }
+
+    /// The lab's record.
+    pub fn record(&self) -> PathBuf {
+        self.folder.join("lab.json")
+    }
+
+    /// Locked by the lab's supervisor as long as it lives.
+    pub fn supervisor_lock(&self) -> PathBuf {
+        self.folder.join("supervisor.lock")
+    }
+
+    /// What the supervisor has to say.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.folder.join("supervisor.log")
+    }
+
+    /// Where the supervisor listens.
+    pub fn supervisor_socket(&self) -> PathBuf {
+        self.sockets.join("supervisor")
+    }
+
+    /// Faults that are in force.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("faults.json")
+    }
+
+    /// A node's folder.
+    pub fn node(&self, name: &NodeName) -> PathBuf {
+        self.folder.join("nodes").join(name.as_str())
+    }
+}
+
+/// Makes a folder that only this user can enter; refuses one that belongs to somebody else.
+fn make_private(folder: &Path) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Failure::io(folder.display()))?;
+    let about = fs::metadata(folder).map_err(Failure::io(folder.display()))?;
+    if about.uid() != rustix::process::getuid().as_raw() {
+        let message = format!("{} belongs to user {}, not to you", folder.display(), about.uid());
+        return Err(Failure::new(Kind::Host, message).hint("set LABCTL_HOME and XDG_RUNTIME_DIR to folders of your own"));
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What the host must have for a lab.
+
+use std::fs;
+use std::path::Path;
+
+use labctl_spec::lab::Lab;
+use labctl_spec::size::Size;
+
+use crate::home::Home;
+use crate::{Failure, Kind};
+
+/// Free disk space that a lab's overlays need at least to begin with, per node.
+const DISK_PER_NODE: Size = Size::mib(256);
+
+/// Refuses a lab that the host cannot carry.
+pub fn check(home: &Home, lab: &Lab) -> Result<(), Failure> {
+    check_memory(lab, total_memory())?;
+    check_disk(lab, &home.labs())
+}
+
+/// The host's memory, if it says so.
+fn total_memory() -> Option<Size> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(Size(kib << 10))
+}
+
+fn check_memory(lab: &Lab, total: Option<Size>) -> Result<(), Failure> {
+    let wanted = Size(lab.nodes.iter().map(|node| node.memory.0).sum());
+    match total {
+        Some(total) if wanted > total => Err(Failure::new(
+            Kind::Host,
+            format!("{}: the nodes want {wanted} of memory together, this host has {} MiB", lab.file.display(), total.as_mib()),
+        )
+        .hint("give the nodes less `memory`, or fewer nodes a `count`")),
+        _ => Ok(()),
+    }
+}
+
+fn check_disk(lab: &Lab, folder: &Path) -> Result<(), Failure> {
+    let Some(existing) = folder.ancestors().find(|folder| folder.exists()) else { return Ok(()) };
+    let about = rustix::fs::statvfs(existing).map_err(|why| Failure::io(existing.display())(why.into()))?;
+    let free = Size(about.f_bavail * about.f_frsize);
+    let wanted = Size(DISK_PER_NODE.0 * lab.nodes.len() as u64);
+    if free < wanted {
+        let message = format!("{}: {} MiB are free, the lab needs at least {} MiB to begin with", existing.display(), free.as_mib(), wanted.as_mib());
+        return Err(Failure::new(Kind::Host, message).hint("free some space, or set LABCTL_HOME to a folder on a larger disk"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_beyond_the_hosts_is_refused() {
+        let text = "name: big\nnodes:\n  - name: a\n    count: 3\n    memory: 4G\n";
+        let lab = labctl_spec::parse_lab(text, Path::new("/big.yml")).unwrap();
+        let why = check_memory(&lab, Some(Size::mib(8192))).unwrap_err();
+        assert_eq!(why.message, "/big.yml: the nodes want 12G of memory together, this host has 8192 MiB");
+        assert_eq!(why.kind, Kind::Host);
+        check_memory(&lab, Some(Size::mib(16384))).unwrap();
+        check_memory(&lab, None).unwrap();
+    }
+}

@@ -1,0 +1,96 @@
+//! Which image a node boots: image files beside the lab, then those that come with labctl.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use labctl_image::{BootImage, Event as StoreEvent, Store};
+use labctl_spec::image::Image;
+use labctl_spec::lab::Lab;
+use labctl_spec::load_image;
+
+use crate::event::Event;
+use crate::home::Home;
+use crate::{Failure, Kind, persist, project};
+
+/// The image files that come with labctl, by name.
+const SHIPPED: [(&str, &str); 2] = [
+    ("debian-12", include_str!("../../../images/debian-12.yml")),
+    ("debian-13", include_str!("../../../images/debian-13.yml")),
+];
+
+/// Opens the store.
+pub fn store(home: &Home) -> Result<Store, Failure> {
+    Store::open(&home.store()).map_err(|why| Failure::new(Kind::Host, why.to_string()))
+}
+
+/// Folders that are searched for image files, in order.
+fn folders(lab_file: &Path) -> Vec<PathBuf> {
+    let beside = lab_file.parent().unwrap_or(Path::new("."));
+    vec![beside.join("images"), beside.join("../images")]
+}
+
+/// The image of that name and the folder that its relative paths start from.
+pub fn find(home: &Home, lab_file: &Path, name: &str) -> Result<(Image, PathBuf), Failure> {
+    for folder in folders(lab_file) {
+        let file = folder.join(format!("{name}.yml"));
+        if file.is_file() {
+            let image = load_image(&file).map_err(|why| project::from_load_error(&why))?;
+            return Ok((image, folder));
+        }
+    }
+    let shipped = home.store().join("shipped");
+    if let Some((_, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+        let file = shipped.join(format!("{name}.yml"));
+        persist::write(&file, text.as_bytes())?;
+        let image = load_image(&file).map_err(|why| project::from_load_error(&why))?;
+        return Ok((image, shipped));
+    }
+    Err(Failure::new(Kind::NotFound, format!("{}: there is no image `{name}`", lab_file.display()))
+        .hint(format!("known images: {}", known(lab_file).join(", "))))
+}
+
+/// Names of all images that a lab may use.
+pub fn known(lab_file: &Path) -> Vec<String> {
+    let mut names: BTreeSet<String> = SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();
+    for entry in folders(lab_file).iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "yml") {
+            names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+        }
+    }
+    names.into_iter().collect()
+}
+
+/// All images of the lab, made or downloaded where they are missing.
+pub async fn prepare(home: &Home, lab: &Lab, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BTreeMap<String, BootImage>, Failure> {
+    let names: BTreeSet<&str> = lab.nodes.iter().map(|node| node.image.as_str()).collect();
+    // All names first: a missing image is known before the first one is built.
+    let found: Vec<_> = names.into_iter().map(|name| Ok((name, find(home, &lab.file, name)?))).collect::<Result<_, Failure>>()?;
+    let store = store(home)?;
+    let mut images = BTreeMap::new();
+    for (name, (image, folder)) in found {
+        let what = format!("image {name}");
+        let image = store.image(&image, &folder, &report(&what, each)).await.map_err(|why| {
+            Failure::new(Kind::Host, format!("{what}: {why}")).hint("`labctl doctor` finds what the host lacks")
+        })?;
+        images.insert(name.to_owned(), image);
+    }
+    Ok(images)
+}
+
+/// Turns the store's events into the lab's.
+pub fn report<'a>(what: &'a str, each: &'a (dyn Fn(Event) + Send + Sync)) -> impl Fn(StoreEvent) + Send + Sync + 'a {
+    let step = std::sync::Mutex::new(String::new());
+    move |event| {
+        let mut step = step.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let progress = match event {
+            StoreEvent::Step(next) => {
+                *step = next;
+                None
+            }
+            StoreEvent::Bytes { done, total } => total.map(|total| (done, total)),
+            StoreEvent::Note(text) => return each(Event::Note { text: format!("{what}: {text}") }),
+        };
+        each(Event::Work { what: what.to_owned(), step: step.clone(), progress });
+    }
+}

@@ -1,0 +1,58 @@
+//! The initrd of a node: the image's kernel modules, the agent as `/init`, the node's identity. The kernel unpacks concatenated
+//! cpio archives in order (Documentation/driver-api/early-userspace/buffer-format.rst).
+
+use std::fs;
+use std::path::Path;
+
+use labctl_guest::AGENT_PROGRAM;
+use labctl_wire::Identity;
+
+use crate::{Failure, Kind, persist};
+
+/// Writes a node's initrd to `path`; readable by the owner only, for it holds the SSH host key.
+pub fn write(path: &Path, modules: &Path, identity: &Identity) -> Result<(), Failure> {
+    let mut archive = fs::read(modules).map_err(Failure::io(modules.display()))?;
+    // Archives start at multiples of four bytes.
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    let identity = serde_json::to_vec(identity).map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
+    add(&mut archive, "init", 0o100_755, AGENT_PROGRAM);
+    add(&mut archive, "labctl", 0o040_755, b"");
+    add(&mut archive, "labctl/identity.json", 0o100_600, &identity);
+    add(&mut archive, "TRAILER!!!", 0, b"");
+    persist::write(path, &archive)
+}
+
+/// Adds an entry in the `newc` format (cpio(5)): a header of 13 fields in eight hex digits, name and content padded to four bytes.
+fn add(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
+    // inode, mode, uid, gid, links, mtime, size, device (2), rdevice (2), length of the name with its zero, check.
+    let fields = [0, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+    archive.extend_from_slice(b"070701");
+    for field in fields {
+        archive.extend_from_slice(format!("{field:08x}").as_bytes());
+    }
+    archive.extend_from_slice(name.as_bytes());
+    archive.push(0);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend_from_slice(content);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpio_reads_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (modules, initrd) = (folder.path().join("modules"), folder.path().join("initrd"));
+        fs::write(&modules, b"").unwrap();
+        write(&initrd, &modules, &Identity { hostname: "n1".into(), ..Identity::default() }).unwrap();
+        let input = fs::File::open(&initrd).unwrap();
+        let listed = std::process::Command::new("cpio").arg("-it").stdin(input).output();
+        let Ok(listed) = listed else {
+            println!("skipped: cpio is not installed");
+            return;
+        };
+        assert_eq!(String::from_utf8_lossy(&listed.stdout), "init\nlabctl\nlabctl/identity.json\n");
+    }
+}

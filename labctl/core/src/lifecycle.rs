@@ -1,0 +1,158 @@
+//! Up, halt, destroy, status: the commands' side of a lab's life.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsFd;
+
+use labctl_machine::accel;
+use labctl_spec::ident::{LabName, NodeName};
+use labctl_spec::lab::Lab;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::client::Supervisor;
+use crate::control::{Call, LabStatus, NodeStatus, Up};
+use crate::event::{Event, NodeState};
+use crate::home::{Home, LabHome};
+use crate::record::{self, Record};
+use crate::{Failure, Kind, host, images};
+
+/// Takes events as they happen.
+pub type Each<'a> = &'a (dyn Fn(Event) + Send + Sync);
+
+/// Held while a command changes a lab; other commands wait.
+pub struct Work {
+    _lock: File,
+}
+
+impl Work {
+    /// Waits for its turn.
+    pub async fn begin(home: &LabHome, each: Each<'_>) -> Result<Self, Failure> {
+        home.make()?;
+        let path = home.folder().join("work.lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
+        if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
+            each(Event::Note { text: "another labctl command is at work on this lab; waiting for it".into() });
+        }
+        let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
+        let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
+        Ok(Self { _lock: waited.map_err(|why| Failure::io(path.display())(why.into()))? })
+    }
+}
+
+/// Brings nodes up (all if `nodes` is empty) until their agents answer.
+pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], each: Each<'_>) -> Result<Supervisor, Failure> {
+    let lab_home = home.lab(&lab.name);
+    let name = lab.name.clone();
+    host::check(home, &lab)?;
+    let accel = accel::find(&home.accel(), home.scratch()).await?;
+    if !accel.why.is_empty() {
+        each(Event::Note { text: format!("machines are emulated ({}): {}; everything works, ten times slower", accel.accel.as_str(), accel.why) });
+    }
+    let images = images::prepare(home, &lab, each).await?;
+    let record = {
+        // Two labs may be brought up at once; each must see what the other has taken.
+        let _turn = turn(home).await?;
+        let record = Record::prepare(home, lab)?;
+        lab_home.make()?;
+        record.save(&lab_home)?;
+        record
+    };
+    for node in nodes {
+        record.node(node)?;
+    }
+    let nodes = match nodes.is_empty() {
+        true => record.lab.nodes.iter().map(|node| node.name.clone()).collect(),
+        false => nodes.to_vec(),
+    };
+    let supervisor = Supervisor::ensure(&lab_home, &name).await?;
+    let call = Call::Up(Box::new(Up { record, nodes, images, accel: accel.accel }));
+    supervisor.run(&call, each).await?;
+    Ok(supervisor)
+}
+
+/// Held for the moment in which a lab chooses what no other lab may have.
+async fn turn(home: &Home) -> Result<File, Failure> {
+    let path = home.labs().join(".turn");
+    fs::create_dir_all(home.labs()).map_err(Failure::io(home.labs().display()))?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
+    let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
+    let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
+    waited.map_err(|why| Failure::io(path.display())(why.into()))
+}
+
+/// Ends nodes (all if `nodes` is empty); those that do not run stay as they are.
+pub async fn halt(home: &Home, lab: &LabName, nodes: &[NodeName], force: bool, each: Each<'_>) -> Result<(), Failure> {
+    let lab_home = home.lab(lab);
+    let Some(record) = Record::load(&lab_home)? else { return Ok(()) };
+    for node in nodes {
+        record.node(node)?;
+    }
+    // Even if no supervisor runs, machines may: a new one adopts them.
+    let supervisor = Supervisor::ensure(&lab_home, lab).await?;
+    supervisor.run(&Call::Halt { nodes: nodes.to_vec(), force }, each).await
+}
+
+/// Ends nodes and removes their disks; without nodes the whole lab, of which nothing stays.
+pub async fn destroy(home: &Home, lab: &LabName, nodes: &[NodeName], each: Each<'_>) -> Result<(), Failure> {
+    let lab_home = home.lab(lab);
+    if !lab_home.folder().exists() {
+        return Ok(());
+    }
+    if Record::load(&lab_home)?.is_some() {
+        halt(home, lab, nodes, true, each).await?;
+    }
+    if !nodes.is_empty() {
+        for node in nodes {
+            remove(&lab_home.node(node))?;
+        }
+        return Ok(());
+    }
+    if let Some(supervisor) = Supervisor::running(&lab_home).await {
+        // It may end by itself at this moment.
+        let _ = supervisor.leave().await;
+    }
+    remove(lab_home.sockets())?;
+    // The record goes last: as long as it is there, a repeated `destroy` finds the lab.
+    remove(&lab_home.folder().join("nodes"))?;
+    remove(lab_home.folder())
+}
+
+fn remove(folder: &std::path::Path) -> Result<(), Failure> {
+    match fs::remove_dir_all(folder) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(folder.display())(why)),
+        _ => Ok(()),
+    }
+}
+
+/// The lab's state. Asks the supervisor if one runs; otherwise nothing runs that anybody looks after.
+pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
+    let lab_home = home.lab(&lab.name);
+    if let Some(supervisor) = Supervisor::running(&lab_home).await {
+        return supervisor.status().await;
+    }
+    let record = Record::load(&lab_home)?;
+    let lab = record.as_ref().map_or(lab, |record| &record.lab);
+    let node = |node: &labctl_spec::lab::Node| {
+        let folder = lab_home.node(&node.name);
+        let files = labctl_machine::qemu::Files::new(lab_home.sockets(), node.position, &folder);
+        let running = labctl_machine::qemu::is_running(&files).unwrap_or(false);
+        let state = match (running, folder.join("disk.qcow2").exists()) {
+            (true, _) => NodeState::Running,
+            (false, true) => NodeState::Off,
+            (false, false) => NodeState::Absent,
+        };
+        NodeStatus {
+            name: node.name.clone(),
+            state,
+            address: node.address,
+            loopback: record.as_ref().map_or(std::net::Ipv4Addr::UNSPECIFIED, |record| record.loopback(node)),
+            hostnames: record::names(node).split_off(1),
+            groups: node.groups.clone(),
+            published: Vec::new(),
+            pid: None,
+            memory_mib: node.memory.as_mib(),
+            cpus: node.cpus,
+        }
+    };
+    let nodes = lab.nodes.iter().map(node).collect();
+    Ok(LabStatus { lab: lab.name.to_string(), supervisor: None, accel: None, nodes })
+}

@@ -1,0 +1,182 @@
+//! What labctl remembers of a lab: the validated lab file and everything that was chosen for it once and must not change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use labctl_spec::ident::NodeName;
+use labctl_spec::lab::{Lab, Node};
+use labctl_wire::{Identity, Neighbour};
+use rand::RngCore;
+use serde::{Deserialize, Serialize};
+
+use crate::home::{Home, LabHome};
+use crate::keys::KeyPair;
+use crate::{Failure, Kind, persist};
+
+/// Version of the record's format.
+const VERSION: u32 = 1;
+
+/// Second octets that published loopback addresses may have: 127.64.0.0 to 127.254.255.255, away from 127.0.0.1 and from what
+/// distributions use (127.0.1.1, 127.0.0.53).
+const LOOPBACK_BLOCKS: std::ops::RangeInclusive<u8> = 64..=254;
+
+/// A lab as it is kept in `lab.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    version: u32,
+    /// The lab.
+    pub lab: Lab,
+    /// Second octet of the nodes' loopback addresses; no two labs have the same.
+    pub loopback_block: u8,
+    /// The key with which labctl logs in by SSH.
+    pub ssh_key: KeyPair,
+    /// What belongs to single nodes, also to those that the lab file no longer names but that still exist.
+    pub nodes: BTreeMap<NodeName, NodeRecord>,
+}
+
+/// What was chosen for a node once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// UUID of the machine.
+    pub uuid: String,
+    /// systemd's machine-id.
+    pub machine_id: String,
+    /// SSH host key.
+    pub host_key: KeyPair,
+}
+
+impl NodeRecord {
+    fn new(name: &NodeName) -> Result<Self, Failure> {
+        let mut bytes = [0; 32];
+        rand::rng().fill_bytes(&mut bytes);
+        let (uuid, machine_id) = bytes.split_at_mut(16);
+        // RFC 9562: version 4, variant 10.
+        uuid[6] = uuid[6] & 0x0f | 0x40;
+        uuid[8] = uuid[8] & 0x3f | 0x80;
+        let uuid = hex::encode(uuid);
+        let parts = [&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]];
+        Ok(Self { uuid: parts.join("-"), machine_id: hex::encode(machine_id), host_key: KeyPair::generate(&format!("root@{name}"))? })
+    }
+}
+
+impl Record {
+    /// Reads a lab's record; none if the lab was never brought up.
+    pub fn load(home: &LabHome) -> Result<Option<Self>, Failure> {
+        persist::read_json(&home.record())
+    }
+
+    /// The record for `lab`: the kept one brought up to date, or a new one. Refuses a lab that would clash with another.
+    pub fn prepare(home: &Home, lab: Lab) -> Result<Self, Failure> {
+        let own = home.lab(&lab.name);
+        let others = others(home, &lab)?;
+        let kept = Self::load(&own)?;
+        if let Some(kept) = &kept
+            && kept.lab.file != lab.file
+            && kept.lab.file.exists()
+        {
+            let message = format!("a lab named `{}` exists already; it comes from {}", lab.name, kept.lab.file.display());
+            return Err(Failure::new(Kind::Conflict, message)
+                .hint(format!("give this one another `name`, or remove the other: labctl --lab {} destroy", kept.lab.file.display())));
+        }
+        if let Some(other) = others.iter().find(|other| overlap(&other.lab, &lab)) {
+            let message = format!(
+                "{}: network.subnet: {} overlaps with {} of lab `{}`",
+                lab.file.display(),
+                lab.network.subnet,
+                other.lab.network.subnet,
+                other.lab.name
+            );
+            return Err(Failure::new(Kind::Conflict, message).hint("choose another subnet, or destroy the other lab"));
+        }
+        let mut record = match kept {
+            Some(kept) => Self { lab, ..kept },
+            None => Self {
+                version: VERSION,
+                loopback_block: free_block(&others)?,
+                ssh_key: KeyPair::generate(&format!("labctl@{}", lab.name))?,
+                nodes: BTreeMap::new(),
+                lab,
+            },
+        };
+        for node in &record.lab.nodes {
+            if !record.nodes.contains_key(&node.name) {
+                record.nodes.insert(node.name.clone(), NodeRecord::new(&node.name)?);
+            }
+        }
+        Ok(record)
+    }
+
+    /// Writes the record.
+    pub fn save(&self, home: &LabHome) -> Result<(), Failure> {
+        persist::write_json(&home.record(), self)
+    }
+
+    /// The node's own loopback address on the host: the lab's block, then the last two octets of the node's address.
+    pub fn loopback(&self, node: &Node) -> Ipv4Addr {
+        let [_, _, c, d] = node.address.octets();
+        Ipv4Addr::new(127, self.loopback_block, c, d)
+    }
+
+    /// All names of all nodes with their addresses inside the lab.
+    pub fn neighbours(&self) -> Vec<Neighbour> {
+        let entry = |node: &Node| Neighbour { address: node.address, names: names(node) };
+        self.lab.nodes.iter().map(entry).collect()
+    }
+
+    /// The identity of a node; entropy and clock are the caller's to add.
+    pub fn identity(&self, node: &Node) -> Result<Identity, Failure> {
+        let kept = self.nodes.get(&node.name).ok_or_else(|| no_node(&node.name))?;
+        Ok(Identity {
+            hostname: node.name.to_string(),
+            domain: self.lab.network.domain.clone(),
+            machine_id: kept.machine_id.clone(),
+            mac: node.mac.to_string(),
+            address: Some(node.address),
+            prefix: self.lab.network.subnet.prefix_len(),
+            gateway: Some(self.lab.network.gateway),
+            neighbours: self.neighbours(),
+            ssh_host_key: kept.host_key.private.clone(),
+            ssh_host_key_public: kept.host_key.public.clone(),
+            authorized_keys: vec![self.ssh_key.public.clone()],
+            entropy: Vec::new(),
+            clock_ns: 0,
+        })
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &NodeName) -> Result<&Node, Failure> {
+        self.lab.node(name).ok_or_else(|| {
+            let known: Vec<&str> = self.lab.nodes.iter().map(|node| node.name.as_str()).collect();
+            no_node(name).hint(format!("the nodes of lab `{}` are: {}", self.lab.name, known.join(", ")))
+        })
+    }
+}
+
+/// The node's names: its own, then those of the lab file, each once.
+pub fn names(node: &Node) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let all = std::iter::once(node.name.to_string()).chain(node.hostnames.iter().cloned());
+    all.filter(|name| seen.insert(name.clone())).collect()
+}
+
+fn no_node(name: &NodeName) -> Failure {
+    Failure::new(Kind::NotFound, format!("there is no node `{name}`"))
+}
+
+fn others(home: &Home, lab: &Lab) -> Result<Vec<Record>, Failure> {
+    let names = home.lab_names().into_iter().filter(|name| *name != lab.name);
+    names.filter_map(|name| Record::load(&home.lab(&name)).transpose()).collect()
+}
+
+fn overlap(one: &Lab, other: &Lab) -> bool {
+    let (one, other) = (one.network.subnet, other.network.subnet);
+    one.contains(&other.network()) || other.contains(&one.network())
+}
+
+fn free_block(others: &[Record]) -> Result<u8, Failure> {
+    let taken: BTreeSet<u8> = others.iter().map(|other| other.loopback_block).collect();
+    LOOPBACK_BLOCKS
+        .into_iter()
+        .find(|block| !taken.contains(block))
+        .ok_or_else(|| Failure::new(Kind::Conflict, "there are too many labs on this host").hint("`labctl prune` shows what can go"))
+}

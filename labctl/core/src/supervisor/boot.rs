@@ -1,0 +1,102 @@
+//! What a machine needs before it starts: folder, disk, initrd or seed, and its description for the next supervisor.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use labctl_image::BootImage;
+use labctl_machine::disk::make_overlay;
+use labctl_machine::qemu::{Boot, Files, Machine};
+use labctl_spec::ident::NodeName;
+use labctl_spec::image::DiskFormat;
+use labctl_spec::size::Size;
+use rand::RngCore;
+
+use super::Supervisor;
+use crate::control::Up;
+use crate::{Failure, Kind, initrd, persist};
+
+/// A node's disk in its folder.
+pub fn disk(folder: &Path) -> PathBuf {
+    folder.join("disk.qcow2")
+}
+
+/// The description of a node's machine in its folder.
+pub fn machine(folder: &Path) -> PathBuf {
+    folder.join("machine.json")
+}
+
+/// Makes everything that is missing and describes the machine.
+pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Result<Machine, Failure> {
+    let record = supervisor.record();
+    let node = record.node(name)?;
+    let image = up.images.get(&node.image).ok_or_else(|| {
+        Failure::new(Kind::Internal, format!("{name}: the image `{}` was not prepared", node.image))
+    })?;
+    let folder = supervisor.home.node(name);
+    tokio::fs::create_dir_all(&folder).await.map_err(Failure::io(folder.display()))?;
+    if !disk(&folder).exists() {
+        let size = Size(node.disk.0.max(image.virtual_size));
+        make_overlay(&disk(&folder), &image.disk, format_name(image), size).await?;
+    }
+    let mut identity = record.identity(node)?;
+    identity.entropy = entropy();
+    identity.clock_ns = now_ns();
+    let (boot, seed) = match &image.boot {
+        labctl_image::Boot::Direct { kernel, modules } => {
+            let archive = folder.join("initrd");
+            initrd::write(&archive, modules, &identity)?;
+            (Boot::Direct { kernel: kernel.clone(), initrd: archive, append: command_line(up.accel) }, None)
+        }
+        labctl_image::Boot::Firmware => (Boot::Firmware, Some(crate::seed::write(&folder, &identity)?)),
+    };
+    let description = Machine {
+        label: format!("labctl:{}/{name}", record.lab.name),
+        uuid: record.nodes.get(name).map(|kept| kept.uuid.clone()).unwrap_or_default(),
+        accel: up.accel,
+        cpus: node.cpus,
+        memory: node.memory,
+        mac: node.mac,
+        disk: disk(&folder),
+        seed,
+        boot,
+        files: Files::new(supervisor.home.sockets(), node.position, &folder),
+    };
+    // Written before the machine starts: a supervisor that is killed in between leaves a machine that its successor finds.
+    persist::write_json(&machine(&folder), &description)?;
+    Ok(description)
+}
+
+fn format_name(image: &BootImage) -> &'static str {
+    match image.format {
+        DiskFormat::Qcow2 => "qcow2",
+        DiskFormat::Raw => "raw",
+    }
+}
+
+/// The kernel's command line. Guests are throw-away and have no secrets from each other's processes: mitigations cost a fifth of
+/// an emulated boot and protect nothing there.
+fn command_line(accel: labctl_machine::accel::Accel) -> String {
+    let console = if cfg!(target_arch = "aarch64") { "ttyAMA0" } else { "ttyS0" };
+    let emulated = if accel == labctl_machine::accel::Accel::Tcg { " mitigations=off" } else { "" };
+    format!("root=/dev/vda rw console={console} net.ifnames=0 quiet loglevel=4 panic=-1 random.trust_cpu=on{emulated}")
+}
+
+/// Fresh random bytes for a guest's generator.
+pub fn entropy() -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes
+}
+
+/// The wall clock in nanoseconds since 1970.
+pub fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Whether the guest's last words were those of an orderly end: then it was powered off from inside.
+pub fn powered_off(console: &Path) -> bool {
+    let text = std::fs::read(console).unwrap_or_default();
+    let end = &text[text.len().saturating_sub(4096)..];
+    let end = String::from_utf8_lossy(end);
+    ["reboot: Power down", "Powering off", "Reached target poweroff.target"].iter().any(|words| end.contains(words))
+}

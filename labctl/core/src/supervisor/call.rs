@@ -1,0 +1,195 @@
+//! Serving one connection: one call.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use labctl_guest::relay::relay;
+use labctl_net::PublishError;
+use labctl_spec::ident::NodeName;
+use labctl_wire::{Unframer, frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use super::{Supervisor, lock, ports};
+use crate::control::{Answer, Call, HeldFrames, Up};
+use crate::event::Event;
+use crate::{Failure, Kind};
+
+/// Reads the call and does what it asks.
+pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
+    let mut unframer = Unframer::new();
+    let Some(call) = read(&mut stream, &mut unframer).await else { return };
+    let outcome = match call {
+        Call::Status => Ok(Answer::Status(supervisor.status())),
+        Call::Up(up) => with_events(&supervisor, &mut stream, up_nodes(supervisor.clone(), *up)).await,
+        Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, halt(supervisor.clone(), nodes, force)).await,
+        Call::Agent { node } => return agent(&supervisor, stream, &node).await,
+        Call::Dial { node, port } => return dial(&supervisor, stream, &node, port).await,
+        Call::Hold => return hold(&supervisor, stream, unframer).await,
+        Call::Release => Err(Failure::new(Kind::Internal, "nothing is held on this connection")),
+        Call::Leave => {
+            let _ = answer(&mut stream, &Answer::Done).await;
+            // Crash-only: ending is no different from being killed.
+            std::process::exit(0);
+        }
+    };
+    // A client that has gone needs no answer.
+    let _ = answer(&mut stream, &outcome.unwrap_or_else(Answer::Failed)).await;
+}
+
+async fn read(stream: &mut UnixStream, unframer: &mut Unframer) -> Option<Call> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut call = None;
+    while call.is_none() {
+        let length = stream.read(&mut buffer).await.ok().filter(|length| *length > 0)?;
+        unframer.feed(&buffer[..length], |packet| match packet {
+            Ok(packet) => call = Some(packet),
+            Err(why) => eprintln!("a client speaks another language: {why}"),
+        });
+    }
+    call
+}
+
+async fn answer(stream: &mut UnixStream, answer: &Answer) -> std::io::Result<()> {
+    stream.write_all(&frame(answer)).await
+}
+
+/// Runs `work` and tells the client what happens meanwhile. The work goes on if the client goes: what was begun is finished.
+async fn with_events(
+    supervisor: &Arc<Supervisor>,
+    stream: &mut UnixStream,
+    work: impl Future<Output = Result<(), Failure>> + Send + 'static,
+) -> Result<Answer, Failure> {
+    let mut events = supervisor.events.subscribe();
+    let mut work = tokio::spawn(work);
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => event,
+            done = &mut work => {
+                return done.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string()))).map(|()| Answer::Done);
+            }
+        };
+        // A lag costs events, never the result.
+        if let Ok(event) = event
+            && answer(stream, &Answer::Event(event)).await.is_err()
+        {
+            // Nobody listens any more; see the work through.
+            return work.await.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string()))).map(|()| Answer::Done);
+        }
+    }
+}
+
+async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
+    up.record.save(&supervisor.home)?;
+    *lock(&supervisor.record) = Arc::new(up.record.clone());
+    *lock(&supervisor.accel) = Some(up.accel);
+    supervisor.switch.rename(&super::names(&up.record)).await;
+    let mut refused = Vec::new();
+    for name in &up.nodes {
+        let taken = ports::publish(&supervisor, name).await;
+        supervisor.slot(name)?.set_published(taken.bound);
+        for why in taken.refused {
+            match why {
+                PublishError::Privileged { .. } => supervisor.emit(Event::Warning { text: format!("{name}: {why}") }),
+                _ => refused.push(format!("{name}: {why}")),
+            }
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Failure::new(Kind::Host, refused.join("\n")).hint("end what uses the port, or publish the node's port on another: publish: [\"18500:8500\"]"));
+    }
+    let up = Arc::new(up);
+    let mut starts = JoinSet::new();
+    for name in up.nodes.clone() {
+        let (slot, supervisor, up) = (supervisor.slot(&name)?, supervisor.clone(), up.clone());
+        starts.spawn(async move { slot.start(&supervisor, &up).await });
+    }
+    gather(starts).await
+}
+
+async fn halt(supervisor: Arc<Supervisor>, nodes: Vec<NodeName>, force: bool) -> Result<(), Failure> {
+    let nodes = match nodes.is_empty() {
+        true => supervisor.record().lab.nodes.iter().map(|node| node.name.clone()).collect(),
+        false => nodes,
+    };
+    let mut halts = JoinSet::new();
+    for name in nodes {
+        let (slot, supervisor) = (supervisor.slot(&name)?, supervisor.clone());
+        halts.spawn(async move { slot.halt(&supervisor, force).await });
+    }
+    gather(halts).await
+}
+
+/// Waits for all; all failures become one.
+async fn gather(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+    let mut failures: Vec<Failure> = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => failures.push(why),
+            Err(why) => failures.push(Failure::new(Kind::Internal, why.to_string())),
+        }
+    }
+    let Some(first) = failures.first().cloned() else { return Ok(()) };
+    let messages: Vec<String> = failures.into_iter().map(|failure| failure.message).collect();
+    Err(Failure { message: messages.join("\n"), ..first })
+}
+
+async fn agent(supervisor: &Arc<Supervisor>, mut stream: UnixStream, node: &NodeName) {
+    let link = match supervisor.slot(node) {
+        Ok(slot) => slot.link().await,
+        Err(why) => Err(why),
+    };
+    match link {
+        Ok(link) => {
+            if answer(&mut stream, &Answer::Open).await.is_ok() {
+                relay(link, stream).await;
+            }
+        }
+        Err(why) => {
+            let _ = answer(&mut stream, &Answer::Failed(why)).await;
+        }
+    }
+}
+
+async fn dial(supervisor: &Arc<Supervisor>, mut stream: UnixStream, node: &NodeName, port: u16) {
+    let record = supervisor.record();
+    let connected = match record.node(node) {
+        Ok(found) => supervisor
+            .switch
+            .dial(SocketAddrV4::new(found.address, port))
+            .await
+            .map_err(|why| Failure::new(Kind::Machine, format!("{node}: {why}"))),
+        Err(why) => Err(why),
+    };
+    match connected {
+        Ok(mut far) => {
+            if answer(&mut stream, &Answer::Open).await.is_ok() {
+                // However it ends, both sides are closed.
+                let _ = copy_bidirectional(&mut stream, &mut far).await;
+            }
+        }
+        Err(why) => {
+            let _ = answer(&mut stream, &Answer::Failed(why)).await;
+        }
+    }
+}
+
+/// Holds the network for as long as the client stays, at most until it says `Release`.
+async fn hold(supervisor: &Arc<Supervisor>, mut stream: UnixStream, mut unframer: Unframer) {
+    supervisor.switch.hold().await;
+    let told = answer(&mut stream, &Answer::Done).await;
+    if told.is_ok() {
+        read(&mut stream, &mut unframer).await;
+    }
+    let held = supervisor.switch.release().await;
+    let held = HeldFrames {
+        frames: held.frames,
+        bytes: held.bytes,
+        dropped: held.dropped,
+        duration_us: u64::try_from(held.duration.as_micros()).unwrap_or(u64::MAX),
+    };
+    let _ = answer(&mut stream, &Answer::Held(held)).await;
+}

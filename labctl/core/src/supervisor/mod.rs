@@ -1,0 +1,207 @@
+//! The supervisor: the process that a lab's machines, switch and published ports belong to.
+//!
+//! It is crash-only. Machines do not end with it; the next supervisor adopts those that run. There is one per lab, held by a lock, and it
+//! ends by itself when no machine runs and no command is connected.
+//!
+//! ```text
+//! started by a command ─▶ adopt running machines ─▶ serve calls ─▶ (no machine, no client) ─▶ end
+//!                                ▲                      │ killed
+//!                                └──────────────────────┘ by the next command
+//! ```
+
+mod call;
+mod boot;
+mod node;
+mod ports;
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use labctl_machine::accel::Accel;
+use labctl_net::{Switch, SwitchConfig};
+use labctl_spec::ident::{LabName, NodeName};
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, broadcast};
+
+use crate::control::{LabStatus, NodeStatus};
+use crate::event::{Event, NodeState};
+use crate::home::{Home, LabHome};
+use crate::record::{self, Record};
+use crate::{Failure, Kind};
+
+use node::Slot;
+
+/// Events that a slow client may lag behind before it loses some.
+const EVENTS: usize = 1024;
+
+/// How long a supervisor without machines waits for its first client.
+const LONELY: Duration = Duration::from_secs(30);
+
+/// Locks, and goes on if a task panicked while it held the lock: the maps behind these locks are changed by single insertions.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all calls share.
+struct Supervisor {
+    home: LabHome,
+    record: Mutex<Arc<Record>>,
+    accel: Mutex<Option<Accel>>,
+    switch: Switch,
+    slots: Mutex<BTreeMap<NodeName, Arc<Slot>>>,
+    events: broadcast::Sender<Event>,
+    clients: AtomicUsize,
+    /// Told whenever a client or a machine has gone.
+    quieter: Notify,
+}
+
+/// Runs the supervisor of a lab until it is no longer needed. `ready` is called when it listens.
+pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
+    let home = Home::open()?.lab(lab);
+    home.make()?;
+    let Some(_lock) = try_lock(&home.supervisor_lock())? else {
+        return Err(Failure::new(Kind::Conflict, format!("lab `{lab}` has a supervisor already")));
+    };
+    let record = Record::load(&home)?
+        .ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no lab `{lab}`")).hint("`labctl up` makes it"))?;
+    let config = SwitchConfig { network: record.lab.network.clone(), names: names(&record), upstream: Vec::new() };
+    let supervisor = Arc::new(Supervisor {
+        switch: Switch::start(config),
+        record: Mutex::new(Arc::new(record)),
+        accel: Mutex::new(None),
+        slots: Mutex::default(),
+        events: broadcast::channel(EVENTS).0,
+        clients: AtomicUsize::new(0),
+        quieter: Notify::new(),
+        home,
+    });
+    supervisor.adopt().await;
+    let socket = supervisor.home.supervisor_socket();
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).map_err(Failure::io(socket.display()))?;
+    ready();
+    let serving = supervisor.clone().accept(listener);
+    tokio::select! {
+        () = serving => {}
+        () = supervisor.until_quiet() => {}
+    }
+    let _ = std::fs::remove_file(&socket);
+    Ok(())
+}
+
+/// All names of the lab's nodes with their addresses, for the switch's name service.
+fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
+    let entries = record.neighbours().into_iter();
+    entries.flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address))).collect()
+}
+
+/// The lock file, locked; none if another process holds it.
+fn try_lock(path: &Path) -> Result<Option<std::fs::File>, Failure> {
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Failure::io(path.display()))?;
+    match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(why) => Err(Failure::io(path.display())(why.into())),
+    }
+}
+
+impl Supervisor {
+    fn record(&self) -> Arc<Record> {
+        lock(&self.record).clone()
+    }
+
+    fn emit(&self, event: Event) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    /// The slot of a node of the lab.
+    fn slot(self: &Arc<Self>, name: &NodeName) -> Result<Arc<Slot>, Failure> {
+        self.record().node(name)?;
+        Ok(lock(&self.slots).entry(name.clone()).or_insert_with(|| Arc::new(Slot::new(name.clone()))).clone())
+    }
+
+    /// Takes control of the machines that run already.
+    async fn adopt(self: &Arc<Self>) {
+        for node in &self.record().lab.nodes {
+            let adopted = match self.slot(&node.name) {
+                Ok(slot) => slot.adopt(self).await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = adopted {
+                self.emit(Event::Warning { text: format!("{}: {why}", node.name) });
+                eprintln!("adopt {}: {why}", node.name);
+            }
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    self.clients.fetch_add(1, Ordering::SeqCst);
+                    let supervisor = self.clone();
+                    tokio::spawn(async move {
+                        call::serve(supervisor.clone(), stream).await;
+                        supervisor.clients.fetch_sub(1, Ordering::SeqCst);
+                        supervisor.quieter.notify_one();
+                    });
+                }
+                // Out of descriptors, most likely: those of ended connections come back.
+                Err(why) => {
+                    eprintln!("accept: {why}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until no machine runs and no client is connected.
+    async fn until_quiet(&self) {
+        if !self.any_running() {
+            // Either a client comes, or it has died.
+            let _ = tokio::time::timeout(LONELY, self.quieter.notified()).await;
+        }
+        while self.any_running() || self.clients.load(Ordering::SeqCst) > 0 {
+            self.quieter.notified().await;
+        }
+    }
+
+    fn any_running(&self) -> bool {
+        lock(&self.slots).values().any(|slot| !matches!(slot.state(), NodeState::Absent | NodeState::Off | NodeState::Crashed { .. }))
+    }
+
+    fn status(self: &Arc<Self>) -> LabStatus {
+        let record = self.record();
+        let slots = lock(&self.slots).clone();
+        let node = |node: &labctl_spec::lab::Node| {
+            let slot = slots.get(&node.name);
+            NodeStatus {
+                name: node.name.clone(),
+                state: slot.map_or(NodeState::Absent, |slot| slot.shown_state(&self.home)),
+                address: node.address,
+                loopback: record.loopback(node),
+                hostnames: record::names(node).split_off(1),
+                groups: node.groups.clone(),
+                published: slot.map(|slot| slot.published()).unwrap_or_default(),
+                pid: slot.and_then(|slot| slot.pid()),
+                memory_mib: node.memory.as_mib(),
+                cpus: node.cpus,
+            }
+        };
+        LabStatus {
+            lab: record.lab.name.to_string(),
+            supervisor: Some(std::process::id()),
+            accel: *lock(&self.accel),
+            nodes: record.lab.nodes.iter().map(node).collect(),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One node's place in the supervisor.
+//!
+//! ```text
+//!            start            agent answers        halt, crash, power off
+//! Absent/Off ─────▶ Starting ─▶ Booting ─▶ Running ────────────────────────▶ Off / Crashed
+//!                                  ▲          │ guest reboots
+//!                                  └──────────┘
+//! ```
+//!
+//! Operations on a node take its lock, so that a start and a halt never meet; the state may be read at any time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use labctl_guest::{Agent, GuestError, Link, LinkState};
+use labctl_machine::qemu::{Machine, Qemu};
+use labctl_spec::ident::NodeName;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::{Supervisor, boot, lock, ports};
+use crate::control::Up;
+use crate::event::{Event, NodeState};
+use crate::home::LabHome;
+use crate::{Failure, Kind, persist};
+
+/// How long a guest may take to its agent's first word. Five guests boot in under a minute on two emulated cores.
+const BOOT_DEADLINE: Duration = Duration::from_secs(300);
+/// How long an orderly shutdown may take before the power button is pressed.
+const HALT_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the guest may take after the power button before it is ended by force.
+const BUTTON_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running machine.
+#[derive(Clone)]
+struct Running {
+    qemu: Arc<Qemu>,
+    link: Link,
+}
+
+/// A node's place.
+pub struct Slot {
+    name: NodeName,
+    state: watch::Sender<NodeState>,
+    running: Mutex<Option<Running>>,
+    published: Mutex<Vec<(u16, u16)>>,
+    /// Held by the one operation that may change the node.
+    operation: tokio::sync::Mutex<()>,
+}
+
+impl Slot {
+    pub fn new(name: NodeName) -> Self {
+        let state = watch::Sender::new(NodeState::Off);
+        Self { name, state, running: Mutex::default(), published: Mutex::default(), operation: tokio::sync::Mutex::default() }
+    }
+
+    pub fn state(&self) -> NodeState {
+        self.state.borrow().clone()
+    }
+
+    /// The state; `Absent` instead of `Off` if the node has no disk.
+    pub fn shown_state(&self, home: &LabHome) -> NodeState {
+        match self.state() {
+            NodeState::Off if !boot::disk(&home.node(&self.name)).exists() => NodeState::Absent,
+            state => state,
+        }
+    }
+
+    pub fn pid(&self) -> Option<i32> {
+        lock(&self.running).as_ref().map(|running| running.qemu.pid())
+    }
+
+    /// Ports that listen now: host port to node port.
+    pub fn published(&self) -> Vec<(u16, u16)> {
+        lock(&self.published).clone()
+    }
+
+    /// The channel to the agent, once it answers.
+    pub async fn link(&self) -> Result<Link, Failure> {
+        let running = lock(&self.running).clone().ok_or_else(|| self.not_running())?;
+        running.link.up_within(BOOT_DEADLINE).await?;
+        Ok(running.link)
+    }
+
+    pub fn not_running(&self) -> Failure {
+        Failure::new(Kind::Conflict, format!("{} is not running", self.name)).hint(format!("labctl up {}", self.name))
+    }
+
+    fn change(&self, supervisor: &Supervisor, state: NodeState) {
+        if self.state.send_replace(state.clone()) != state {
+            supervisor.emit(Event::Node { node: self.name.clone(), state });
+        }
+    }
+
+    /// Takes control of the machine if it runs.
+    pub async fn adopt(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
+        let _operation = self.operation.lock().await;
+        let folder = supervisor.home.node(&self.name);
+        let Some(machine) = persist::read_json::<Machine>(&boot::machine(&folder))? else { return Ok(()) };
+        let Some(qemu) = Qemu::adopt(&machine).await? else { return Ok(()) };
+        *lock(&supervisor.accel) = Some(machine.accel);
+        self.join(supervisor, &machine, qemu).await?;
+        let taken = ports::publish(supervisor, &self.name).await;
+        *lock(&self.published) = taken.bound;
+        Ok(())
+    }
+
+    /// Starts the machine unless it runs, and waits for its agent.
+    pub async fn start(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<(), Failure> {
+        {
+            let _operation = self.operation.lock().await;
+            if lock(&self.running).is_none() {
+                self.change(supervisor, NodeState::Starting);
+                if let Err(why) = self.launch(supervisor, up).await {
+                    self.change(supervisor, NodeState::Off);
+                    return Err(why);
+                }
+            }
+        }
+        let Some(Running { qemu, link }) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
+        tokio::select! {
+            answered = link.up_within(BOOT_DEADLINE) => match answered {
+                Ok(_) => Ok(()),
+                Err(GuestError::Disconnected) => Err(self.ended_early(supervisor)),
+                Err(why) => Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
+                    .hint(format!("labctl logs {} --console", self.name))),
+            },
+            () = qemu.ended() => Err(self.ended_early(supervisor)),
+        }
+    }
+
+    fn ended_early(&self, supervisor: &Supervisor) -> Failure {
+        let console = supervisor.home.node(&self.name).join("console.log");
+        let text = std::fs::read(&console).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(3).collect();
+        let last: Vec<&str> = lines.into_iter().rev().collect();
+        let seen = if last.is_empty() { "it printed nothing".to_owned() } else { format!("it printed last:\n  {}", last.join("\n  ")) };
+        Failure::new(Kind::Machine, format!("{}: the machine ended before its agent answered; {seen}", self.name))
+            .hint(format!("see {} and repeat the command", console.display()))
+    }
+
+    async fn launch(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<(), Failure> {
+        let machine = boot::prepare(supervisor, &self.name, up).await?;
+        // A supervisor that was killed here left a machine that nobody had told us of.
+        let qemu = match Qemu::adopt(&machine).await? {
+            Some(qemu) => qemu,
+            None => Qemu::launch(&machine).await?,
+        };
+        self.join(supervisor, &machine, qemu).await
+    }
+
+    /// Connects switch and agent to a machine that has just been started or adopted, and watches it.
+    async fn join(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, qemu: Qemu) -> Result<(), Failure> {
+        let record = supervisor.record();
+        let node = record.node(&self.name)?;
+        let port = labctl_net::PortConfig {
+            name: node.name.clone(),
+            mac: machine.mac,
+            address: node.address,
+            socket: machine.files.net.clone(),
+        };
+        supervisor.switch.attach(port).await;
+        let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
+        let qemu = Arc::new(qemu);
+        *lock(&self.running) = Some(Running { qemu: qemu.clone(), link: link.clone() });
+        self.change(supervisor, NodeState::Booting);
+        tokio::spawn(self.clone().watch(supervisor.clone(), qemu, link));
+        Ok(())
+    }
+
+    /// Follows a machine to its end.
+    async fn watch(self: Arc<Self>, supervisor: Arc<Supervisor>, qemu: Arc<Qemu>, link: Link) {
+        let mut agent = link.state();
+        loop {
+            let state = match &*agent.borrow_and_update() {
+                LinkState::Up { .. } => NodeState::Running,
+                _ => NodeState::Booting,
+            };
+            if self.state() != NodeState::Halting {
+                self.change(&supervisor, state);
+            }
+            tokio::select! {
+                () = qemu.ended() => break,
+                changed = agent.changed() => if changed.is_err() {
+                    qemu.ended().await;
+                    break;
+                },
+            }
+        }
+        let asked = self.state() == NodeState::Halting;
+        *lock(&self.running) = None;
+        supervisor.switch.detach(&self.name).await;
+        let published = std::mem::take(&mut *lock(&self.published));
+        ports::unpublish(&supervisor, &self.name, &published).await;
+        let console = supervisor.home.node(&self.name).join("console.log");
+        let orderly = asked || boot::powered_off(&console);
+        let crash = NodeState::Crashed { why: "its QEMU ended unasked".to_owned() };
+        self.change(&supervisor, if orderly { NodeState::Off } else { crash });
+        supervisor.quieter.notify_one();
+    }
+
+    /// Notes which ports listen for the node.
+    pub fn set_published(&self, published: Vec<(u16, u16)>) {
+        *lock(&self.published) = published;
+    }
+
+    /// Ends the machine: asks the agent, then presses the power button, then ends QEMU. With `force` only the last.
+    pub async fn halt(self: &Arc<Self>, supervisor: &Arc<Supervisor>, force: bool) -> Result<(), Failure> {
+        let _operation = self.operation.lock().await;
+        let Some(Running { qemu, link }) = lock(&self.running).clone() else {
+            self.change(supervisor, NodeState::Off);
+            return Ok(());
+        };
+        self.change(supervisor, NodeState::Halting);
+        if !force && !self.halt_in_order(supervisor, &qemu, link).await {
+            supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was ended by force", self.name) });
+        }
+        qemu.end().await;
+        // The watching task has the last word on the state.
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| matches!(state, NodeState::Off | NodeState::Crashed { .. })).await;
+        Ok(())
+    }
+
+    async fn halt_in_order(&self, supervisor: &Supervisor, qemu: &Qemu, link: Link) -> bool {
+        let asked = timeout(Duration::from_secs(5), Agent::new(link).power_off()).await;
+        if matches!(asked, Ok(Ok(()))) && timeout(HALT_DEADLINE, qemu.ended()).await.is_ok() {
+            return true;
+        }
+        if let Err(why) = qemu.press_power_button().await {
+            supervisor.emit(Event::Note { text: format!("{}: {why}", self.name) });
+        }
+        timeout(BUTTON_DEADLINE, qemu.ended()).await.is_ok()
+    }
+}

@@ -1,0 +1,40 @@
+//! Builds the guest agent (static, musl) and leaves it where the library includes it.
+//!
+//! A nested cargo with a target folder of its own: the agent has another target and profile than the rest, and a plain
+//! `cargo build` must still make everything.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() {
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let workspace = here.join("../..");
+    for source in ["labctl/agent", "labctl/wire", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+    let target = format!("{}-unknown-linux-musl", env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it"));
+    let folder = target_folder();
+    let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
+    cargo.current_dir(&workspace).args(["build", "--quiet", "--package", "labctl-agent", "--profile", "agent"]);
+    cargo.args(["--target", &target, "--target-dir"]).arg(&folder);
+    // What cargo sets for this build script must not leak into the nested build.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_CFG_") || text.starts_with("CARGO_PKG_") || text == "CARGO_ENCODED_RUSTFLAGS" {
+            cargo.env_remove(&name);
+        }
+    }
+    match cargo.status() {
+        Ok(status) if status.success() => {}
+        outcome => panic!("the agent was not built ({outcome:?}); is its target installed? rustup target add {target}"),
+    }
+    let built = folder.join(&target).join("agent/labctl-agent");
+    println!("cargo::rustc-env=LABCTL_AGENT={}", built.display());
+}
+
+/// `target/guest-agent` of the workspace, found from the output folder `TARGET/PROFILE/build/PACKAGE/out`.
+fn target_folder() -> PathBuf {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    out.ancestors().nth(4).map_or_else(|| out.clone(), Path::to_path_buf).join("guest-agent")
+}

@@ -1,0 +1,32 @@
+//! What every step of one build shares.
+
+use std::path::PathBuf;
+
+use crate::doctor::Missing;
+use crate::entry::EntryLock;
+use crate::error::ImageError;
+use crate::progress::Progress;
+
+/// One image being made.
+pub(crate) struct Build<'a> {
+    /// The image's name, for messages.
+    pub name: String,
+    /// Folder that becomes the entry.
+    pub folder: PathBuf,
+    /// Where the build's programs write what they say.
+    pub log: PathBuf,
+    /// The entry's lock.
+    pub lock: EntryLock,
+    /// Who is told.
+    pub progress: &'a dyn Progress,
+}
+
+impl Build<'_> {
+    /// An error about a program that the host lacks.
+    pub(crate) fn missing(&self, missing: Missing) -> ImageError {
+        ImageError::Missing {
+            image: self.name.clone(),
+            missing,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Programs of a build: run to their end with an empty input and a log file of their own.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::entry::EntryLock;
+use crate::error::{StoreError, at};
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// With success.
+    Well,
+    /// It is not installed.
+    NotFound,
+    /// With an error: how, and its last lines.
+    Badly {
+        /// Exit code or signal in words.
+        status: String,
+        /// The last lines of its log that say something.
+        lines: Vec<String>,
+        /// Whether the log says that the disk is full.
+        disk_full: bool,
+    },
+}
+
+/// Runs a program to its end. What it prints is appended to `log`, after a line that shows the command.
+pub(crate) fn run(mut command: Command, lock: &EntryLock, log: &Path) -> Result<Ended, StoreError> {
+    let mut out = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .map_err(at("open", log))?;
+    writeln!(out, "+ {}", command.get_program().to_string_lossy()).map_err(at("write", log))?;
+    let start = out.seek(SeekFrom::End(0)).map_err(at("read", log))?;
+    let share = || out.try_clone().map_err(at("open", log));
+    command
+        .stdin(lock.stdin()?)
+        .stdout(Stdio::from(share()?))
+        .stderr(Stdio::from(share()?));
+    die_with_us(&mut command);
+    let status = match command.spawn() {
+        Ok(mut child) => child
+            .wait()
+            .map_err(at("wait for the program that writes", log))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ended::NotFound),
+        Err(error) => return Err(at("start the program that writes", log)(error)),
+    };
+    if status.success() {
+        return Ok(Ended::Well);
+    }
+    let text = read_from(log, start).unwrap_or_default();
+    Ok(Ended::Badly {
+        status: in_words(status),
+        lines: last_words(&text),
+        disk_full: text.contains("No space left on device"),
+    })
+}
+
+/// Asks the kernel to terminate the program if the thread that started it ends, which waits for it: so a killed
+/// labctl leaves no build running.
+#[cfg(target_os = "linux")]
+fn die_with_us(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    let hook = || {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the hook only makes one prctl system call; it allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(hook);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_us(_command: &mut Command) {}
+
+fn read_from(log: &Path, start: u64) -> std::io::Result<String> {
+    let mut file = File::open(log)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("exit code {code}"),
+        None => status.to_string(),
+    }
+}
+
+/// The lines that name the error if there are such, else the last three.
+fn last_words(text: &str) -> Vec<String> {
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("e:")
+            || line.starts_with("error")
+            || line.contains(": error")
+            || line.starts_with("dpkg: error")
+    };
+    let mut errors: Vec<&str> = lines().filter(is_error).collect();
+    if errors.is_empty() {
+        errors = lines().collect();
+    }
+    errors.dedup();
+    let skip = errors.len().saturating_sub(3);
+    errors.into_iter().skip(skip).map(str::to_string).collect()
+}
+
+/// Where a program of that name is found, by the environment's `PATH` and the folders for the administrator's
+/// programs, which an ordinary user's `PATH` lacks on Debian.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (Ended, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = EntryLock::try_take(folder.path(), "k").unwrap().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let ended = run(command, &lock, &log).unwrap();
+        (ended, std::fs::read_to_string(&log).unwrap())
+    }
+
+    #[test]
+    fn success_keeps_the_log() {
+        let (ended, log) = shell("echo out; echo err >&2; cat");
+        assert!(matches!(ended, Ended::Well));
+        assert_eq!(log, "+ sh\nout\nerr\n");
+    }
+
+    #[test]
+    fn failure_names_the_error_line_and_a_full_disk() {
+        let (ended, _) =
+            shell("echo start; echo 'E: cannot write: No space left on device'; echo bye; exit 25");
+        let Ended::Badly {
+            status,
+            lines,
+            disk_full,
+        } = ended
+        else {
+            panic!("{ended:?}")
+        };
+        assert_eq!(status, "exit code 25");
+        assert_eq!(lines, ["E: cannot write: No space left on device"]);
+        assert!(disk_full);
+    }
+
+    #[test]
+    fn an_absent_program_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = EntryLock::try_take(folder.path(), "k").unwrap().unwrap();
+        let ended = run(
+            Command::new("no-such-program"),
+            &lock,
+            &folder.path().join("log"),
+        )
+        .unwrap();
+        assert!(matches!(ended, Ended::NotFound));
+    }
+
+    #[test]
+    fn a_program_keeps_the_lock_when_labctl_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = EntryLock::try_take(folder.path(), "k").unwrap().unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", "exec sleep 60"])
+            .stdin(lock.stdin().unwrap())
+            .spawn()
+            .unwrap();
+        drop(lock);
+        assert!(EntryLock::try_take(folder.path(), "k").unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(EntryLock::try_take(folder.path(), "k").unwrap().is_some());
+    }
+}

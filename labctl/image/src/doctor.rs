@@ -1,0 +1,164 @@
+//! What the host lacks, why it is needed and the command that installs it.
+
+use std::fmt;
+
+use crate::child;
+
+/// Something that is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What: a program's name, or a setting.
+    pub what: String,
+    /// Why it is needed.
+    pub why: String,
+    /// What to do, in words, the command included.
+    pub fix: String,
+    /// The bare command that does it on a Debian or Ubuntu host, if there is one.
+    pub fix_command: Option<String>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is missing, which {}", self.what, self.why)
+    }
+}
+
+/// A program that some step runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Tool {
+    /// Name of the program.
+    pub program: &'static str,
+    /// Debian's package.
+    pub package: &'static str,
+    /// Ends the sentence "is missing, which ...".
+    pub why: &'static str,
+}
+
+/// Makes a Debian root folder.
+pub const MMDEBSTRAP: Tool = Tool {
+    program: "mmdebstrap",
+    package: "mmdebstrap",
+    why: "builds images from distribution packages",
+};
+/// Makes a file system in a file.
+pub const MKE2FS: Tool = Tool {
+    program: "mke2fs",
+    package: "e2fsprogs",
+    why: "makes the disk of an image",
+};
+/// Makes and converts disks.
+pub const QEMU_IMG: Tool = Tool {
+    program: "qemu-img",
+    package: "qemu-utils",
+    why: "reads the size of a downloaded disk and makes overlays",
+};
+
+/// Fails unless the program is there.
+pub fn need(tool: &Tool) -> Result<(), Missing> {
+    if child::find(tool.program).is_some() {
+        return Ok(());
+    }
+    Err(missing_tool(tool))
+}
+
+fn missing_tool(tool: &Tool) -> Missing {
+    let command = format!("sudo apt-get install {}", tool.package);
+    Missing {
+        what: format!("`{}`", tool.program),
+        why: tool.why.to_string(),
+        fix: format!("install it: `{command}`"),
+        fix_command: Some(command),
+    }
+}
+
+/// A program of a build that was there a moment ago, or that no check covers.
+pub(crate) fn unknown(program: &str) -> Missing {
+    Missing {
+        what: format!("`{program}`"),
+        why: "the build runs".to_string(),
+        fix: format!("install the package that holds `{program}`"),
+        fix_command: None,
+    }
+}
+
+/// Fails unless an ordinary user can build images: user namespaces with sub-ids.
+pub fn namespaces() -> Result<(), Missing> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    need(&Tool {
+        program: "newuidmap",
+        package: "uidmap",
+        why: "lets an ordinary user build images",
+    })?;
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_default();
+    let uid = rustix::process::geteuid().as_raw();
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if !has_range(&text, &user, uid) {
+            let command = format!(
+                "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+            );
+            return Err(Missing {
+                what: format!("a range of sub-ids for user {user} in {file}"),
+                why: "lets an ordinary user build images".to_string(),
+                fix: format!(
+                    "add one (any free range will do): `{command}`, or build the image once as root"
+                ),
+                fix_command: Some(command),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file like /etc/subuid (subuid(5)) has a line for the user.
+fn has_range(text: &str, user: &str, uid: u32) -> bool {
+    text.lines().any(|line| {
+        let owner = line.split(':').next().unwrap_or("");
+        !owner.is_empty() && (owner == user || owner == uid.to_string())
+    })
+}
+
+/// Everything that images need and this host lacks; empty means that all is well.
+pub fn images() -> Vec<Missing> {
+    let tools = [MMDEBSTRAP, MKE2FS, QEMU_IMG]
+        .into_iter()
+        .filter_map(|tool| need(&tool).err());
+    tools.chain(namespaces().err()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_tool_is_named_with_its_package() {
+        let tool = Tool {
+            program: "no-such-program",
+            package: "nothing",
+            why: "does nothing",
+        };
+        let missing = need(&tool).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "`no-such-program` is missing, which does nothing"
+        );
+        assert_eq!(
+            missing.fix_command.as_deref(),
+            Some("sudo apt-get install nothing")
+        );
+        assert!(missing.fix.contains("sudo apt-get install nothing"));
+    }
+
+    #[test]
+    fn ranges_are_found_by_name_or_number() {
+        let text = "anna:100000:65536\n1001:165536:65536\n";
+        assert!(has_range(text, "anna", 5));
+        assert!(has_range(text, "bert", 1001));
+        assert!(!has_range(text, "bert", 5));
+        assert!(!has_range("", "", 5));
+    }
+}

@@ -1,0 +1,102 @@
+//! One entry being made: an exclusive lock on its name, and a folder that nobody else sees.
+//!
+//! The lock is `flock` on `locks/KEY`. The lock file is empty, so programs of a build get it as their standard input:
+//! it reads like `/dev/null`, and the lock stays taken as long as any of them lives, even if labctl was killed. A
+//! folder in `building/` whose lock is free is therefore a leftover for certain.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::error::{StoreError, at};
+use crate::files;
+
+/// The lock of one entry; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct EntryLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl EntryLock {
+    fn file(root: &Path, key: &str) -> Result<Self, StoreError> {
+        let folder = root.join("locks");
+        files::create_folder(&folder)?;
+        let path = folder.join(key);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(at("open", &path))?;
+        Ok(Self { file, path })
+    }
+
+    /// Takes the lock; `None` if somebody else has it.
+    pub(crate) fn try_take(root: &Path, key: &str) -> Result<Option<Self>, StoreError> {
+        let lock = Self::file(root, key)?;
+        match rustix::fs::flock(lock.file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(lock)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(at("lock", &lock.path)(error.into())),
+        }
+    }
+
+    /// Takes the lock, waiting for whoever has it; `wait` is called once if that is needed.
+    pub(crate) fn take(root: &Path, key: &str, wait: impl FnOnce()) -> Result<Self, StoreError> {
+        if let Some(lock) = Self::try_take(root, key)? {
+            return Ok(lock);
+        }
+        wait();
+        let lock = Self::file(root, key)?;
+        loop {
+            match rustix::fs::flock(lock.file.as_fd(), FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(lock),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(at("lock", &lock.path)(error.into())),
+            }
+        }
+    }
+
+    /// Standard input for a program of the build: empty, and it keeps the lock.
+    pub(crate) fn stdin(&self) -> Result<Stdio, StoreError> {
+        Ok(Stdio::from(
+            self.file.try_clone().map_err(at("share", &self.path))?,
+        ))
+    }
+}
+
+/// Empties the place where the entry `key` is built. The caller holds its lock.
+pub(crate) fn build_folder(
+    root: &Path,
+    key: &str,
+    _lock: &EntryLock,
+) -> Result<PathBuf, StoreError> {
+    let folder = root.join("building").join(key);
+    crate::bootstrap::remove_tree(&folder)?;
+    files::create_folder(&folder)?;
+    Ok(folder)
+}
+
+/// Removes what killed builds left behind: folders in `building/` whose lock is free.
+pub(crate) fn sweep(root: &Path) -> Result<(), StoreError> {
+    let building = root.join("building");
+    let Ok(entries) = fs::read_dir(&building) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let Ok(key) = entry.file_name().into_string() else {
+            continue;
+        };
+        if let Some(_lock) = EntryLock::try_take(root, &key)? {
+            tracing::info!(key, "removing the leftover of a killed build");
+            crate::bootstrap::remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What can go wrong with the store and with images. Every message names the datum; [`ImageError::hint`] and
+//! [`StoreError::hint`] say the next step.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The store itself cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder of the store.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, such as `create`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk is full, or would be.
+    #[error("no disk space: {what} needs {} on the disk of {}, {} are free", mib(*needed), path.display(), mib(*available))]
+    NoSpace {
+        /// What was about to be made.
+        what: String,
+        /// Where.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        available: u64,
+    },
+    /// A description in the store is not what this version writes.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// The next step.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Io { path, .. } => {
+                format!("check that {} exists and belongs to you", path.display())
+            }
+            Self::NoSpace { path, .. } => format!(
+                "free space on that disk, remove images with `labctl image rm NAME` or unused ones with `labctl prune`, or move the store ({}) by setting XDG_DATA_HOME",
+                path.display()
+            ),
+            Self::Damaged { path, .. } => {
+                format!("remove {} and repeat the command", path.display())
+            }
+        }
+    }
+}
+
+/// An image cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A program that the host lacks.
+    #[error("image `{image}`: {missing}")]
+    Missing {
+        /// The image.
+        image: String,
+        /// What is missing, why it is needed and how to get it.
+        missing: crate::doctor::Missing,
+    },
+    /// The image file asks for something impossible.
+    #[error("image `{image}`: {field}: {reason}")]
+    Invalid {
+        /// The image.
+        image: String,
+        /// Field of the image file.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program of the build failed.
+    #[error("image `{image}`: {program} failed ({status}){}", tail(lines))]
+    Failed {
+        /// The image.
+        image: String,
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// Its last words.
+        lines: Vec<String>,
+        /// Everything that it said.
+        log: PathBuf,
+    },
+    /// The build went through, but its result is not bootable.
+    #[error("image `{image}`: {reason}")]
+    Unusable {
+        /// The image.
+        image: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// The build's thread panicked.
+    #[error("image `{image}`: the build was aborted: {reason}")]
+    Aborted {
+        /// The image.
+        image: String,
+        /// The runtime's word.
+        reason: String,
+    },
+}
+
+impl ImageError {
+    /// The next step.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Missing { missing, .. } => missing.fix.clone(),
+            Self::Invalid { field, .. } => format!("correct `{field}` in the image file"),
+            Self::Failed { log, .. } => {
+                format!(
+                    "read {}; if packages could not be fetched, check the network and `mirror:`, then repeat",
+                    log.display()
+                )
+            }
+            Self::Unusable { .. } => "check `packages:` of the image file".to_string(),
+            Self::Aborted { .. } => "repeat the command".to_string(),
+        }
+    }
+}
+
+/// Attaches what was tried and on which path to an I/O error; a full disk becomes [`StoreError::NoSpace`].
+pub(crate) fn at<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
+    move |source| {
+        if source.kind() == io::ErrorKind::StorageFull {
+            return StoreError::NoSpace {
+                what: format!("to {action} a file"),
+                path: path.to_path_buf(),
+                needed: 1 << 20,
+                available: crate::space::available(path).unwrap_or(0),
+            };
+        }
+        StoreError::Io {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}
+
+/// Bytes as whole MiB, rounded up.
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+/// Last words of a program, ready to follow a message.
+fn tail(lines: &[String]) -> String {
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", lines.join("; "))
+    }
+}

@@ -1,0 +1,63 @@
+//! Files and folders that are whole or absent.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::error::{StoreError, at};
+
+/// Creates a folder and its parents.
+pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(path).map_err(at("create", path))
+}
+
+/// Removes a folder with all that is in it; absent is fine.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; absent is fine.
+pub(crate) fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Flushes one file or folder to the disk.
+pub(crate) fn flush(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(at("flush", path))
+}
+
+/// Flushes every file of a folder, then the folder. Not recursive: entries are flat.
+pub(crate) fn flush_folder(path: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(path).map_err(at("read", path))? {
+        flush(&entry.map_err(at("read", path))?.path())?;
+    }
+    flush(path)
+}
+
+/// Renames and makes the renaming last.
+pub(crate) fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(at("publish", to))?;
+    match to.parent() {
+        Some(parent) => flush(parent),
+        None => Ok(()),
+    }
+}
+
+/// Replaces a small file: written beside, flushed, renamed.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    let mut file = File::create(beside).map_err(at("create", beside))?;
+    file.write_all(content).map_err(at("write", beside))?;
+    file.sync_all().map_err(at("flush", beside))?;
+    publish(beside, path)
+}

@@ -1,0 +1,61 @@
+//! The folder that holds everything.
+//!
+//! ```text
+//! images/ID/            disk, kernel, modules.cpio, image.json
+//! artifacts/            see `artifact`
+//! downloads/            files that are not whole yet, kept to be resumed
+//! building/KEY/         entries being made, or left behind by a killed build
+//! locks/KEY             one empty file per entry, to lock
+//! logs/KEY.log          what the programs of the last build said
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::entry;
+use crate::error::StoreError;
+use crate::files;
+
+/// The content store. Cheap to open and to clone; any number of processes may use one at once.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the store at `root`, creating the folder if needed.
+    ///
+    /// # Errors
+    /// The folder cannot be created.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let root = std::path::absolute(root).map_err(crate::error::at("find", root))?;
+        for folder in [
+            "images",
+            "artifacts",
+            "downloads",
+            "building",
+            "locks",
+            "logs",
+        ] {
+            files::create_folder(&root.join(folder))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// The store's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes what killed builds left behind. Every build does that by itself; this is for `prune`.
+    ///
+    /// # Errors
+    /// A leftover cannot be removed.
+    pub fn sweep(&self) -> Result<(), StoreError> {
+        entry::sweep(&self.root)
+    }
+
+    /// Where the programs of a build write what they say.
+    pub(crate) fn log(&self, key: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{key}.log"))
+    }
+}

@@ -1,0 +1,178 @@
+//! QEMU's command line: one pure function per device. Options as in QEMU's qemu-options.hx, 7.2 and newer.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::{Boot, Machine};
+use crate::accel::Accel;
+
+/// Name of the program for this host's own architecture.
+pub fn program() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" }
+}
+
+/// Arguments (without the program) that start `machine`.
+pub fn argv(machine: &Machine) -> Vec<OsString> {
+    let mut args = Vec::new();
+    args.extend(identity(machine));
+    args.extend(board(machine.accel, machine.cpus));
+    args.extend(memory(machine));
+    args.extend(boot(&machine.boot));
+    args.extend(disk("root", &machine.disk, "qcow2", false));
+    if let Some(seed) = &machine.seed {
+        args.extend(disk("seed", seed, "raw", true));
+    }
+    args.extend(nic(machine));
+    args.extend(agent_port(&machine.files.agent));
+    args.extend(console(machine));
+    args.extend(entropy());
+    args.extend(control(&machine.files.qmp));
+    args
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<OsString> {
+    words.map(OsString::from).to_vec()
+}
+
+/// A path as a value in QEMU's option syntax: commas are doubled.
+fn value(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+fn identity(machine: &Machine) -> Vec<OsString> {
+    words(["-name", &format!("guest={}", machine.label.replace(',', ",,")), "-uuid", &machine.uuid])
+}
+
+fn board(accel: Accel, cpus: u32) -> Vec<OsString> {
+    let (accel, cpu) = match accel {
+        Accel::Kvm => ("kvm", "host"),
+        Accel::Hvf => ("hvf", "host"),
+        // One host thread per virtual CPU; 128 MiB of translated code per machine is enough for a server's daemons.
+        Accel::Tcg => ("tcg,thread=multi,tb-size=128", "max"),
+    };
+    let board = if cfg!(target_arch = "aarch64") { "virt" } else { "q35" };
+    let machine = format!("{board},usb=off,vmport=off,smbus=off,sata=off,pit=on");
+    let machine = if cfg!(target_arch = "aarch64") { board } else { &machine };
+    let smp = cpus.to_string();
+    words([
+        "-nodefaults", "-no-user-config", "-display", "none", "-machine", machine, "-accel", accel, "-cpu", cpu, "-smp", &smp,
+    ])
+}
+
+fn memory(machine: &Machine) -> Vec<OsString> {
+    words(["-m", &format!("{}M", machine.memory.as_mib())])
+}
+
+fn boot(boot: &Boot) -> Vec<OsString> {
+    match boot {
+        Boot::Direct { kernel, initrd, append } => vec![
+            "-kernel".into(),
+            kernel.into(),
+            "-initrd".into(),
+            initrd.into(),
+            "-append".into(),
+            append.into(),
+        ],
+        Boot::Firmware => Vec::new(),
+    }
+}
+
+/// A virtio disk. `cache=unsafe`: overlays are thrown away, a host crash may cost them.
+fn disk(id: &str, path: &Path, format: &str, read_only: bool) -> Vec<OsString> {
+    let access = if read_only { "readonly=on" } else { "discard=unmap,detect-zeroes=unmap" };
+    let drive = format!("if=none,id={id},file={},format={format},cache=unsafe,{access}", value(path));
+    words(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={id}")])
+}
+
+/// A NIC whose frames go over a unix socket, each with its length before it, so that the switch can die and come back.
+fn nic(machine: &Machine) -> Vec<OsString> {
+    let net = format!("stream,id=net,server=on,addr.type=unix,addr.path={}", value(&machine.files.net));
+    // No option ROM: nothing boots from the network.
+    let device = format!("virtio-net-pci,netdev=net,mac={},romfile=", machine.mac);
+    words(["-netdev", &net, "-device", &device])
+}
+
+fn agent_port(socket: &Path) -> Vec<OsString> {
+    words([
+        "-device",
+        "virtio-serial-pci",
+        "-chardev",
+        &format!("socket,id=agent,path={},server=on,wait=off", value(socket)),
+        "-device",
+        "virtserialport,chardev=agent,name=labctl.agent",
+    ])
+}
+
+fn console(machine: &Machine) -> Vec<OsString> {
+    let files = &machine.files;
+    let chardev = format!(
+        "socket,id=console,path={},server=on,wait=off,logfile={},logappend=on",
+        value(&files.console),
+        value(&files.console_log)
+    );
+    words(["-chardev", &chardev, "-serial", "chardev:console"])
+}
+
+fn entropy() -> Vec<OsString> {
+    words(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"])
+}
+
+fn control(socket: &Path) -> Vec<OsString> {
+    words(["-chardev", &format!("socket,id=qmp,path={},server=on,wait=off", value(socket)), "-mon", "chardev=qmp,mode=control"])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use labctl_spec::ident::MacAddr;
+    use labctl_spec::size::Size;
+
+    use super::super::Files;
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            label: "labctl:demo/a".into(),
+            uuid: "00000000-0000-4000-8000-000000000001".into(),
+            accel: Accel::Tcg,
+            cpus: 2,
+            memory: Size::mib(512),
+            mac: MacAddr([0x52, 0x54, 0, 0, 0, 1]),
+            disk: "/d/a,b.qcow2".into(),
+            seed: None,
+            boot: Boot::Direct { kernel: "/k".into(), initrd: "/i".into(), append: "root=/dev/vda".into() },
+            files: Files::new(Path::new("/s"), 3, Path::new("/n")),
+        }
+    }
+
+    fn joined(machine: &Machine) -> String {
+        argv(machine).join(&OsString::from(" ")).into_string().unwrap()
+    }
+
+    #[test]
+    fn the_whole_command_line_of_a_direct_boot() {
+        let line = joined(&machine());
+        for part in [
+            "-name guest=labctl:demo/a -uuid 00000000-0000-4000-8000-000000000001",
+            "-accel tcg,thread=multi,tb-size=128 -cpu max -smp 2 -m 512M",
+            "-kernel /k -initrd /i -append root=/dev/vda",
+            "file=/d/a,,b.qcow2,format=qcow2,cache=unsafe",
+            "stream,id=net,server=on,addr.type=unix,addr.path=/s/3.net",
+            "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01",
+            "socket,id=agent,path=/s/3.agent,server=on,wait=off",
+            "logfile=/n/console.log,logappend=on",
+        ] {
+            assert!(line.contains(part), "{part} is missing in {line}");
+        }
+        assert!(!line.contains("id=seed"));
+    }
+
+    #[test]
+    fn kvm_uses_the_hosts_cpu_and_firmware_has_no_kernel() {
+        let line = joined(&Machine { accel: Accel::Kvm, boot: Boot::Firmware, seed: Some(PathBuf::from("/seed.img")), ..machine() });
+        assert!(line.contains("-accel kvm -cpu host"), "{line}");
+        assert!(!line.contains("-kernel"), "{line}");
+        assert!(line.contains("id=seed,file=/seed.img,format=raw,cache=unsafe,readonly=on"), "{line}");
+    }
+}

@@ -1,0 +1,61 @@
+//! What handles ask of the switch's task.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use labctl_spec::ident::{MacAddr, NodeName};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot::Sender;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::counters::Counters;
+use crate::flow::host::PipeEnd;
+use crate::flow::tcp::Opening;
+use crate::hold::HeldReport;
+use crate::impair::{Edge, Impairment};
+use crate::names::Names;
+
+/// A node's place at the switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortConfig {
+    /// The node.
+    pub name: NodeName,
+    /// Its Ethernet address.
+    pub mac: MacAddr,
+    /// Its address in the lab's subnet.
+    pub address: Ipv4Addr,
+    /// The unix socket on which its QEMU listens (`-netdev stream,server=on`); it need not exist yet.
+    pub socket: PathBuf,
+}
+
+/// One request. Each is answered when it has taken effect.
+pub(crate) enum Command {
+    /// Adds a port. Answers with the task of a port that it replaced.
+    Attach(PortConfig, Sender<Option<JoinHandle<()>>>),
+    /// Removes a port. Answers with its task.
+    Detach(NodeName, Sender<Option<JoinHandle<()>>>),
+    /// Opens a connection to a guest for `host`.
+    Dial { to: SocketAddrV4, opening: Opening, host: PipeEnd },
+    /// Opens a connection to a guest for a connection of a published port.
+    Join { to: SocketAddrV4, stream: TcpStream, deadline: Instant },
+    /// Holds all frames.
+    Hold(Sender<()>),
+    /// Lets them go.
+    Release(Sender<HeldReport>),
+    /// Impairs an edge.
+    Impair(Edge, Impairment, Sender<()>),
+    /// Heals an edge.
+    Heal(Edge, Sender<()>),
+    /// Heals all edges.
+    HealAll(Sender<()>),
+    /// Reads the counters.
+    Count(Sender<Counters>),
+    /// Records into a file, or stops recording. Answers with the writer of a capture that ended.
+    Capture(Option<std::fs::File>, Sender<Option<JoinHandle<std::io::Result<()>>>>),
+    /// Replaces the names.
+    Rename(Arc<Names>, Sender<()>),
+    /// Ends everything. Answers with the ports' tasks.
+    Shutdown(Sender<Vec<JoinHandle<()>>>),
+}

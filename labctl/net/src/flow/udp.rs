@@ -1,0 +1,84 @@
+//! UDP of a guest with one outside address: an ordinary connected socket on the host, until both sides fall silent.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use smoltcp::wire::{Ipv4Packet, UdpPacket};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep_until};
+
+use super::FlowLink;
+use crate::packet::{self, Unreachable};
+use crate::place::{GATEWAY, Run};
+
+/// Silence after which a flow ends.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The same for name service, which is one question and one answer.
+const IDLE_NAMES: Duration = Duration::from_secs(10);
+
+/// Longest UDP payload in bytes.
+const LONGEST: usize = 65535;
+
+/// Carries datagrams between the guest and `target` until both are silent.
+pub(crate) async fn join(mut link: FlowLink, target: SocketAddrV4) {
+    let Ok(socket) = connect(target).await else {
+        if let Some(first) = link.packets.recv().await {
+            refuse(&link, &first, Unreachable::Host);
+        }
+        return;
+    };
+    let idle = if target.port() == 53 { IDLE_NAMES } else { IDLE };
+    let mut last = Bytes::new();
+    let mut buffer = vec![0; LONGEST];
+    let mut ident = 0u16;
+    let mut until = Instant::now() + idle;
+    loop {
+        tokio::select! {
+            packet = link.packets.recv() => {
+                let Some(packet) = packet else { return };
+                if let Some(payload) = payload_of(&packet) {
+                    // A full buffer or an earlier ICMP error: UDP loses datagrams; the error shows in `recv`.
+                    let _ = socket.try_send(payload);
+                    last = packet;
+                }
+            }
+            received = socket.recv(&mut buffer) => match received {
+                Ok(length) => {
+                    ident = ident.wrapping_add(1);
+                    let mut run = BytesMut::new();
+                    packet::udp(&mut run, link.hop, link.key.remote, link.key.guest, &buffer[..length], ident);
+                    // A full channel loses datagrams, as a network does.
+                    let _ = link.ingress.try_send(Run { from: GATEWAY, bytes: run.freeze() });
+                }
+                Err(_) => {
+                    refuse(&link, &last, Unreachable::Port);
+                    return;
+                }
+            },
+            () = sleep_until(until) => return,
+        }
+        until = Instant::now() + idle;
+    }
+}
+
+async fn connect(target: SocketAddrV4) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    socket.connect(target).await?;
+    Ok(socket)
+}
+
+/// The payload of a whole IPv4 packet that holds UDP.
+pub(crate) fn payload_of(packet: &[u8]) -> Option<&[u8]> {
+    let datagram = UdpPacket::new_checked(Ipv4Packet::new_checked(packet).ok()?.payload()).ok()?;
+    Some(datagram.payload())
+}
+
+fn refuse(link: &FlowLink, packet: &[u8], why: Unreachable) {
+    let mut run = BytesMut::new();
+    packet::unreachable(&mut run, link.hop, packet, why);
+    if !run.is_empty() {
+        let _ = link.ingress.try_send(Run { from: GATEWAY, bytes: run.freeze() });
+    }
+}

@@ -1,0 +1,316 @@
+//! The gateway: what the switch itself says on the network. It answers ARP and ping for its address, names at port 53, and
+//! gives every other connection of a guest a task of its own.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket,
+};
+use tokio::sync::mpsc;
+
+use crate::counters::UplinkCounters;
+use crate::dial::DialError;
+use crate::flow::connection::Connection;
+use crate::flow::host::{self, HostSide};
+use crate::flow::tcp::{self, Opening};
+use crate::flow::{BACKLOG, Ended, Ending, FlowKey, FlowLink, Transport, udp};
+use crate::frame::{Frame, Mac};
+use crate::names::{self, Names};
+use crate::packet::{self, ARP, Hop, IPV4, Unreachable};
+use crate::place::Run;
+use crate::uplink::{self, Rules, Target};
+
+/// Most flows at a time. Each may hold a file descriptor of the process; 1024 is a common limit of those.
+const MOST_FLOWS: usize = 800;
+
+/// First port of connections that the gateway opens (RFC 6335: dynamic ports).
+const FIRST_PORT: u16 = 49152;
+
+/// The gateway's state.
+pub(crate) struct Gateway {
+    pub(crate) mac: Mac,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) names: Arc<Names>,
+    pub(crate) counters: UplinkCounters,
+    rules: Rules,
+    neighbours: HashMap<Ipv4Addr, Mac>,
+    flows: HashMap<FlowKey, FlowEntry>,
+    next_number: u64,
+    next_port: u16,
+    ingress: mpsc::Sender<Run>,
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+struct FlowEntry {
+    number: u64,
+    packets: mpsc::Sender<Bytes>,
+}
+
+/// An IPv4 packet with its transport's ports.
+struct Segment<'a> {
+    key: FlowKey,
+    hop: Hop,
+    bytes: &'a Bytes,
+    packet: Ipv4Packet<&'a [u8]>,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        mac: Mac,
+        address: Ipv4Addr,
+        rules: Rules,
+        names: Arc<Names>,
+        ingress: mpsc::Sender<Run>,
+        ended: mpsc::UnboundedSender<Ended>,
+    ) -> Self {
+        Self {
+            mac,
+            address,
+            names,
+            counters: UplinkCounters::default(),
+            rules,
+            neighbours: HashMap::new(),
+            flows: HashMap::new(),
+            next_number: 0,
+            next_port: FIRST_PORT,
+            ingress,
+            ended,
+        }
+    }
+
+    /// A node has that address.
+    pub(crate) fn know(&mut self, address: Ipv4Addr, mac: Mac) {
+        self.neighbours.insert(address, mac);
+    }
+
+    /// A node is gone: its connections break off.
+    pub(crate) fn forget(&mut self, address: Ipv4Addr) {
+        self.neighbours.remove(&address);
+        self.flows.retain(|key, _| *key.guest.ip() != address);
+    }
+
+    /// Who has the address.
+    pub(crate) fn neighbour(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.neighbours.get(&address).copied()
+    }
+
+    /// A flow's task ended.
+    pub(crate) fn flow_ended(&mut self, ended: Ended) {
+        if self.flows.get(&ended.key).is_some_and(|entry| entry.number == ended.number) {
+            self.flows.remove(&ended.key);
+        }
+    }
+
+    /// Number of open flows.
+    pub(crate) fn open_flows(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Takes a frame that reached the gateway; immediate answers are appended to `replies`.
+    pub(crate) fn receive(&mut self, frame: &Frame, replies: &mut BytesMut) {
+        match frame.ether_type() {
+            ARP => self.arp(frame, replies),
+            IPV4 if frame.destination() == self.mac => self.ipv4(frame, replies),
+            // IPv6 and the rest of what guests say at large.
+            _ => {}
+        }
+    }
+
+    fn arp(&mut self, frame: &Frame, replies: &mut BytesMut) {
+        let Ok(ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr,
+            source_protocol_addr,
+            target_protocol_addr,
+            ..
+        }) = ArpPacket::new_checked(frame.payload()).and_then(|packet| ArpRepr::parse(&packet))
+        else {
+            return;
+        };
+        let asker = (source_hardware_addr.0, source_protocol_addr);
+        if self.rules.in_subnet(asker.1) && asker.1 != self.address {
+            // Addresses that wander between nodes are announced this way.
+            self.neighbours.insert(asker.1, asker.0);
+        }
+        if operation == ArpOperation::Request && target_protocol_addr == self.address && asker.1 != self.address {
+            packet::arp_reply(replies, self.mac, asker, self.address);
+        }
+    }
+
+    fn ipv4(&mut self, frame: &Frame, replies: &mut BytesMut) {
+        let payload = frame.payload();
+        let Ok(packet) = Ipv4Packet::new_checked(&payload[..]) else { return self.drop_packet() };
+        // Short frames are padded; what follows the packet is not part of it.
+        let bytes = payload.slice(..usize::from(packet.total_len()));
+        let Ok(packet) = Ipv4Packet::new_checked(&bytes[..]) else { return self.drop_packet() };
+        let hop = Hop { from: self.mac, to: frame.source() };
+        if packet.version() != 4 || packet.more_frags() || packet.frag_offset() != 0 {
+            return self.drop_packet();
+        }
+        let key = |transport, from, to| FlowKey {
+            transport,
+            guest: SocketAddrV4::new(packet.src_addr(), from),
+            remote: SocketAddrV4::new(packet.dst_addr(), to),
+        };
+        match packet.next_header() {
+            IpProtocol::Icmp => self.icmp(&packet, &bytes, hop, replies),
+            IpProtocol::Tcp => match TcpPacket::new_checked(packet.payload()) {
+                Ok(tcp) => {
+                    let key = key(Transport::Tcp, tcp.src_port(), tcp.dst_port());
+                    self.tcp(Segment { key, hop, bytes: &bytes, packet }, tcp.syn() && !tcp.ack(), replies);
+                }
+                Err(_) => self.drop_packet(),
+            },
+            IpProtocol::Udp => match UdpPacket::new_checked(packet.payload()) {
+                Ok(udp) => {
+                    let key = key(Transport::Udp, udp.src_port(), udp.dst_port());
+                    self.udp(Segment { key, hop, bytes: &bytes, packet }, replies);
+                }
+                Err(_) => self.drop_packet(),
+            },
+            _ => self.prohibit(&bytes, hop, replies),
+        }
+    }
+
+    fn icmp(&mut self, packet: &Ipv4Packet<&[u8]>, bytes: &Bytes, hop: Hop, replies: &mut BytesMut) {
+        let Ok(message) = Icmpv4Packet::new_checked(packet.payload()) else { return self.drop_packet() };
+        if message.msg_type() != Icmpv4Message::EchoRequest {
+            return;
+        }
+        if packet.dst_addr() == self.address {
+            packet::echo_reply(replies, hop, packet);
+        } else {
+            // No ordinary socket can ping: better a clear answer than silence.
+            self.prohibit(bytes, hop, replies);
+        }
+    }
+
+    fn tcp(&mut self, segment: Segment<'_>, opens: bool, replies: &mut BytesMut) {
+        if let Some(entry) = self.flows.get(&segment.key) {
+            if entry.packets.try_send(segment.bytes.clone()).is_err() {
+                self.drop_packet();
+            }
+            return;
+        }
+        if !opens {
+            packet::reset(replies, segment.hop, &segment.packet);
+            return;
+        }
+        let target = self.rules.target(segment.key.remote);
+        if target == Target::Refused || self.flows.len() >= MOST_FLOWS {
+            self.counters.refused += 1;
+            packet::reset(replies, segment.hop, &segment.packet);
+            return;
+        }
+        let link = self.open(segment.key, segment.hop, Some(segment.bytes.clone()));
+        match target {
+            Target::Host(address) => drop(tokio::spawn(uplink::connect(link, address))),
+            Target::Names => {
+                let (ours, theirs) = host::pipe();
+                tokio::spawn(names::serve_stream(self.names.clone(), theirs));
+                tokio::spawn(uplink::serve(link, ours));
+            }
+            Target::Refused => {}
+        }
+    }
+
+    fn udp(&mut self, segment: Segment<'_>, replies: &mut BytesMut) {
+        if let Some(entry) = self.flows.get(&segment.key) {
+            if entry.packets.try_send(segment.bytes.clone()).is_err() {
+                self.drop_packet();
+            }
+            return;
+        }
+        match self.rules.target(segment.key.remote) {
+            Target::Names => {
+                if let Some(query) = udp::payload_of(segment.bytes) {
+                    self.name(segment.key, segment.hop, query, replies);
+                }
+            }
+            Target::Host(address) if self.flows.len() < MOST_FLOWS => {
+                let link = self.open(segment.key, segment.hop, Some(segment.bytes.clone()));
+                tokio::spawn(udp::join(link, address));
+            }
+            Target::Host(_) => self.drop_packet(),
+            Target::Refused if segment.key.remote.ip() == &self.address => {
+                packet::unreachable(replies, segment.hop, segment.bytes, Unreachable::Port);
+            }
+            Target::Refused => self.prohibit(segment.bytes, segment.hop, replies),
+        }
+    }
+
+    fn name(&mut self, key: FlowKey, hop: Hop, query: &[u8], replies: &mut BytesMut) {
+        match self.names.answer(query) {
+            names::Answer::Reply(reply) => packet::udp(replies, hop, key.remote, key.guest, &reply, 0),
+            names::Answer::Forward => {
+                let (names, query, ingress) = (self.names.clone(), Bytes::copy_from_slice(query), self.ingress.clone());
+                tokio::spawn(async move {
+                    let Some(reply) = names.forward(&query).await else { return };
+                    let mut run = BytesMut::new();
+                    packet::udp(&mut run, hop, key.remote, key.guest, &reply, 0);
+                    // The switch is gone: so is the guest's question.
+                    let _ = ingress.send(Run { from: crate::place::GATEWAY, bytes: run.freeze() }).await;
+                });
+            }
+            names::Answer::Nothing => self.drop_packet(),
+        }
+    }
+
+    /// Opens a connection to a guest and joins it to `host`.
+    pub(crate) fn dial(&mut self, to: SocketAddrV4, opening: Opening, mut host: impl HostSide) {
+        match self.prepare_dial(to) {
+            Ok((link, connection)) => drop(tokio::spawn(tcp::join(link, connection, host, Some(opening)))),
+            Err(error) => {
+                host.reset();
+                opening.fail(error);
+            }
+        }
+    }
+
+    fn prepare_dial(&mut self, to: SocketAddrV4) -> Result<(FlowLink, Connection), DialError> {
+        let mac = self.neighbour(*to.ip()).ok_or(DialError::Unreachable(to))?;
+        let hop = Hop { from: self.mac, to: mac };
+        let key = self.free_key(to).ok_or(DialError::Exhausted(to))?;
+        let connection = Connection::connect(hop, key.remote, to).ok_or(DialError::Unreachable(to))?;
+        Ok((self.open(key, hop, None), connection))
+    }
+
+    /// A key for a connection to `to` that no other has.
+    fn free_key(&mut self, to: SocketAddrV4) -> Option<FlowKey> {
+        for _ in FIRST_PORT..=u16::MAX {
+            let remote = SocketAddrV4::new(self.address, self.next_port);
+            self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
+            let key = FlowKey { transport: Transport::Tcp, guest: to, remote };
+            if !self.flows.contains_key(&key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn open(&mut self, key: FlowKey, hop: Hop, first: Option<Bytes>) -> FlowLink {
+        let (to_flow, packets) = mpsc::channel(BACKLOG);
+        if let Some(first) = first {
+            // It is empty.
+            let _ = to_flow.try_send(first);
+        }
+        self.next_number += 1;
+        let number = self.next_number;
+        self.counters.opened += 1;
+        self.flows.insert(key, FlowEntry { number, packets: to_flow });
+        let ending = Ending { ended: Ended { key, number }, to: self.ended.clone() };
+        FlowLink { key, hop, packets, ingress: self.ingress.clone(), _ending: ending }
+    }
+
+    fn prohibit(&mut self, packet: &[u8], hop: Hop, replies: &mut BytesMut) {
+        self.counters.refused += 1;
+        packet::unreachable(replies, hop, packet, Unreachable::Prohibited);
+    }
+
+    fn drop_packet(&mut self) {
+        self.counters.dropped += 1;
+    }
+}

@@ -1,0 +1,190 @@
+//! The name service of the lab: its own names with authority, everything else from the host's name servers.
+//!
+//! RFC 1035 (messages), RFC 2308 (negative answers carry the zone's SOA), RFC 8020 (a name above an existing one exists).
+
+mod forward;
+mod stream;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, PTR, SOA};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use ipnet::{IpNet, Ipv4Net};
+use labctl_spec::lab::Network;
+use tokio::sync::Semaphore;
+
+pub(crate) use stream::serve_stream;
+
+/// Seconds that an answer may be kept. Short, because labs come and go under the same names.
+const TTL: u32 = 5;
+
+/// Questions that are with the host's name servers at a time.
+const MOST_FORWARDED: usize = 256;
+
+/// What the lab knows by name.
+#[derive(Debug)]
+pub(crate) struct Names {
+    addresses: HashMap<String, Vec<Ipv4Addr>>,
+    names: HashMap<Ipv4Addr, String>,
+    domain: String,
+    subnet: Ipv4Net,
+    internet: bool,
+    upstream: Vec<SocketAddr>,
+    forwards: Semaphore,
+}
+
+/// What to do with a question.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Send this message.
+    Reply(Vec<u8>),
+    /// Ask the host's name servers.
+    Forward,
+    /// It is no question.
+    Nothing,
+}
+
+/// What is known about a question.
+enum Known {
+    /// Records, possibly none of the type that was asked for.
+    Records(Vec<RData>),
+    /// No such name.
+    Missing,
+    /// Not the lab's business.
+    Foreign,
+}
+
+impl Names {
+    /// `names` are lower-case; those with a dot are complete, the others stand for themselves and for `name.domain`. The first
+    /// complete name of an address is its reverse name.
+    pub(crate) fn new(network: &Network, names: &[(String, Ipv4Addr)], upstream: Vec<SocketAddr>) -> Self {
+        let domain = network.domain.trim_matches('.').to_ascii_lowercase();
+        let mut known = Self {
+            addresses: HashMap::new(),
+            names: HashMap::new(),
+            domain,
+            subnet: network.subnet,
+            internet: network.internet,
+            upstream,
+            forwards: Semaphore::new(MOST_FORWARDED),
+        };
+        for (name, address) in names {
+            known.add(name.trim_matches('.'), *address);
+        }
+        if !known.addresses.contains_key(&format!("gateway.{}", known.domain)) {
+            known.add("gateway", network.gateway);
+        }
+        known
+    }
+
+    fn add(&mut self, name: &str, address: Ipv4Addr) {
+        let name = name.to_ascii_lowercase();
+        let full = if name.contains('.') { name.clone() } else { format!("{name}.{}", self.domain) };
+        self.names.entry(address).or_insert_with(|| full.clone());
+        for name in [name, full] {
+            let addresses = self.addresses.entry(name).or_default();
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+
+    /// Answers a question, or says who should.
+    pub(crate) fn answer(&self, question: &[u8]) -> Answer {
+        let Ok(question) = Message::from_vec(question) else { return Answer::Nothing };
+        if question.metadata.message_type != MessageType::Query {
+            return Answer::Nothing;
+        }
+        let mut reply = reply_to(&question);
+        match (question.metadata.op_code, &question.queries[..]) {
+            (OpCode::Query, [query]) if query.query_class() == DNSClass::IN => match self.look_up(query) {
+                Known::Records(data) => self.add_records(&mut reply, query, data),
+                Known::Missing => self.deny(&mut reply, ResponseCode::NXDomain),
+                Known::Foreign if self.internet => return Answer::Forward,
+                // Not a refusal: resolvers repeat those, and a lab without internet should fail fast.
+                Known::Foreign => reply.metadata.response_code = ResponseCode::NXDomain,
+            },
+            (OpCode::Query, [_]) => reply.metadata.response_code = ResponseCode::Refused,
+            (OpCode::Query, _) => reply.metadata.response_code = ResponseCode::FormErr,
+            _ => reply.metadata.response_code = ResponseCode::NotImp,
+        }
+        reply.to_vec().map_or(Answer::Nothing, Answer::Reply)
+    }
+
+    fn look_up(&self, query: &Query) -> Known {
+        let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
+        if name.ends_with(".in-addr.arpa") {
+            return match query.name().parse_arpa_name() {
+                Ok(IpNet::V4(net)) if self.subnet.contains(&net) => self.reverse(net),
+                _ => Known::Foreign,
+            };
+        }
+        if let Some(addresses) = self.addresses.get(&name) {
+            let wanted = matches!(query.query_type(), RecordType::A | RecordType::ANY);
+            return Known::Records(addresses.iter().filter(|_| wanted).map(|address| RData::A(A(*address))).collect());
+        }
+        let below = format!(".{name}");
+        if name == self.domain || self.addresses.keys().any(|known| known.ends_with(&below)) {
+            return Known::Records(Vec::new());
+        }
+        // Names without a dot are nobody else's business either.
+        if name.ends_with(&format!(".{}", self.domain)) || (!name.contains('.') && !name.is_empty()) {
+            return Known::Missing;
+        }
+        Known::Foreign
+    }
+
+    fn reverse(&self, net: Ipv4Net) -> Known {
+        if net.prefix_len() < 32 {
+            return Known::Records(Vec::new());
+        }
+        match self.names.get(&net.addr()).and_then(|name| Name::from_ascii(format!("{name}.")).ok()) {
+            Some(name) => Known::Records(vec![RData::PTR(PTR(name))]),
+            None => Known::Missing,
+        }
+    }
+
+    fn add_records(&self, reply: &mut Message, query: &Query, data: Vec<RData>) {
+        if data.is_empty() {
+            return self.deny(reply, ResponseCode::NoError);
+        }
+        reply.metadata.authoritative = true;
+        for data in data {
+            reply.add_answer(Record::from_rdata(query.name().clone(), TTL, data));
+        }
+    }
+
+    fn deny(&self, reply: &mut Message, code: ResponseCode) {
+        reply.metadata.authoritative = true;
+        reply.metadata.response_code = code;
+        let zone = Name::from_ascii(format!("{}.", self.domain)).unwrap_or_else(|_| Name::root());
+        if let Ok(server) = zone.prepend_label("gateway") {
+            let soa = SOA::new(server.clone(), server, 1, 3600, 600, 86400, TTL);
+            reply.add_authority(Record::from_rdata(zone, TTL, RData::SOA(soa)));
+        }
+    }
+}
+
+fn reply_to(question: &Message) -> Message {
+    let mut reply = Message::response(question.metadata.id, question.metadata.op_code);
+    reply.metadata = Metadata::response_from_request(&question.metadata);
+    reply.metadata.recursion_available = true;
+    reply.add_queries(question.queries.iter().cloned());
+    if question.edns.is_some() {
+        // An answer to a question with EDNS has it as well (RFC 6891, 6.1.1).
+        reply.set_edns(hickory_proto::op::Edns::new());
+    }
+    reply
+}
+
+/// The answer when no name server could be reached.
+fn failure(question: &[u8]) -> Option<Vec<u8>> {
+    let mut reply = reply_to(&Message::from_vec(question).ok()?);
+    reply.metadata.response_code = ResponseCode::ServFail;
+    reply.to_vec().ok()
+}
+
+#[cfg(test)]
+mod tests;

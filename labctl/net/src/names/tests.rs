@@ -1,0 +1,92 @@
+use super::*;
+
+fn names(internet: bool) -> Names {
+    let network = Network {
+        subnet: "10.77.0.0/24".parse().unwrap(),
+        gateway: Ipv4Addr::new(10, 77, 0, 1),
+        domain: "demo".to_owned(),
+        internet,
+        host_loopback: false,
+    };
+    let address = |last| Ipv4Addr::new(10, 77, 0, last);
+    let names = [
+        ("root-server".to_owned(), address(11)),
+        ("root.server.demo".to_owned(), address(11)),
+        ("client1".to_owned(), address(21)),
+        ("all.demo".to_owned(), address(11)),
+        ("all.demo".to_owned(), address(21)),
+    ];
+    Names::new(&network, &names, Vec::new())
+}
+
+fn ask(names: &Names, name: &str, kind: RecordType) -> Option<Message> {
+    let mut question = Message::query();
+    question.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    question.metadata.recursion_desired = true;
+    match names.answer(&question.to_vec().unwrap()) {
+        Answer::Reply(reply) => {
+            let reply = Message::from_vec(&reply).unwrap();
+            assert_eq!(reply.metadata.id, question.metadata.id);
+            assert_eq!(reply.queries, question.queries);
+            Some(reply)
+        }
+        Answer::Forward => None,
+        Answer::Nothing => panic!("a question must be answered or forwarded"),
+    }
+}
+
+fn addresses(reply: &Message) -> Vec<String> {
+    reply.answers.iter().map(|record| record.data.to_string()).collect()
+}
+
+#[test]
+fn lab_names_have_authority() {
+    let names = names(true);
+    for name in ["root-server.", "root-server.demo.", "root.server.demo.", "ROOT.Server.demo."] {
+        let reply = ask(&names, name, RecordType::A).unwrap();
+        assert_eq!(addresses(&reply), ["10.77.0.11"], "{name}");
+        assert!(reply.metadata.authoritative && reply.metadata.recursion_available);
+    }
+    assert_eq!(addresses(&ask(&names, "all.demo.", RecordType::A).unwrap()), ["10.77.0.11", "10.77.0.21"]);
+    assert_eq!(addresses(&ask(&names, "gateway.demo.", RecordType::A).unwrap()), ["10.77.0.1"]);
+}
+
+#[test]
+fn what_the_lab_lacks_is_denied_with_the_zone() {
+    let names = names(true);
+    for (name, kind, code) in [
+        ("nobody.demo.", RecordType::A, ResponseCode::NXDomain),
+        ("nobody.", RecordType::A, ResponseCode::NXDomain),
+        ("client1.demo.", RecordType::AAAA, ResponseCode::NoError),
+        ("server.demo.", RecordType::A, ResponseCode::NoError),
+        ("demo.", RecordType::A, ResponseCode::NoError),
+        ("99.0.77.10.in-addr.arpa.", RecordType::PTR, ResponseCode::NXDomain),
+    ] {
+        let reply = ask(&names, name, kind).unwrap();
+        assert_eq!((reply.metadata.response_code, reply.answers.len()), (code, 0), "{name}");
+        assert_eq!(reply.authorities[0].record_type(), RecordType::SOA, "{name}");
+    }
+}
+
+#[test]
+fn addresses_have_names() {
+    let names = names(true);
+    let reply = ask(&names, "11.0.77.10.in-addr.arpa.", RecordType::PTR).unwrap();
+    assert_eq!(addresses(&reply), ["root-server.demo."]);
+}
+
+#[test]
+fn the_rest_is_forwarded_only_with_internet() {
+    for name in ["deb.debian.org.", "1.2.0.192.in-addr.arpa.", "demo.example."] {
+        assert!(ask(&names(true), name, RecordType::A).is_none(), "{name}");
+        let reply = ask(&names(false), name, RecordType::A).unwrap();
+        assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain, "{name}");
+    }
+}
+
+#[test]
+fn noise_gets_no_answer() {
+    assert_eq!(names(true).answer(b"x"), Answer::Nothing);
+    let reply = Message::response(7, OpCode::Query).to_vec().unwrap();
+    assert_eq!(names(true).answer(&reply), Answer::Nothing);
+}

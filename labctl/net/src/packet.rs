@@ -1,0 +1,174 @@
+//! Packets that the gateway makes itself: ARP (RFC 826), ICMP (RFC 792), UDP (RFC 768), TCP resets (RFC 9293, 3.5.2).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use bytes::BytesMut;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, Icmpv4Message, Icmpv4Packet, IpAddress, IpProtocol, Ipv4Packet,
+    Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
+};
+
+use crate::frame::{self, Mac};
+
+/// Longest IP packet in bytes on the lab's network.
+pub(crate) const MTU: usize = 1500;
+
+/// EtherType of IPv4.
+pub(crate) const IPV4: u16 = 0x0800;
+
+/// EtherType of ARP.
+pub(crate) const ARP: u16 = 0x0806;
+
+const IPV4_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
+const ICMP_HEADER: usize = 8;
+
+/// The two ends of an Ethernet hop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop {
+    /// Who sends.
+    pub(crate) from: Mac,
+    /// Who receives.
+    pub(crate) to: Mac,
+}
+
+/// Answers `request` for the address it asks about, which is ours at `mac`.
+pub(crate) fn arp_reply(run: &mut BytesMut, mac: Mac, asker: (Mac, Ipv4Addr), asked: Ipv4Addr) {
+    let reply = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Reply,
+        source_hardware_addr: EthernetAddress(mac),
+        source_protocol_addr: asked,
+        target_hardware_addr: EthernetAddress(asker.0),
+        target_protocol_addr: asker.1,
+    };
+    frame::append(run, asker.0, mac, ARP, reply.buffer_len(), |room| {
+        reply.emit(&mut ArpPacket::new_unchecked(room));
+    });
+}
+
+fn ipv4(
+    run: &mut BytesMut,
+    hop: Hop,
+    (source, destination): (Ipv4Addr, Ipv4Addr),
+    protocol: IpProtocol,
+    payload: usize,
+    fill: impl FnOnce(&mut [u8]),
+) {
+    let header = Ipv4Repr {
+        src_addr: source,
+        dst_addr: destination,
+        next_header: protocol,
+        payload_len: payload,
+        hop_limit: 64,
+    };
+    frame::append(run, hop.to, hop.from, IPV4, IPV4_HEADER + payload, |room| {
+        header.emit(&mut Ipv4Packet::new_unchecked(&mut *room), &ChecksumCapabilities::default());
+        fill(&mut room[IPV4_HEADER..]);
+    });
+}
+
+/// Turns the echo request `packet` (a whole IPv4 packet whose ICMP part is `icmp`) round.
+pub(crate) fn echo_reply(run: &mut BytesMut, hop: Hop, packet: &Ipv4Packet<&[u8]>) {
+    let request = packet.payload();
+    ipv4(run, hop, (packet.dst_addr(), packet.src_addr()), IpProtocol::Icmp, request.len(), |room| {
+        room.copy_from_slice(request);
+        let mut reply = Icmpv4Packet::new_unchecked(room);
+        reply.set_msg_type(Icmpv4Message::EchoReply);
+        reply.set_msg_code(0);
+        reply.fill_checksum();
+    });
+}
+
+/// Why a packet goes no further (codes of RFC 792 and RFC 1812).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unreachable {
+    /// Nobody answers at the address.
+    Host = 1,
+    /// Nobody listens at the port.
+    Port = 3,
+    /// The lab's rules forbid it.
+    Prohibited = 13,
+}
+
+/// Tells the sender of `packet` (a whole IPv4 packet) that it goes no further. `packet`'s destination appears as the one who says so.
+pub(crate) fn unreachable(run: &mut BytesMut, hop: Hop, packet: &[u8], why: Unreachable) {
+    let Ok(original) = Ipv4Packet::new_checked(packet) else { return };
+    // The header and eight bytes are enough to find the socket (RFC 792).
+    let quoted = &packet[..packet.len().min(usize::from(original.header_len()) + 8)];
+    let ends = (original.dst_addr(), original.src_addr());
+    ipv4(run, hop, ends, IpProtocol::Icmp, ICMP_HEADER + quoted.len(), |room| {
+        room[ICMP_HEADER..].copy_from_slice(quoted);
+        let mut message = Icmpv4Packet::new_unchecked(room);
+        message.set_msg_type(Icmpv4Message::DstUnreachable);
+        message.set_msg_code(why as u8);
+        message.fill_checksum();
+    });
+}
+
+/// A UDP datagram, in fragments if it is longer than the network's packets.
+pub(crate) fn udp(run: &mut BytesMut, hop: Hop, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8], ident: u16) {
+    let header = UdpRepr { src_port: from.port(), dst_port: to.port() };
+    let mut datagram = vec![0; UDP_HEADER + payload.len()];
+    header.emit(
+        &mut UdpPacket::new_unchecked(&mut datagram[..]),
+        &IpAddress::Ipv4(*from.ip()),
+        &IpAddress::Ipv4(*to.ip()),
+        payload.len(),
+        |room| room.copy_from_slice(payload),
+        &ChecksumCapabilities::default(),
+    );
+    // Fragments start at multiples of eight bytes (RFC 791).
+    let room = (MTU - IPV4_HEADER) / 8 * 8;
+    let count = datagram.len().div_ceil(room);
+    for (index, part) in datagram.chunks(room).enumerate() {
+        let start = run.len();
+        ipv4(run, hop, (*from.ip(), *to.ip()), IpProtocol::Udp, part.len(), |room| room.copy_from_slice(part));
+        if count > 1 {
+            let mut packet = Ipv4Packet::new_unchecked(&mut run[start + frame::PREFIX + frame::ETHERNET..]);
+            packet.set_ident(ident);
+            packet.set_dont_frag(false);
+            packet.set_more_frags(index + 1 < count);
+            // Below 64 KiB: the datagram's length came out of a socket.
+            packet.set_frag_offset((index * room) as u16);
+            packet.fill_checksum();
+        }
+    }
+}
+
+/// Resets the connection that `segment` belongs to; `packet` is the whole IPv4 packet.
+pub(crate) fn reset(run: &mut BytesMut, hop: Hop, packet: &Ipv4Packet<&[u8]>) {
+    let Ok(segment) = TcpPacket::new_checked(packet.payload()) else { return };
+    if segment.rst() {
+        return;
+    }
+    let length = segment.segment_len();
+    let (seq_number, ack_number) = if segment.ack() {
+        (segment.ack_number(), None)
+    } else {
+        (TcpSeqNumber(0), Some(segment.seq_number() + length))
+    };
+    let reply = TcpRepr {
+        src_port: segment.dst_port(),
+        dst_port: segment.src_port(),
+        control: TcpControl::Rst,
+        seq_number,
+        ack_number,
+        window_len: 0,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let ends = (packet.dst_addr(), packet.src_addr());
+    ipv4(run, hop, ends, IpProtocol::Tcp, reply.buffer_len(), |room| {
+        reply.emit(
+            &mut TcpPacket::new_unchecked(room),
+            &IpAddress::Ipv4(ends.0),
+            &IpAddress::Ipv4(ends.1),
+            &ChecksumCapabilities::default(),
+        );
+    });
+}

@@ -1,0 +1,75 @@
+//! Published ports: a listener on an address of the host for a port of a guest.
+
+use std::io;
+use std::net::SocketAddrV4;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::WeakSender;
+
+use crate::command::Command;
+use crate::switch::DIAL_TIMEOUT;
+
+/// First port that anyone may listen on (Linux ip-sysctl: `ip_unprivileged_port_start`).
+const FIRST_UNPRIVILEGED: u16 = 1024;
+
+/// Why a port could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Somebody else listens there.
+    #[error("cannot listen on {0}: another program already does; see which with `ss -ltnp 'sport = :{port}'`", port = .0.port())]
+    InUse(SocketAddrV4),
+    /// Ports below 1024 need a privilege.
+    #[error(
+        "cannot listen on {0}: ports below {FIRST_UNPRIVILEGED} need a privilege; allow it once with \
+         `sudo sysctl net.ipv4.ip_unprivileged_port_start={port}`, or choose another port in the lab file, such as `publish: [\"{other}:{port}\"]`",
+        port = .0.port(), other = u32::from(.0.port()) + 8000
+    )]
+    Privileged(SocketAddrV4),
+    /// The host does not have the address.
+    #[error("cannot listen on {0}: the host does not have that address; on macOS add it with `sudo ifconfig lo0 alias {ip}`", ip = .0.ip())]
+    NoSuchAddress(SocketAddrV4),
+    /// Anything else, such as too many open files.
+    #[error("cannot listen on {address}")]
+    Other {
+        /// Where.
+        address: SocketAddrV4,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The switch stopped.
+    #[error("cannot publish {0}: the switch has stopped")]
+    Stopped(SocketAddrV4),
+}
+
+/// Listens at `address`.
+pub(crate) async fn listen(address: SocketAddrV4) -> Result<TcpListener, PublishError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => PublishError::InUse(address),
+        io::ErrorKind::PermissionDenied => PublishError::Privileged(address),
+        io::ErrorKind::AddrNotAvailable => PublishError::NoSuchAddress(address),
+        _ => PublishError::Other { address, source },
+    })
+}
+
+/// Hands every connection of `listener` to the guest at `to`, until the switch stops or the task is aborted.
+pub(crate) async fn serve(listener: TcpListener, to: SocketAddrV4, commands: WeakSender<Command>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%to, %error, "cannot accept a connection of a published port");
+                // Out of file descriptors, most likely: they come back as connections end, of which nobody tells.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // Fails only on a socket that is broken already.
+        let _ = stream.set_nodelay(true);
+        let Some(commands) = commands.upgrade() else { return };
+        let deadline = tokio::time::Instant::now() + DIAL_TIMEOUT;
+        if commands.send(Command::Join { to, stream, deadline }).await.is_err() {
+            return;
+        }
+    }
+}

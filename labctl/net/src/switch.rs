@@ -1,0 +1,245 @@
+//! The handle to a running switch.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use labctl_spec::ident::NodeName;
+use labctl_spec::lab::Network;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::command::{Command, PortConfig};
+use crate::counters::Counters;
+use crate::dial::DialError;
+use crate::engine::{Engine, Inputs};
+use crate::flow::host::{self, DialStream};
+use crate::flow::tcp::Opening;
+use crate::gateway::Gateway;
+use crate::hold::HeldReport;
+use crate::impair::{Edge, Impairment};
+use crate::names::Names;
+use crate::publish::{self, PublishError};
+use crate::uplink::Rules;
+
+/// How long a guest may take to answer a connection.
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs that wait for the switch: each port has at most one, so this is room for the flows.
+const INGRESS: usize = 256;
+
+/// Commands that wait for the switch.
+const COMMANDS: usize = 64;
+
+/// What a switch is made from.
+#[derive(Debug, Clone)]
+pub struct SwitchConfig {
+    /// The lab's network.
+    pub network: Network,
+    /// Lower-case names of the nodes, either complete or short (then they stand for `name.domain` as well), with their addresses. The
+    /// first of an address is what its reverse name derives from.
+    pub names: Vec<(String, Ipv4Addr)>,
+    /// Name servers for all other names; those of the host's /etc/resolv.conf, read at each question, when empty.
+    pub upstream: Vec<SocketAddr>,
+}
+
+/// A handle to a running switch. It stops when [`Switch::shutdown`] is called or the last handle is dropped. Calls on a switch that
+/// has stopped do nothing.
+#[derive(Debug, Clone)]
+pub struct Switch {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    commands: mpsc::Sender<Command>,
+    network: Network,
+    upstream: Vec<SocketAddr>,
+    /// Listeners of published ports. The mutex is held across the bind, so that two calls for one address take turns.
+    published: Mutex<HashMap<SocketAddrV4, Published>>,
+}
+
+#[derive(Debug)]
+struct Published {
+    to: SocketAddrV4,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Switch {
+    /// Starts a switch without ports.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(config: SwitchConfig) -> Self {
+        let SwitchConfig { network, names, upstream } = config;
+        let (commands, commanded) = mpsc::channel(COMMANDS);
+        let (ended_to, ended) = mpsc::unbounded_channel();
+        let (ingress_to, ingress) = mpsc::channel(INGRESS);
+        let names = Arc::new(Names::new(&network, &names, upstream.clone()));
+        let mac = gateway_mac(network.gateway);
+        let gateway = Gateway::new(mac, network.gateway, Rules::new(&network), names, ingress_to.clone(), ended_to);
+        let engine = Engine::new(gateway, ingress_to);
+        tokio::spawn(engine.run(Inputs { commands: commanded, ended, ingress }));
+        Self { shared: Arc::new(Shared { commands, network, upstream, published: Mutex::default() }) }
+    }
+
+    /// Adds a node's port and keeps it connected from now on. The same port again changes nothing; another one of the same
+    /// name replaces it.
+    pub async fn attach(&self, port: PortConfig) {
+        self.stop_task(self.ask(|done| Command::Attach(port, done)).await).await;
+    }
+
+    /// Removes a node's port; its connections through the gateway are reset. Impairments of its edges stay.
+    pub async fn detach(&self, name: &NodeName) {
+        self.stop_task(self.ask(|done| Command::Detach(name.clone(), done)).await).await;
+    }
+
+    async fn stop_task(&self, task: Option<Option<JoinHandle<()>>>) {
+        if let Some(Some(task)) = task {
+            // Aborted; over when the connection to QEMU is closed.
+            let _ = task.await;
+        }
+    }
+
+    /// Opens a TCP connection from the gateway's address into a guest; the guest has 10 s to answer.
+    ///
+    /// # Errors
+    /// See [`DialError`]. An unreachable node is known at once.
+    pub async fn dial(&self, to: SocketAddrV4) -> Result<DialStream, DialError> {
+        let (ours, theirs) = host::pipe();
+        let (outcome, opened) = oneshot::channel();
+        let opening = Opening { outcome: Some(outcome), deadline: Instant::now() + DIAL_TIMEOUT };
+        let stopped = |()| DialError::Stopped(to);
+        self.shared.commands.send(Command::Dial { to, opening, host: ours }).await.map_err(|_| stopped(()))?;
+        opened.await.map_err(|_| stopped(()))??;
+        Ok(theirs)
+    }
+
+    /// Listens at `listen` on the host and hands each connection to the guest's port `to`. Published already: nothing changes; to
+    /// another port: replaced. A connection that the guest refuses is reset.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish(&self, listen: SocketAddrV4, to: SocketAddrV4) -> Result<(), PublishError> {
+        let mut published = self.shared.published.lock().await;
+        if self.shared.commands.is_closed() {
+            return Err(PublishError::Stopped(listen));
+        }
+        if published.get(&listen).is_some_and(|known| known.to == to) {
+            return Ok(());
+        }
+        end(published.remove(&listen)).await;
+        let listener = publish::listen(listen).await?;
+        let task = tokio::spawn(publish::serve(listener, to, self.shared.commands.downgrade()));
+        published.insert(listen, Published { to, task });
+        Ok(())
+    }
+
+    /// Stops listening at `listen`. Connections that are open go on.
+    pub async fn unpublish(&self, listen: SocketAddrV4) {
+        let published = self.shared.published.lock().await.remove(&listen);
+        end(published).await;
+    }
+
+    /// Holds every frame, between guests and between guests and gateway, from when this returns. Up to 64 MiB are held, later
+    /// frames are dropped and counted. Held already: nothing changes.
+    pub async fn hold(&self) {
+        self.ask(Command::Hold).await;
+    }
+
+    /// Lets all held frames go in the order in which they came, and tells what was held; all zero if nothing was.
+    pub async fn release(&self) -> HeldReport {
+        self.ask(Command::Release).await.unwrap_or_default()
+    }
+
+    /// Impairs an edge, in place of what was wrong with it before. Its counters start anew. A node need not be attached yet.
+    pub async fn impair(&self, edge: Edge, impairment: Impairment) {
+        self.ask(|done| Command::Impair(edge, impairment, done)).await;
+    }
+
+    /// Heals an edge. Frames that it delayed still arrive.
+    pub async fn heal(&self, edge: Edge) {
+        self.ask(|done| Command::Heal(edge, done)).await;
+    }
+
+    /// Heals all edges.
+    pub async fn heal_all(&self) {
+        self.ask(Command::HealAll).await;
+    }
+
+    /// What went through since the switch started; all zero once it has stopped.
+    pub async fn counters(&self) -> Counters {
+        self.ask(Command::Count).await.unwrap_or_default()
+    }
+
+    /// Records all frames of nodes in a new pcapng file at `path` until [`Switch::stop_capture`] or the switch's end. A running
+    /// capture ends first.
+    ///
+    /// # Errors
+    /// The file cannot be made, or the capture that ran before failed.
+    pub async fn capture(&self, path: &Path) -> std::io::Result<()> {
+        let file = tokio::fs::File::create(path).await?.into_std().await;
+        self.change_capture(Some(file)).await
+    }
+
+    /// Ends the capture. The file is complete when this returns.
+    ///
+    /// # Errors
+    /// The file could not be written, such as on a full disk.
+    pub async fn stop_capture(&self) -> std::io::Result<()> {
+        self.change_capture(None).await
+    }
+
+    async fn change_capture(&self, file: Option<std::fs::File>) -> std::io::Result<()> {
+        match self.ask(|done| Command::Capture(file, done)).await {
+            Some(Some(writer)) => writer.await.map_err(std::io::Error::other)?,
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces the names of [`SwitchConfig::names`].
+    pub async fn rename(&self, names: &[(String, Ipv4Addr)]) {
+        let names = Arc::new(Names::new(&self.shared.network, names, self.shared.upstream.clone()));
+        self.ask(|done| Command::Rename(names, done)).await;
+    }
+
+    /// Stops the switch: listeners and connections to QEMU are closed when this returns, connections of guests are reset.
+    pub async fn shutdown(self) {
+        for (_, published) in std::mem::take(&mut *self.shared.published.lock().await) {
+            end(Some(published)).await;
+        }
+        for task in self.ask(Command::Shutdown).await.unwrap_or_default() {
+            let _ = task.await;
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.shared.commands.send(command(done)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Ends a listener; its address is free when this returns.
+async fn end(published: Option<Published>) {
+    if let Some(mut published) = published {
+        published.task.abort();
+        // Cancelled, which is what was asked for.
+        let _ = (&mut published.task).await;
+    }
+}
+
+/// The gateway's Ethernet address: locally administered, unlike those of nodes, the same in every run.
+fn gateway_mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x52, 0x55, a, b, c, d]
+}

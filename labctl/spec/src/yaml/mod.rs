@@ -1,0 +1,270 @@
+//! A located YAML tree: every scalar, list and mapping with the line and column it stands at.
+//!
+//! Scalars are resolved as PyYAML's `SafeLoader` does it, and so Ansible: YAML 1.1, where `yes`, `no`, `on` and `off`
+//! are booleans, `0644` is octal, `1:30` is sexagesimal (90), `1e3` without a dot is text. What was written stays at
+//! hand ([`Scalar::text`], [`Scalar::style`]), so that a reader may decide otherwise. Dates stay text.
+//!
+//! ```
+//! use labctl_spec::yaml;
+//! use std::path::Path;
+//!
+//! let document = yaml::parse("nodes:\n- name: a\n  memory: 512M\n", Path::new("lab.yml")).unwrap();
+//! let memory = document.root.at("/nodes/0/memory").unwrap();
+//! assert_eq!(memory.as_str(), Some("512M"));
+//! assert_eq!((memory.span.line, memory.span.column), (3, 11));
+//! assert_eq!(document.root.to_json()["nodes"][0]["name"], "a");
+//! ```
+//!
+//! - Anchors, aliases and merge keys (`<<`) are resolved: an alias is a copy of the anchor's tree whose root has the
+//!   alias' place and whose insides keep theirs.
+//! - A repeated key is a fault, or, by [`Options::duplicate_keys`], a warning and the last one wins (as in Ansible).
+//! - Tags of YAML's core (`!!str`, `!!int` ...) are applied; any other (`!vault`, `!unsafe`) is kept in [`Node::tag`].
+//! - Depth, aliases and text length are limited, so that no input takes more than seconds or exhausts the memory.
+//! - A mapping as a key is a fault: it is nearly always a template without quotes, `key: {{ value }}`.
+
+mod build;
+mod json;
+mod lookup;
+mod merge;
+mod mistake;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use crate::fault::Fault;
+
+/// A place in the text; both numbers count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span {
+    /// Line, from 1; 0 if there is none.
+    pub line: usize,
+    /// Column, from 1; 0 if there is none.
+    pub column: usize,
+}
+
+/// One document: a file, or a part of one between `---`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// The file it was read from, as given to [`parse`].
+    pub file: PathBuf,
+    /// The tree; null for an empty document.
+    pub root: Node,
+    /// Whether the document holds nothing at all (comments aside).
+    pub empty: bool,
+    /// Repeated keys that were let pass ([`DuplicateKeys::LastWins`]).
+    pub warnings: Vec<Fault>,
+}
+
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// What stands there.
+    pub value: Value,
+    /// Where it begins: a mapping at its first key or `{`, a list at its `[`, its first `-`, or, if it is not
+    /// indented, its first item.
+    pub span: Span,
+    /// A tag outside of YAML's core, as written: `!vault`, `!unsafe`, `!!binary`.
+    pub tag: Option<String>,
+}
+
+/// A scalar, a list or a mapping.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A single value.
+    Scalar(Scalar),
+    /// A list.
+    Seq(Vec<Node>),
+    /// A mapping.
+    Map(Map),
+}
+
+/// A single value: what was written, and what PyYAML makes of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scalar {
+    /// The text after quotes, escapes and folding.
+    pub text: String,
+    /// How it was written.
+    pub style: Style,
+    /// What it means.
+    pub resolved: Resolved,
+}
+
+/// How a scalar was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Without quotes; only these are resolved to anything but text.
+    Plain,
+    /// `'...'`
+    SingleQuoted,
+    /// `"..."`
+    DoubleQuoted,
+    /// `|`
+    Literal,
+    /// `>`
+    Folded,
+}
+
+/// What a scalar means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Resolved {
+    /// Nothing: empty, `~`, `null`.
+    Null,
+    /// `true`, `yes`, `on` and their opposites.
+    Bool(bool),
+    /// A whole number; one beyond 128 bits is text.
+    Int(i128),
+    /// A number with a dot, infinity or not-a-number.
+    Float(f64),
+    /// Text: [`Scalar::text`].
+    Str,
+}
+
+/// A mapping, in the order of the file; merged entries stand first, as in PyYAML.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Map {
+    /// The entries.
+    pub entries: Vec<Entry>,
+}
+
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The key: always a scalar.
+    pub key: Node,
+    /// The value.
+    pub value: Node,
+}
+
+/// What to do about a key that stands twice in one mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DuplicateKeys {
+    /// Refuse the file.
+    #[default]
+    Fault,
+    /// Take the last one and tell so in [`Document::warnings`].
+    LastWins,
+}
+
+/// How to read; [`Options::default`] suits labctl's own files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Repeated keys.
+    pub duplicate_keys: DuplicateKeys,
+    /// Deepest nesting, aliases included.
+    pub depth: usize,
+    /// Most nodes that aliases and merge keys may add to a stream. Ten lines of nested aliases can stand for billions of
+    /// nodes ("billion laughs").
+    pub alias_nodes: usize,
+    /// Longest text, in bytes.
+    pub length: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // Deep enough for any playbook, shallow enough for recursive readers; 16 MiB of YAML parse in about a second.
+        Self {
+            duplicate_keys: DuplicateKeys::Fault,
+            depth: 128,
+            alias_nodes: 200_000,
+            length: 16 << 20,
+        }
+    }
+}
+
+/// Reads a text of exactly one document with the default [`Options`]. An empty text is a document whose root is null.
+///
+/// # Errors
+/// The first fault with its place in `file` (which is only named, never read). A second document is a fault.
+pub fn parse(text: &str, file: &Path) -> Result<Document, Fault> {
+    parse_with(text, file, &Options::default())
+}
+
+/// Like [`parse`], with options.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(text: &str, file: &Path, options: &Options) -> Result<Document, Fault> {
+    let mut documents = build::documents(text, file, options, true)?;
+    Ok(documents.pop().unwrap_or_else(|| Document::nothing(file)))
+}
+
+/// Reads a text of any number of documents, separated by `---`.
+///
+/// # Errors
+/// The first fault.
+pub fn parse_all(text: &str, file: &Path, options: &Options) -> Result<Vec<Document>, Fault> {
+    build::documents(text, file, options, false)
+}
+
+/// What PyYAML makes of a plain (unquoted) scalar; for readers that get text from elsewhere, such as `-e key=value`.
+pub fn resolve_plain(text: &str) -> Resolved {
+    scalar::resolve(text)
+}
+
+impl Document {
+    fn nothing(file: &Path) -> Self {
+        let span = Span { line: 1, column: 1 };
+        Self {
+            file: file.to_owned(),
+            root: Node::null(span),
+            empty: true,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The place of the value at a JSON pointer such as `/nodes/1/memory`.
+    pub fn span_of(&self, pointer: &str) -> Option<Span> {
+        self.root.at(pointer).map(|node| node.span)
+    }
+
+    /// A fault at a place of this document.
+    pub fn fault(&self, span: Span, reason: impl Into<String>, hint: Option<String>) -> Fault {
+        Fault {
+            file: self.file.clone(),
+            line: span.line,
+            column: span.column,
+            field: String::new(),
+            reason: reason.into(),
+            hint,
+        }
+    }
+}
+
+impl Node {
+    fn null(span: Span) -> Self {
+        let scalar = Scalar {
+            text: String::new(),
+            style: Style::Plain,
+            resolved: Resolved::Null,
+        };
+        Self {
+            value: Value::Scalar(scalar),
+            span,
+            tag: None,
+        }
+    }
+
+    /// What kind of value it is, in words for a message: `text`, `a whole number`, `a mapping` ...
+    pub fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Map(_) => "a mapping",
+            Value::Seq(_) => "a list",
+            Value::Scalar(scalar) => match scalar.resolved {
+                Resolved::Null => "nothing",
+                Resolved::Bool(_) => "a boolean",
+                Resolved::Int(_) => "a whole number",
+                Resolved::Float(_) => "a number",
+                Resolved::Str => "text",
+            },
+        }
+    }
+}
+
+impl Scalar {
+    /// Whether it was quoted or written as a block, and so is text whatever it looks like.
+    pub fn quoted(&self) -> bool {
+        self.style != Style::Plain
+    }
+}
