@@ -9,6 +9,7 @@ pub mod control;
 pub mod event;
 pub mod failure;
 pub mod home;
+pub mod hosts_file;
 mod host;
 pub mod images;
 pub mod initrd;
