@@ -48,8 +48,8 @@ job "fib" {
     update {
       max_parallel      = 1
       min_healthy_time  = "1s"
-      healthy_deadline  = "2m"
-      progress_deadline = "5m"
+      healthy_deadline  = "1m"
+      progress_deadline = "2m"
     }
 
     task "fib" {

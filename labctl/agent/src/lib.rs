@@ -4,8 +4,8 @@
 //! Blocking threads and system calls, no runtime: what a fork touches on waking is what it costs.
 
 pub mod accounts;
+pub mod facts;
 pub mod identity;
 pub mod init;
-pub mod serve;
-pub mod facts;
 pub mod modules;
+pub mod serve;

@@ -7,6 +7,8 @@
 //! The same seed gives the same choices, on any platform and with any later version.
 
 mod event;
+#[cfg(test)]
+mod fake;
 mod fault;
 mod lease;
 mod observe;

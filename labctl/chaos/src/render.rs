@@ -75,9 +75,9 @@ impl Page {
     /// A time of the run, relative to the first shot.
     fn at(&self, ms: u64) -> String {
         if ms >= self.zero_ms {
-            format!("+{:.1} s", (ms - self.zero_ms) as f64 / 1e3)
+            format!("+{:.2} s", (ms - self.zero_ms) as f64 / 1e3)
         } else {
-            format!("-{:.1} s", (self.zero_ms - ms) as f64 / 1e3)
+            format!("-{:.2} s", (self.zero_ms - ms) as f64 / 1e3)
         }
     }
 
@@ -101,7 +101,7 @@ impl Page {
             (Some(reason), _) => format!(": {reason}"),
             (None, Some((seconds, allowed))) => {
                 format!(
-                    ": steady again {seconds:.1} s after the last shot ({allowed:.0} s allowed)"
+                    ": steady again {seconds:.2} s after the last shot ({allowed:.0} s allowed)"
                 )
             }
             (None, None) => String::new(),
@@ -155,7 +155,7 @@ impl Page {
                     .map_or("-".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3)),
                 target
                     .back_after_ms
-                    .map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1e3)),
+                    .map_or("-".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1e3)),
                 target.state.clone(),
             ]);
         }
@@ -184,7 +184,7 @@ impl Page {
         let title = self.paint(Colour::Bold, "probes");
         self.line(format!("\n{title}"));
         let seconds =
-            |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1e3));
+            |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1e3));
         let head = [
             "probe",
             "asked",
@@ -239,7 +239,7 @@ impl Page {
         let title = self.paint(Colour::Bold, "timeline");
         self.line(format!("\n{title}"));
         for event in &report.timeline {
-            let at = format!("{:>9}", self.at(event.at_ms));
+            let at = format!("{:>10}", self.at(event.at_ms));
             let at = self.paint(Colour::Faint, &at);
             let (colour, words) = words(&event.what);
             let words = match colour {
@@ -329,7 +329,7 @@ fn words(what: &What) -> (Option<Colour>, String) {
             let seconds = *after_ms as f64 / 1e3;
             (
                 Some(Colour::Good),
-                format!("steady again since {seconds:.1} s after the shot"),
+                format!("steady again since {seconds:.2} s after the shot"),
             )
         }
         What::Finished { verdict } => (None, format!("finished: {}", verdict.words())),

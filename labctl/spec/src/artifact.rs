@@ -1,15 +1,40 @@
 //! A role's artifact file (`roles/ROLE/artifacts.yml`): programs that the role delivers, and where they may come from.
 
+#[cfg(test)]
+mod tests;
+mod validate;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::fault::Faults;
+use crate::load::{self, LoadError};
 
 /// An artifact file as written: a list of artifacts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ArtifactFile(pub Vec<Artifact>);
+
+/// Loads a role's artifact file. Paths in it come out absolute.
+///
+/// # Errors
+/// [`LoadError::Io`] if it cannot be read, else every fault in it.
+pub fn load_artifacts(path: &Path) -> Result<Vec<Artifact>, LoadError> {
+    Ok(parse_artifacts(&load::read(path)?, path)?)
+}
+
+/// Reads an artifact file's text. Paths in it are relative to `file`'s folder; `file` itself is not read.
+///
+/// # Errors
+/// Every fault, in the order of their lines.
+pub fn parse_artifacts(text: &str, file: &Path) -> Result<Vec<Artifact>, Faults> {
+    let (plain, mut report) = load::plain::<ArtifactFile>(text, file)?;
+    let artifacts = plain.map(|plain| validate::artifacts(plain.0, file, &mut report));
+    report.finish(artifacts)
+}
 
 /// One program, and its sources in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +45,7 @@ pub struct Artifact {
     /// Version: the same from every source.
     pub version: String,
     /// Where it may come from; the first source that answers wins.
+    #[schemars(length(min = 1))]
     pub sources: Vec<ArtifactSource>,
 }
 

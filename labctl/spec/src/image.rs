@@ -1,10 +1,18 @@
 //! The image file (`images/NAME.yml`): what a node boots.
 
-use std::path::PathBuf;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub(crate) use validate::is_url;
+
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Faults;
+use crate::load::{self, LoadError};
 use crate::size::Size;
 
 /// An image file as written.
@@ -17,6 +25,24 @@ pub struct ImageFile {
     pub bootstrap: Option<Bootstrap>,
     /// A vendor's cloud image, configured by a NoCloud seed.
     pub cloud: Option<Cloud>,
+}
+
+/// Loads an image file; its name is the file's stem.
+///
+/// # Errors
+/// [`LoadError::Io`] if it cannot be read, else every fault in it.
+pub fn load_image(path: &Path) -> Result<Image, LoadError> {
+    Ok(parse_image(&load::read(path)?, path)?)
+}
+
+/// Reads an image file's text. Paths in it are relative to `file`'s folder and are looked for; `file` itself is not read.
+///
+/// # Errors
+/// Every fault, in the order of their lines.
+pub fn parse_image(text: &str, file: &Path) -> Result<Image, Faults> {
+    let (plain, mut report) = load::plain::<ImageFile>(text, file)?;
+    let image = plain.and_then(|plain| validate::image(plain, file, &mut report));
+    report.finish(image)
 }
 
 /// A validated image: exactly one source.
@@ -59,14 +85,14 @@ pub struct Bootstrap {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cloud {
-    /// Where it is downloaded from (http or https); a path relative to the image file or absolute is taken as it is.
+    /// Where it is downloaded from (http or https), or a path, relative to the image file (absolute once validated).
     pub url: String,
     /// Its checksum: `sha256:HEX` or `sha512:HEX`.
     pub checksum: String,
     /// Format of the file; qcow2 unless given.
     #[serde(default)]
     pub format: DiskFormat,
-    /// A kernel to boot directly, relative to the image file; unless given, the image's own boot loader runs.
+    /// A kernel to boot directly, relative to the image file (absolute once validated); unless given, the image's own boot loader runs.
     pub kernel: Option<PathBuf>,
 }
 

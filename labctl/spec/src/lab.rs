@@ -1,15 +1,28 @@
 //! The lab file: which machines there are, how they are joined, named and provisioned.
 
+mod addresses;
+mod expand;
+pub(crate) mod files;
+mod groups;
+mod hostnames;
+mod network;
+mod publish;
+#[cfg(test)]
+mod tests;
+mod validate;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::fault::Faults;
 use crate::ident::{LabName, MacAddr, NodeName};
+use crate::load::{self, LoadError};
 use crate::size::Size;
 
 /// A lab file as written (plain data; see [`Lab`] for the validated form).
@@ -31,6 +44,7 @@ pub struct LabFile {
     #[serde(default)]
     pub groups: BTreeMap<String, GroupFile>,
     /// The machines.
+    #[schemars(length(min = 1))]
     pub nodes: Vec<NodeFile>,
     /// How the nodes are provisioned: Ansible plays, or paths of playbooks beside the lab file.
     #[serde(default)]
@@ -106,7 +120,7 @@ pub struct NodeFile {
 #[serde(untagged)]
 pub enum PublishFile {
     /// The same port on both sides.
-    Same(u16),
+    Same(#[schemars(range(min = 1))] u16),
     /// `HOST:NODE`.
     Mapped(String),
 }
@@ -128,7 +142,29 @@ pub enum ProvisionFile {
     /// Path of a playbook, relative to the lab file.
     Playbook(PathBuf),
     /// A play written in place; its keys are Ansible's and are checked by the provisioning engine.
+    #[schemars(extend("x-keeps-tags" = true))]
     Play(Map<String, Value>),
+}
+
+/// Loads a lab file.
+///
+/// # Errors
+/// [`LoadError::Io`] if it cannot be read, else every fault in it.
+pub fn load_lab(path: &Path) -> Result<Lab, LoadError> {
+    Ok(parse_lab(&load::read(path)?, path)?)
+}
+
+/// Reads a lab file's text. Paths in it are relative to `file`'s folder and are looked for; `file` itself is not read.
+///
+/// What the file leaves out: the subnet is one of the 16,384 `/24` of 10.64.0.0/10, by a hash of the lab's name; the
+/// domain is the lab's name; addresses are given from .10 on; see [`NodeFile`] for the rest.
+///
+/// # Errors
+/// Every fault, in the order of their lines.
+pub fn parse_lab(text: &str, file: &Path) -> Result<Lab, Faults> {
+    let (plain, mut report) = load::plain::<LabFile>(text, file)?;
+    let lab = plain.map(|plain| validate::lab(plain, file, &mut report));
+    report.finish(lab)
 }
 
 /// A validated lab.

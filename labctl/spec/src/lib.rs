@@ -1,14 +1,33 @@
 //! labctl's own files, read and checked: the lab file, the image file, the scenario file and a role's artifact file.
 //!
 //! Each resource has a plain type that mirrors the file (`*File`, what the JSON schema is generated from) and a
-//! validated type that the engines use. [`load`] goes from text to the validated type and reports every fault at
-//! once, each with file, line, field and what is allowed ([`Fault`]). Engines never meet a plain type.
+//! validated type that the engines use. [`load_lab`] and its siblings go from text to the validated type and report
+//! every fault at once, each with file, line, field and what is allowed ([`fault::Fault`]). Engines never meet a plain
+//! type.
+//!
+//! The way of a text: [`yaml::parse`] (a tree with lines), the schema's check (structure: keys, types, ranges), serde,
+//! then each resource's own check (meaning: addresses, names, files), which sees as much as the structure lets it.
 
 pub mod artifact;
+mod check;
+mod example;
 pub mod fault;
 pub mod ident;
 pub mod image;
 pub mod lab;
+mod load;
+mod names;
+mod report;
 pub mod scenario;
+mod schema;
 pub mod size;
+mod stable_hash;
 pub mod yaml;
+
+pub use artifact::{load_artifacts, parse_artifacts};
+pub use example::{LAB_EXAMPLE, example_lab};
+pub use image::{load_image, parse_image};
+pub use lab::{load_lab, parse_lab};
+pub use load::LoadError;
+pub use scenario::{load_scenario, parse_scenario};
+pub use schema::{artifact_schema, image_schema, lab_schema, scenario_schema};

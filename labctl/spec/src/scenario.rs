@@ -1,22 +1,85 @@
 //! The scenario file (`scenarios/NAME.yml`): what is broken, and what must hold before, meanwhile and afterwards.
 
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A scenario file as written; its types serve the chaos engine as they are once validated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+use crate::fault::Faults;
+use crate::lab::Lab;
+use crate::load::{self, LoadError};
+
+/// A scenario file as written (plain data; see [`Scenario`] for the validated form).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct ScenarioFile {
+    /// Name: letters, digits, hyphens, underscores.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub description: Option<String>,
+    /// Probes that must hold before the method starts and again after it.
+    #[schemars(length(min = 1))]
+    pub steady_state: Vec<ProbeFile>,
+    /// Steps in order.
+    #[schemars(length(min = 1))]
+    pub method: Vec<Step>,
+    /// Longest time from the last fault's end to the steady state.
+    pub recover_within: Duration,
+}
+
+/// One observation of the lab as written: a name and exactly one check.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeFile {
+    /// Name in the timeline and the report.
+    pub name: String,
+    /// An HTTP request over the lab's network, from the switch.
+    pub http: Option<HttpCheck>,
+    /// A command in a node.
+    pub exec: Option<ExecCheck>,
+    /// A TCP connection over the lab's network.
+    pub tcp: Option<TcpCheck>,
+    /// Consul has a leader and every registered check passes.
+    pub consul: Option<ConsulCheck>,
+    /// Nomad has a leader, its clients are ready, its jobs run as asked.
+    pub nomad: Option<NomadCheck>,
+}
+
+/// A validated scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scenario {
     /// Name.
     pub name: String,
     /// What it shows, in a sentence.
     pub description: Option<String>,
-    /// Probes that must hold before the method starts and again after it.
+    /// Probes that must hold before the method starts and again after it; at least one.
     pub steady_state: Vec<Probe>,
-    /// Steps in order.
+    /// Steps in order; at least one.
     pub method: Vec<Step>,
-    /// Longest time from the last fault's end to the steady state.
+    /// Longest time from the last fault's end to the steady state; more than nothing.
     pub recover_within: Duration,
+}
+
+/// Loads a scenario file; with a lab, checks that the nodes and groups it names are the lab's.
+///
+/// # Errors
+/// [`LoadError::Io`] if it cannot be read, else every fault in it.
+pub fn load_scenario(path: &Path, lab: Option<&Lab>) -> Result<Scenario, LoadError> {
+    Ok(parse_scenario(&load::read(path)?, path, lab)?)
+}
+
+/// Reads a scenario file's text; see [`load_scenario`].
+///
+/// # Errors
+/// Every fault, in the order of their lines.
+pub fn parse_scenario(text: &str, file: &Path, lab: Option<&Lab>) -> Result<Scenario, Faults> {
+    let (plain, mut report) = load::plain::<ScenarioFile>(text, file)?;
+    let scenario = plain.map(|plain| validate::scenario(plain, lab, &mut report));
+    report.finish(scenario)
 }
 
 /// A duration as written: `30s`, `2m`, `500ms`.
@@ -75,6 +138,7 @@ impl JsonSchema for Duration {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
+            "format": crate::check::DURATION_FORMAT,
             "description": "A duration: 500ms, 30s, 2m.",
             "pattern": r"^[0-9.]+ ?(ms|s|m|h)$"
         })
@@ -82,18 +146,16 @@ impl JsonSchema for Duration {
 }
 
 /// One observation of the lab. A probe holds when it answers as expected.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Name in the timeline and the report.
+    /// Name in the timeline and the report, unique in the scenario.
     pub name: String,
     /// What is asked.
-    #[serde(flatten)]
     pub check: Check,
 }
 
 /// What a probe asks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
     /// An HTTP request over the lab's network, from the switch.
@@ -115,10 +177,12 @@ pub struct HttpCheck {
     /// Node that is asked.
     pub node: String,
     /// TCP port.
+    #[schemars(range(min = 1))]
     pub port: u16,
     /// Path and query; `/` unless given.
     pub path: Option<String>,
     /// Expected status; any of 200 to 299 unless given.
+    #[schemars(range(min = 100, max = 599))]
     pub status: Option<u16>,
     /// Text that the body must hold.
     pub contains: Option<String>,
@@ -153,6 +217,7 @@ pub struct TcpCheck {
     /// Node that is asked.
     pub node: String,
     /// TCP port.
+    #[schemars(range(min = 1))]
     pub port: u16,
 }
 
@@ -197,8 +262,10 @@ pub enum Step {
 #[serde(deny_unknown_fields)]
 pub struct KillStep {
     /// systemd units, such as `consul.service`.
+    #[schemars(length(min = 1))]
     pub units: Vec<String>,
     /// Groups or nodes whose units are meant.
+    #[schemars(length(min = 1))]
     pub on: Vec<String>,
     /// How many of them: `all` unless given.
     #[serde(default)]

@@ -100,6 +100,7 @@ impl JsonSchema for Size {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "integer"],
+            "format": crate::check::SIZE_FORMAT,
             "description": "A size in binary units: 512M, 1G, 1.5G; a bare number is bytes.",
             "pattern": r"^[0-9.]+ ?([KkMmGgTt]i?)?[Bb]?$",
             "minimum": 1

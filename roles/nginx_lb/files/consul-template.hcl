@@ -1,7 +1,7 @@
 # Written by the role nginx_lb.
 template {
   source      = "/etc/nginx/lb/service.ctmpl"
-  destination = "/etc/nginx/lb/routes.new"
+  destination = "/run/consul-template/nginx_lb.conf"
   perms       = 0644
   exec {
     command = ["/usr/local/sbin/nginx-lb-apply"]

@@ -18,7 +18,7 @@ use super::stopped::is_stopped;
 use super::{Fate, KillReport, Scene, Skew, TargetReport};
 use crate::lease::{OpenLease, Undo, UnitsOn, next_shot};
 use crate::pick;
-use crate::target::{Armed, Death, FaultError, UnitState};
+use crate::target::{Armed, Death, FaultError, Held, UnitState};
 
 /// How much longer than the agents' limit the switch holds on if nobody releases it.
 const HOLD_MARGIN: Duration = Duration::from_secs(1);
@@ -30,6 +30,19 @@ pub(crate) struct Fired {
     pub shot: Option<(Instant, Instant)>,
     /// Stopped processes, to be continued.
     pub lease: Option<OpenLease>,
+    /// The shot fell, but the network could not be released after it.
+    pub broken: Option<FaultError>,
+}
+
+impl Fired {
+    fn nothing(report: KillReport) -> Self {
+        Self {
+            report,
+            shot: None,
+            lease: None,
+            broken: None,
+        }
+    }
 }
 
 /// The step in words: `SIGKILL consul.service on minority of servers, clients`.
@@ -56,8 +69,7 @@ fn name(signal: Signal) -> &'static str {
 /// Runs the step. `remaining` is how long the rest of the method takes by itself: so long stopped processes stay stopped.
 ///
 /// # Errors
-/// The step could not be carried out: an agent, the switch or the journal failed before the shot, or the switch could not be
-/// released after it.
+/// Nothing was fired: an agent, the switch or the journal failed before the shot.
 pub(crate) async fn kill(
     scene: &Scene<'_>,
     index: usize,
@@ -81,29 +93,21 @@ pub(crate) async fn kill(
     if report.picked.is_empty() {
         let n = report.candidates.len();
         report.no_effect = Some(format!("that is none of {n} nodes: nobody to shoot at"));
-        return Ok(Fired {
-            report,
-            shot: None,
-            lease: None,
-        });
+        return Ok(Fired::nothing(report));
     }
 
     let shot = next_shot();
     report.targets = arm(scene, shot, step, &report.picked).await?;
     report.no_effect = nothing_to_shoot(scene, step.signal, &mut report.targets).await?;
     if report.no_effect.is_some() {
-        return Ok(Fired {
-            report,
-            shot: None,
-            lease: None,
-        });
+        return Ok(Fired::nothing(report));
     }
 
     let lease = match step.signal {
         Signal::Sigstop => Some(stop_lease(scene, step, &report, remaining)?),
         _ => None,
     };
-    let (at, end) = fire(scene, shot, step.signal, &mut report).await?;
+    let (at, end, broken) = fire(scene, shot, step.signal, &mut report).await?;
     if matches!(step.signal, Signal::Sigstop | Signal::Sigcont) {
         confirm_stop(scene, step.signal, &mut report.targets).await;
     }
@@ -112,6 +116,7 @@ pub(crate) async fn kill(
         report,
         shot: Some((at, end)),
         lease,
+        broken,
     })
 }
 
@@ -207,13 +212,14 @@ fn stop_lease(
     scene.lease(report.text.clone(), undo, length)
 }
 
-/// Holds the network, fires everywhere, lets the network go. The instants of the shot and of the last answer.
+/// Holds the network, fires everywhere, lets the network go. The instants of the shot and of the last answer, and why the
+/// network could not be released.
 async fn fire(
     scene: &Scene<'_>,
     shot: u64,
     signal: Signal,
     report: &mut KillReport,
-) -> Result<(Instant, Instant), FaultError> {
+) -> Result<(Instant, Instant, Option<FaultError>), FaultError> {
     let limit = scene.options.fire_limit;
     let hold_limit = limit + HOLD_MARGIN;
     let what = format!("network held for {}", report.text);
@@ -231,17 +237,14 @@ async fn fire(
     }))
     .await;
     let end = Instant::now();
-    let held = match timeout(limit, scene.target.release_network()).await {
-        Ok(Ok(held)) => {
-            hold.settled()?;
-            held
-        }
+    let released = match timeout(limit, scene.target.release_network()).await {
+        Ok(Ok(held)) => hold.settled().map(|()| held),
         // Once more; what fails twice stays in the journal.
-        _ => hold.close().await.map(|()| Default::default())?,
+        _ => hold.close().await.map(|()| Held::default()),
     };
 
     report.shot_ms = Some(scene.since_start(at));
-    report.held = Some(held.into());
+    report.held = released.as_ref().ok().map(|held| (*held).into());
     let milliseconds = |to: Instant| (to - at).as_secs_f64() * 1e3;
     let (mut first, mut last) = (f64::INFINITY, 0.0_f64);
     for (node, (answer, answered)) in report.picked.iter().zip(answers) {
@@ -260,7 +263,7 @@ async fn fire(
         spread_ms: last - first,
         within_ms: last,
     });
-    Ok((at, end))
+    Ok((at, end, released.err()))
 }
 
 /// What the agent's answer says about a process.

@@ -1,10 +1,14 @@
 //! Probes: one question to the lab, one answer in plain words.
 
+#[cfg(test)]
+mod canned;
 mod consul;
 mod exec;
 mod http;
 mod json;
 mod nomad;
+#[cfg(test)]
+mod plain_tests;
 mod repeat;
 mod tcp;
 

@@ -11,6 +11,9 @@ use super::ask;
 use crate::observe::Sample;
 use crate::target::FaultTarget;
 
+/// No interval is shorter: a probe must leave the processor to others.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Asks until the receiver is gone (or the task is aborted). A question is never asked while its predecessor is open. The
 /// pause after an answer is half an interval at least: a guest that is slow to answer is not made slower by being asked.
 pub(crate) async fn repeat<M: From<Sample>>(
@@ -21,6 +24,7 @@ pub(crate) async fn repeat<M: From<Sample>>(
     limit: Duration,
     samples: UnboundedSender<M>,
 ) {
+    let interval = interval.max(SHORTEST);
     loop {
         let started = Instant::now();
         let answer = ask(&check, &*target, limit).await;

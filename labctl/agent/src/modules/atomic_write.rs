@@ -1,0 +1,132 @@
+//! Files are replaced whole: a temporary one beside it gets contents, owner and mode, then the name.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a file shall be given before it appears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Owner; left as it is if none.
+    pub(crate) uid: Option<u32>,
+    /// Group; left as it is if none.
+    pub(crate) gid: Option<u32>,
+}
+
+/// Removes the temporary file unless it got its name.
+struct Temporary {
+    path: PathBuf,
+    done: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A name beside `path` that nothing else uses.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut name = OsString::from(".labctl-");
+    name.push(format!("{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    name.push(path.file_name().unwrap_or_default());
+    // Long names must not grow past the file system's 255 bytes.
+    let name = if name.len() > 200 { OsString::from(&name.to_string_lossy()[..60]) } else { name };
+    path.with_file_name(name)
+}
+
+fn create(path: &Path, attributes: &Attributes) -> io::Result<(Temporary, File)> {
+    let temporary = beside(path);
+    let _ = fs::remove_file(&temporary);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let temporary = Temporary { path: temporary, done: false };
+    fchown(&file, attributes.uid, attributes.gid)?;
+    Ok((temporary, file))
+}
+
+fn finish(mut temporary: Temporary, file: File, path: &Path, mode: u32) -> io::Result<()> {
+    // After the owner: chown clears the set-id bits.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_data()?;
+    drop(file);
+    fs::rename(&temporary.path, path)?;
+    temporary.done = true;
+    Ok(())
+}
+
+/// Puts `bytes` at `path`.
+pub(crate) fn replace(path: &Path, bytes: &[u8], attributes: &Attributes) -> io::Result<()> {
+    let (temporary, mut file) = create(path, attributes)?;
+    file.write_all(bytes)?;
+    finish(temporary, file, path, attributes.mode)
+}
+
+/// Puts a copy of `source` at `path`.
+pub(crate) fn replace_with_copy(path: &Path, source: &Path, attributes: &Attributes) -> io::Result<()> {
+    let (temporary, mut file) = create(path, attributes)?;
+    io::copy(&mut File::open(source)?, &mut file)?;
+    finish(temporary, file, path, attributes.mode)
+}
+
+/// Puts `source` itself at `path`, by a rename if both are on one file system; `source` is gone afterwards.
+pub(crate) fn replace_with(path: &Path, source: &Path, attributes: &Attributes) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if fs::metadata(parent)?.dev() == fs::metadata(source)?.dev() {
+        let file = File::open(source)?;
+        fchown(&file, attributes.uid, attributes.gid)?;
+        file.set_permissions(fs::Permissions::from_mode(attributes.mode))?;
+        file.sync_data()?;
+        return fs::rename(source, path);
+    }
+    replace_with_copy(path, source, attributes)?;
+    fs::remove_file(source)
+}
+
+/// Writes into the file as it is: what `unsafe_writes` asks for, and the only way with a file that is a mount point.
+pub(crate) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+/// Whether a rename failed because the target is a mount point or on another file system.
+pub(crate) fn must_overwrite(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::EBUSY | libc::EXDEV | libc::ETXTBSY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_and_mode_appear_together_and_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        replace(&path, b"one", &Attributes { mode: 0o4711, uid: None, gid: None }).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o4711);
+        let source = folder.path().join("s");
+        fs::write(&source, "two").unwrap();
+        replace_with(&path, &source, &Attributes { mode: 0o600, uid: None, gid: None }).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("x"), "").unwrap();
+        assert!(replace(&path, b"one", &Attributes { mode: 0o600, uid: None, gid: None }).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,115 @@
+//! A lab with prepared answers, for the tests of probes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use labctl_spec::scenario::{Check, Signal};
+
+use super::{Answer, ask};
+use crate::target::{
+    Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState,
+};
+
+/// Answers to `PORT PATH`; everything else is refused.
+#[derive(Default)]
+pub(super) struct Canned {
+    pub http: BTreeMap<String, (u16, String)>,
+    pub exec: ExecAnswer,
+}
+
+impl Canned {
+    pub(super) fn answer(mut self, at: &str, status: u16, body: &str) -> Self {
+        self.http.insert(at.to_owned(), (status, body.to_owned()));
+        self
+    }
+
+    pub(super) async fn ask(&self, check: Check) -> Answer {
+        ask(&check, self, Duration::from_secs(1)).await
+    }
+}
+
+fn unused<T>() -> BoxFuture<'static, Result<T, FaultError>> {
+    Box::pin(async { Err(FaultError::new("probes only ask")) })
+}
+
+impl FaultTarget for Canned {
+    fn units<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
+        unused()
+    }
+
+    fn arm<'a>(
+        &'a self,
+        _: &'a str,
+        _: u64,
+        _: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
+        unused()
+    }
+
+    fn fire<'a>(
+        &'a self,
+        _: &'a str,
+        _: u64,
+        _: Signal,
+    ) -> BoxFuture<'a, Result<Vec<Death>, FaultError>> {
+        unused()
+    }
+
+    fn hold_network(&self, _: Duration) -> BoxFuture<'_, Result<(), FaultError>> {
+        unused()
+    }
+
+    fn release_network(&self) -> BoxFuture<'_, Result<Held, FaultError>> {
+        unused()
+    }
+
+    fn http<'a>(
+        &'a self,
+        node: &'a str,
+        port: u16,
+        path: &'a str,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<HttpAnswer, FaultError>> {
+        Box::pin(async move {
+            match self.http.get(&format!("{port} {path}")) {
+                Some((status, body)) => Ok(HttpAnswer {
+                    status: *status,
+                    body: body.clone().into_bytes(),
+                }),
+                None => Err(FaultError::new(format!("{node}:{port}{path} refuses"))),
+            }
+        })
+    }
+
+    fn tcp<'a>(
+        &'a self,
+        node: &'a str,
+        port: u16,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            match port {
+                22 => Ok(()),
+                _ => Err(FaultError::new(format!("{node}:{port} refuses"))),
+            }
+        })
+    }
+
+    fn exec<'a>(
+        &'a self,
+        _: &'a str,
+        argv: &'a [String],
+        _: Duration,
+    ) -> BoxFuture<'a, Result<ExecAnswer, FaultError>> {
+        Box::pin(async move {
+            match argv.first().map(String::as_str) {
+                Some("missing") => Err(FaultError::new("missing: no such program")),
+                _ => Ok(self.exec.clone()),
+            }
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Texts of a certain form, by the schema's `format`. Those of labctl's own are parsed by their type, whose message says
+//! what is wrong; editors ignore formats that they do not know.
+
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use crate::ident::LabName;
+use crate::scenario::Duration;
+use crate::size::Size;
+
+/// Format of a [`LabName`].
+pub(crate) const NAME_FORMAT: &str = "labctl-name";
+/// Format of a [`Size`].
+pub(crate) const SIZE_FORMAT: &str = "labctl-size";
+/// Format of a [`Duration`].
+pub(crate) const DURATION_FORMAT: &str = "labctl-duration";
+
+/// Reason and hint if a text has not the form.
+pub(super) fn check(format: &str, text: &str) -> Result<(), (String, String)> {
+    match format {
+        NAME_FORMAT => parse::<LabName>(text),
+        SIZE_FORMAT => parse::<Size>(text),
+        DURATION_FORMAT => parse::<Duration>(text),
+        "ipv4" => text.parse::<Ipv4Addr>().map(drop).map_err(|_| {
+            (
+                format!("`{text}` is not an IPv4 address"),
+                "write four numbers from 0 to 255, such as `10.77.0.10`".to_owned(),
+            )
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// These types' messages read `reason: hint`.
+fn parse<T: FromStr<Err: ToString>>(text: &str) -> Result<(), (String, String)> {
+    text.parse::<T>().map(drop).map_err(|error| {
+        let message = error.to_string();
+        match message.rsplit_once(": ") {
+            Some((reason, hint)) => (reason.to_owned(), hint.to_owned()),
+            None => (message, String::new()),
+        }
+    })
+}

@@ -1,0 +1,165 @@
+//! What the lab file refers to on the host: synced paths and playbooks.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{LabFile, Node, Provision, ProvisionFile, Sync, SyncFile};
+use crate::check::nearest;
+use crate::report::Report;
+
+/// An absolute path of what stands in a file of `folder`; single dots are removed.
+pub(crate) fn absolute(folder: &Path, path: &Path) -> PathBuf {
+    let joined = folder.join(path);
+    std::path::absolute(&joined).unwrap_or(joined)
+}
+
+/// Why a path of the host cannot be used.
+fn missing(path: &Path, written: &Path) -> (String, String) {
+    let hint = if written.starts_with("~") {
+        "`~` is not expanded: write the whole path, or one relative to this file".to_owned()
+    } else {
+        "the path is relative to this file; create it or correct it".to_owned()
+    };
+    (format!("{} does not exist", path.display()), hint)
+}
+
+/// The copies of the entry of `nodes` at `at`.
+pub(super) fn sync(
+    written: &[SyncFile],
+    at: &str,
+    folder: &Path,
+    report: &mut Report,
+) -> Vec<Sync> {
+    let mut targets = BTreeSet::new();
+    let mut copies = Vec::new();
+    for (position, SyncFile { from, to }) in written.iter().enumerate() {
+        let at = format!("{at}/sync/{position}");
+        let source = absolute(folder, from);
+        if !source.exists() {
+            let (reason, hint) = missing(&source, from);
+            report.add(&format!("{at}/from"), reason, hint);
+        }
+        let to_at = format!("{at}/to");
+        if !to.is_absolute() {
+            let hint = format!("write an absolute path, such as `/{}`", to.display());
+            report.add(
+                &to_at,
+                format!("`{}` is not an absolute path", to.display()),
+                hint,
+            );
+        } else if to.components().any(|part| part == Component::ParentDir) {
+            report.add(
+                &to_at,
+                format!("`{}` has `..` in it", to.display()),
+                "write the path without it",
+            );
+        } else if !targets.insert(to) {
+            report.add(
+                &to_at,
+                format!("two copies go to {}", to.display()),
+                "give each its own target",
+            );
+        }
+        copies.push(Sync {
+            from: source,
+            to: to.clone(),
+        });
+    }
+    copies
+}
+
+/// The provisioning steps.
+pub(super) fn provision(
+    plain: &LabFile,
+    nodes: &[Node],
+    folder: &Path,
+    report: &mut Report,
+) -> Vec<Provision> {
+    let mut known: BTreeSet<&str> = BTreeSet::from(["all"]);
+    for node in nodes {
+        known.insert(node.name.as_str());
+        known.extend(node.groups.iter().map(String::as_str));
+    }
+    let mut steps = Vec::new();
+    for (index, step) in plain.provision.iter().enumerate() {
+        let at = format!("/provision/{index}");
+        match step {
+            ProvisionFile::Playbook(path) => {
+                let file = absolute(folder, path);
+                if file.is_dir() {
+                    report.add(
+                        &at,
+                        format!("{} is a folder", file.display()),
+                        "name a playbook in it",
+                    );
+                } else if !file.exists() {
+                    let (reason, hint) = missing(&file, path);
+                    report.add(&at, reason, hint);
+                }
+                steps.push(Provision::Playbook(file));
+            }
+            ProvisionFile::Play(play) => {
+                self::play(play, &at, &known, report);
+                steps.push(Provision::InLabFile { index });
+            }
+        }
+    }
+    steps
+}
+
+/// A play needs `hosts`; a plain name in it must be a node's or a group's.
+fn play(play: &Map<String, Value>, at: &str, known: &BTreeSet<&str>, report: &mut Report) {
+    if play.contains_key("import_playbook") || play.contains_key("ansible.builtin.import_playbook")
+    {
+        let hint = "write the path of the playbook as the entry itself: `- site.yml`";
+        report.add(at, "`import_playbook` is for playbooks", hint);
+        return;
+    }
+    let Some(hosts) = play.get("hosts") else {
+        report.add(
+            at,
+            "the play has no `hosts`",
+            "add `hosts: all`, or name groups or nodes",
+        );
+        return;
+    };
+    let at = format!("{at}/hosts");
+    let names: Vec<(String, &str)> = match hosts {
+        Value::String(text) => text
+            .split(',')
+            .map(|name| (at.clone(), name.trim()))
+            .collect(),
+        Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => items
+            .iter()
+            .enumerate()
+            .filter_map(|(position, item)| Some((format!("{at}/{position}"), item.as_str()?)))
+            .collect(),
+        _ => {
+            report.add(
+                &at,
+                "`hosts` is neither text nor a list of texts",
+                "write `hosts: all`, or name groups or nodes",
+            );
+            return;
+        }
+    };
+    for (at, name) in names {
+        // Patterns (`a:&b`, `client*`, templates) are the provisioning engine's to judge.
+        let simple = !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        // A node that was left out because of a fault may have the name.
+        let complete = !report.is_faulty("/nodes");
+        if simple && name != "localhost" && name != "ungrouped" && !known.contains(name) && complete
+        {
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", crate::check::list(known.iter().copied())),
+            };
+            report.add(&at, format!("no node or group is called `{name}`"), hint);
+        }
+    }
+}

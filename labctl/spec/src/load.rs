@@ -1,0 +1,91 @@
+//! From a file or text to the plain type: read, parse, check the structure, deserialize.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::check;
+use crate::fault::{Fault, Faults};
+use crate::report::Report;
+use crate::yaml;
+
+/// Why a file could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It could not be read.
+    #[error("{}: cannot be read", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// It says something wrong; every fault of the file, in the order of its lines.
+    #[error(transparent)]
+    Faults(#[from] Faults),
+}
+
+/// Stands for a lab's name that is no valid one while the rest of the file is checked; never handed out.
+pub(crate) const STAND_IN: &str = "unnamed";
+
+/// The file's text.
+pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        let fault = Fault {
+            file: path.to_owned(),
+            line,
+            column: 0,
+            field: String::new(),
+            reason: "the file is not UTF-8 text from this line on".to_owned(),
+            hint: Some("save it as UTF-8".to_owned()),
+        };
+        LoadError::Faults(Faults(vec![fault]))
+    })
+}
+
+/// The plain value of a text and the faults of its structure. The value is there even after faults in optional fields
+/// (which it lacks), so that the checks of meaning find more; [`Report::finish`] sees to it that it goes no further.
+pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(
+    text: &str,
+    file: &Path,
+) -> Result<(Option<T>, Report), Faults> {
+    let document = yaml::parse(text, file).map_err(|fault| Faults(vec![fault]))?;
+    let schema = crate::schema::of::<T>();
+    if document.empty {
+        let fault = document.fault(yaml::Span { line: 1, column: 1 }, "the file is empty", None);
+        let known: Vec<&str> = schema["properties"]
+            .as_object()
+            .map(|map| map.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        let hint =
+            (!known.is_empty()).then(|| format!("it may have the keys {}", check::list(known)));
+        return Err(Faults(vec![Fault { hint, ..fault }]));
+    }
+    let checked = check::check(&schema, &document);
+    let mut report = Report::new(document, checked.kept, checked.faults);
+    let value = checked
+        .json
+        .and_then(|json| match serde_json::from_value(json) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                // The schema is generated from the same types, so it should have found this first, with its line.
+                if report.is_clean() {
+                    report.add("", error.to_string(), "correct the value");
+                }
+                None
+            }
+        });
+    Ok((value, report))
+}

@@ -1,0 +1,168 @@
+//! Collects the faults of a document while its meaning is checked.
+
+use crate::check::Kept;
+use crate::fault::{Fault, Faults};
+use crate::yaml::{Document, Node, Span, Value};
+
+/// A document and what is wrong in it.
+pub(crate) struct Report {
+    document: Document,
+    /// Where list items that the value has stand in the file, if others of their list were left out.
+    kept: Kept,
+    faults: Vec<Fault>,
+    /// How many of the faults the structure's check found; they come first.
+    structural: usize,
+}
+
+impl Report {
+    pub(crate) fn new(document: Document, kept: Kept, faults: Vec<Fault>) -> Self {
+        Self {
+            document,
+            kept,
+            structural: faults.len(),
+            faults,
+        }
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// The line of the field at a JSON pointer.
+    pub(crate) fn line(&self, pointer: &str) -> usize {
+        self.place(pointer).0.line
+    }
+
+    /// Whether the structure's check found a fault in the field at a JSON pointer or in a part of it: then the value may
+    /// lack it, and what seems to be missing may be there.
+    pub(crate) fn is_faulty(&self, pointer: &str) -> bool {
+        let (_, _, field, whole) = self.walk(pointer);
+        self.faults.iter().take(self.structural).any(|fault| {
+            match fault.field.strip_prefix(&field) {
+                Some("") => true,
+                Some(rest) => whole && rest.starts_with(['.', '[']),
+                None => false,
+            }
+        })
+    }
+
+    /// A fault of the field at a JSON pointer.
+    pub(crate) fn add(
+        &mut self,
+        pointer: &str,
+        reason: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let (span, field) = self.place(pointer);
+        self.push(span, field, reason.into(), hint.into());
+    }
+
+    /// A fault of a mapping's key: `key` in the mapping at a JSON pointer.
+    pub(crate) fn add_key(
+        &mut self,
+        pointer: &str,
+        key: &str,
+        reason: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let pointer = format!("{pointer}/{}", escape(key));
+        let (mut span, field) = self.place(&pointer);
+        if let Some((parent, _)) = pointer.rsplit_once('/')
+            && let Some(entry) = self
+                .node(parent)
+                .and_then(Node::as_map)
+                .and_then(|map| map.entry(key))
+        {
+            span = entry.key.span;
+        }
+        self.push(span, field, reason.into(), hint.into());
+    }
+
+    fn push(&mut self, span: Span, field: String, reason: String, hint: String) {
+        let hint = Some(hint).filter(|hint| !hint.is_empty());
+        let fault = self.document.fault(span, reason, hint);
+        self.faults.push(Fault { field, ..fault });
+    }
+
+    /// The keys that the mapping at a JSON pointer has in the file, faulty ones included.
+    pub(crate) fn keys(&self, pointer: &str) -> Vec<&str> {
+        self.node(pointer)
+            .and_then(Node::as_map)
+            .map(|map| map.keys().collect())
+            .unwrap_or_default()
+    }
+
+    fn node(&self, pointer: &str) -> Option<&Node> {
+        let (node, _, _, whole) = self.walk(pointer);
+        whole.then_some(node)
+    }
+
+    /// Line and column of a field, and its path as people write it: `nodes[1].memory`. A list or mapping is shown at its
+    /// key; a field that is not there, at what it is missing from.
+    fn place(&self, pointer: &str) -> (Span, String) {
+        let (_, span, field, _) = self.walk(pointer);
+        (span, field)
+    }
+
+    /// Follows a JSON pointer into the value as far as the file goes: node, place, path, and whether that is all of it.
+    fn walk(&self, pointer: &str) -> (&Node, Span, String, bool) {
+        let mut node = &self.document.root;
+        let mut span = node.span;
+        let mut field = String::new();
+        let mut so_far = String::new();
+        for step in pointer.split('/').skip(1) {
+            let step_text = step.replace("~1", "/").replace("~0", "~");
+            let next = match &node.value {
+                Value::Map(map) => map.entry(&step_text).map(|entry| {
+                    let scalar = entry.value.as_text().is_some_and(|text| !text.is_empty());
+                    let place = if scalar {
+                        entry.value.span
+                    } else {
+                        entry.key.span
+                    };
+                    (&entry.value, place, step_text.clone())
+                }),
+                Value::Seq(items) => step.parse::<usize>().ok().and_then(|index| {
+                    let index = self
+                        .kept
+                        .get(&so_far)
+                        .map_or(Some(index), |kept| kept.get(index).copied())?;
+                    items
+                        .get(index)
+                        .map(|item| (item, item.span, format!("[{index}]")))
+                }),
+                Value::Scalar(_) => None,
+            };
+            let Some((found, place, name)) = next else {
+                return (node, span, field, false);
+            };
+            if !field.is_empty() && !name.starts_with('[') {
+                field.push('.');
+            }
+            field += &name;
+            so_far += &format!("/{step}");
+            (node, span) = (found, place);
+        }
+        (node, span, field, true)
+    }
+
+    /// The value if there is one and no fault was found, else the faults in the order of their lines.
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Faults> {
+        match value {
+            Some(value) if self.faults.is_empty() => Ok(value),
+            _ => {
+                if self.faults.is_empty() {
+                    self.add("", "the file could not be understood", "");
+                }
+                self.faults.sort_by_key(|fault| (fault.line, fault.column));
+                self.faults.dedup();
+                Err(Faults(self.faults))
+            }
+        }
+    }
+}
+
+/// A key as a step of a JSON pointer.
+pub(crate) fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
