@@ -12,6 +12,7 @@ pub mod event;
 pub mod exec;
 pub mod failure;
 pub mod home;
+pub mod hosts_file;
 mod host;
 pub mod images;
 pub mod initrd;
