@@ -551,7 +551,7 @@ async fn a_small_go_module_builds_static_and_unknown_ones_are_passed_over() {
             module("rsc.io/quote@bad", "v1"),
             module(
                 "golang.org/x/example/hello",
-                "v0.0.0-20250407153444-dd59d6852dfb",
+                "v0.0.0-20250915201037-7f05d217867b",
             ),
         ],
     };
