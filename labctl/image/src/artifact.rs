@@ -331,4 +331,6 @@ fn key(artifact: &Artifact, base: &Path) -> String {
 }
 
 #[cfg(test)]
+mod build_tests;
+#[cfg(test)]
 mod tests;

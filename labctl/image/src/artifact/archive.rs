@@ -97,3 +97,45 @@ fn write(member: impl Read, size: u64, name: &str, to: &Path) -> Result<(), Fail
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tar_is_unpacked_the_same_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
+        let mut add = |name: &str, kind: tar::EntryType, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            // Set by hand: the library refuses to write such names.
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(kind);
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append(&header, content).unwrap();
+        };
+        add("../evil", tar::EntryType::Regular, b"evil");
+        add("link", tar::EntryType::Symlink, b"");
+        add("./bin/consul", tar::EntryType::Regular, b"program");
+        let packed = folder.path().join("packed");
+        std::fs::write(&packed, builder.into_inner().unwrap().finish().unwrap()).unwrap();
+        let extract =
+            |member: &str| extract_from(&packed, "a.tar.gz", member, &folder.path().join("to"));
+        extract("bin/consul").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("to")).unwrap(), b"program");
+        assert!(
+            matches!(extract("link"), Err(Failure::Source(why)) if why.contains("not a plain file"))
+        );
+        assert!(
+            matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("does not contain"))
+        );
+        std::fs::write(&packed, b"garbage").unwrap();
+        assert!(
+            matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("cannot be unpacked"))
+        );
+    }
+}

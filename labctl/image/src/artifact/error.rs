@@ -37,7 +37,7 @@ pub enum ArtifactError {
         /// Its version.
         version: String,
         /// What the host lacks and how to get it.
-        missing: Missing,
+        missing: Box<Missing>,
         /// Every source and why it did not answer.
         passed_over: Vec<PassedOver>,
     },
@@ -85,7 +85,7 @@ impl ArtifactError {
             Some(missing) => Self::Missing {
                 artifact: name,
                 version,
-                missing,
+                missing: Box::new(missing),
                 passed_over,
             },
             None => Self::NoSource {

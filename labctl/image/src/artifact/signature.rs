@@ -60,10 +60,11 @@ fn check(
     let at = signature
         .created()
         .ok_or("it does not say when it was made")?;
-    if let Some(lifetime) = signature.signature_expiration_time() {
-        if ends(at, lifetime.as_secs()).is_some_and(|end| end < SystemTime::now()) {
-            return Err("it has expired".into());
-        }
+    let lifetime = signature
+        .signature_expiration_time()
+        .map_or(0, |lifetime| lifetime.as_secs());
+    if ends(at, lifetime).is_some_and(|end| end < SystemTime::now()) {
+        return Err("it has expired".into());
     }
     if signature.verify(&key.primary_key, content).is_ok() {
         return key.primary_key_signs(at);

@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use labctl_spec::artifact::{CargoSource, DirectorySource, GoModuleSource, ReleaseSource};
+use labctl_spec::artifact::{DirectorySource, ReleaseSource};
 use pgp::composed::{
     ArmorOptions, Deserializable, DetachedSignature, EncryptionCaps, KeyType,
     SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
@@ -344,43 +344,6 @@ async fn names_in_an_archive_decide_nothing() {
     assert!(why.contains("is not a plain file"), "{why}");
 }
 
-#[test]
-fn a_tar_is_unpacked_the_same_way() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
-        Vec::new(),
-        flate2::Compression::fast(),
-    ));
-    let mut add = |name: &str, kind: tar::EntryType, content: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        // Set by hand: the library refuses to write such names.
-        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_entry_type(kind);
-        header.set_size(content.len() as u64);
-        header.set_cksum();
-        builder.append(&header, content).unwrap();
-    };
-    add("../evil", tar::EntryType::Regular, b"evil");
-    add("link", tar::EntryType::Symlink, b"");
-    add("./bin/consul", tar::EntryType::Regular, b"program");
-    let packed = folder.path().join("packed");
-    fs::write(&packed, builder.into_inner().unwrap().finish().unwrap()).unwrap();
-    let extract =
-        |member: &str| archive::extract(&packed, "a.tar.gz", member, &folder.path().join("to"));
-    extract("bin/consul").unwrap();
-    assert_eq!(fs::read(folder.path().join("to")).unwrap(), b"program");
-    assert!(
-        matches!(extract("link"), Err(Failure::Source(why)) if why.contains("not a plain file"))
-    );
-    assert!(
-        matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("does not contain"))
-    );
-    fs::write(&packed, b"garbage").unwrap();
-    assert!(
-        matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("cannot be unpacked"))
-    );
-}
-
 #[tokio::test]
 async fn a_local_folder_comes_first_and_is_checked() {
     let vendor = Vendor::new();
@@ -521,91 +484,4 @@ fn the_shipped_key_is_the_vendors_and_can_sign() {
     assert_eq!(answers[2], Ok(()));
     let in_2031 = pgp::types::Timestamp::from_secs(1_924_992_000);
     assert!(signature::subkey_signs(&key, &key.public_subkeys[2], in_2031).is_err());
-}
-
-#[tokio::test]
-async fn a_small_go_module_builds_static_and_unknown_ones_are_passed_over() {
-    if let Err(missing) = go(None) {
-        println!("skipped: {missing}");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let module = |module: &str, version: &str| {
-        ArtifactSource::GoModule(GoModuleSource {
-            module: module.into(),
-            module_version: version.into(),
-            package: None,
-            replace: Default::default(),
-            exclude: Default::default(),
-            tags: vec![],
-            ldflags: None,
-            go: None,
-            cgo: false,
-        })
-    };
-    let artifact = Artifact {
-        name: "hello".into(),
-        version: "1".into(),
-        sources: vec![
-            module("rsc.io/quote@bad", "v1"),
-            module(
-                "golang.org/x/example/hello",
-                "v0.0.0-20250915201037-7f05d217867b",
-            ),
-        ],
-    };
-    match store.artifact(&artifact, folder.path(), &Silent).await {
-        Ok(got) => {
-            let output = std::process::Command::new(&got.path).output().unwrap();
-            assert_eq!(String::from_utf8_lossy(&output.stdout), "Hello, world!\n");
-            assert_eq!(got.passed_over.len(), 1);
-        }
-        Err(error @ ArtifactError::NoSource { .. }) => {
-            println!("skipped: the module cannot be fetched here: {error}")
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-#[tokio::test]
-async fn a_crate_is_built_static_and_rebuilt_when_its_source_changes() {
-    if let Err(missing) = cargo_build::doctor() {
-        println!("skipped: {missing}");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("hello");
-    fs::create_dir_all(program.join("src")).unwrap();
-    let manifest =
-        "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
-    fs::write(program.join("Cargo.toml"), manifest).unwrap();
-    let store = Store::open(&folder.path().join("store")).unwrap();
-    let source = ArtifactSource::Cargo(CargoSource {
-        path: "hello".into(),
-    });
-    let artifact = Artifact {
-        name: "hello".into(),
-        version: "1".into(),
-        sources: vec![source],
-    };
-    for word in ["one", "two"] {
-        fs::write(
-            program.join("src/main.rs"),
-            format!("fn main() {{ println!(\"{word}\") }}"),
-        )
-        .unwrap();
-        let got = store
-            .artifact(&artifact, folder.path(), &Silent)
-            .await
-            .unwrap();
-        let output = std::process::Command::new(&got.path).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{word}\n"));
-    }
-    fs::write(program.join("src/main.rs"), "fn main() { nonsense }").unwrap();
-    let error = store
-        .artifact(&artifact, folder.path(), &Silent)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("nonsense"), "{error}");
 }
