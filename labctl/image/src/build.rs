@@ -30,7 +30,7 @@ impl Build<'_> {
     pub(crate) fn missing(&self, missing: Missing) -> ImageError {
         ImageError::Missing {
             image: self.name.clone(),
-            missing,
+            missing: Box::new(missing),
         }
     }
 }

@@ -70,7 +70,7 @@ pub enum ImageError {
         /// The image.
         image: String,
         /// What is missing, why it is needed and how to get it.
-        missing: crate::doctor::Missing,
+        missing: Box<crate::doctor::Missing>,
     },
     /// The vendor's image cannot be downloaded, or is not the one that is wanted.
     #[error("image `{image}`: {error}")]

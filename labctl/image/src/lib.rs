@@ -9,6 +9,7 @@
 //! - [`seed::write_seed`]: the small disk that configures a vendor's cloud image.
 //! - [`doctor`]: what the host lacks, and the command that installs it.
 
+pub mod artifact;
 pub mod bootstrap;
 mod build;
 pub mod checksum;
@@ -29,6 +30,7 @@ pub mod store;
 #[cfg(test)]
 mod test_server;
 
+pub use artifact::{ArtifactError, PassedOver, StoredArtifact};
 pub use error::{ImageError, StoreError};
 pub use image::{Boot, BootImage, StoredImage};
 pub use progress::{Event, Progress, Silent};

@@ -232,7 +232,7 @@ fn record(name: &[u8], extent: u32, size: u32, is_folder: bool, system: &[u8]) -
     bytes.extend(both16(1));
     bytes.push(name.len() as u8);
     bytes.extend(name);
-    if name.len() % 2 == 0 {
+    if name.len().is_multiple_of(2) {
         bytes.push(0);
     }
     bytes.extend(system);
