@@ -9,6 +9,7 @@
 //! ([`run_child`]): file access is then decided by the kernel as for the user, in every thread.
 
 mod arguments;
+mod artifact;
 mod atomic_write;
 mod become_user;
 pub(crate) mod clock;
@@ -52,6 +53,7 @@ mod lineinfile;
 mod ping;
 mod python_regex;
 mod replace;
+mod setup;
 mod stat;
 mod systemd;
 pub(crate) mod systemd_bus;
@@ -72,6 +74,7 @@ use task::{Module, Task};
 /// All modules.
 const MODULES: &[&Module] = &[
     &apt::MODULE,
+    &artifact::MODULE,
     &blockinfile::MODULE,
     &command::MODULE,
     &copy::MODULE,
@@ -81,6 +84,9 @@ const MODULES: &[&Module] = &[
     &lineinfile::MODULE,
     &ping::MODULE,
     &replace::MODULE,
+    &setup::MODULE,
+    &setup::PACKAGES,
+    &setup::SERVICES,
     &stat::MODULE,
     &systemd::MODULE,
     &systemd::SERVICE,
