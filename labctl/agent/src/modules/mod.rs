@@ -50,6 +50,16 @@ mod get_url;
 mod group;
 mod http;
 mod lineinfile;
+mod sysctl;
+mod ini_file;
+mod find;
+mod getent;
+mod wait_for;
+mod hostname;
+mod tempfile;
+mod cron;
+mod authorized_key;
+mod mount;
 mod ping;
 mod python_regex;
 mod replace;
@@ -82,6 +92,21 @@ const MODULES: &[&Module] = &[
     &get_url::MODULE,
     &group::MODULE,
     &lineinfile::MODULE,
+    &sysctl::MODULE,
+    &ini_file::MODULE,
+    &find::MODULE,
+    &getent::MODULE,
+    &wait_for::MODULE,
+    &hostname::MODULE,
+    &tempfile::MODULE,
+    &cron::MODULE,
+    &authorized_key::MODULE,
+    &mount::MODULE,
+    &getent::SLURP,
+    &hostname::TIMEZONE,
+    &hostname::MODPROBE,
+    &tempfile::ASSEMBLE,
+    &authorized_key::KNOWN_HOSTS,
     &ping::MODULE,
     &replace::MODULE,
     &setup::MODULE,
