@@ -60,6 +60,10 @@ mod tempfile;
 mod cron;
 mod authorized_key;
 mod mount;
+mod archive_read;
+mod unarchive;
+mod apt_sources;
+mod git;
 mod ping;
 mod python_regex;
 mod replace;
@@ -107,6 +111,14 @@ const MODULES: &[&Module] = &[
     &hostname::MODPROBE,
     &tempfile::ASSEMBLE,
     &authorized_key::KNOWN_HOSTS,
+    &unarchive::MODULE,
+    &apt_sources::REPOSITORY,
+    &apt_sources::DEB822,
+    &apt_sources::KEY,
+    &apt_sources::DEBCONF,
+    &apt_sources::SELECTIONS,
+    &git::MODULE,
+    &git::PIP,
     &ping::MODULE,
     &replace::MODULE,
     &setup::MODULE,
