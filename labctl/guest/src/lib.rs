@@ -1,10 +1,12 @@
 //! Channels to a guest: the agent behind any byte stream ([`link`]), what can be asked of it ([`agent`]), and passing such a
-//! channel on to another process ([`relay`]).
+//! channel on to another process ([`relay`]). SSH for people and for guests without the agent ([`ssh`]).
 
 pub mod agent;
 pub mod error;
+pub mod input;
 pub mod link;
 pub mod relay;
+pub mod ssh;
 mod table;
 pub mod terminal;
 
