@@ -1,12 +1,117 @@
-//! placeholder until the engine is merged
-use crate::{Failure, client::Supervisor, home::Home, event::Event};
-use labctl_spec::{lab::Lab, ident::NodeName};
-/// x
-#[derive(Debug, Clone, Default)]
-pub struct Options { 
-/// x
-pub limit: Vec<NodeName> }
-/// x
-pub fn check(_: &Lab) -> Result<(), Failure> { Ok(()) }
-/// x
-pub async fn run(_: &Home, _: &Lab, _: &Supervisor, _: Options, _: &(dyn Fn(Event)+Send+Sync)) -> Result<(), Failure> { Ok(()) }
+//! Provisioning a lab: the files that nodes get, then the plays of the lab file or of a playbook.
+
+mod artifacts;
+mod sync;
+mod target;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use labctl_provision::{Book, EventFn, Inventory, ListedTask, PlaybookError, Setup, Target, TargetFn};
+use labctl_spec::ident::NodeName;
+use labctl_spec::lab::{Lab, Provision};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Supervisor;
+use crate::home::Home;
+use crate::lifecycle::Each;
+use crate::{Failure, Kind, images};
+
+pub use labctl_provision::{Event, HostRecap, Options, Recap, Status, Step, Timing};
+
+use artifacts::StoredArtifacts;
+use target::NodeTarget;
+
+/// What runs.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// The lab file's `provision` list.
+    Lab,
+    /// A playbook.
+    Playbook(PathBuf),
+}
+
+fn books(lab: &Lab, what: &What) -> Vec<Book> {
+    match what {
+        What::Playbook(file) => vec![Book::File(file.clone())],
+        What::Lab => lab
+            .provision
+            .iter()
+            .map(|step| match step {
+                Provision::Playbook(file) => Book::File(file.clone()),
+                Provision::InLabFile { index } => Book::Inside { file: lab.file.clone(), list: "provision".to_owned(), index: *index },
+            })
+            .collect(),
+    }
+}
+
+/// Folders with roles besides those beside a playbook.
+fn role_paths(lab: &Lab) -> Vec<PathBuf> {
+    let beside = lab.file.parent().unwrap_or(Path::new("."));
+    vec![beside.join("roles"), beside.join("../roles")]
+}
+
+fn failure(why: &PlaybookError) -> Failure {
+    Failure::new(Kind::Input, why.to_string())
+}
+
+/// Reads everything that can be read without a machine; reports what is wrong or missing.
+pub async fn check(lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
+    list(lab, &What::Lab, Options::default()).await
+}
+
+/// The tasks that would run.
+pub async fn list(lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
+    let setup = Setup {
+        inventory: Inventory::of_lab(lab),
+        targets: Arc::new(|_| None),
+        artifacts: None,
+        events: Arc::new(|_| {}),
+        cancel: CancellationToken::new(),
+    };
+    let options = Options { role_paths: role_paths(lab), ..options };
+    labctl_provision::list_tasks(&books(lab, what), setup, options).await.map_err(|why| failure(&why))
+}
+
+/// Copies the files that the lab file asks for to `nodes` (all if empty).
+pub async fn sync(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Result<usize, Failure> {
+    sync::run(lab, supervisor, nodes).await
+}
+
+/// Runs plays. Tasks that fail are no failure of this call: the recap counts them.
+pub async fn run(
+    home: &Home,
+    lab: &Lab,
+    supervisor: &Supervisor,
+    what: &What,
+    options: Options,
+    events: EventFn,
+    each: Each<'_>,
+    cancel: CancellationToken,
+) -> Result<Recap, Failure> {
+    let machines: HashMap<String, Arc<dyn Target>> = lab
+        .nodes
+        .iter()
+        .map(|node| (node.name.to_string(), Arc::new(NodeTarget::new(supervisor.clone(), node.name.clone())) as Arc<dyn Target>))
+        .collect();
+    let targets: TargetFn = Arc::new(move |host| machines.get(host).cloned());
+    let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
+    let setup = Setup {
+        inventory: Inventory::of_lab(lab),
+        targets,
+        artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
+        events,
+        cancel,
+    };
+    let options = Options { role_paths: role_paths(lab), ..options };
+    let books = books(lab, what);
+    let running = labctl_provision::run(&books, setup, options);
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            recap = &mut running => return recap.map_err(|why| failure(&why)),
+            Some(event) = noted.recv() => each(event),
+        }
+    }
+}

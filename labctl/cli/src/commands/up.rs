@@ -32,8 +32,8 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let supervisor = lifecycle::up(&home, lab.clone(), &nodes, &each).await?;
     session.out.finish();
     if !args.no_provision && !lab.provision.is_empty() {
-        let options = provisioning::Options { limit: nodes.clone(), ..provisioning::Options::default() };
-        super::provision::perform(session, &home, &lab, &supervisor, options).await?;
+        let options = provisioning::Options::default();
+        super::provision::perform(session, &home, &lab, &supervisor, &provisioning::What::Lab, &nodes, options).await?;
     }
     let status = supervisor.status().await?;
     session.out.result(&status, || summary(&status));

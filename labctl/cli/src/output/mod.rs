@@ -1,5 +1,6 @@
 //! Everything that labctl prints. Progress and notes go to standard error, results to standard output.
 
+pub mod play;
 mod progress;
 mod table;
 
