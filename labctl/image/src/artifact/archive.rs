@@ -124,7 +124,7 @@ mod tests {
         let packed = folder.path().join("packed");
         std::fs::write(&packed, builder.into_inner().unwrap().finish().unwrap()).unwrap();
         let extract =
-            |member: &str| extract_from(&packed, "a.tar.gz", member, &folder.path().join("to"));
+            |member: &str| super::extract(&packed, "a.tar.gz", member, &folder.path().join("to"));
         extract("bin/consul").unwrap();
         assert_eq!(std::fs::read(folder.path().join("to")).unwrap(), b"program");
         assert!(
