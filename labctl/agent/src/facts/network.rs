@@ -50,7 +50,10 @@ pub(super) fn add(root: &Root, facts: &mut Map<String, Value>) {
     }
     facts.entry("default_ipv4").or_insert(json!({}));
     facts.entry("default_ipv6").or_insert(json!({}));
-    facts.insert("interfaces".into(), interfaces.keys().cloned().collect::<Vec<_>>().into());
+    facts.insert(
+        "interfaces".into(),
+        interfaces.keys().cloned().collect::<Vec<_>>().into(),
+    );
     facts.insert("all_ipv4_addresses".into(), all4.into());
     facts.insert("all_ipv6_addresses".into(), all6.into());
     facts.insert("dns".into(), dns(root));
@@ -66,16 +69,20 @@ fn describe(root: &Root, name: &str, addresses: &Addresses) -> Value {
         "mtu": sys("mtu").parse::<u64>().unwrap_or(0),
         "type": if name == "lo" { "loopback" } else if root.join(format!("/sys/class/net/{name}/bridge")).exists() { "bridge" } else { "ether" },
     });
-    let described: Vec<Value> = addresses.v4.iter().map(|(address, mask, broadcast)| {
-        let mask_bits = u32::from(*mask);
-        json!({
-            "address": address.to_string(),
-            "netmask": mask.to_string(),
-            "network": Ipv4Addr::from(u32::from(*address) & mask_bits).to_string(),
-            "prefix": mask_bits.count_ones().to_string(),
-            "broadcast": broadcast.map_or(String::new(), |b| b.to_string()),
+    let described: Vec<Value> = addresses
+        .v4
+        .iter()
+        .map(|(address, mask, broadcast)| {
+            let mask_bits = u32::from(*mask);
+            json!({
+                "address": address.to_string(),
+                "netmask": mask.to_string(),
+                "network": Ipv4Addr::from(u32::from(*address) & mask_bits).to_string(),
+                "prefix": mask_bits.count_ones().to_string(),
+                "broadcast": broadcast.map_or(String::new(), |b| b.to_string()),
+            })
         })
-    }).collect();
+        .collect();
     if let Some((first, others)) = described.split_first() {
         fact["ipv4"] = first.clone();
         if !others.is_empty() {
@@ -108,11 +115,17 @@ fn interfaces() -> BTreeMap<String, Addresses> {
         let mut at = head;
         while let Some(entry) = at.as_ref() {
             at = entry.ifa_next;
-            let name = CStr::from_ptr(entry.ifa_name).to_string_lossy().into_owned();
+            let name = CStr::from_ptr(entry.ifa_name)
+                .to_string_lossy()
+                .into_owned();
             let addresses = all.entry(name).or_default();
             addresses.up = entry.ifa_flags & libc::IFF_UP as u32 != 0;
             addresses.promiscuous = entry.ifa_flags & libc::IFF_PROMISC as u32 != 0;
-            match entry.ifa_addr.as_ref().map(|address| i32::from(address.sa_family)) {
+            match entry
+                .ifa_addr
+                .as_ref()
+                .map(|address| i32::from(address.sa_family))
+            {
                 Some(libc::AF_INET) => {
                     if let Some(address) = v4(entry.ifa_addr) {
                         let mask = v4(entry.ifa_netmask).unwrap_or(Ipv4Addr::BROADCAST);
@@ -123,7 +136,8 @@ fn interfaces() -> BTreeMap<String, Addresses> {
                 }
                 Some(libc::AF_INET6) => {
                     if let Some(address) = v6(entry.ifa_addr) {
-                        let prefix = v6(entry.ifa_netmask).map_or(128, |mask| u128::from(mask).count_ones());
+                        let prefix =
+                            v6(entry.ifa_netmask).map_or(128, |mask| u128::from(mask).count_ones());
                         addresses.v6.push((address, prefix));
                     }
                 }
@@ -161,7 +175,9 @@ fn default_route(root: &Root) -> (String, String) {
     let mut best: Option<(u32, String, String)> = None;
     for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [name, "00000000", gateway, _, _, _, metric, ..] = fields[..] else { continue };
+        let [name, "00000000", gateway, _, _, _, metric, ..] = fields[..] else {
+            continue;
+        };
         let gateway = u32::from_str_radix(gateway, 16).map_or(0, u32::swap_bytes);
         let metric = metric.parse().unwrap_or(0);
         if best.as_ref().is_none_or(|(lowest, ..)| metric < *lowest) {
@@ -185,7 +201,10 @@ fn dns(root: &Root) -> Value {
                 }
             }
             "domain" => {
-                dns.insert("domain".into(), rest.first().copied().unwrap_or_default().into());
+                dns.insert(
+                    "domain".into(),
+                    rest.first().copied().unwrap_or_default().into(),
+                );
             }
             "search" | "sortlist" => {
                 dns.insert(key.to_owned(), rest.into());

@@ -14,7 +14,17 @@ use super::task::{Module, Task};
 
 const PARAMS: &[Param] = &[
     list("name").aka(&["package", "pkg"]),
-    text("state").of(&["absent", "build-dep", "fixed", "installed", "latest", "present", "removed"]).or("present"),
+    text("state")
+        .of(&[
+            "absent",
+            "build-dep",
+            "fixed",
+            "installed",
+            "latest",
+            "present",
+            "removed",
+        ])
+        .or("present"),
     param_flag("update_cache").aka(&["update-cache"]),
     int("cache_valid_time").or("0"),
     int("update_cache_retries").or("5"),
@@ -24,7 +34,9 @@ const PARAMS: &[Param] = &[
     text("default_release").aka(&["default-release"]),
     param_flag("install_recommends").aka(&["install-recommends"]),
     flag("force"),
-    text("upgrade").of(&["dist", "full", "no", "safe", "yes", "False", "True"]).or("no"),
+    text("upgrade")
+        .of(&["dist", "full", "no", "safe", "yes", "False", "True"])
+        .or("no"),
     text("dpkg_options").or("force-confdef,force-confold"),
     flag("autoremove"),
     flag("autoclean"),
@@ -41,8 +53,12 @@ const PARAMS: &[Param] = &[
     text("use").or("auto"),
 ];
 
-pub(super) const MODULE: Module =
-    Module { names: &["apt", "package"], params: PARAMS, files: false, run };
+pub(super) const MODULE: Module = Module {
+    names: &["apt", "package"],
+    params: PARAMS,
+    files: false,
+    run,
+};
 
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
@@ -73,7 +89,11 @@ fn run(task: &Task<'_>) -> Outcome {
         result.insert("changed".into(), updated.into());
         for verb in ["autoclean", "autoremove"] {
             if args.flag(verb) {
-                let purge = if args.flag("purge") { vec!["--purge", verb] } else { vec![verb] };
+                let purge = if args.flag("purge") {
+                    vec!["--purge", verb]
+                } else {
+                    vec![verb]
+                };
                 let done = AptGet::new(task, &purge).simulated(task.check).run()?;
                 done.report(&mut result);
             }
@@ -85,7 +105,10 @@ fn run(task: &Task<'_>) -> Outcome {
             "full" | "dist" => &["dist-upgrade"],
             _ => &["upgrade", "--with-new-pkgs"],
         };
-        let done = AptGet::new(task, verbs).options().simulated(task.check).run()?;
+        let done = AptGet::new(task, verbs)
+            .options()
+            .simulated(task.check)
+            .run()?;
         done.report(&mut result);
         result.insert("msg".into(), done.stdout.clone().into());
     }
@@ -98,7 +121,11 @@ fn run(task: &Task<'_>) -> Outcome {
         "build-dep" => {
             let mut words = vec!["build-dep"];
             words.extend(names.iter().map(String::as_str));
-            AptGet::new(task, &words).options().simulated(task.check).run()?.report(&mut result);
+            AptGet::new(task, &words)
+                .options()
+                .simulated(task.check)
+                .run()?
+                .report(&mut result);
         }
         state => install(task, &names, state, &mut result)?,
     }
@@ -108,14 +135,24 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-fn install(task: &Task<'_>, names: &[String], state: &str, result: &mut Map<String, Value>) -> Result<(), Fault> {
+fn install(
+    task: &Task<'_>,
+    names: &[String],
+    state: &str,
+    result: &mut Map<String, Value>,
+) -> Result<(), Fault> {
     let args = &task.args;
     let database = dpkg::database(task.root);
-    let specs: Vec<Spec> = names.iter().map(|name| Spec::parse(name)).collect::<Result<_, _>>()?;
+    let specs: Vec<Spec> = names
+        .iter()
+        .map(|name| Spec::parse(name))
+        .collect::<Result<_, _>>()?;
     let mut wanted: Vec<&Spec> = Vec::new();
     let mut candidates = Vec::new();
     for spec in &specs {
-        let package = database.find(&spec.name).filter(|package| package.installed());
+        let package = database
+            .find(&spec.name)
+            .filter(|package| package.installed());
         match package {
             _ if spec.is_pattern() => wanted.push(spec),
             None if args.flag("only_upgrade") => {}
@@ -129,11 +166,15 @@ fn install(task: &Task<'_>, names: &[String], state: &str, result: &mut Map<Stri
         }
     }
     if !candidates.is_empty() {
-        let asked: Vec<&str> = candidates.iter().map(|(spec, _)| spec.name.as_str()).collect();
+        let asked: Vec<&str> = candidates
+            .iter()
+            .map(|(spec, _)| spec.name.as_str())
+            .collect();
         let newest = policy(task, &asked)?;
         wanted.extend(candidates.iter().filter_map(|(spec, installed)| {
             let candidate = newest.iter().find(|(name, _)| *name == spec.name)?;
-            (candidate.1 != "(none)" && dpkg::compare(&candidate.1, installed).is_gt()).then_some(*spec)
+            (candidate.1 != "(none)" && dpkg::compare(&candidate.1, installed).is_gt())
+                .then_some(*spec)
         }));
     }
     if wanted.is_empty() && state != "fixed" {
@@ -171,7 +212,10 @@ fn remove(task: &Task<'_>, names: &[String], result: &mut Map<String, Value>) ->
         let spec = Spec::parse(name)?;
         let there = |package: &dpkg::Package| package.installed() || (purge && package.leftovers());
         if spec.is_pattern() {
-            let fitting = database.packages.iter().filter(|package| there(package) && spec.name_fits(&package.name));
+            let fitting = database
+                .packages
+                .iter()
+                .filter(|package| there(package) && spec.name_fits(&package.name));
             words.extend(fitting.map(|package| package.name.clone()));
         } else if database.find(&spec.name).is_some_and(there) {
             words.push(spec.name);
@@ -200,7 +244,11 @@ fn wants_update(task: &Task<'_>) -> bool {
 
 /// When the package lists were last fetched, in seconds since 1970.
 fn cache_time(task: &Task<'_>) -> u64 {
-    let of = |path: &str| fs::metadata(task.root.join(path)).and_then(|meta| meta.modified()).ok();
+    let of = |path: &str| {
+        fs::metadata(task.root.join(path))
+            .and_then(|meta| meta.modified())
+            .ok()
+    };
     of("/var/lib/apt/periodic/update-success-stamp")
         .or_else(|| of("/var/lib/apt/lists"))
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
@@ -213,7 +261,9 @@ fn update(task: &Task<'_>) -> Result<bool, Fault> {
         return Ok(false);
     }
     let valid = task.args.int("cache_valid_time").unwrap_or(0).max(0) as u64;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     if cache_time(task) + valid >= now && valid > 0 {
         return Ok(false);
     }

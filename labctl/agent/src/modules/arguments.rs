@@ -32,7 +32,14 @@ pub(crate) struct Param {
 }
 
 const fn param(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, aliases: &[], default: None, required: false, choices: &[] }
+    Param {
+        name,
+        kind,
+        aliases: &[],
+        default: None,
+        required: false,
+        choices: &[],
+    }
 }
 
 pub(crate) const fn text(name: &'static str) -> Param {
@@ -84,11 +91,17 @@ impl Param {
     }
 
     pub(crate) const fn or(self, default: &'static str) -> Self {
-        Self { default: Some(default), ..self }
+        Self {
+            default: Some(default),
+            ..self
+        }
     }
 
     pub(crate) const fn must(self) -> Self {
-        Self { required: true, ..self }
+        Self {
+            required: true,
+            ..self
+        }
     }
 
     pub(crate) const fn of(self, choices: &'static [&'static str]) -> Self {
@@ -123,8 +136,10 @@ impl Arguments {
         params: &[Param],
         files: bool,
     ) -> Result<Self, Fault> {
-        let all: Vec<&Param> =
-            params.iter().chain(if files { FILE_PARAMS } else { &[] }.iter()).collect();
+        let all: Vec<&Param> = params
+            .iter()
+            .chain(if files { FILE_PARAMS } else { &[] }.iter())
+            .collect();
         let mut values = Map::new();
         let mut unknown = Vec::new();
         for (key, value) in given {
@@ -132,7 +147,10 @@ impl Arguments {
                 values.insert(key.clone(), value.clone());
                 continue;
             }
-            match all.iter().find(|p| p.name == key || p.aliases.contains(&key.as_str())) {
+            match all
+                .iter()
+                .find(|p| p.name == key || p.aliases.contains(&key.as_str()))
+            {
                 Some(_) if value.is_null() => {}
                 Some(param) => {
                     let value = coerce(param, value)?;
@@ -157,8 +175,10 @@ impl Arguments {
             if let Some(default) = param.default
                 && !values.contains_key(param.name)
             {
-                values
-                    .insert(param.name.to_owned(), coerce(param, &Value::String(default.into()))?);
+                values.insert(
+                    param.name.to_owned(),
+                    coerce(param, &Value::String(default.into()))?,
+                );
             }
         }
         Ok(Self { values })
@@ -193,7 +213,10 @@ impl Arguments {
 
     /// A boolean; false if absent.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.values.get(name).and_then(Value::as_bool).unwrap_or(false)
+        self.values
+            .get(name)
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
     }
 
     /// A boolean that may be left open.
@@ -243,7 +266,11 @@ impl Arguments {
         if self.text(key) != Some(value) {
             return Ok(());
         }
-        let missing: Vec<&str> = names.iter().copied().filter(|name| !self.has(name)).collect();
+        let missing: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| !self.has(name))
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -277,8 +304,16 @@ fn choice(param: &Param, value: &Value) -> Result<(), Fault> {
     }
     let refuse = |got: &str| -> Fault {
         let name = param.name;
-        let many = if param.kind == Kind::List { "one or more" } else { "one" };
-        format!("value of {name} must be {many} of: {}, got: {got}", param.choices.join(", ")).into()
+        let many = if param.kind == Kind::List {
+            "one or more"
+        } else {
+            "one"
+        };
+        format!(
+            "value of {name} must be {many} of: {}, got: {got}",
+            param.choices.join(", ")
+        )
+        .into()
     };
     match value {
         Value::Array(items) => {
@@ -291,7 +326,11 @@ fn choice(param: &Param, value: &Value) -> Result<(), Fault> {
         }
         other => {
             let got = as_text(other);
-            if param.choices.contains(&got.as_str()) { Ok(()) } else { Err(refuse(&got)) }
+            if param.choices.contains(&got.as_str()) {
+                Ok(())
+            } else {
+                Err(refuse(&got))
+            }
         }
     }
 }
@@ -397,9 +436,12 @@ fn coerce(param: &Param, value: &Value) -> Result<Value, Fault> {
 
 fn as_int(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number
-            .as_i64()
-            .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64)),
+        Value::Number(number) => number.as_i64().or_else(|| {
+            number
+                .as_f64()
+                .filter(|f| f.fract() == 0.0)
+                .map(|f| f as i64)
+        }),
         Value::String(text) => text.trim().parse().ok(),
         Value::Bool(flag) => Some(i64::from(*flag)),
         _ => None,
@@ -433,13 +475,16 @@ mod tests {
     ];
 
     fn check(args: Value) -> Result<Arguments, String> {
-        let Value::Object(args) = args else { panic!("not an object") };
+        let Value::Object(args) = args else {
+            panic!("not an object")
+        };
         Arguments::check("demo", &args, PARAMS, false).map_err(|fault| fault.msg)
     }
 
     #[test]
     fn aliases_defaults_and_words_for_booleans() {
-        let args = check(json!({"dest": "/x", "force": "yes", "groups": "a, b", "count": "3"})).unwrap();
+        let args =
+            check(json!({"dest": "/x", "force": "yes", "groups": "a, b", "count": "3"})).unwrap();
         assert_eq!(args.text("path"), Some("/x"));
         assert!(args.flag("force") && args.flag("follow"));
         assert_eq!(args.list("groups"), ["a", "b"]);
@@ -453,7 +498,10 @@ mod tests {
             check(json!({"path": "/x", "foo": 1})).unwrap_err(),
             "Unsupported parameters for (demo) module: foo. Supported parameters include: count, follow, force, groups, path, state (dest, name)."
         );
-        assert_eq!(check(json!({})).unwrap_err(), "missing required arguments: path");
+        assert_eq!(
+            check(json!({})).unwrap_err(),
+            "missing required arguments: path"
+        );
         assert_eq!(
             check(json!({"path": "/x", "state": "bogus"})).unwrap_err(),
             "value of state must be one of: present, absent, got: bogus"

@@ -51,7 +51,9 @@ fn parse(line: &str) -> Option<(String, String, String, String)> {
     if line.is_empty() || line.starts_with('#') {
         return None;
     }
-    let known = |word: &str| word.starts_with("ssh-") || word.starts_with("ecdsa-") || word.starts_with("sk-");
+    let known = |word: &str| {
+        word.starts_with("ssh-") || word.starts_with("ecdsa-") || word.starts_with("sk-")
+    };
     // Options may hold blanks within quotes.
     let (mut start, mut quoted, mut escaped) = (0, false, false);
     let mut words = Vec::new();
@@ -69,9 +71,21 @@ fn parse(line: &str) -> Option<(String, String, String, String)> {
         escaped = c == '\\';
     }
     words.push(&line[start..]);
-    let kind = words.iter().position(|word| known(word)).filter(|at| *at < 2)?;
-    let options = if kind == 1 { words[0].to_owned() } else { String::new() };
-    Some((options, words[kind].to_owned(), (*words.get(kind + 1)?).to_owned(), words[kind + 2..].join(" ")))
+    let kind = words
+        .iter()
+        .position(|word| known(word))
+        .filter(|at| *at < 2)?;
+    let options = if kind == 1 {
+        words[0].to_owned()
+    } else {
+        String::new()
+    };
+    Some((
+        options,
+        words[kind].to_owned(),
+        (*words.get(kind + 1)?).to_owned(),
+        words[kind + 2..].join(" "),
+    ))
 }
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -81,7 +95,9 @@ fn run(task: &Task<'_>) -> Outcome {
         if task.check && args.filled("path").is_none() {
             return Ok(serde_json::json!({"changed": true, "user": name}).into());
         }
-        return Err(format!("Failed to lookup user {name}: 'getpwnam(): name not found: {name}'").into());
+        return Err(
+            format!("Failed to lookup user {name}: 'getpwnam(): name not found: {name}'").into(),
+        );
     };
     let path = match args.filled("path") {
         Some(path) => PathBuf::from(path),
@@ -96,17 +112,37 @@ fn run(task: &Task<'_>) -> Outcome {
         keys = String::from_utf8_lossy(&response.bytes().attempt("read", &keys)?).into_owned();
     }
     let mut wanted = Vec::new();
-    for line in keys.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
-        let (options, kind, key, comment) = parse(line).ok_or_else(|| Fault::from(format!("invalid key specified: {line}")))?;
+    for line in keys
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+    {
+        let (options, kind, key, comment) =
+            parse(line).ok_or_else(|| Fault::from(format!("invalid key specified: {line}")))?;
         let options = args.text("key_options").map_or(options, str::to_owned);
         let comment = args.text("comment").map_or(comment, str::to_owned);
         let words = [options, kind, key.clone(), comment];
-        wanted.push((key, format!("{}\n", words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))));
+        wanted.push((
+            key,
+            format!(
+                "{}\n",
+                words
+                    .into_iter()
+                    .filter(|word| !word.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            ),
+        ));
     }
     let before = Edit::read(&path)?;
-    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let old = before
+        .as_deref()
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default()
+        .into_owned();
     let mut lines = lines_of(&old);
-    if let Some(last) = lines.last_mut() && !last.ends_with('\n') {
+    if let Some(last) = lines.last_mut()
+        && !last.ends_with('\n')
+    {
         last.push('\n');
     }
     let of = |line: &str| parse(line).map(|(_, _, key, _)| key);
@@ -116,7 +152,9 @@ fn run(task: &Task<'_>) -> Outcome {
                 Some(at) => {
                     // A comment alone makes no difference unless one is asked for.
                     let (a, b) = (parse(&lines[at]), parse(line));
-                    let same = a.zip(b).is_some_and(|(a, b)| a.0 == b.0 && (a.3 == b.3 || !args.has("comment")));
+                    let same = a
+                        .zip(b)
+                        .is_some_and(|(a, b)| a.0 == b.0 && (a.3 == b.3 || !args.has("comment")));
                     if !same {
                         lines[at].clone_from(line);
                     }
@@ -125,28 +163,44 @@ fn run(task: &Task<'_>) -> Outcome {
             }
         }
         if args.flag("exclusive") {
-            lines.retain(|line| of(line).is_none_or(|key| wanted.iter().any(|(wanted, _)| *wanted == key)));
+            lines.retain(|line| {
+                of(line).is_none_or(|key| wanted.iter().any(|(wanted, _)| *wanted == key))
+            });
         }
     } else {
-        lines.retain(|line| of(line).is_none_or(|key| !wanted.iter().any(|(wanted, _)| *wanted == key)));
+        lines.retain(|line| {
+            of(line).is_none_or(|key| !wanted.iter().any(|(wanted, _)| *wanted == key))
+        });
     }
     let new = lines.concat();
     let changed = new != old;
     if changed && !task.check {
-        if args.flag("manage_dir") && let Some(folder) = path.parent() {
+        if args.flag("manage_dir")
+            && let Some(folder) = path.parent()
+        {
             private_folder(folder, &user).attempt("make the folder", folder)?;
         }
-        let attributes = Attributes { mode: 0o600, uid: Some(user.uid), gid: Some(user.gid) };
+        let attributes = Attributes {
+            mode: 0o600,
+            uid: Some(user.uid),
+            gid: Some(user.gid),
+        };
         replace(&path, new.as_bytes(), &attributes).attempt("write", &path)?;
     }
     let mut result = Map::new();
     result.insert("changed".into(), changed.into());
-    for (key, value) in [("user", name), ("key", args.str("key")), ("state", args.str("state"))] {
+    for (key, value) in [
+        ("user", name),
+        ("key", args.str("key")),
+        ("state", args.str("state")),
+    ] {
         result.insert(key.into(), value.into());
     }
     result.insert("keyfile".into(), path.to_string_lossy().into());
     result.insert("exclusive".into(), args.flag("exclusive").into());
-    task.put_diff(&mut result, || diff::texts(&path.to_string_lossy(), &old, &new));
+    task.put_diff(&mut result, || {
+        diff::texts(&path.to_string_lossy(), &old, &new)
+    });
     Ok(Done::from(result))
 }
 
@@ -158,27 +212,49 @@ fn known_hosts(task: &Task<'_>) -> Outcome {
         return Err("hash_host is not supported by labctl's known_hosts module".into());
     }
     let before = Edit::read(&path)?;
-    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let old = before
+        .as_deref()
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default()
+        .into_owned();
     let mut lines = lines_of(&old);
     let fields = |line: &str| {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let at = usize::from(words.first().is_some_and(|word| word.starts_with('@')));
-        (words.get(at).cloned().unwrap_or_default(), words.get(at + 1).cloned(), words.get(at + 2).cloned())
+        (
+            words.get(at).cloned().unwrap_or_default(),
+            words.get(at + 1).cloned(),
+            words.get(at + 2).cloned(),
+        )
     };
-    let names = |line: &str| fields(line).0.split(',').any(|name| name.to_lowercase() == host);
+    let names = |line: &str| {
+        fields(line)
+            .0
+            .split(',')
+            .any(|name| name.to_lowercase() == host)
+    };
     if args.str("state") == "present" {
-        let key = args.filled("key").ok_or_else(|| Fault::from("No key specified when adding a host"))?.trim();
+        let key = args
+            .filled("key")
+            .ok_or_else(|| Fault::from("No key specified when adding a host"))?
+            .trim();
         let (_, kind, data) = fields(key);
         if !names(key) {
             return Err("Host parameter does not match hashed host field in supplied key".into());
         }
-        let (Some(kind), Some(data)) = (kind, data) else { return Err("Could not parse the supplied key".into()) };
-        let there = lines.iter().position(|line| names(line) && fields(line).1.as_ref() == Some(&kind));
+        let (Some(kind), Some(data)) = (kind, data) else {
+            return Err("Could not parse the supplied key".into());
+        };
+        let there = lines
+            .iter()
+            .position(|line| names(line) && fields(line).1.as_ref() == Some(&kind));
         match there {
             Some(at) if fields(&lines[at]).2.as_ref() == Some(&data) => {}
             Some(at) => lines[at] = format!("{key}\n"),
             None => {
-                if let Some(last) = lines.last_mut() && !last.ends_with('\n') {
+                if let Some(last) = lines.last_mut()
+                    && !last.ends_with('\n')
+                {
                     last.push('\n');
                 }
                 lines.push(format!("{key}\n"));
@@ -188,18 +264,34 @@ fn known_hosts(task: &Task<'_>) -> Outcome {
         lines.retain(|line| !names(line));
     }
     let after = lines.concat();
-    let before = if after == old { before.or(Some(Vec::new())) } else { before };
+    let before = if after == old {
+        before.or(Some(Vec::new()))
+    } else {
+        before
+    };
     let owner = path.parent().and_then(|p| p.metadata().ok());
     let fresh = before.is_none();
-    let mut result = Edit { path: path.clone(), before, after: after.into_bytes(), msg: String::new() }.finish(task)?;
-    if fresh && !task.check && let Some(meta) = owner {
+    let mut result = Edit {
+        path: path.clone(),
+        before,
+        after: after.into_bytes(),
+        msg: String::new(),
+    }
+    .finish(task)?;
+    if fresh
+        && !task.check
+        && let Some(meta) = owner
+    {
         use std::os::unix::fs::MetadataExt;
         chown(&path, Some(meta.uid()), Some(meta.gid())).attempt("change the owner of", &path)?;
     }
     result.remove("msg");
     result.insert("name".into(), args.str("name").into());
     result.insert("state".into(), args.str("state").into());
-    result.insert("key".into(), args.text("key").map_or(Value::Null, Value::from));
+    result.insert(
+        "key".into(),
+        args.text("key").map_or(Value::Null, Value::from),
+    );
     Ok(Done::from(result))
 }
 
@@ -216,24 +308,54 @@ mod tests {
         let bench = Bench::new();
         let key = "ssh-ed25519 AAAA one@x";
         bench.converges("authorized_key", json!({"user": "app", "key": key}), true);
-        let file = bench.path("home/app/.ssh/authorized_keys").metadata().unwrap();
+        let file = bench
+            .path("home/app/.ssh/authorized_keys")
+            .metadata()
+            .unwrap();
         assert_eq!((file.uid(), file.mode() & 0o777), (1000, 0o600));
         let options = json!({"user": "app", "key": "ssh-rsa BBBB two", "key_options": "command=\"a b\",no-pty"});
         bench.converges("authorized_key", options, true);
-        assert_eq!(bench.read("home/app/.ssh/authorized_keys"), "ssh-ed25519 AAAA one@x\ncommand=\"a b\",no-pty ssh-rsa BBBB two\n");
-        bench.converges("authorized_key", json!({"user": "app", "key": key, "exclusive": true}), true);
-        bench.converges("authorized_key", json!({"user": "app", "key": key, "state": "absent"}), true);
+        assert_eq!(
+            bench.read("home/app/.ssh/authorized_keys"),
+            "ssh-ed25519 AAAA one@x\ncommand=\"a b\",no-pty ssh-rsa BBBB two\n"
+        );
+        bench.converges(
+            "authorized_key",
+            json!({"user": "app", "key": key, "exclusive": true}),
+            true,
+        );
+        bench.converges(
+            "authorized_key",
+            json!({"user": "app", "key": key, "state": "absent"}),
+            true,
+        );
         assert_eq!(bench.read("home/app/.ssh/authorized_keys"), "");
-        assert!(bench.fault("authorized_key", json!({"user": "app", "key": "rubbish"})).starts_with("invalid key specified"));
+        assert!(
+            bench
+                .fault("authorized_key", json!({"user": "app", "key": "rubbish"}))
+                .starts_with("invalid key specified")
+        );
     }
 
     #[test]
     fn hosts_keys() {
         let bench = Bench::new();
         let path = bench.text_path("kh");
-        bench.converges("known_hosts", json!({"path": path, "name": "web", "key": "web,10.0.0.1 ssh-ed25519 AAAA"}), true);
-        bench.converges("known_hosts", json!({"path": path, "name": "web", "key": "web ssh-ed25519 BBBB"}), true);
+        bench.converges(
+            "known_hosts",
+            json!({"path": path, "name": "web", "key": "web,10.0.0.1 ssh-ed25519 AAAA"}),
+            true,
+        );
+        bench.converges(
+            "known_hosts",
+            json!({"path": path, "name": "web", "key": "web ssh-ed25519 BBBB"}),
+            true,
+        );
         assert_eq!(bench.read("kh"), "web ssh-ed25519 BBBB\n");
-        bench.converges("known_hosts", json!({"path": path, "name": "web", "state": "absent"}), true);
+        bench.converges(
+            "known_hosts",
+            json!({"path": path, "name": "web", "state": "absent"}),
+            true,
+        );
     }
 }

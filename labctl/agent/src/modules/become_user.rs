@@ -28,7 +28,10 @@ pub(super) fn spawns_itself(module: &str) -> bool {
 /// Runs the call in a child of this program that is that user.
 pub(super) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
     let name = call.become_user.clone().unwrap_or_default();
-    let inner = ModuleCall { become_user: None, ..call.clone() };
+    let inner = ModuleCall {
+        become_user: None,
+        ..call.clone()
+    };
     let request = serde_json::to_vec(&inner).map_err(|err| Fault::from(err.to_string()))?;
     let spawn = Spawn {
         argv: ["/proc/self/exe", "module"].map(str::to_owned).to_vec(),
@@ -37,14 +40,19 @@ pub(super) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
         timeout: call.timeout_ms.map(std::time::Duration::from_millis),
         ..Spawn::default()
     }
-    .as_user(root, &name)?;
-    let output = spawn.run().map_err(|err| Fault::from(format!("could not run as {name}: {err}")))?;
+    .by_user(root, &name)?;
+    let output = spawn
+        .run()
+        .map_err(|err| Fault::from(format!("could not run as {name}: {err}")))?;
     let reply: ModuleReply = serde_json::from_slice(&output.stdout).map_err(|err| {
         Fault::from(format!("the module run as {name} gave no result: {err}"))
             .with("rc", output.rc)
             .with("module_stderr", output.err())
     })?;
-    Ok(Done { result: reply.result, needs_content: reply.needs_content })
+    Ok(Done {
+        result: reply.result,
+        needs_content: reply.needs_content,
+    })
 }
 
 /// The other end of a call for another user: reads a [`ModuleCall`] as JSON from standard input, runs it as whoever this
@@ -60,7 +68,8 @@ pub fn run_child() -> i32 {
         Ok(call) => super::run(&call),
         Err(err) => {
             let mut reply = ModuleReply::default();
-            if let Value::Object(result) = json!({"failed": true, "changed": false, "msg": format!("no module call on standard input: {err}")}) {
+            if let Value::Object(result) = json!({"failed": true, "changed": false, "msg": format!("no module call on standard input: {err}")})
+            {
                 reply.result = result;
             }
             reply

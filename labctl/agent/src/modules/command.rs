@@ -74,12 +74,12 @@ fn run(task: &Task<'_>) -> Outcome {
     if let Some(pattern) = args.filled("creates")
         && super::find_glob::any(&within(pattern))
     {
-        return Ok(skipped(cmd, &format!("skipped, since {pattern} exists"), task.check, "not run command since"));
+        return Ok(skipped(cmd, pattern, "exists", task.check));
     }
     if let Some(pattern) = args.filled("removes")
         && !super::find_glob::any(&within(pattern))
     {
-        return Ok(skipped(cmd, &format!("skipped, since {pattern} does not exist"), task.check, ""));
+        return Ok(skipped(cmd, pattern, "does not exist", task.check));
     }
     if task.check {
         let mut result = Map::new();
@@ -94,24 +94,27 @@ fn run(task: &Task<'_>) -> Outcome {
         result.insert("start".into(), Value::Null);
         result.insert("end".into(), Value::Null);
         if guarded {
-            result.insert("msg".into(), "Command would have run if not in check mode".into());
+            result.insert(
+                "msg".into(),
+                "Command would have run if not in check mode".into(),
+            );
         } else {
             result.insert("skipped".into(), true.into());
-            result.insert("msg".into(), "Command would have run if not in check mode".into());
+            result.insert(
+                "msg".into(),
+                "Command would have run if not in check mode".into(),
+            );
         }
         return Ok(result.into());
     }
     execute(task, words, cmd, cwd.as_deref())
 }
 
-fn skipped(cmd: Value, why: &str, check: bool, _reason: &str) -> super::outcome::Done {
+fn skipped(cmd: Value, pattern: &str, why: &str, check: bool) -> super::outcome::Done {
     let did = if check { "Would not" } else { "Did not" };
-    let since = why.trim_start_matches("skipped, since ");
     json!({
-        "changed": false, "cmd": cmd, "rc": 0, "stdout": why, "stderr": "",
-        "delta": null, "start": null, "end": null,
-        "msg": format!("{did} run command since '{}' {}", since.split(' ').next().unwrap_or_default(),
-            since.split_once(' ').map_or("", |(_, rest)| rest)),
+        "changed": false, "cmd": cmd, "rc": 0, "stdout": format!("skipped, since {pattern} {why}"), "stderr": "",
+        "delta": null, "start": null, "end": null, "msg": format!("{did} run command since '{pattern}' {why}"),
     })
     .into()
 }
@@ -123,11 +126,18 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
         spawn = spawn.cwd(cwd);
     }
     if let Some(input) = args.text("stdin") {
-        let newline = if args.flag("stdin_add_newline") { "\n" } else { "" };
+        let newline = if args.flag("stdin_add_newline") {
+            "\n"
+        } else {
+            ""
+        };
         spawn = spawn.stdin(format!("{input}{newline}"));
     }
     if super::become_user::is_needed(task.root, task.call)? {
-        spawn = spawn.as_user(task.root, task.call.become_user.as_deref().unwrap_or_default())?;
+        spawn = spawn.by_user(
+            task.root,
+            task.call.become_user.as_deref().unwrap_or_default(),
+        )?;
     }
     let (start, clock) = (SystemTime::now(), Instant::now());
     let output = spawn.run();
@@ -139,8 +149,10 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
             let text = err.to_string();
             let text = text.split(" (os error").next().unwrap_or_default();
             let program = spawn.argv.first().cloned().unwrap_or_default();
-            return Err(Fault::from(format!("[Errno {number}] {text}: b'{program}'"))
-                .with_all(json!({"cmd": cmd, "rc": number, "stdout": "", "stderr": ""})));
+            return Err(
+                Fault::from(format!("[Errno {number}] {text}: b'{program}'"))
+                    .with_all(json!({"cmd": cmd, "rc": number, "stdout": "", "stderr": ""})),
+            );
         }
     };
     let strip = |text: String| match args.flag("strip_empty_ends") {
@@ -172,7 +184,10 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
 fn expand(word: &str, task: &Task<'_>) -> String {
     let word = match word.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-            format!("{}{rest}", std::env::var("HOME").unwrap_or_else(|_| "/root".into()))
+            format!(
+                "{}{rest}",
+                std::env::var("HOME").unwrap_or_else(|_| "/root".into())
+            )
         }
         _ => word.to_owned(),
     };
@@ -192,7 +207,12 @@ fn expand(word: &str, task: &Task<'_>) -> String {
                 (&after[..end], end)
             }
         };
-        let value = task.call.environment.get(name).cloned().or_else(|| std::env::var(name).ok());
+        let value = task
+            .call
+            .environment
+            .get(name)
+            .cloned()
+            .or_else(|| std::env::var(name).ok());
         match value.filter(|_| !name.is_empty()) {
             Some(value) => text.push_str(&value),
             None => text.push_str(&rest[at..at + 1 + length]),
@@ -211,11 +231,20 @@ mod tests {
     fn results_of_commands() {
         let bench = Bench::new();
         let result = bench.run("command", json!({"_raw_params": "echo 'a  b' $NOPE"}));
-        assert_eq!((result["stdout"].as_str(), result["rc"].as_i64()), (Some("a  b $NOPE"), Some(0)));
+        assert_eq!(
+            (result["stdout"].as_str(), result["rc"].as_i64()),
+            (Some("a  b $NOPE"), Some(0))
+        );
         assert_eq!(result["cmd"], json!(["echo", "a  b", "$NOPE"]));
-        let result = bench.run("shell", json!({"cmd": "echo one; echo two >&2; pwd", "chdir": "/tmp"}));
+        let result = bench.run(
+            "shell",
+            json!({"cmd": "echo one; echo two >&2; pwd", "chdir": "/tmp"}),
+        );
         assert_eq!(result["stdout_lines"], json!(["one", "/tmp"]));
-        assert_eq!((result["stderr"].as_str(), result["changed"].as_bool()), (Some("two"), Some(true)));
+        assert_eq!(
+            (result["stderr"].as_str(), result["changed"].as_bool()),
+            (Some("two"), Some(true))
+        );
         let result = bench.run("command", json!({"argv": ["cat"], "stdin": "x"}));
         assert_eq!(result["stdout"], "x");
     }
@@ -224,11 +253,17 @@ mod tests {
     fn failures() {
         let bench = Bench::new();
         let reply = bench.call("shell", json!({"cmd": "echo out; exit 3"}), false);
-        assert_eq!((reply.result["rc"].as_i64(), reply.result["stdout"].as_str()), (Some(3), Some("out")));
+        assert_eq!(
+            (reply.result["rc"].as_i64(), reply.result["stdout"].as_str()),
+            (Some(3), Some("out"))
+        );
         assert_eq!(reply.result["msg"], "non-zero return code");
         let reply = bench.call("command", json!({"cmd": "no-such-thing-here"}), false);
         assert_eq!(reply.result["rc"], 2);
-        assert_eq!(reply.result["msg"], "[Errno 2] No such file or directory: b'no-such-thing-here'");
+        assert_eq!(
+            reply.result["msg"],
+            "[Errno 2] No such file or directory: b'no-such-thing-here'"
+        );
         assert_eq!(bench.fault("command", json!({})), "no command given");
     }
 
@@ -240,9 +275,19 @@ mod tests {
         assert_eq!(bench.run("command", creates)["changed"], false);
         let removes = json!({"cmd": "false", "removes": bench.text_path("gone")});
         let result = bench.run("command", removes);
-        assert!(result["msg"].as_str().unwrap().starts_with("Did not run command since '"), "{result}");
+        assert!(
+            result["msg"]
+                .as_str()
+                .unwrap()
+                .starts_with("Did not run command since '"),
+            "{result}"
+        );
         let made = bench.text_path("made");
-        let check = bench.call("shell", json!({"cmd": format!("touch {made}"), "creates": made}), true);
+        let check = bench.call(
+            "shell",
+            json!({"cmd": format!("touch {made}"), "creates": made}),
+            true,
+        );
         assert_eq!(check.result["changed"], true);
         let check = bench.call("shell", json!({"cmd": format!("touch {made}")}), true);
         assert_eq!(check.result["skipped"], true);

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use labctl_wire::ModuleCall;
 
-use super::atomic_write::{Attributes, must_overwrite, overwrite, replace, replace_with, replace_with_copy};
+use super::atomic_write::{
+    Attributes, must_overwrite, overwrite, replace, replace_with, replace_with_copy,
+};
 use super::digest::{self, Sums};
 use super::outcome::{Attempt, Fault};
 use super::task::Task;
@@ -17,7 +19,11 @@ pub(crate) enum Content {
     /// In memory.
     Bytes(Vec<u8>),
     /// The controller's, by its SHA-256; in the spool once it was sent.
-    Spool { sha256: String, size: u64, path: PathBuf },
+    Spool {
+        sha256: String,
+        size: u64,
+        path: PathBuf,
+    },
     /// A file of the guest's own that stays.
     Local(PathBuf),
 }
@@ -28,7 +34,9 @@ impl Content {
         if let Some(text) = task.args.text("content") {
             return Ok(Some(Self::Bytes(text.as_bytes().to_vec())));
         }
-        let Some(sha256) = task.args.text("_sha256") else { return Ok(None) };
+        let Some(sha256) = task.args.text("_sha256") else {
+            return Ok(None);
+        };
         if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(format!("_sha256 is not a SHA-256 in hex: {sha256}").into());
         }
@@ -42,7 +50,9 @@ impl Content {
     /// Whether the contents can be written now.
     pub(crate) fn here(&self) -> bool {
         match self {
-            Self::Spool { size, path, .. } => fs::metadata(path).is_ok_and(|meta| meta.len() == *size),
+            Self::Spool { size, path, .. } => {
+                fs::metadata(path).is_ok_and(|meta| meta.len() == *size)
+            }
             _ => true,
         }
     }
@@ -96,7 +106,15 @@ impl Content {
         match self {
             Self::Bytes(bytes) => {
                 let path = super::atomic_write::beside(target);
-                replace(&path, bytes, &Attributes { mode: 0o600, uid: None, gid: None })?;
+                replace(
+                    &path,
+                    bytes,
+                    &Attributes {
+                        mode: 0o600,
+                        uid: None,
+                        gid: None,
+                    },
+                )?;
                 Ok(path)
             }
             Self::Spool { path, .. } | Self::Local(path) => Ok(path.clone()),
@@ -104,7 +122,12 @@ impl Content {
     }
 
     /// Puts the contents at `path`; those of the spool are gone from there afterwards.
-    pub(crate) fn put(&self, path: &Path, attributes: &Attributes, in_place: bool) -> Result<(), Fault> {
+    pub(crate) fn put(
+        &self,
+        path: &Path,
+        attributes: &Attributes,
+        in_place: bool,
+    ) -> Result<(), Fault> {
         let put = match self {
             Self::Bytes(bytes) => replace(path, bytes, attributes),
             Self::Spool { path: spool, .. } => replace_with(path, spool, attributes),
@@ -137,8 +160,11 @@ pub(crate) fn back_up(path: &Path) -> Result<PathBuf, Fault> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.{}", std::process::id(), now.backup()));
     let backup = PathBuf::from(name);
-    let attributes =
-        Attributes { mode: meta.mode() & 0o7777, uid: Some(meta.uid()), gid: Some(meta.gid()) };
+    let attributes = Attributes {
+        mode: meta.mode() & 0o7777,
+        uid: Some(meta.uid()),
+        gid: Some(meta.gid()),
+    };
     replace_with_copy(&backup, path, &attributes).attempt("back up", path)?;
     Ok(backup)
 }

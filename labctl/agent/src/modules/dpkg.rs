@@ -44,23 +44,37 @@ pub(crate) struct Database {
     pub(crate) packages: Vec<Package>,
 }
 
+type Cached = Mutex<Option<(Stamp, Arc<Database>)>>;
+
 type Stamp = (PathBuf, u64, i64, i64, u64);
 
-static CACHE: LazyLock<Mutex<Option<(Stamp, Arc<Database>)>>> = LazyLock::new(Mutex::default);
+static CACHE: LazyLock<Cached> = LazyLock::new(Mutex::default);
 
 /// The database; parsed again only if its file changed.
 pub(crate) fn database(root: &Root) -> Arc<Database> {
     let path = root.join("/var/lib/dpkg/status");
-    let Ok(meta) = fs::metadata(&path) else { return Arc::default() };
-    let stamp = (path.clone(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size());
+    let Ok(meta) = fs::metadata(&path) else {
+        return Arc::default();
+    };
+    let stamp = (
+        path.clone(),
+        meta.ino(),
+        meta.mtime(),
+        meta.mtime_nsec(),
+        meta.size(),
+    );
     if let Ok(cache) = CACHE.lock()
         && let Some((known, database)) = &*cache
         && *known == stamp
     {
         return database.clone();
     }
-    let text = fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let database = Arc::new(Database { packages: parse(&text) });
+    let text = fs::read(&path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
+    let database = Arc::new(Database {
+        packages: parse(&text),
+    });
     if let Ok(mut cache) = CACHE.lock() {
         *cache = Some((stamp, database.clone()));
     }
@@ -80,7 +94,9 @@ fn parse(text: &str) -> Vec<Package> {
         if line.starts_with([' ', '\t']) {
             continue;
         }
-        let Some((key, value)) = line.split_once(':') else { continue };
+        let Some((key, value)) = line.split_once(':') else {
+            continue;
+        };
         let value = value.trim();
         match key {
             "Package" => package.name = value.to_owned(),
@@ -89,7 +105,9 @@ fn parse(text: &str) -> Vec<Package> {
             "Status" => package.status = value.to_owned(),
             "Section" => package.section = value.to_owned(),
             "Provides" => {
-                let names = value.split(',').filter_map(|one| one.split_whitespace().next());
+                let names = value
+                    .split(',')
+                    .filter_map(|one| one.split_whitespace().next());
                 package.provides = names.map(str::to_owned).collect();
             }
             _ => {}
@@ -106,16 +124,23 @@ impl Database {
             None => (name, None),
         };
         let fits = |package: &&Package| {
-            package.name == name && architecture.is_none_or(|arch| arch == "any" || package.architecture == arch)
+            package.name == name
+                && architecture.is_none_or(|arch| arch == "any" || package.architecture == arch)
         };
         let mut all = self.packages.iter().filter(fits);
         let first = all.next()?;
-        if first.installed() { Some(first) } else { all.find(|p| p.installed()).or(Some(first)) }
+        if first.installed() {
+            Some(first)
+        } else {
+            all.find(|p| p.installed()).or(Some(first))
+        }
     }
 
     /// Whether an installed package stands for this virtual one.
     pub(crate) fn provided(&self, name: &str) -> bool {
-        self.packages.iter().any(|p| p.installed() && p.provides.iter().any(|one| one == name))
+        self.packages
+            .iter()
+            .any(|p| p.installed() && p.provides.iter().any(|one| one == name))
     }
 }
 
@@ -132,7 +157,9 @@ pub(crate) fn compare(a: &str, b: &str) -> Ordering {
         }
     };
     let (a, b) = (split(a), split(b));
-    a.0.cmp(&b.0).then_with(|| part(&a.1, &b.1)).then_with(|| part(&a.2, &b.2))
+    a.0.cmp(&b.0)
+        .then_with(|| part(&a.1, &b.1))
+        .then_with(|| part(&a.2, &b.2))
 }
 
 fn weight(byte: Option<&u8>) -> i32 {

@@ -58,10 +58,13 @@ fn run(task: &Task<'_>) -> Outcome {
     let mut path = args.path("path").unwrap_or_default();
     let asked = args.text("state");
     if !matches!(asked, Some("link" | "absent")) && path.is_dir() {
-        let name = args.text("_original_basename").map(str::to_owned).or_else(|| {
-            let src = args.path("src")?;
-            Some(src.file_name()?.to_string_lossy().into_owned())
-        });
+        let name = args
+            .text("_original_basename")
+            .map(str::to_owned)
+            .or_else(|| {
+                let src = args.path("src")?;
+                Some(src.file_name()?.to_string_lossy().into_owned())
+            });
         if let Some(name) = name {
             path.push(name);
         }
@@ -77,7 +80,10 @@ fn run(task: &Task<'_>) -> Outcome {
         return Err(at(&path, "recurse option requires state to be 'directory'"));
     }
     if args.has("src") && !matches!(state, "link" | "hard") {
-        return Err(at(&path, "src option requires state to be 'link' or 'hard'"));
+        return Err(at(
+            &path,
+            "src option requires state to be 'link' or 'hard'",
+        ));
     }
     let wish = Wish {
         task,
@@ -101,7 +107,10 @@ fn run(task: &Task<'_>) -> Outcome {
     result.insert(ensured.key.into(), ensured.path.to_string_lossy().into());
     result.extend(ensured.extra);
     describe(task.root, &ensured.path, &mut result);
-    task.put_diff(&mut result, || json!({"before": ensured.before, "after": ensured.after}));
+    task.put_diff(
+        &mut result,
+        || json!({"before": ensured.before, "after": ensured.after}),
+    );
     Ok(Done::from(result))
 }
 
@@ -117,7 +126,14 @@ impl Wish<'_> {
             before["state"] = self.previous.into();
             after["state"] = state.into();
         }
-        Ensured { path: path.to_owned(), key, changed: false, before, after, extra: Map::new() }
+        Ensured {
+            path: path.to_owned(),
+            key,
+            changed: false,
+            before,
+            after,
+            extra: Map::new(),
+        }
     }
 
     fn attributes(&self, path: &Path, ensured: &mut Ensured) -> Result<(), Fault> {
@@ -161,8 +177,15 @@ fn absent(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     };
     match removed {
         Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            let what = if wish.previous == "directory" { "rmtree failed" } else { "unlinking failed" };
-            Err(at(&wish.path, format!("{what}: {}: {err}", wish.path.display())))
+            let what = if wish.previous == "directory" {
+                "rmtree failed"
+            } else {
+                "unlinking failed"
+            };
+            Err(at(
+                &wish.path,
+                format!("{what}: {}: {err}", wish.path.display()),
+            ))
         }
         _ => Ok(ensured),
     }
@@ -173,9 +196,15 @@ fn file(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     let state = state_of(&path);
     if !matches!(state, "file" | "hard") {
         let shown = path.display();
-        return Err(at(&path, format!("file ({shown}) is {state}, cannot continue")).with("state", state));
+        return Err(
+            at(&path, format!("file ({shown}) is {state}, cannot continue")).with("state", state),
+        );
     }
-    let mut ensured = Ensured { before: json!({}), after: json!({}), ..wish.ensured(&path, "path", "file") };
+    let mut ensured = Ensured {
+        before: json!({}),
+        after: json!({}),
+        ..wish.ensured(&path, "path", "file")
+    };
     ensured.before["path"] = path.to_string_lossy().into();
     ensured.after["path"] = path.to_string_lossy().into();
     wish.attributes(&path, &mut ensured)?;
@@ -216,7 +245,10 @@ fn directory(wish: &Wish<'_>) -> Result<Ensured, Fault> {
                 match fs::create_dir(&made) {
                     Err(err) if !made.is_dir() => {
                         let shown = made.display();
-                        return Err(at(&path, format!("There was an issue creating {shown} as requested: {err}")));
+                        return Err(at(
+                            &path,
+                            format!("There was an issue creating {shown} as requested: {err}"),
+                        ));
                     }
                     _ => wish.attributes(&made, &mut ensured)?,
                 }
@@ -230,16 +262,30 @@ fn directory(wish: &Wish<'_>) -> Result<Ensured, Fault> {
             }
             Ok(ensured)
         }
-        other => Err(at(&path, format!("{} already exists as a {other}", path.display()))),
+        other => Err(at(
+            &path,
+            format!("{} already exists as a {other}", path.display()),
+        )),
     }
 }
 
 /// Deepest nesting that is walked: links that are followed may form a circle.
 const DEEPEST: usize = 64;
 
-fn recurse(wish: &Wish<'_>, folder: &Path, ensured: &mut Ensured, depth: usize) -> Result<(), Fault> {
+fn recurse(
+    wish: &Wish<'_>,
+    folder: &Path,
+    ensured: &mut Ensured,
+    depth: usize,
+) -> Result<(), Fault> {
     if depth > DEEPEST {
-        return Err(at(folder, format!("Could not recursively set attributes on {}: too deep", folder.display())));
+        return Err(at(
+            folder,
+            format!(
+                "Could not recursively set attributes on {}: too deep",
+                folder.display()
+            ),
+        ));
     }
     for entry in fs::read_dir(folder).attempt("list", folder)? {
         let path = entry.attempt("list", folder)?.path();
@@ -254,7 +300,9 @@ fn recurse(wish: &Wish<'_>, folder: &Path, ensured: &mut Ensured, depth: usize) 
                 if target.is_dir() {
                     recurse(wish, &target, ensured, depth + 1)?;
                 }
-                ensured.changed |= wish.files.enforce(&target, check, &mut before, &mut after)?;
+                ensured.changed |= wish
+                    .files
+                    .enforce(&target, check, &mut before, &mut after)?;
             }
         } else if meta.is_dir() {
             recurse(wish, &path, ensured, depth + 1)?;
@@ -271,7 +319,11 @@ fn link(wish: &Wish<'_>) -> Result<Ensured, Fault> {
         src = fs::read_link(path).ok();
     }
     let is_folder = wish.previous == "directory";
-    let base = if is_folder { path.clone() } else { path.parent().unwrap_or(Path::new("/")).to_owned() };
+    let base = if is_folder {
+        path.clone()
+    } else {
+        path.parent().unwrap_or(Path::new("/")).to_owned()
+    };
     if let Some(src) = &src
         && !wish.force
         && !base.join(src).exists()
@@ -288,10 +340,19 @@ fn link(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     }
     match wish.previous {
         "directory" | "file" | "hard" if !wish.force => {
-            return Err(at(path, format!("refusing to convert from {} to symlink for {shown}", wish.previous)));
+            return Err(at(
+                path,
+                format!(
+                    "refusing to convert from {} to symlink for {shown}",
+                    wish.previous
+                ),
+            ));
         }
         "directory" if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) => {
-            return Err(at(path, format!("the directory {shown} is not empty, refusing to convert it")));
+            return Err(at(
+                path,
+                format!("the directory {shown} is not empty, refusing to convert it"),
+            ));
         }
         _ => {}
     }
@@ -311,24 +372,33 @@ fn link(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     let Some(src) = src.or_else(|| fs::read_link(path).ok()) else {
         return Err("src is required for creating new symlinks".into());
     };
-    ensured.extra.insert("src".into(), src.to_string_lossy().into());
+    ensured
+        .extra
+        .insert("src".into(), src.to_string_lossy().into());
     if ensured.changed && !wish.task.check {
         let temporary = beside(path);
         symlink(&src, &temporary).attempt("link", path)?;
         if is_folder {
             fs::remove_dir(path).attempt("replace", path)?;
         }
-        fs::rename(&temporary, path).attempt("replace", path).inspect_err(|_| {
-            let _ = fs::remove_file(&temporary);
-        })?;
+        fs::rename(&temporary, path)
+            .attempt("replace", path)
+            .inspect_err(|_| {
+                let _ = fs::remove_file(&temporary);
+            })?;
     }
     if wish.task.check && ensured.changed {
         return Ok(ensured);
     }
-    let target = if wish.follow { real_path(path) } else { path.clone() };
+    let target = if wish.follow {
+        real_path(path)
+    } else {
+        path.clone()
+    };
     if target.symlink_metadata().is_ok() {
         wish.attributes(&target, &mut ensured)?;
-    } else if wish.files.mode.is_some() || wish.files.owner.is_some() || wish.files.group.is_some() {
+    } else if wish.files.mode.is_some() || wish.files.owner.is_some() || wish.files.group.is_some()
+    {
         ensured.extra.insert(
             "warnings".into(),
             json!(["Cannot set fs attributes on a non-existent symlink target. follow should be set to False to avoid this."]),
@@ -343,7 +413,9 @@ fn hard(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     let inode = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
     let mut ensured = wish.ensured(path, "dest", "hard");
     match &src {
-        None if wish.previous != "hard" => return Err("src is required for creating new hardlinks".into()),
+        None if wish.previous != "hard" => {
+            return Err("src is required for creating new hardlinks".into());
+        }
         None => {}
         Some(src) => {
             if !src.exists() && !wish.task.check {
@@ -353,19 +425,33 @@ fn hard(wish: &Wish<'_>) -> Result<Ensured, Fault> {
             }
             ensured.changed = wish.previous == "absent" || inode(path) != inode(src);
             if ensured.changed && !wish.force && !matches!(wish.previous, "absent" | "link") {
-                let what = if wish.previous == "file" { "file" } else { "different hard link" };
-                return Err(Fault::from(format!("Cannot link, {what} exists at destination"))
-                    .with("dest", path.to_string_lossy())
-                    .with("src", src.to_string_lossy()));
+                let what = if wish.previous == "file" {
+                    "file"
+                } else {
+                    "different hard link"
+                };
+                return Err(
+                    Fault::from(format!("Cannot link, {what} exists at destination"))
+                        .with("dest", path.to_string_lossy())
+                        .with("src", src.to_string_lossy()),
+                );
             }
-            ensured.extra.insert("src".into(), src.to_string_lossy().into());
+            ensured
+                .extra
+                .insert("src".into(), src.to_string_lossy().into());
             if ensured.changed && !wish.task.check {
                 let temporary = beside(path);
-                let real = if wish.follow { real_path(src) } else { src.clone() };
+                let real = if wish.follow {
+                    real_path(src)
+                } else {
+                    src.clone()
+                };
                 fs::hard_link(&real, &temporary).attempt("link", path)?;
-                fs::rename(&temporary, path).attempt("replace", path).inspect_err(|_| {
-                    let _ = fs::remove_file(&temporary);
-                })?;
+                fs::rename(&temporary, path)
+                    .attempt("replace", path)
+                    .inspect_err(|_| {
+                        let _ = fs::remove_file(&temporary);
+                    })?;
             }
         }
     }
@@ -384,9 +470,13 @@ mod tests {
     fn folders_appear_with_owner_and_mode() {
         let bench = Bench::new();
         let path = bench.text_path("a/b/c");
-        let args = json!({"path": path, "state": "directory", "mode": "0750", "owner": "app", "group": 4});
+        let args =
+            json!({"path": path, "state": "directory", "mode": "0750", "owner": "app", "group": 4});
         let result = bench.converges("file", args, true);
-        assert_eq!((result["mode"].as_str(), result["owner"].as_str()), (Some("0750"), Some("app")));
+        assert_eq!(
+            (result["mode"].as_str(), result["owner"].as_str()),
+            (Some("0750"), Some("app"))
+        );
         assert_eq!(result["group"], "adm");
         assert_eq!(result["diff"]["before"]["state"], "absent");
         let parent = bench.path("a").metadata().unwrap();
@@ -399,7 +489,10 @@ mod tests {
         bench.write("d/e/f", "x");
         let args = json!({"path": bench.text_path("d"), "recurse": true, "mode": "u=rwX,g=,o="});
         bench.converges("file", args, true);
-        assert_eq!(bench.path("d/e/f").metadata().unwrap().mode() & 0o777, 0o600);
+        assert_eq!(
+            bench.path("d/e/f").metadata().unwrap().mode() & 0o777,
+            0o600
+        );
         assert_eq!(bench.path("d/e").metadata().unwrap().mode() & 0o777, 0o700);
     }
 
@@ -409,14 +502,38 @@ mod tests {
         bench.write("one", "");
         bench.write("two", "");
         let link = bench.text_path("link");
-        bench.converges("file", json!({"path": link, "src": bench.text_path("one"), "state": "link"}), true);
-        bench.converges("file", json!({"path": link, "src": bench.text_path("two"), "state": "link"}), true);
+        bench.converges(
+            "file",
+            json!({"path": link, "src": bench.text_path("one"), "state": "link"}),
+            true,
+        );
+        bench.converges(
+            "file",
+            json!({"path": link, "src": bench.text_path("two"), "state": "link"}),
+            true,
+        );
         assert_eq!(fs::read_link(&link).unwrap(), bench.path("two"));
-        let msg = bench.fault("file", json!({"path": link, "src": "nowhere", "state": "link"}));
-        assert!(msg.starts_with("src file does not exist, use 'force=yes'"), "{msg}");
-        let msg = bench.fault("file", json!({"path": bench.text_path("one"), "src": "two", "state": "link"}));
-        assert!(msg.starts_with("refusing to convert from file to symlink"), "{msg}");
-        bench.converges("file", json!({"path": bench.text_path("h"), "src": bench.text_path("one"), "state": "hard"}), true);
+        let msg = bench.fault(
+            "file",
+            json!({"path": link, "src": "nowhere", "state": "link"}),
+        );
+        assert!(
+            msg.starts_with("src file does not exist, use 'force=yes'"),
+            "{msg}"
+        );
+        let msg = bench.fault(
+            "file",
+            json!({"path": bench.text_path("one"), "src": "two", "state": "link"}),
+        );
+        assert!(
+            msg.starts_with("refusing to convert from file to symlink"),
+            "{msg}"
+        );
+        bench.converges(
+            "file",
+            json!({"path": bench.text_path("h"), "src": bench.text_path("one"), "state": "hard"}),
+            true,
+        );
     }
 
     #[test]
@@ -435,7 +552,11 @@ mod tests {
     fn absence() {
         let bench = Bench::new();
         bench.write("d/e", "");
-        bench.converges("file", json!({"path": bench.text_path("d"), "state": "absent"}), true);
+        bench.converges(
+            "file",
+            json!({"path": bench.text_path("d"), "state": "absent"}),
+            true,
+        );
         assert!(!bench.exists("d"));
         let missing = bench.text_path("d");
         assert_eq!(

@@ -29,48 +29,48 @@ mod account_ids;
 mod apt;
 mod apt_deb;
 mod apt_get;
+mod apt_sources;
 mod apt_spec;
+mod archive_read;
+mod authorized_key;
 mod base64;
 mod blockinfile;
 mod command;
 mod copy;
 mod copy_tree;
+mod cron;
 mod dbus;
 pub(crate) mod dpkg;
 mod edit;
 mod file;
 mod file_flags;
-mod find_glob;
-mod timestamps;
-mod uri;
-mod user;
-mod user_home;
-mod user_lines;
-mod get_url;
-mod group;
-mod http;
-mod lineinfile;
-mod sysctl;
-mod ini_file;
 mod find;
+mod find_glob;
+mod get_url;
 mod getent;
-mod wait_for;
-mod hostname;
-mod tempfile;
-mod cron;
-mod authorized_key;
-mod mount;
-mod archive_read;
-mod unarchive;
-mod apt_sources;
 mod git;
+mod group;
+mod hostname;
+mod http;
+mod ini_file;
+mod lineinfile;
+mod mount;
 mod ping;
 mod python_regex;
 mod replace;
 mod setup;
 mod stat;
+mod sysctl;
 mod systemd;
 pub(crate) mod systemd_bus;
+mod tempfile;
+mod timestamps;
+mod unarchive;
+mod uri;
+mod user;
+mod user_home;
+mod user_lines;
+mod wait_for;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -132,7 +132,10 @@ const MODULES: &[&Module] = &[
 ];
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut names: Vec<_> = MODULES.iter().flat_map(|module| module.names.iter().copied()).collect();
+    let mut names: Vec<_> = MODULES
+        .iter()
+        .flat_map(|module| module.names.iter().copied())
+        .collect();
     names.sort_unstable();
     names
 });
@@ -157,7 +160,10 @@ fn run_in(root: &Root, call: &ModuleCall) -> ModuleReply {
             result.entry("changed").or_insert(false.into());
             result.insert("msg".into(), fault.msg.into());
             add_lines(&mut result);
-            ModuleReply { result, needs_content: false }
+            ModuleReply {
+                result,
+                needs_content: false,
+            }
         }
         Err(panic) => {
             let what = panic
@@ -176,10 +182,16 @@ fn run_in(root: &Root, call: &ModuleCall) -> ModuleReply {
 }
 
 fn finish(done: Done) -> ModuleReply {
-    let Done { mut result, needs_content } = done;
+    let Done {
+        mut result,
+        needs_content,
+    } = done;
     result.entry("changed").or_insert(false.into());
     add_lines(&mut result);
-    ModuleReply { result, needs_content }
+    ModuleReply {
+        result,
+        needs_content,
+    }
 }
 
 /// `stdout_lines` and `stderr_lines` beside every `stdout` and `stderr`.
@@ -187,7 +199,9 @@ fn add_lines(result: &mut serde_json::Map<String, Value>) {
     for key in ["stdout", "stderr"] {
         if let Some(Value::String(text)) = result.get(key) {
             let lines = text::split_lines(text);
-            result.entry(format!("{key}_lines")).or_insert(Value::Array(lines));
+            result
+                .entry(format!("{key}_lines"))
+                .or_insert(Value::Array(lines));
         }
     }
 }
@@ -201,7 +215,13 @@ fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
     if become_user::is_needed(root, call)? && !become_user::spawns_itself(name) {
         return become_user::run_as(root, call);
     }
-    let task = Task { call, args, root, check: call.check, diff: call.diff };
+    let task = Task {
+        call,
+        args,
+        root,
+        check: call.check,
+        diff: call.diff,
+    };
     (module.run)(&task)
 }
 
@@ -232,6 +252,10 @@ mod tests {
             bench.fault("ansible.builtin.ping", json!({"zork": 1})),
             "Unsupported parameters for (ping) module: zork. Supported parameters include: data."
         );
-        assert!(bench.fault("ping", json!({"data": "crash"})).ends_with("boom"));
+        assert!(
+            bench
+                .fault("ping", json!({"data": "crash"}))
+                .ends_with("boom")
+        );
     }
 }

@@ -48,7 +48,15 @@ impl User {
 
     /// The line without its end.
     pub(crate) fn line(&self) -> String {
-        let Self { name, password, uid, gid, comment, home, shell } = self;
+        let Self {
+            name,
+            password,
+            uid,
+            gid,
+            comment,
+            home,
+            shell,
+        } = self;
         format!("{name}:{password}:{uid}:{gid}:{comment}:{home}:{shell}")
     }
 }
@@ -66,7 +74,13 @@ impl Group {
 
     /// The line without its end.
     pub(crate) fn line(&self) -> String {
-        format!("{}:{}:{}:{}", self.name, self.password, self.gid, self.members.join(","))
+        format!(
+            "{}:{}:{}:{}",
+            self.name,
+            self.password,
+            self.gid,
+            self.members.join(",")
+        )
     }
 }
 
@@ -78,12 +92,18 @@ fn read(root: &Root, path: &str) -> String {
 
 /// All users.
 pub(crate) fn users(root: &Root) -> Vec<User> {
-    read(root, "/etc/passwd").lines().filter_map(User::parse).collect()
+    read(root, "/etc/passwd")
+        .lines()
+        .filter_map(User::parse)
+        .collect()
 }
 
 /// All groups.
 pub(crate) fn groups(root: &Root) -> Vec<Group> {
-    read(root, "/etc/group").lines().filter_map(Group::parse).collect()
+    read(root, "/etc/group")
+        .lines()
+        .filter_map(Group::parse)
+        .collect()
 }
 
 /// The user of this name.
@@ -98,12 +118,18 @@ pub(crate) fn group(root: &Root, name: &str) -> Option<Group> {
 
 /// Name of a user id.
 pub(crate) fn user_name(root: &Root, uid: u32) -> Option<String> {
-    users(root).into_iter().find(|user| user.uid == uid).map(|user| user.name)
+    users(root)
+        .into_iter()
+        .find(|user| user.uid == uid)
+        .map(|user| user.name)
 }
 
 /// Name of a group id.
 pub(crate) fn group_name(root: &Root, gid: u32) -> Option<String> {
-    groups(root).into_iter().find(|group| group.gid == gid).map(|group| group.name)
+    groups(root)
+        .into_iter()
+        .find(|group| group.gid == gid)
+        .map(|group| group.name)
 }
 
 /// The fields of a user's line in /etc/shadow.
@@ -154,10 +180,16 @@ pub(crate) fn set_line(root: &Root, path: &str, name: &str, line: Option<&str>) 
         return Ok(());
     }
     let attributes = match file.metadata() {
-        Ok(meta) => {
-            Attributes { mode: meta.mode() & 0o7777, uid: Some(meta.uid()), gid: Some(meta.gid()) }
-        }
-        Err(_) => Attributes { mode: 0o644, uid: None, gid: None },
+        Ok(meta) => Attributes {
+            mode: meta.mode() & 0o7777,
+            uid: Some(meta.uid()),
+            gid: Some(meta.gid()),
+        },
+        Err(_) => Attributes {
+            mode: 0o644,
+            uid: None,
+            gid: None,
+        },
     };
     // What useradd(8) leaves too: the version before.
     let backup = root.join(format!("{path}-"));
@@ -197,7 +229,12 @@ pub(crate) fn lock(root: &Root) -> io::Result<AccountLock> {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -212,7 +249,11 @@ mod tests {
             "root:x:0:0:root:/root:/bin/bash\n+nis\napp:x:1000:1000:App,,,:/home/app:/bin/sh\n",
         )
         .unwrap();
-        std::fs::write(folder.path().join("etc/group"), "root:x:0:\nadm:x:4:app,other\napp:x:1000:\n").unwrap();
+        std::fs::write(
+            folder.path().join("etc/group"),
+            "root:x:0:\nadm:x:4:app,other\napp:x:1000:\n",
+        )
+        .unwrap();
         let root = Root::at(folder.path());
         (folder, root)
     }

@@ -39,9 +39,18 @@ pub(super) const MODULE: Module = Module {
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let path = args.path("path").unwrap_or_default();
-    let meta = if args.flag("follow") { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
+    let meta = if args.flag("follow") {
+        fs::metadata(&path)
+    } else {
+        fs::symlink_metadata(&path)
+    };
     let meta = match meta {
-        Err(err) if matches!(err.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(err)
+            if matches!(
+                err.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(json!({"changed": false, "stat": {"exists": false}}).into());
         }
         other => other.attempt("look at", &path)?,
@@ -49,7 +58,11 @@ fn run(task: &Task<'_>) -> Outcome {
     let mut stat = facts(&path, &meta);
     stat.insert("exists".into(), true.into());
     names(task.root, &meta, &mut stat);
-    for (key, mode) in [("readable", libc::R_OK), ("writeable", libc::W_OK), ("executable", libc::X_OK)] {
+    for (key, mode) in [
+        ("readable", libc::R_OK),
+        ("writeable", libc::W_OK),
+        ("executable", libc::X_OK),
+    ] {
         stat.insert(key.into(), allowed(&path, mode).into());
     }
     if meta.is_symlink() {
@@ -101,8 +114,17 @@ pub(super) fn facts(path: &Path, meta: &Metadata) -> Map<String, Value> {
     put("block_size", meta.blksize().into());
     put("device_type", meta.rdev().into());
     let bits = [
-        ("wusr", 0o200), ("rusr", 0o400), ("xusr", 0o100), ("wgrp", 0o020), ("rgrp", 0o040),
-        ("xgrp", 0o010), ("woth", 0o002), ("roth", 0o004), ("xoth", 0o001), ("isuid", 0o4000), ("isgid", 0o2000),
+        ("wusr", 0o200),
+        ("rusr", 0o400),
+        ("xusr", 0o100),
+        ("wgrp", 0o020),
+        ("rgrp", 0o040),
+        ("xgrp", 0o010),
+        ("woth", 0o002),
+        ("roth", 0o004),
+        ("xoth", 0o001),
+        ("isuid", 0o4000),
+        ("isgid", 0o2000),
     ];
     for (key, bit) in bits {
         put(key, (mode & bit != 0).into());
@@ -121,7 +143,9 @@ pub(super) fn names(root: &Root, meta: &Metadata, facts: &mut Map<String, Value>
 }
 
 fn allowed(path: &Path, mode: libc::c_int) -> bool {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
     // SAFETY: the path ends with a zero byte.
     unsafe { libc::access(path.as_ptr(), mode) == 0 }
 }
@@ -197,13 +221,29 @@ mod tests {
         std::os::unix::fs::symlink("f", bench.path("l")).unwrap();
         let stat = &bench.run("stat", json!({"path": bench.text_path("f")}))["stat"];
         assert_eq!(stat["checksum"], "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d");
-        assert_eq!((stat["mode"].as_str(), stat["isreg"].as_bool()), (Some("0644"), Some(true)));
-        assert_eq!((stat["mimetype"].as_str(), stat["charset"].as_str()), (Some("text/plain"), Some("us-ascii")));
+        assert_eq!(
+            (stat["mode"].as_str(), stat["isreg"].as_bool()),
+            (Some("0644"), Some(true))
+        );
+        assert_eq!(
+            (stat["mimetype"].as_str(), stat["charset"].as_str()),
+            (Some("text/plain"), Some("us-ascii"))
+        );
         assert_eq!(stat["pw_name"], "root");
         let link = &bench.run("stat", json!({"path": bench.text_path("l")}))["stat"];
-        assert_eq!((link["islnk"].as_bool(), link["lnk_target"].as_str()), (Some(true), Some("f")));
-        let args = json!({"path": bench.text_path("l"), "follow": true, "checksum_algorithm": "md5"});
-        assert_eq!(bench.run("stat", args)["stat"]["checksum"], "5d41402abc4b2a76b9719d911017c592");
-        assert_eq!(bench.run("stat", json!({"path": bench.text_path("x")}))["stat"], json!({"exists": false}));
+        assert_eq!(
+            (link["islnk"].as_bool(), link["lnk_target"].as_str()),
+            (Some(true), Some("f"))
+        );
+        let args =
+            json!({"path": bench.text_path("l"), "follow": true, "checksum_algorithm": "md5"});
+        assert_eq!(
+            bench.run("stat", args)["stat"]["checksum"],
+            "5d41402abc4b2a76b9719d911017c592"
+        );
+        assert_eq!(
+            bench.run("stat", json!({"path": bench.text_path("x")}))["stat"],
+            json!({"exists": false})
+        );
     }
 }

@@ -20,9 +20,16 @@ pub(super) fn make(task: &Task<'_>, user: &User, home: &str) -> Result<(), Fault
     let umask = task.args.filled("umask").and_then(octal);
     let mode = match umask {
         Some(umask) => 0o777 & !umask,
-        None => login_setting(task, "HOME_MODE").as_deref().and_then(octal).unwrap_or_else(|| {
-            0o777 & !login_setting(task, "UMASK").as_deref().and_then(octal).unwrap_or(0o022)
-        }),
+        None => login_setting(task, "HOME_MODE")
+            .as_deref()
+            .and_then(octal)
+            .unwrap_or_else(|| {
+                0o777
+                    & !login_setting(task, "UMASK")
+                        .as_deref()
+                        .and_then(octal)
+                        .unwrap_or(0o022)
+            }),
     };
     let skeleton = task.args.filled("skeleton").unwrap_or("/etc/skel");
     // Under another name until it is whole: a home that exists is never filled again.
