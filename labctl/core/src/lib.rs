@@ -5,6 +5,7 @@
 //! the command and reaches the supervisor through [`client`]. Nothing here prints: commands return values and send [`event`]s.
 
 pub mod client;
+pub mod console;
 pub mod control;
 pub mod event;
 pub mod failure;
@@ -17,8 +18,10 @@ pub mod keys;
 pub mod lifecycle;
 pub mod persist;
 pub mod project;
+pub mod prune;
 pub mod record;
 mod seed;
+pub mod ssh;
 pub mod supervisor;
 
 pub use failure::{Failure, Kind};
