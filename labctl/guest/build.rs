@@ -25,6 +25,11 @@ fn main() {
             cargo.env_remove(&name);
         }
     }
+    // The one C dependency (ring, freestanding) builds with the host's compiler; a musl toolchain is not needed for it.
+    let compiler = format!("CC_{}", target.replace('-', "_"));
+    if env::var_os(&compiler).is_none() {
+        cargo.env(compiler, "cc");
+    }
     match cargo.status() {
         Ok(status) if status.success() => {}
         outcome => panic!("the agent was not built ({outcome:?}); is its target installed? rustup target add {target}"),

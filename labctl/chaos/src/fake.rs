@@ -22,6 +22,8 @@ pub(crate) struct FakeUnit {
     pub pid: i32,
     /// After its death; never if none.
     pub comes_back_after: Option<Duration>,
+    /// So long after it came back it ends once more by itself.
+    pub crashes_after: Option<Duration>,
     /// SIGKILL ends it.
     pub dies: bool,
     /// SIGTERM ends it.
@@ -41,6 +43,7 @@ impl Default for FakeUnit {
         Self {
             pid: 100,
             comes_back_after: Some(ms(1000)),
+            crashes_after: None,
             dies: true,
             obeys: true,
             keeps_pid: false,
@@ -56,6 +59,18 @@ impl Default for FakeUnit {
 impl FakeUnit {
     /// Brings it to the present.
     fn settle(&mut self) {
+        self.come_back();
+        if let (Some(back), Some(after)) = (self.back, self.crashes_after)
+            && self.died.is_none()
+            && Instant::now() >= back + after
+        {
+            self.crashes_after = None;
+            self.died = Some(back + after);
+            self.come_back();
+        }
+    }
+
+    fn come_back(&mut self) {
         let (Some(died), Some(after)) = (self.died, self.comes_back_after) else {
             return;
         };

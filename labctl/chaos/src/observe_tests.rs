@@ -100,6 +100,9 @@ fn only_samples_behind_the_barrier_count() {
     script.sample(0, 190, 210, true);
     script.observer.set_barrier(Some(script.at(200)));
     assert_eq!(script.steady(), None);
+    script.sample(0, 195, 215, true);
+    script.sample(1, 200, 215, true);
+    assert_eq!(script.steady(), None);
     script.sample(0, 220, 230, true);
     script.sample(1, 220, 240, true);
     assert_eq!(script.steady(), Some(240));

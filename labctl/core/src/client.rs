@@ -111,9 +111,10 @@ impl Supervisor {
         }
     }
 
-    /// Holds every frame of the lab until the answer is released or dropped.
-    pub async fn hold(&self) -> Result<Hold, Failure> {
-        let mut connection = self.call(&Call::Hold).await?;
+    /// Holds every frame of the lab until the answer is released or dropped, at most for `limit`.
+    pub async fn hold(&self, limit: Duration) -> Result<Hold, Failure> {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let mut connection = self.call(&Call::Hold { limit_ms }).await?;
         match connection.answer().await? {
             Answer::Done => Ok(Hold(connection)),
             other => Err(unexpected(&other)),

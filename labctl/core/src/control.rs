@@ -42,8 +42,12 @@ pub enum Call {
         /// TCP port.
         port: u16,
     },
-    /// Holds every frame of the lab until the connection ends or [`Call::Release`] comes; [`Answer::Done`] when it is in force.
-    Hold,
+    /// Holds every frame of the lab until the connection ends, [`Call::Release`] comes or the limit is over; [`Answer::Done`]
+    /// when it is in force.
+    Hold {
+        /// Longest time, in milliseconds.
+        limit_ms: u64,
+    },
     /// Lets frames go again; [`Answer::Held`].
     Release,
     /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use labctl_image::{BootImage, Event as StoreEvent, Store};
+use labctl_image::{BootImage, Event as StoreEvent, Store, StoredImage};
 use labctl_spec::image::Image;
 use labctl_spec::lab::Lab;
 use labctl_spec::load_image;
@@ -69,13 +69,36 @@ pub async fn prepare(home: &Home, lab: &Lab, each: &(dyn Fn(Event) + Send + Sync
     let store = store(home)?;
     let mut images = BTreeMap::new();
     for (name, (image, folder)) in found {
-        let what = format!("image {name}");
-        let image = store.image(&image, &folder, &report(&what, each)).await.map_err(|why| {
-            Failure::new(Kind::Host, format!("{what}: {why}")).hint("`labctl doctor` finds what the host lacks")
-        })?;
-        images.insert(name.to_owned(), image);
+        images.insert(name.to_owned(), make(&store, &image, &folder, each).await?);
     }
     Ok(images)
+}
+
+/// Makes or downloads one image.
+pub async fn build(home: &Home, lab_file: &Path, name: &str, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BootImage, Failure> {
+    let (image, folder) = find(home, lab_file, name)?;
+    make(&store(home)?, &image, &folder, each).await
+}
+
+async fn make(store: &Store, image: &Image, folder: &Path, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BootImage, Failure> {
+    let what = format!("image {}", image.name);
+    let made = store.image(image, folder, &report(&what, each)).await;
+    made.map_err(|why| Failure::new(Kind::Host, format!("{what}: {why}")).hint("`labctl doctor` finds what the host lacks"))
+}
+
+/// Removes an image from the store, unless a lab's disks rest on it.
+pub fn remove(home: &Home, store: &Store, image: &StoredImage) -> Result<(), Failure> {
+    for name in home.lab_names() {
+        let folder = home.lab(&name).folder().join("nodes");
+        for entry in folder.read_dir().into_iter().flatten().flatten() {
+            let uses = |text: Vec<u8>| String::from_utf8_lossy(&text).contains(&image.id);
+            if std::fs::read(entry.path().join("image.json")).is_ok_and(uses) {
+                return Err(Failure::new(Kind::Conflict, format!("image `{}` carries the disks of lab `{name}`", image.name))
+                    .hint(format!("labctl --lab {name} destroy")));
+            }
+        }
+    }
+    store.remove_image(&image.id).map(drop).map_err(|why| Failure::new(Kind::Host, why.to_string()))
 }
 
 /// Turns the store's events into the lab's.

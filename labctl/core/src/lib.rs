@@ -4,10 +4,12 @@
 //! A lab's machines belong to its supervisor ([`supervisor`]), a process of its own; everything else happens in the process of
 //! the command and reaches the supervisor through [`client`]. Nothing here prints: commands return values and send [`event`]s.
 
+pub mod chaos;
 pub mod client;
-pub mod console;
 pub mod control;
+pub mod doctor;
 pub mod event;
+pub mod exec;
 pub mod failure;
 pub mod home;
 pub mod hosts_file;
@@ -18,11 +20,14 @@ pub mod keys;
 pub mod lifecycle;
 pub mod persist;
 pub mod project;
+pub mod console;
 pub mod prune;
+pub mod ssh;
+pub mod provisioning;
 pub mod record;
 mod seed;
-pub mod ssh;
 pub mod supervisor;
+pub mod validation;
 
 pub use failure::{Failure, Kind};
 pub use labctl_spec as spec;

@@ -91,6 +91,16 @@ pub async fn halt(home: &Home, lab: &LabName, nodes: &[NodeName], force: bool, e
     supervisor.run(&Call::Halt { nodes: nodes.to_vec(), force }, each).await
 }
 
+/// [`halt`] of those nodes that were ever brought up; the lab file may name others.
+pub async fn halt_existing(home: &Home, lab: &LabName, nodes: &[NodeName], force: bool, each: Each<'_>) -> Result<(), Failure> {
+    let Some(record) = Record::load(&home.lab(lab))? else { return Ok(()) };
+    let known: Vec<NodeName> = nodes.iter().filter(|node| record.lab.node(node).is_some()).cloned().collect();
+    if known.is_empty() && !nodes.is_empty() {
+        return Ok(());
+    }
+    halt(home, lab, &known, force, each).await
+}
+
 /// Ends nodes and removes their disks; without nodes the whole lab, of which nothing stays.
 pub async fn destroy(home: &Home, lab: &LabName, nodes: &[NodeName], each: Each<'_>) -> Result<(), Failure> {
     let lab_home = home.lab(lab);

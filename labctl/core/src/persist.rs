@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::Serialize;
@@ -11,10 +12,19 @@ use crate::{Failure, Kind};
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it and renames it into place. Readable by the owner only.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+/// The same for a file that everybody may read.
+pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_with_mode(path, bytes, 0o644)
+}
+
+fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let save = || -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|why| why.error)?;

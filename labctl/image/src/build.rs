@@ -1,6 +1,6 @@
 //! What every step of one build shares.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::doctor::Missing;
 use crate::entry::EntryLock;
@@ -11,6 +11,10 @@ use crate::progress::Progress;
 pub(crate) struct Build<'a> {
     /// The image's name, for messages.
     pub name: String,
+    /// The store.
+    pub root: &'a Path,
+    /// Names the entry's lock, log and downloads.
+    pub key: String,
     /// Folder that becomes the entry.
     pub folder: PathBuf,
     /// Where the build's programs write what they say.
@@ -26,7 +30,7 @@ impl Build<'_> {
     pub(crate) fn missing(&self, missing: Missing) -> ImageError {
         ImageError::Missing {
             image: self.name.clone(),
-            missing,
+            missing: Box::new(missing),
         }
     }
 }

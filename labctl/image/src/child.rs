@@ -92,19 +92,19 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// The lines that name the error if there are such, else the last three.
+/// The lines that name the error if there are such (`E: ...`, `error: ...`), else the last three that are no mere
+/// account of what is being done.
 fn last_words(text: &str) -> Vec<String> {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_error = |line: &&str| {
         let line = line.to_ascii_lowercase();
-        line.starts_with("e:")
-            || line.starts_with("error")
-            || line.contains(": error")
-            || line.starts_with("dpkg: error")
+        line.starts_with("e:") || line.starts_with("error") || line.starts_with("dpkg: error")
     };
     let mut errors: Vec<&str> = lines().filter(is_error).collect();
     if errors.is_empty() {
-        errors = lines().collect();
+        errors = lines()
+            .filter(|line| !line.starts_with("go: downloading") && !line.starts_with("I: "))
+            .collect();
     }
     errors.dedup();
     let skip = errors.len().saturating_sub(3);
@@ -157,6 +157,16 @@ mod tests {
         assert_eq!(status, "exit code 25");
         assert_eq!(lines, ["E: cannot write: No space left on device"]);
         assert!(disk_full);
+    }
+
+    #[test]
+    fn without_an_error_line_the_last_lines_speak() {
+        let text =
+            "go: downloading example.com/b v1\nexample.com/b: reading it: 404\n\n  not found\n";
+        assert_eq!(
+            last_words(text),
+            ["example.com/b: reading it: 404", "not found"]
+        );
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::child;
 
 /// Something that is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// What: a program's name, or a setting.
     pub what: String,
@@ -46,13 +48,6 @@ pub const MKE2FS: Tool = Tool {
     package: "e2fsprogs",
     why: "makes the disk of an image",
 };
-/// Makes and converts disks.
-pub const QEMU_IMG: Tool = Tool {
-    program: "qemu-img",
-    package: "qemu-utils",
-    why: "reads the size of a downloaded disk and makes overlays",
-};
-
 /// Fails unless the program is there.
 pub fn need(tool: &Tool) -> Result<(), Missing> {
     if child::find(tool.program).is_some() {
@@ -124,10 +119,19 @@ fn has_range(text: &str, user: &str, uid: u32) -> bool {
 
 /// Everything that images need and this host lacks; empty means that all is well.
 pub fn images() -> Vec<Missing> {
-    let tools = [MMDEBSTRAP, MKE2FS, QEMU_IMG]
+    let tools = [MMDEBSTRAP, MKE2FS]
         .into_iter()
         .filter_map(|tool| need(&tool).err());
     tools.chain(namespaces().err()).collect()
+}
+
+/// Everything that artifacts built here need and this host lacks; empty means that all is well. A release or a local
+/// folder needs none of it.
+pub fn artifacts() -> Vec<Missing> {
+    [crate::artifact::go(None), crate::artifact::cargo()]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
 }
 
 #[cfg(test)]

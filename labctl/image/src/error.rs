@@ -70,7 +70,15 @@ pub enum ImageError {
         /// The image.
         image: String,
         /// What is missing, why it is needed and how to get it.
-        missing: crate::doctor::Missing,
+        missing: Box<crate::doctor::Missing>,
+    },
+    /// The vendor's image cannot be downloaded, or is not the one that is wanted.
+    #[error("image `{image}`: {error}")]
+    Download {
+        /// The image.
+        image: String,
+        /// Why not.
+        error: crate::download::DownloadError,
     },
     /// The image file asks for something impossible.
     #[error("image `{image}`: {field}: {reason}")]
@@ -120,6 +128,7 @@ impl ImageError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Missing { missing, .. } => missing.fix.clone(),
+            Self::Download { error, .. } => error.hint(),
             Self::Invalid { field, .. } => format!("correct `{field}` in the image file"),
             Self::Failed { log, .. } => {
                 format!(

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bootstrap;
 use crate::build::Build;
+use crate::cloud;
 use crate::entry::{self, EntryLock};
 use crate::error::{ImageError, StoreError, at};
 use crate::files;
@@ -114,7 +115,7 @@ impl Store {
 
     /// The image if it is in the store; takes well under a millisecond.
     pub fn find(&self, image: &Image, base: &Path) -> Option<BootImage> {
-        let id = id(image, base);
+        let id = id(image, base)?;
         let description = self.describe_image(&id)?;
         Some(self.boot_image(id, description.parts))
     }
@@ -168,7 +169,11 @@ impl Store {
         progress: &dyn Progress,
     ) -> Result<BootImage, ImageError> {
         entry::sweep(self.root())?;
-        let id = id(image, base);
+        let id = id(image, base).ok_or_else(|| ImageError::Invalid {
+            image: image.name.clone(),
+            field: "kernel",
+            reason: format!("it cannot be read in {}", base.display()),
+        })?;
         let key = key(&id);
         let lock = EntryLock::take(self.root(), &key, || {
             progress.event(Event::Step(format!(
@@ -184,6 +189,8 @@ impl Store {
         files::remove_file(&log)?;
         let build = Build {
             name: image.name.clone(),
+            root: self.root(),
+            key,
             folder,
             log,
             lock,
@@ -191,11 +198,7 @@ impl Store {
         };
         let made = match &image.source {
             ImageSource::Bootstrap(source) => bootstrap::build(image, source, &build),
-            ImageSource::Cloud(_) => Err(ImageError::Invalid {
-                image: image.name.clone(),
-                field: "cloud",
-                reason: "not supported yet".into(),
-            }),
+            ImageSource::Cloud(source) => cloud::build(image, source, base, &build),
         };
         let parts = match made {
             Ok(parts) => parts,
@@ -256,15 +259,13 @@ fn key(id: &str) -> String {
 }
 
 /// Hash of everything that an image is made from; 32 hex digits keep paths short and clashes out of reach.
-fn id(image: &Image, _base: &Path) -> String {
+fn id(image: &Image, base: &Path) -> Option<String> {
     let inputs = match &image.source {
         ImageSource::Bootstrap(source) => bootstrap::inputs(source),
-        ImageSource::Cloud(source) => {
-            serde_json::json!({ "cloud": 1, "checksum": source.checksum })
-        }
+        ImageSource::Cloud(source) => cloud::inputs(source, base)?,
     };
     let hash = Sha256::digest(inputs.to_string().as_bytes());
-    hex::encode(&hash[..16])
+    Some(hex::encode(&hash[..16]))
 }
 
 /// Bytes on the disk, holes not counted.

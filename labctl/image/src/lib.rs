@@ -9,20 +9,28 @@
 //! - [`seed::write_seed`]: the small disk that configures a vendor's cloud image.
 //! - [`doctor`]: what the host lacks, and the command that installs it.
 
+pub mod artifact;
 pub mod bootstrap;
 mod build;
+pub mod checksum;
 mod child;
+pub mod cloud;
 mod cpio;
 pub mod doctor;
+pub mod download;
 mod entry;
 pub mod error;
 mod files;
 pub mod image;
 mod modules;
 pub mod progress;
+pub mod seed;
 mod space;
 pub mod store;
+#[cfg(test)]
+mod test_server;
 
+pub use artifact::{ArtifactError, PassedOver, StoredArtifact};
 pub use error::{ImageError, StoreError};
 pub use image::{Boot, BootImage, StoredImage};
 pub use progress::{Event, Progress, Silent};

@@ -59,3 +59,7 @@ impl Store {
         self.root.join("logs").join(format!("{key}.log"))
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

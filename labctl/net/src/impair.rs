@@ -177,3 +177,6 @@ impl Chance {
         self.fraction() < probability
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,3 +172,46 @@ pub(crate) fn reset(run: &mut BytesMut, hop: Hop, packet: &Ipv4Packet<&[u8]>) {
         );
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOP: Hop = Hop { from: [2; 6], to: [4; 6] };
+
+    #[test]
+    fn a_long_datagram_is_cut_into_fragments() {
+        let payload: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
+        let mut run = BytesMut::new();
+        udp(&mut run, HOP, "10.0.0.1:53".parse().unwrap(), "10.0.0.2:4000".parse().unwrap(), &payload, 7);
+        let mut whole = Vec::new();
+        let frames: Vec<_> = frame::frames(run.freeze()).collect();
+        for (index, frame) in frames.iter().enumerate() {
+            let bytes = frame.payload();
+            let packet = Ipv4Packet::new_checked(&bytes[..]).unwrap();
+            assert!(bytes.len() <= MTU && packet.verify_checksum());
+            assert_eq!((packet.ident(), usize::from(packet.frag_offset())), (7, whole.len()));
+            assert_eq!(packet.more_frags(), index + 1 < frames.len());
+            whole.extend_from_slice(packet.payload());
+        }
+        let datagram = UdpPacket::new_checked(&whole[..]).unwrap();
+        assert!(datagram.verify_checksum(&Ipv4Addr::new(10, 0, 0, 1).into(), &Ipv4Addr::new(10, 0, 0, 2).into()));
+        assert_eq!(datagram.payload(), payload);
+    }
+
+    #[test]
+    fn a_refusal_quotes_what_it_refuses() {
+        let mut run = BytesMut::new();
+        udp(&mut run, HOP, "10.0.0.1:53".parse().unwrap(), "10.0.0.2:4000".parse().unwrap(), b"0123456789", 0);
+        let original = frame::frames(run.freeze()).next().unwrap().payload();
+        let mut run = BytesMut::new();
+        unreachable(&mut run, HOP, &original, Unreachable::Port);
+        let reply = frame::frames(run.freeze()).next().unwrap().payload();
+        let packet = Ipv4Packet::new_checked(&reply[..]).unwrap();
+        assert_eq!((packet.src_addr().octets(), packet.dst_addr().octets()), ([10, 0, 0, 2], [10, 0, 0, 1]));
+        let message = Icmpv4Packet::new_checked(packet.payload()).unwrap();
+        assert!(message.verify_checksum());
+        assert_eq!((message.msg_type(), message.msg_code()), (Icmpv4Message::DstUnreachable, 3));
+        assert_eq!(message.data(), &original[..28]);
+    }
+}

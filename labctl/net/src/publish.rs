@@ -73,3 +73,18 @@ pub(crate) async fn serve(listener: TcpListener, to: SocketAddrV4, commands: Wea
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_way_out() {
+        let address = "127.9.0.1:80".parse().unwrap();
+        let text = PublishError::Privileged(address).to_string();
+        for part in ["127.9.0.1:80", "sudo sysctl net.ipv4.ip_unprivileged_port_start=80", "publish: [\"8080:80\"]"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(PublishError::InUse(address).to_string().contains("'sport = :80'"));
+    }
+}

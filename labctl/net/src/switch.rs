@@ -115,9 +115,17 @@ impl Switch {
     /// # Errors
     /// See [`DialError`]. An unreachable node is known at once.
     pub async fn dial(&self, to: SocketAddrV4) -> Result<DialStream, DialError> {
+        self.dial_within(to, DIAL_TIMEOUT).await
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn dial_within(&self, to: SocketAddrV4, patience: Duration) -> Result<DialStream, DialError> {
         let (ours, theirs) = host::pipe();
         let (outcome, opened) = oneshot::channel();
-        let opening = Opening { outcome: Some(outcome), deadline: Instant::now() + DIAL_TIMEOUT };
+        let opening = Opening { outcome: Some(outcome), deadline: Instant::now() + patience };
         let stopped = |()| DialError::Stopped(to);
         self.shared.commands.send(Command::Dial { to, opening, host: ours }).await.map_err(|_| stopped(()))?;
         opened.await.map_err(|_| stopped(()))??;

@@ -1,1 +1,32 @@
-//! Filled in by the next commits.
+//! The controller half of an Ansible-compatible engine: plays, roles, variables, templates, handlers.
+//!
+//! [`run`] reads [playbooks](Book), resolves roles and variables, evaluates templates and calls task modules on machines
+//! through the [`Target`] trait; what happens is told in [`Event`]s, and the [`Recap`] counts it. Nothing is printed.
+//!
+//! ```text
+//! Book ─▶ playbook (plays, roles, tasks) ─▶ run (order, loops, handlers) ─▶ action ─▶ Target
+//!                        Inventory ─▶ variables (precedence) ─▶ template (Jinja) ─┘
+//! ```
+
+mod action;
+mod clock;
+pub mod data;
+mod error;
+mod event;
+mod inventory;
+mod json;
+mod password;
+mod playbook;
+mod python;
+mod run;
+mod target;
+mod template;
+mod variables;
+mod version;
+mod yaml;
+
+pub use error::PlaybookError;
+pub use event::{Event, HostRecap, Recap, Status, Timing};
+pub use inventory::{Group, Host, Inventory};
+pub use run::{Book, EventFn, ListedTask, Options, Setup, SleepFn, Step, StepFn, TargetFn, list_tasks, run};
+pub use target::{Artifact, Artifacts, Content, Target, TargetError};

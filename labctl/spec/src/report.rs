@@ -84,12 +84,16 @@ impl Report {
         self.faults.push(Fault { field, ..fault });
     }
 
-    /// The keys that the mapping at a JSON pointer has in the file, faulty ones included.
+    /// The keys with a value that the mapping at a JSON pointer has in the file, faulty ones included.
     pub(crate) fn keys(&self, pointer: &str) -> Vec<&str> {
-        self.node(pointer)
-            .and_then(Node::as_map)
-            .map(|map| map.keys().collect())
-            .unwrap_or_default()
+        let Some(map) = self.node(pointer).and_then(Node::as_map) else {
+            return Vec::new();
+        };
+        map.entries
+            .iter()
+            .filter(|entry| !entry.value.is_null())
+            .map(|entry| entry.name())
+            .collect()
     }
 
     fn node(&self, pointer: &str) -> Option<&Node> {

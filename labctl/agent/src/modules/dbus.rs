@@ -400,8 +400,8 @@ impl Bus {
 mod tests {
     use super::*;
 
-    /// What systemd 252's `systemctl` sends for `GetUnit("a.service")`, captured with strace(1) and the serial set to 1.
-    const RECORDED: &[u8] = b"l\x01\x00\x01\x0e\x00\x00\x00\x01\x00\x00\x00\x9f\x00\x00\x00\
+    /// What dbus-send(1) 1.14 wrote to a socket for `GetUnit("a.service")`.
+    const RECORDED: &[u8] = b"l\x01\x00\x01\x0e\x00\x00\x00\x01\x00\x00\x00\x97\x00\x00\x00\
         \x01\x01o\x00\x19\x00\x00\x00/org/freedesktop/systemd1\x00\x00\x00\x00\x00\x00\x00\
         \x02\x01s\x00 \x00\x00\x00org.freedesktop.systemd1.Manager\x00\x00\x00\x00\x00\x00\x00\x00\
         \x03\x01s\x00\x07\x00\x00\x00GetUnit\x00\
@@ -418,7 +418,7 @@ mod tests {
             (6, 's', "org.freedesktop.systemd1"),
         ];
         let bytes = marshal(1, 1, 0, &fields, &Body::default().text("a.service"));
-        assert_eq!(bytes[16..], RECORDED[16..]);
+        assert_eq!(bytes, RECORDED);
         let message = read_message(&mut &bytes[..]).unwrap();
         assert_eq!((message.member.as_str(), message.serial), ("GetUnit", 1));
         assert_eq!(message.body, [Arg::Text("a.service".into())]);

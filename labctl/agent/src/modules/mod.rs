@@ -9,6 +9,7 @@
 //! ([`run_child`]): file access is then decided by the kernel as for the user, in every thread.
 
 mod arguments;
+mod artifact;
 mod atomic_write;
 mod become_user;
 pub(crate) mod clock;
@@ -25,24 +26,48 @@ mod task;
 pub(crate) mod text;
 
 mod account_ids;
+mod apt;
+mod apt_deb;
+mod apt_get;
+mod apt_spec;
+mod base64;
 mod blockinfile;
 mod command;
 mod copy;
 mod copy_tree;
 mod dbus;
+pub(crate) mod dpkg;
 mod edit;
 mod file;
 mod file_flags;
 mod find_glob;
 mod timestamps;
+mod uri;
 mod user;
 mod user_home;
 mod user_lines;
+mod get_url;
 mod group;
+mod http;
 mod lineinfile;
+mod sysctl;
+mod ini_file;
+mod find;
+mod getent;
+mod wait_for;
+mod hostname;
+mod tempfile;
+mod cron;
+mod authorized_key;
+mod mount;
+mod archive_read;
+mod unarchive;
+mod apt_sources;
+mod git;
 mod ping;
 mod python_regex;
 mod replace;
+mod setup;
 mod stat;
 mod systemd;
 pub(crate) mod systemd_bus;
@@ -62,17 +87,47 @@ use task::{Module, Task};
 
 /// All modules.
 const MODULES: &[&Module] = &[
+    &apt::MODULE,
+    &artifact::MODULE,
     &blockinfile::MODULE,
     &command::MODULE,
     &copy::MODULE,
     &file::MODULE,
+    &get_url::MODULE,
     &group::MODULE,
     &lineinfile::MODULE,
+    &sysctl::MODULE,
+    &ini_file::MODULE,
+    &find::MODULE,
+    &getent::MODULE,
+    &wait_for::MODULE,
+    &hostname::MODULE,
+    &tempfile::MODULE,
+    &cron::MODULE,
+    &authorized_key::MODULE,
+    &mount::MODULE,
+    &getent::SLURP,
+    &hostname::TIMEZONE,
+    &hostname::MODPROBE,
+    &tempfile::ASSEMBLE,
+    &authorized_key::KNOWN_HOSTS,
+    &unarchive::MODULE,
+    &apt_sources::REPOSITORY,
+    &apt_sources::DEB822,
+    &apt_sources::KEY,
+    &apt_sources::DEBCONF,
+    &apt_sources::SELECTIONS,
+    &git::MODULE,
+    &git::PIP,
     &ping::MODULE,
     &replace::MODULE,
+    &setup::MODULE,
+    &setup::PACKAGES,
+    &setup::SERVICES,
     &stat::MODULE,
     &systemd::MODULE,
     &systemd::SERVICE,
+    &uri::MODULE,
     &user::MODULE,
 ];
 

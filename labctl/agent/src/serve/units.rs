@@ -23,21 +23,20 @@ pub fn states(units: &[String]) -> Result<Vec<UnitState>, AgentError> {
         let why = String::from_utf8_lossy(&output.stderr);
         return Err(AgentError { kind: ErrorKind::Io, message: format!("systemctl show: {}", why.trim()) });
     }
-    units.iter().zip(blocks).map(|(unit, block)| state(unit, block)).collect()
+    Ok(units.iter().zip(blocks).map(|(unit, block)| state(unit, block)).collect())
 }
 
-fn state(unit: &str, block: &str) -> Result<UnitState, AgentError> {
+/// A unit that does not exist is inactive and `not-found`.
+fn state(unit: &str, block: &str) -> UnitState {
     let property = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default();
-    if property("LoadState") == "not-found" {
-        return Err(AgentError { kind: ErrorKind::NotFound, message: format!("there is no unit `{unit}`") });
-    }
-    Ok(UnitState {
+    let missing = property("LoadState") == "not-found";
+    UnitState {
         unit: unit.to_owned(),
         active: property("ActiveState").to_owned(),
-        sub: property("SubState").to_owned(),
+        sub: if missing { "not-found".to_owned() } else { property("SubState").to_owned() },
         main_pid: property("MainPID").parse().unwrap_or(0),
         restarts: property("NRestarts").parse().unwrap_or(0),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -47,9 +46,9 @@ mod tests {
     #[test]
     fn reads_what_systemctl_shows() {
         let block = "MainPID=412\nNRestarts=3\nId=consul.service\nLoadState=loaded\nActiveState=active\nSubState=running";
-        let state = state("consul.service", block).unwrap();
+        let state = state("consul.service", block);
         assert_eq!((state.main_pid, state.restarts, state.active.as_str()), (412, 3, "active"));
-        let gone = super::state("x.service", "LoadState=not-found\nMainPID=0").unwrap_err();
-        assert_eq!(gone.kind, ErrorKind::NotFound);
+        let gone = super::state("x.service", "LoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0");
+        assert_eq!((gone.active.as_str(), gone.sub.as_str(), gone.main_pid), ("inactive", "not-found", 0));
     }
 }

@@ -30,7 +30,7 @@ enum Action {
 
 pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    let changed = match args.action {
+    let edited = match args.action {
         Action::Print => {
             session.out.text(hosts_file::lines(&session.record(&home)?).trim_end());
             return Ok(ExitCode::SUCCESS);
@@ -41,7 +41,10 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         }
         Action::Remove => hosts_file::edit(&args.file, &session.known_lab(&home)?.name, None)?,
     };
-    let said = if changed { "changed" } else { "is as it should be; nothing to do" };
+    for shadowed in &edited.shadowed {
+        session.out.say(&format!("warning: {shadowed}"));
+    }
+    let said = if edited.changed { "changed" } else { "is as it should be; nothing to do" };
     session.out.say(&format!("{} {said}", args.file.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -35,6 +35,8 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
     let folder = supervisor.home.node(name);
     tokio::fs::create_dir_all(&folder).await.map_err(Failure::io(folder.display()))?;
     if !disk(&folder).exists() {
+        // Which image the disk rests on, so that nobody removes it.
+        persist::write_json(&folder.join("image.json"), image)?;
         let size = Size(node.disk.0.max(image.virtual_size));
         make_overlay(&disk(&folder), &image.disk, format_name(image), size).await?;
     }

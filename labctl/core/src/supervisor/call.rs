@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::time::Duration;
 
 use labctl_guest::relay::relay;
 use labctl_net::PublishError;
@@ -26,7 +27,7 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
         Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, halt(supervisor.clone(), nodes, force)).await,
         Call::Agent { node } => return agent(&supervisor, stream, &node).await,
         Call::Dial { node, port } => return dial(&supervisor, stream, &node, port).await,
-        Call::Hold => return hold(&supervisor, stream, unframer).await,
+        Call::Hold { limit_ms } => return hold(&supervisor, stream, unframer, Duration::from_millis(limit_ms)).await,
         Call::Release => Err(Failure::new(Kind::Internal, "nothing is held on this connection")),
         Call::Leave => {
             let _ = answer(&mut stream, &Answer::Done).await;
@@ -177,12 +178,13 @@ async fn dial(supervisor: &Arc<Supervisor>, mut stream: UnixStream, node: &NodeN
     }
 }
 
-/// Holds the network for as long as the client stays, at most until it says `Release`.
-async fn hold(supervisor: &Arc<Supervisor>, mut stream: UnixStream, mut unframer: Unframer) {
+/// Holds the network for as long as the client stays, at most until it says `Release` or the limit is over.
+async fn hold(supervisor: &Arc<Supervisor>, mut stream: UnixStream, mut unframer: Unframer, limit: Duration) {
     supervisor.switch.hold().await;
     let told = answer(&mut stream, &Answer::Done).await;
     if told.is_ok() {
-        read(&mut stream, &mut unframer).await;
+        // A client that says nothing in time is as good as one that has gone.
+        let _ = tokio::time::timeout(limit, read(&mut stream, &mut unframer)).await;
     }
     let held = supervisor.switch.release().await;
     let held = HeldFrames {

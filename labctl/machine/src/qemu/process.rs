@@ -118,7 +118,8 @@ impl Qemu {
             .ok_or(rustix::io::Errno::SRCH)
             .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK))
             .map_err(|why| MachineError::Io { what: format!("watch QEMU's process {pid}"), source: why.into() })?;
-        let process = AsyncFd::register(process).map_err(MachineError::io("watch QEMU's process"))?;
+        // SAFETY: the descriptor is owned, and nothing closes or replaces it while it is registered.
+        let process = unsafe { AsyncFd::register(process) }.map_err(|why| MachineError::io("watch QEMU's process")(why.into()))?;
         Ok(Self { qmp, process, pid })
     }
 

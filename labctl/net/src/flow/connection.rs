@@ -69,6 +69,8 @@ impl Connection {
         let buffer = || SocketBuffer::new(vec![0; WINDOW]);
         let mut socket = Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
+        // One acknowledgement per batch of packets is few enough; a delay would stall senders of small segments.
+        socket.set_ack_delay(None);
         socket.set_keep_alive(Some(KEEP_ALIVE.into()));
         socket.set_timeout(Some(GIVE_UP.into()));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));

@@ -39,8 +39,12 @@ pub(crate) async fn join(mut link: FlowLink, target: SocketAddrV4) {
             packet = link.packets.recv() => {
                 let Some(packet) = packet else { return };
                 if let Some(payload) = payload_of(&packet) {
-                    // A full buffer or an earlier ICMP error: UDP loses datagrams; the error shows in `recv`.
-                    let _ = socket.try_send(payload);
+                    // Waits while the socket's buffer is full, which holds up this flow only. An error is an earlier
+                    // datagram's, that nobody took.
+                    if socket.send(payload).await.is_err() {
+                        refuse(&link, &last, Unreachable::Port);
+                        return;
+                    }
                     last = packet;
                 }
             }

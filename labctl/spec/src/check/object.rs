@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Walk, nearest, types, words};
+use super::{DURATION_FORMAT, NAME_FORMAT, Walk, nearest, types, words};
 use crate::yaml::{self, Entry, Node, Span};
 
 impl<'a> Walk<'a> {
@@ -42,10 +42,11 @@ impl<'a> Walk<'a> {
             .filter_map(Json::as_str)
             .collect();
         let mut result = Map::new();
+        let mut meant = Vec::new();
         for entry in &map.entries {
             let name = entry.name();
             let Some(of) = properties.get(name) else {
-                self.unknown_key(entry, properties.keys().map(String::as_str));
+                meant.extend(self.unknown_key(entry, properties.keys().map(String::as_str)));
                 continue;
             };
             // `groups:` with nothing after it is as good as no `groups:`.
@@ -59,18 +60,45 @@ impl<'a> Walk<'a> {
             }
         }
         for name in &required {
-            if map.get(name).is_none() {
+            // Whoever is told "did you mean `name`?" needs not be told that it is missing.
+            if map.get(name).is_none() && !meant.contains(name) {
                 let about = properties
                     .get(*name)
                     .map(|schema| self.about(schema))
                     .unwrap_or_default();
-                self.fault(span, format!("`{name}` is missing"), about);
+                self.fault(
+                    span,
+                    format!("`{name}` is missing"),
+                    if about.eq_ignore_ascii_case(name) {
+                        String::new()
+                    } else {
+                        about
+                    },
+                );
+            }
+        }
+        for name in &required {
+            if !result.contains_key(*name)
+                && let Some(value) = properties.get(*name).and_then(|of| self.stand_in(of))
+            {
+                result.insert((*name).to_owned(), value);
             }
         }
         required
             .iter()
             .all(|name| result.contains_key(*name))
             .then_some(Json::Object(result))
+    }
+
+    /// What takes the place of a faulty or missing required field while the rest is checked, where there is something that
+    /// causes no further faults.
+    fn stand_in(&self, schema: &'a Json) -> Option<Json> {
+        let schema = self.resolve(schema);
+        match schema.get("format").and_then(Json::as_str) {
+            Some(NAME_FORMAT) => Some(Json::from(crate::load::STAND_IN)),
+            Some(DURATION_FORMAT) => Some(Json::from("1s")),
+            _ => (types(schema)? == ["array"]).then(|| Json::Array(Vec::new())),
+        }
     }
 
     /// A mapping whose keys are free.
@@ -96,16 +124,23 @@ impl<'a> Walk<'a> {
         good.then_some(Json::Object(result))
     }
 
-    fn unknown_key<'k>(&mut self, entry: &Entry, known: impl Iterator<Item = &'k str> + Clone) {
+    /// Returns the known key that was probably meant.
+    fn unknown_key<'k>(
+        &mut self,
+        entry: &Entry,
+        known: impl Iterator<Item = &'k str> + Clone,
+    ) -> Option<&'k str> {
         let name = entry.name();
         let allowed = words::list(known.clone());
-        let hint = match nearest(name, known) {
+        let near = nearest(name, known);
+        let hint = match near {
             Some(near) => format!("did you mean `{near}`? allowed keys: {allowed}"),
             None => format!("allowed keys: {allowed}"),
         };
         self.within(&words::shortened(name), |walk| {
             walk.fault(entry.key.span, "there is no such key", hint)
         });
+        near
     }
 
     /// What a field is for: the first sentence of its description.
@@ -120,11 +155,7 @@ impl<'a> Walk<'a> {
             .next()
             .unwrap_or_default()
             .trim_end_matches('.');
-        let mut chars = sentence.chars();
-        chars
-            .next()
-            .map(|first| first.to_lowercase().chain(chars).collect())
-            .unwrap_or_default()
+        sentence.to_owned()
     }
 
     /// `oneOf`: one word of several, or a mapping with one key of several.

@@ -48,8 +48,7 @@ impl<'a> Walk<'a> {
             }
             if let Err((reason, hint)) = format::check(format, &scalar.text) {
                 self.fault(span, reason, hint);
-                // The lab's name is required: a stand-in lets the rest of the file be checked.
-                return (format == format::NAME_FORMAT).then(|| Json::from(crate::load::STAND_IN));
+                return None;
             }
             return Some(Json::from(scalar.text.as_str()));
         }
@@ -70,6 +69,14 @@ impl<'a> Walk<'a> {
         Some(scalar.to_json())
     }
 
+    /// Whether the items of a list are single values.
+    fn holds_scalars(&self, schema: &'a Json) -> bool {
+        let items = schema.get("items").map(|items| self.resolve(items));
+        let object =
+            |schema: &Json| super::types(schema).is_some_and(|types| types.contains(&"object"));
+        items.is_some_and(|items| !object(items))
+    }
+
     pub(super) fn wrong_type(&mut self, types: &[&str], node: &Node, span: Span, schema: &'a Json) {
         let reason = format!(
             "expected {}, found {}",
@@ -77,16 +84,23 @@ impl<'a> Walk<'a> {
             words::found(node)
         );
         let text = node.as_text().map(words::shortened);
+        let duration = schema.get("format").and_then(Json::as_str) == Some(format::DURATION_FORMAT);
         let quoted = node.as_scalar().is_some_and(Scalar::quoted);
         let hint = match (&node.value, &text) {
             _ if types.contains(&"array") && (text.is_none() || node.is_null()) => {
                 "begin each entry with `- `".to_owned()
             }
             (Value::Scalar(_), _) if node.is_null() => "write a value after the colon".to_owned(),
+            (_, Some(text)) if duration && text.parse::<u64>().is_ok() => {
+                format!("write its unit: {text}s")
+            }
             (_, Some(text)) if types.contains(&"string") => {
                 format!("put it into quotes: \"{text}\"")
             }
-            (_, Some(text)) if types.contains(&"array") => format!("write a list: [{text}]"),
+            (_, Some(text)) if types.contains(&"array") && self.holds_scalars(schema) => {
+                format!("write a list: [{text}]")
+            }
+            _ if types.contains(&"array") => "begin each entry with `- `".to_owned(),
             (_, Some(_)) if types.contains(&"boolean") => {
                 "write true or false, without quotes".to_owned()
             }

@@ -75,7 +75,7 @@ fn bootstrap(bootstrap: &Bootstrap, report: &mut Report) {
         );
     }
     if let Some(mirror) = bootstrap.mirror.as_deref().filter(|mirror| !is_url(mirror)) {
-        let hint = "write an address such as `http://deb.debian.org/debian`";
+        let hint = "write an address such as `http://mirror.example/debian`";
         report.add(
             "/bootstrap/mirror",
             format!("`{mirror}` is not an http or https address"),

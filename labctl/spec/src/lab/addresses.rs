@@ -50,7 +50,7 @@ pub(super) fn addresses(
         {
             let reason = match machine.number {
                 Some(number) if number > 1 => {
-                    format!("{reason} (that of `{}`, number {number})", machine.name)
+                    format!("`{}`, number {number}: {reason}", machine.name)
                 }
                 _ => reason,
             };

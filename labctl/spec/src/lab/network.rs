@@ -50,6 +50,12 @@ pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
         internet: plain.network.internet.unwrap_or(true),
         host_loopback: plain.network.host_loopback.unwrap_or(false),
     };
+    // A domain that was left out because of a fault collides with nothing.
+    let domain = if report.is_faulty("/network/domain") {
+        String::new()
+    } else {
+        domain
+    };
     Checked {
         network,
         subnet_known,

@@ -99,8 +99,7 @@ fn probe(
         1 => checks.pop().map(|(_, check)| Probe { name, check }),
         0 => {
             // A check that was left out because of its own fault is there in the file.
-            let checks = ["http", "exec", "tcp", "consul", "nomad"];
-            let there = report.keys(at).iter().any(|key| checks.contains(key));
+            let there = report.keys(at).iter().any(|key| *key != "name");
             if !there {
                 report.add(at, format!("the probe `{name}` checks nothing"), hint);
             }

@@ -43,7 +43,7 @@ fn words(kind: &Kind, line: &str) -> (String, &'static str) {
         | Kind::TabAtBlockScalarStart
         | Kind::TabInPlainScalar => ("a tab where only spaces may stand".to_owned(), TABS),
         Kind::MappingValueNotAllowed => (
-            "a `:` that begins a value where none can begin".to_owned(),
+            "a `key:` where none can stand".to_owned(),
             "check the indentation, or quote a text that has `: ` in it",
         ),
         Kind::ExpectedBlockMappingKey

@@ -348,7 +348,7 @@ fn mistakes_are_told_in_plain_words() {
         ),
         (
             "a: 1\n  b: 2\n",
-            "a.yml:2:4: not valid YAML: a `:` that begins a value where none can begin (check the indentation, or quote a text that has `: ` in it)",
+            "a.yml:2:4: not valid YAML: a `key:` where none can stand (check the indentation, or quote a text that has `: ` in it)",
         ),
         (
             "a:\n    b: 1\n  c: 2\n",
@@ -380,7 +380,7 @@ fn mistakes_are_told_in_plain_words() {
         ),
         (
             "a\nb: 1\n",
-            "a.yml:2:2: not valid YAML: a `:` that begins a value where none can begin (check the indentation, or quote a text that has `: ` in it)",
+            "a.yml:2:2: not valid YAML: a `key:` where none can stand (check the indentation, or quote a text that has `: ` in it)",
         ),
         (
             "a: \"C:\\dir\"\n",

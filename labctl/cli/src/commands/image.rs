@@ -1,0 +1,88 @@
+//! `labctl image`.
+
+use std::process::ExitCode;
+
+use labctl_core::{Failure, Kind, images};
+use serde::Serialize;
+
+use crate::output::Table;
+use crate::session::Session;
+
+/// Arguments of `labctl image`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do with images.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Show the images in the store and those that could be made
+    List,
+    /// Build or download images now; those of the lab unless given
+    #[command(visible_alias = "pull")]
+    Build {
+        /// Names of image files
+        names: Vec<String>,
+    },
+    /// Remove images from the store, by name or id
+    Rm {
+        /// Names or ids
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    id: String,
+    size: u64,
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let store = images::store(&home)?;
+    match args.action {
+        Action::List => {
+            let listed: Vec<Listed> =
+                store.images().into_iter().map(|image| Listed { name: image.name, id: image.id, size: image.size }).collect();
+            session.out.result(&listed, || {
+                let mut table = Table::new(&["IMAGE", "ID", "SIZE"]);
+                for image in &listed {
+                    table.row([image.name.clone(), image.id.chars().take(12).collect(), format!("{} MiB", image.size >> 20)]);
+                }
+                let file = session.lab_file(&home).unwrap_or_default();
+                for name in images::known(&file).into_iter().filter(|name| !listed.iter().any(|image| image.name == *name)) {
+                    table.row([name, "-".into(), "not built".into()]);
+                }
+                table.render()
+            });
+        }
+        Action::Build { names } => {
+            let each = |event| session.out.event(&event);
+            let file = session.lab_file(&home);
+            let names = match names.is_empty() {
+                true => session.lab(&home)?.nodes.into_iter().map(|node| node.image).collect(),
+                false => names,
+            };
+            for name in names {
+                images::build(&home, file.as_deref().unwrap_or(std::path::Path::new("lab.yml")), &name, &each).await?;
+            }
+            session.out.finish();
+        }
+        Action::Rm { names } => {
+            for name in names {
+                let found: Vec<_> = store.images().into_iter().filter(|image| image.name == name || image.id.starts_with(&name)).collect();
+                if found.is_empty() {
+                    return Err(Failure::new(Kind::NotFound, format!("there is no image `{name}` in the store")).hint("labctl image list"));
+                }
+                for image in found {
+                    images::remove(&home, &store, &image)?;
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,120 @@
+//! `labctl scenario`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use labctl_core::chaos::{self, Event, Options, Report, Verdict, What};
+use labctl_core::client::Supervisor;
+use labctl_core::lifecycle::Work;
+use labctl_core::{Failure, Kind};
+
+use crate::output::Table;
+use crate::session::Session;
+
+/// Arguments of `labctl scenario`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do with scenarios.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Run a scenario and report; exit code 9 unless it passed
+    Run {
+        /// The scenario's file
+        file: PathBuf,
+        /// Decides all random choices; a new one unless given
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Show the scenarios beside the lab file
+    List,
+    /// Undo every fault that is in force
+    Heal,
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    match args.action {
+        Action::List => list(session),
+        Action::Run { file, seed } => run_one(session, &file, seed).await,
+        Action::Heal => {
+            let lab = session.record(&home)?.lab;
+            let lab_home = home.lab(&lab.name);
+            let supervisor = Supervisor::ensure(&lab_home, &lab.name).await?;
+            let healing = chaos::heal(supervisor, &lab_home, None).await?;
+            session.out.result(&healing, || match (healing.healed.is_empty(), healing.failed.is_empty()) {
+                (true, true) => "no fault is in force".to_owned(),
+                _ => [healing.healed.iter().map(|what| format!("healed: {what}")).collect::<Vec<_>>(), healing.failed.clone()].concat().join("\n"),
+            });
+            match healing.failed.is_empty() {
+                true => Ok(ExitCode::SUCCESS),
+                false => Ok(ExitCode::from(Kind::Machine.exit_code())),
+            }
+        }
+    }
+}
+
+async fn run_one(session: &Session, file: &Path, seed: Option<u64>) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let lab = session.record(&home)?.lab;
+    let scenario = chaos::load(file, &lab)?;
+    let lab_home = home.lab(&lab.name);
+    let each = |event| session.out.event(&event);
+    let _work = Work::begin(&lab_home, &each).await?;
+    let supervisor = Supervisor::ensure(&lab_home, &lab.name).await?;
+    let options = Options {
+        seed: seed.unwrap_or_else(chaos::new_seed),
+        command: format!("labctl --lab {} scenario run {}", lab.name, file.display()),
+        ..Options::default()
+    };
+    let out = session.out.clone();
+    let show = move |event: Event| match out.is_json() {
+        true => out.json_line(&event),
+        false => out.say(&line(&event)),
+    };
+    let report: Report = chaos::run(supervisor, &lab_home, &lab, &scenario, &options, show).await;
+    let path = chaos::keep_report(&lab_home, &report)?;
+    session.out.result(&report, || format!("\n{}\n\nreport: {}", chaos::render(&report, session.out.colour()).trim_end(), path.display()));
+    Ok(match report.verdict {
+        Verdict::Passed => ExitCode::SUCCESS,
+        _ => ExitCode::from(Kind::Scenario.exit_code()),
+    })
+}
+
+/// An event as a line of the running commentary.
+fn line(event: &Event) -> String {
+    let text = match &event.what {
+        What::Started { scenario, seed } => format!("{scenario}, seed {seed}"),
+        What::Probe { probe, holds, answer } => format!("{} {probe}: {answer}", if *holds { "+" } else { "-" }),
+        What::Steady { .. } => "steady state holds".to_owned(),
+        What::Step { text, .. } => text.clone(),
+        What::Shot { node, unit, pid, fate, .. } => format!("{node} {unit} (pid {pid}): {fate}"),
+        What::Released { frames, dropped, held_ms } => format!("network held for {held_ms:.1} ms: {frames} frames, {dropped} dropped"),
+        What::Back { node, unit, old_pid, new_pid, after_ms } => {
+            format!("{node} {unit}: pid {old_pid} -> {new_pid} after {:.1} s", *after_ms as f64 / 1e3)
+        }
+        What::Down { node, unit, state } => format!("{node} {unit}: down again ({state})"),
+        What::Healed { what } => format!("healed: {what}"),
+        What::NotHealed { what, error } => format!("not healed: {what}: {error}"),
+        What::Recovered { after_ms } => format!("steady state again {:.1} s after the shot", *after_ms as f64 / 1e3),
+        What::Finished { .. } => "done".to_owned(),
+    };
+    format!("{:>8.1} s  {text}", event.at_ms as f64 / 1e3)
+}
+
+fn list(session: &Session) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let file = session.lab_file(&home)?;
+    let found = chaos::list(&file);
+    session.out.result(&found, || {
+        let mut table = Table::new(&["SCENARIO", "WHAT IT SHOWS"]);
+        for (path, description) in &found {
+            table.row([path.clone(), description.clone()]);
+        }
+        table.render()
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,86 @@
+//! Chaos scenarios on a lab: the engine's eyes and hands ([`LabTarget`]) and its journal ([`FaultJournal`]).
+
+mod http;
+mod journal;
+mod target;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use labctl_chaos::Journal;
+pub use labctl_chaos::{Event, Healing, Options, Report, Verdict, What, render};
+use labctl_spec::lab::Lab;
+use labctl_spec::load_scenario;
+use labctl_spec::scenario::Scenario;
+
+use crate::client::Supervisor;
+use crate::home::LabHome;
+use crate::{Failure, Kind, persist, project};
+
+pub use journal::FaultJournal;
+pub use target::LabTarget;
+
+/// Reads a scenario for a lab.
+pub fn load(file: &Path, lab: &Lab) -> Result<Scenario, Failure> {
+    load_scenario(file, Some(lab)).map_err(|why| project::from_load_error(&why))
+}
+
+/// Runs a scenario.
+pub async fn run(
+    supervisor: Supervisor,
+    home: &LabHome,
+    lab: &Lab,
+    scenario: &Scenario,
+    options: &Options,
+    events: impl Fn(Event) + Send + Sync,
+) -> Report {
+    let names = |nodes: &Vec<labctl_spec::ident::NodeName>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let groups: BTreeMap<String, Vec<String>> = lab.groups().iter().map(|(group, nodes)| (group.clone(), names(nodes))).collect();
+    let target = Arc::new(LabTarget::new(supervisor));
+    let journal = Arc::new(FaultJournal::new(home));
+    labctl_chaos::run(scenario, &groups, target, journal, options, events).await
+}
+
+/// Undoes every fault that is in force, or only those whose time is over (`expired_by`, milliseconds since 1970).
+pub async fn heal(supervisor: Supervisor, home: &LabHome, expired_by: Option<u64>) -> Result<Healing, Failure> {
+    let target = LabTarget::new(supervisor);
+    labctl_chaos::heal(&FaultJournal::new(home), &target, expired_by)
+        .await
+        .map_err(|why| Failure::new(Kind::Machine, why.to_string()))
+}
+
+/// When the next fault's time is over, in milliseconds since 1970; none if no fault is in force.
+pub fn next_expiry(home: &LabHome) -> Option<u64> {
+    FaultJournal::new(home).open().ok()?.iter().map(|lease| lease.expires_unix_ms).min()
+}
+
+/// A seed for a run that was given none. Below 2^53, so that every reader of the JSON report reads the same number.
+pub fn new_seed() -> u64 {
+    rand::random_range(0..1 << 53)
+}
+
+/// Keeps a report in the lab's folder; gives its path.
+pub fn keep_report(home: &LabHome, report: &Report) -> Result<PathBuf, Failure> {
+    let path = home.folder().join("reports").join(format!("{}-{}.json", report.scenario, report.started_unix_ms));
+    persist::write_json(&path, report)?;
+    Ok(path)
+}
+
+/// The scenarios beside a lab file (in `scenarios/` there or one folder above): path and description.
+pub fn list(lab_file: &Path) -> Vec<(String, String)> {
+    let beside = lab_file.parent().unwrap_or(Path::new("."));
+    let folders = [beside.join("scenarios"), beside.join("../scenarios")];
+    let mut found: Vec<(String, String)> = folders
+        .iter()
+        .filter_map(|folder| folder.read_dir().ok())
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let scenario = load_scenario(&path, None).ok()?;
+            Some((path.canonicalize().ok()?.display().to_string(), scenario.description.unwrap_or(scenario.name)))
+        })
+        .collect();
+    found.sort();
+    found
+}

@@ -1,0 +1,85 @@
+//! What the host lacks, with the command that mends it.
+
+use labctl_machine::accel::{self, Accel};
+use labctl_machine::qemu;
+use serde::Serialize;
+
+use crate::home::Home;
+use crate::Failure;
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub what: String,
+    /// Whether labctl can work as it is.
+    pub good: bool,
+    /// What was found.
+    pub found: String,
+    /// The command that mends it.
+    pub fix: Option<String>,
+}
+
+impl Check {
+    fn good(what: &str, found: impl Into<String>) -> Self {
+        Self { what: what.into(), good: true, found: found.into(), fix: None }
+    }
+
+    fn bad(what: &str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { what: what.into(), good: false, found: found.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// Looks at everything. `fresh` proves the accelerator anew.
+pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
+    let mut checks = vec![qemu_version()];
+    if checks[0].good {
+        if fresh {
+            let _ = std::fs::remove_file(home.accel());
+        }
+        let finding = accel::find(&home.accel(), home.scratch()).await?;
+        checks.push(match finding.accel {
+            Accel::Tcg => Check {
+                what: "accelerator".into(),
+                good: true,
+                found: format!("emulation (tcg), ten times slower: {}", finding.why),
+                fix: finding.why.contains("/dev/kvm").then(|| "sudo usermod -aG kvm $USER   (then log in again)".to_owned()),
+            },
+            fast => Check::good("accelerator", format!("{}, proved by a probe guest", fast.as_str())),
+        });
+    }
+    for missing in labctl_image::doctor::images() {
+        checks.push(Check::bad(&missing.what, missing.why, missing.fix_command.unwrap_or(missing.fix)));
+    }
+    checks.push(privileged_ports());
+    Ok(checks)
+}
+
+fn qemu_version() -> Check {
+    let program = qemu::program();
+    let Ok(output) = std::process::Command::new(program).arg("--version").stdin(std::process::Stdio::null()).output() else {
+        return Check::bad("QEMU", format!("{program} is not installed"), "sudo apt-get install qemu-system-x86 qemu-utils");
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).unwrap_or("0");
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    let version_number: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    match version_number >= (7, 2) {
+        true => Check::good("QEMU", version),
+        false => Check::bad("QEMU", format!("{version}; 7.2 or newer is needed (-netdev stream)"), "upgrade QEMU, for example from your distribution's backports"),
+    }
+}
+
+/// Ports below 1024 on loopback addresses: `http://frontend.lb.demo/` needs port 80.
+fn privileged_ports() -> Check {
+    let what = "ports below 1024";
+    match std::net::TcpListener::bind(("127.64.255.254", 80)) {
+        Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => Check {
+            what: what.into(),
+            good: true,
+            found: "this user cannot publish them; publish: [\"8080:80\"] works, or allow it".into(),
+            fix: Some("sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80".into()),
+        },
+        _ => Check::good(what, "can be published"),
+    }
+}

@@ -1,0 +1,44 @@
+//! Checking files without doing anything.
+
+use std::path::Path;
+
+use labctl_spec::{load_artifacts, load_image, load_scenario};
+use serde::Serialize;
+
+use crate::home::Home;
+use crate::{Failure, images, project, provisioning};
+
+/// What a good file says, in a line.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// What kind of file it is.
+    pub kind: &'static str,
+    /// Its contents in a few words.
+    pub text: String,
+}
+
+/// Checks a file: `artifacts.yml` by its name, images and scenarios by their folder or their keys, anything else as a lab file.
+pub fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
+    let text = std::fs::read_to_string(file).map_err(Failure::io(file.display()))?;
+    let key = |name: &str| text.lines().any(|line| line.starts_with(&format!("{name}:")));
+    let load = |why: labctl_spec::LoadError| project::from_load_error(&why);
+    if file.file_name().is_some_and(|name| name == "artifacts.yml") {
+        let artifacts = load_artifacts(file).map_err(load)?;
+        return Ok(Summary { kind: "artifacts", text: format!("{} artifacts; all good", artifacts.len()) });
+    }
+    if key("method") || key("steady_state") {
+        let scenario = load_scenario(file, None).map_err(load)?;
+        return Ok(Summary { kind: "scenario", text: format!("scenario `{}`, {} steps; all good", scenario.name, scenario.method.len()) });
+    }
+    if key("bootstrap") || key("cloud") {
+        let image = load_image(file).map_err(load)?;
+        return Ok(Summary { kind: "image", text: format!("image `{}`; all good", image.name) });
+    }
+    let lab = project::load(&file.canonicalize().map_err(Failure::io(file.display()))?)?;
+    for node in &lab.nodes {
+        images::find(home, &lab.file, &node.image)?;
+    }
+    provisioning::check(&lab)?;
+    let text = format!("lab `{}`, {} nodes in {}; all good", lab.name, lab.nodes.len(), lab.network.subnet);
+    Ok(Summary { kind: "lab", text })
+}

@@ -1,0 +1,71 @@
+//! A program in a local folder: for work without a network. Checked by a checksum of the declaration or by a
+//! `SHA256SUMS` file beside the program; never taken unchecked.
+
+use std::fs;
+use std::path::PathBuf;
+
+use labctl_spec::artifact::DirectorySource;
+
+use super::error::Failure;
+use super::{Wanted, sums};
+use crate::checksum;
+use crate::error::at;
+
+/// The environment's folder of artifacts.
+pub(super) const VARIABLE: &str = "LABCTL_ARTIFACTS";
+
+/// The folder that is looked at; `None` if none is named.
+pub(super) fn folder(wanted: &Wanted<'_>, source: &DirectorySource) -> Option<PathBuf> {
+    match &source.path {
+        Some(path) => Some(wanted.base.join(wanted.fill(&path.to_string_lossy()))),
+        None => {
+            let root = PathBuf::from(std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?);
+            Some(
+                root.join(&wanted.artifact.name)
+                    .join(&wanted.artifact.version),
+            )
+        }
+    }
+}
+
+pub(super) fn fetch(wanted: &Wanted<'_>, source: &DirectorySource) -> Result<(), Failure> {
+    let Some(folder) = folder(wanted, source) else {
+        return Err(Failure::Source(format!(
+            "the variable {VARIABLE} is not set"
+        )));
+    };
+    let name = &wanted.artifact.name;
+    let from = folder.join(name);
+    let size = match fs::metadata(&from) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        Ok(_) => return Err(Failure::Source(format!("{} is not a file", from.display()))),
+        Err(error) => return Err(Failure::Source(format!("{}: {error}", from.display()))),
+    };
+    let expected = match &source.sha256 {
+        Some(sum) => sum.trim().to_ascii_lowercase(),
+        None => {
+            let list = folder.join("SHA256SUMS");
+            let text = fs::read_to_string(&list).map_err(|error| {
+                Failure::Source(format!(
+                    "nothing to check {} by: {}: {error}",
+                    from.display(),
+                    list.display()
+                ))
+            })?;
+            sums::find(&text, name).ok_or_else(|| {
+                Failure::Source(format!("{} does not list {name}", list.display()))
+            })?
+        }
+    };
+    crate::space::require(name, &wanted.to, size)?;
+    // The copy is what is checked: the folder may change under our eyes.
+    fs::copy(&from, &wanted.to).map_err(at("copy", &from))?;
+    let got = checksum::sha256(&wanted.to)?;
+    if got != expected {
+        return Err(Failure::Source(format!(
+            "{} has the wrong checksum: wanted sha256:{expected}, got sha256:{got}",
+            from.display()
+        )));
+    }
+    Ok(())
+}

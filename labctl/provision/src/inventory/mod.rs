@@ -1,0 +1,220 @@
+//! Hosts, groups and their variables: of a lab, or of an Ansible inventory file.
+
+mod file;
+mod pattern;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use labctl_spec::fault::Fault;
+use labctl_spec::lab::Lab;
+
+pub(crate) use pattern::{glob, select};
+
+use crate::data::{Data, Dict, Place};
+use crate::playbook::{read_variables, variable_files};
+
+/// A host and its own variables.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    pub(crate) vars: Dict,
+}
+
+/// A group: its variables, the hosts named in it and its child groups.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    pub(crate) vars: Dict,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) children: Vec<String>,
+}
+
+/// Hosts and groups.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    pub(crate) hosts: IndexMap<String, Host>,
+    pub(crate) groups: IndexMap<String, Group>,
+    /// Folders with `group_vars` and `host_vars` beside the inventory.
+    pub(crate) folders: Vec<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Inventory {
+    /// The nodes of a lab. Each has `ansible_host` (its address), and the lab's, its groups' and its own variables.
+    pub fn of_lab(lab: &Lab) -> Self {
+        let place = Place { file: Arc::from(lab.file.display().to_string()), line: 0 };
+        let trusted = |map: &serde_json::Map<String, serde_json::Value>| -> Dict {
+            map.iter().map(|(key, value)| (Arc::from(key.as_str()), Data::from_trusted_json(value, &place))).collect()
+        };
+        let mut inventory = Self { file: Some(lab.file.clone()), folders: lab.file.parent().map(PathBuf::from).into_iter().collect(), ..Self::default() };
+        inventory.group("all").vars = trusted(&lab.variables);
+        inventory.group("ungrouped");
+        for node in &lab.nodes {
+            let name = node.name.as_str().to_owned();
+            let mut vars = Dict::new();
+            vars.insert("ansible_host".into(), Data::from(node.address.to_string()));
+            vars.insert("node_address".into(), Data::from(node.address.to_string()));
+            vars.insert("node_hostnames".into(), node.hostnames.iter().map(String::as_str).collect::<Vec<_>>().into());
+            vars.insert("lab_name".into(), Data::str(lab.name.as_str()));
+            vars.insert("lab_domain".into(), Data::str(&lab.network.domain));
+            vars.extend(trusted(&node.variables));
+            inventory.hosts.insert(name.clone(), Host { vars });
+            let groups = if node.groups.is_empty() { vec!["ungrouped".to_owned()] } else { node.groups.clone() };
+            for group in groups {
+                inventory.group(&group).hosts.push(name.clone());
+            }
+        }
+        for (group, vars) in &lab.group_variables {
+            inventory.group(group).vars = trusted(vars);
+        }
+        inventory
+    }
+
+    /// An Ansible inventory file, INI or YAML.
+    ///
+    /// # Errors
+    /// What is wrong in it, with its line.
+    pub fn from_file(path: &Path) -> Result<Self, Fault> {
+        file::read(path)
+    }
+
+    /// Host names in order.
+    pub fn names(&self) -> Vec<String> {
+        self.hosts.keys().cloned().collect()
+    }
+
+    pub(crate) fn group(&mut self, name: &str) -> &mut Group {
+        self.groups.entry(name.to_owned()).or_default()
+    }
+
+    /// Hosts of a group, those of its children included, in the inventory's order.
+    pub(crate) fn members(&self, group: &str) -> Vec<String> {
+        if group == "all" {
+            return self.names();
+        }
+        let mut wanted = Vec::new();
+        self.collect(group, &mut wanted, 0);
+        wanted
+    }
+
+    fn collect(&self, name: &str, out: &mut Vec<String>, depth: usize) {
+        let Some(group) = self.groups.get(name).filter(|_| depth < 100) else { return };
+        for host in &group.hosts {
+            if !out.contains(host) {
+                out.push(host.clone());
+            }
+        }
+        for child in &group.children {
+            self.collect(child, out, depth + 1);
+        }
+    }
+
+    /// Members by group, `all` and `ungrouped` included.
+    pub(crate) fn group_map(&self) -> BTreeMap<String, Vec<String>> {
+        let mut out: BTreeMap<String, Vec<String>> = self.groups.keys().map(|name| (name.clone(), self.members(name))).collect();
+        out.insert("all".to_owned(), self.names());
+        out.entry("ungrouped".to_owned()).or_default();
+        out
+    }
+
+    /// How far a group is from `all`.
+    fn depth(&self, name: &str, limit: usize) -> usize {
+        if name == "all" || limit == 0 {
+            return 0;
+        }
+        let parents = self.groups.iter().filter(|(_, group)| group.children.iter().any(|child| child == name));
+        parents.map(|(parent, _)| self.depth(parent, limit - 1)).max().unwrap_or(0) + 1
+    }
+
+    /// A host's groups without `all`, in the order in which their variables apply: far from the host first, then by priority and name.
+    pub(crate) fn groups_of(&self, host: &str) -> Vec<String> {
+        let mut names: Vec<(usize, i64, String)> = self
+            .groups
+            .keys()
+            .filter(|name| *name != "all" && self.members(name).iter().any(|member| member == host))
+            .map(|name| {
+                let priority = self.groups[name].vars.get("ansible_group_priority").map(crate::python::str_of);
+                (self.depth(name, 100), priority.and_then(|text| text.parse().ok()).unwrap_or(1), name.clone())
+            })
+            .collect();
+        names.sort();
+        names.into_iter().map(|(_, _, name)| name).collect()
+    }
+
+    /// The hosts that a pattern names.
+    pub(crate) fn select(&self, pattern: &str) -> Vec<String> {
+        select(pattern, &self.names(), &|name| {
+            let mut out: Vec<String> = Vec::new();
+            for group in self.groups.keys().filter(|group| glob(name, group)) {
+                out.extend(self.members(group));
+            }
+            let direct = self.hosts.keys().filter(|host| glob(name, host)).cloned();
+            out.extend(direct);
+            let mut seen = Vec::new();
+            for host in out {
+                if !seen.contains(&host) {
+                    seen.push(host);
+                }
+            }
+            seen
+        })
+    }
+
+    /// A host's variables of the inventory and of the `group_vars` and `host_vars` beside it and beside the playbook, merged in
+    /// Ansible's order.
+    pub(crate) fn variables(&self, host: &str, playbook: &Path) -> Result<Dict, Fault> {
+        let mut out = Dict::new();
+        let add = |out: &mut Dict, vars: &Dict| out.extend(vars.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let mut folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).filter(|folder| *folder != playbook).collect();
+        folders.push(playbook);
+        let mut groups = vec!["all".to_owned()];
+        groups.extend(self.groups_of(host));
+        if let Some(group) = self.groups.get("all") {
+            add(&mut out, &group.vars);
+        }
+        for folder in &folders {
+            add(&mut out, &files_of(&folder.join("group_vars"), "all")?);
+        }
+        for group in groups.iter().skip(1) {
+            if let Some(group) = self.groups.get(group) {
+                add(&mut out, &group.vars);
+            }
+        }
+        for folder in &folders {
+            for group in groups.iter().skip(1) {
+                add(&mut out, &files_of(&folder.join("group_vars"), group)?);
+            }
+        }
+        if let Some(host) = self.hosts.get(host) {
+            add(&mut out, &host.vars);
+        }
+        for folder in &folders {
+            add(&mut out, &files_of(&folder.join("host_vars"), host)?);
+        }
+        Ok(out)
+    }
+}
+
+/// Variables of `FOLDER/NAME.yml`, `FOLDER/NAME` or the files in the folder `FOLDER/NAME/`.
+fn files_of(folder: &Path, name: &str) -> Result<Dict, Fault> {
+    let mut out = Dict::new();
+    if !folder.is_dir() || name.contains('/') {
+        return Ok(out);
+    }
+    let directory = folder.join(name);
+    if directory.is_dir() {
+        for file in variable_files(&directory) {
+            out.extend(read_variables(&file)?);
+        }
+    } else if directory.is_file() {
+        out.extend(read_variables(&directory)?);
+    }
+    for extension in ["yml", "yaml", "json"] {
+        let file = folder.join(format!("{name}.{extension}"));
+        if file.is_file() {
+            out.extend(read_variables(&file)?);
+        }
+    }
+    Ok(out)
+}

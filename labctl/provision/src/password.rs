@@ -1,0 +1,92 @@
+//! Password hashes as crypt(5) knows them.
+
+use rand::Rng;
+
+const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A random salt of that many characters.
+pub(crate) fn salt(length: usize) -> String {
+    let mut rng = rand::rng();
+    (0..length).map(|_| char::from(ALPHABET[rng.random_range(0..64)])).collect()
+}
+
+/// The rounds that crypt(5) takes when none are written.
+const ROUNDS: u32 = 5000;
+
+/// The order in which crypt(5) takes the bytes of a SHA-512 digest, three at a time.
+fn order_512() -> Vec<[usize; 3]> {
+    let mut order = Vec::new();
+    let (mut a, mut b, mut c) = (0, 21, 42);
+    for _ in 0..21 {
+        order.push([a, b, c]);
+        (a, b, c) = (b + 1, c + 1, a + 1);
+    }
+    order
+}
+
+fn order_256() -> Vec<[usize; 3]> {
+    let mut order = Vec::new();
+    let (mut a, mut b, mut c) = (0, 10, 20);
+    for _ in 0..10 {
+        order.push([a, b, c]);
+        (a, b, c) = (c + 1, a + 1, b + 1);
+    }
+    order
+}
+
+fn encode(value: u32, count: usize, out: &mut String) {
+    for index in 0..count {
+        out.push(char::from(ALPHABET[(value >> (6 * index)) as usize & 63]));
+    }
+}
+
+/// The hash of a password: `sha512` or `sha256`, with a random salt unless one is given.
+pub(crate) fn crypt(password: &str, kind: &str, salt_text: Option<&str>, rounds: Option<i64>) -> Result<String, String> {
+    let id = match kind {
+        "sha512" | "sha512_crypt" => 6,
+        "sha256" | "sha256_crypt" => 5,
+        other => return Err(format!("hash type {other} is not supported: use sha512 or sha256")),
+    };
+    let salt_text = salt_text.map_or_else(|| salt(16), |text| text.chars().take(16).collect());
+    if salt_text.contains(['$', ':', '\n']) {
+        return Err(format!("invalid characters in salt '{salt_text}'"));
+    }
+    let rounds = rounds.map_or(Ok(ROUNDS), u32::try_from).map_err(|_| "rounds must be positive".to_owned())?;
+    let params = sha_crypt::Params::new(rounds).map_err(|_| format!("rounds must be from 1000 to 999999999, not {rounds}"))?;
+    let explicit = if rounds == ROUNDS { String::new() } else { format!("rounds={rounds}$") };
+    let mut out = format!("${id}${explicit}{salt_text}$");
+    let word = |digest: &[u8], [a, b, c]: [usize; 3]| (u32::from(digest[a]) << 16) | (u32::from(digest[b]) << 8) | u32::from(digest[c]);
+    if id == 6 {
+        let digest = sha_crypt::sha512_crypt(password.as_bytes(), salt_text.as_bytes(), params);
+        for triple in order_512() {
+            encode(word(&digest, triple), 4, &mut out);
+        }
+        encode(u32::from(digest[63]), 2, &mut out);
+    } else {
+        let digest = sha_crypt::sha256_crypt(password.as_bytes(), salt_text.as_bytes(), params);
+        for triple in order_256() {
+            encode(word(&digest, triple), 4, &mut out);
+        }
+        encode((u32::from(digest[31]) << 8) | u32::from(digest[30]), 3, &mut out);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of the specification of SHA-crypt, as glibc's crypt(3) gives them.
+    #[test]
+    fn hashes_as_the_specification() {
+        assert_eq!(
+            crypt("Hello world!", "sha512", Some("saltstring"), None).unwrap(),
+            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"
+        );
+        assert_eq!(
+            crypt("Hello world!", "sha256", Some("saltstring"), None).unwrap(),
+            "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"
+        );
+        assert!(crypt("x", "md5_crypt", None, None).is_err());
+    }
+}

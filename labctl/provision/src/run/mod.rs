@@ -1,0 +1,226 @@
+//! Running playbooks.
+
+mod attempt;
+mod facts;
+mod flow;
+mod handlers;
+pub(crate) mod keyword;
+mod list;
+mod play;
+mod repeat;
+mod tags;
+mod task;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+pub use list::{ListedTask, list_tasks};
+pub(crate) use attempt::is;
+pub(crate) use play::PlayRun;
+
+use crate::data::Dict;
+use crate::error::PlaybookError;
+use crate::event::{Event, HostRecap, Recap, Timing};
+use crate::inventory::Inventory;
+use crate::playbook::{Loader, Play};
+use crate::target::{Artifacts, Target};
+use crate::template::Engine;
+use crate::variables::{self, HostState};
+
+/// A playbook to run.
+#[derive(Debug, Clone)]
+pub enum Book {
+    /// A file.
+    File(PathBuf),
+    /// A play inside another file, such as the lab file: an entry of one of its lists.
+    Inside {
+        /// The file.
+        file: PathBuf,
+        /// Name of the list, such as `provision`.
+        list: String,
+        /// Position in it, from 0.
+        index: usize,
+    },
+}
+
+/// What to do with a task in step mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Run it.
+    Run,
+    /// Leave it out.
+    Skip,
+    /// Run it and all that follow without asking.
+    Continue,
+}
+
+/// Asks whether to run a task, given its name.
+pub type StepFn = Arc<dyn Fn(&str) -> Step + Send + Sync>;
+
+/// Waits; tests replace it.
+pub type SleepFn = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// How to run. The default runs everything for real.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Only say what would change.
+    pub check: bool,
+    /// Return differences of files.
+    pub diff: bool,
+    /// Only tasks with one of these tags.
+    pub tags: Vec<String>,
+    /// No tasks with one of these tags.
+    pub skip_tags: Vec<String>,
+    /// Only hosts that match this pattern.
+    pub limit: Option<String>,
+    /// `k=v`, JSON or `@file`, in order.
+    pub extra_vars: Vec<String>,
+    /// Leave out all tasks before the one with this name.
+    pub start_at_task: Option<String>,
+    /// Asked before each task.
+    pub step: Option<StepFn>,
+    /// Hosts that work at a time; all of them unless given.
+    pub forks: Option<usize>,
+    /// `ansible_verbosity`.
+    pub verbosity: u8,
+    /// Folders with roles, besides `roles/` beside the playbook.
+    pub role_paths: Vec<PathBuf>,
+    /// Run handlers even on hosts where a task failed.
+    pub force_handlers: bool,
+    /// How to wait between retries; the real clock unless given.
+    pub sleep: Option<SleepFn>,
+}
+
+/// The machine of a host, by its name. `localhost` is the controller itself; none if there is no such machine.
+pub type TargetFn = Arc<dyn Fn(&str) -> Option<Arc<dyn Target>> + Send + Sync>;
+
+/// Takes events as they happen; called from many tasks.
+pub type EventFn = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What a run works with.
+#[derive(Clone)]
+pub struct Setup {
+    /// Hosts, groups and their variables.
+    pub inventory: Inventory,
+    /// The hosts' machines.
+    pub targets: TargetFn,
+    /// The programs of roles.
+    pub artifacts: Option<Arc<dyn Artifacts>>,
+    /// Who is told.
+    pub events: EventFn,
+    /// Ends the run between two tasks.
+    pub cancel: CancellationToken,
+}
+
+/// State of a run.
+pub(crate) struct Run {
+    pub engine: Arc<Engine>,
+    pub options: Options,
+    pub setup: Setup,
+    pub extra: Arc<Dict>,
+    pub inventory: Mutex<Inventory>,
+    pub hosts: Arc<Mutex<HashMap<String, HostState>>>,
+    pub recap: Mutex<BTreeMap<String, HostRecap>>,
+    pub timings: Mutex<Vec<Timing>>,
+    /// Hosts that take part no more: failed or unreachable.
+    pub lost: Mutex<HashSet<String>>,
+    /// Whether `start_at_task` was met, or is not asked for.
+    pub started: Mutex<bool>,
+    /// Whether step mode still asks.
+    pub stepping: Mutex<bool>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Run {
+    fn new(setup: Setup, options: Options) -> Result<Arc<Self>, PlaybookError> {
+        let extra = variables::extra(&options.extra_vars).map_err(PlaybookError::Options)?;
+        Ok(Arc::new(Self {
+            engine: Arc::new(Engine::default()),
+            extra: Arc::new(extra),
+            inventory: Mutex::new(setup.inventory.clone()),
+            hosts: Arc::default(),
+            recap: Mutex::default(),
+            timings: Mutex::default(),
+            lost: Mutex::default(),
+            started: Mutex::new(options.start_at_task.is_none()),
+            stepping: Mutex::new(options.step.is_some()),
+            options,
+            setup,
+        }))
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        (self.setup.events)(event);
+    }
+
+    pub(crate) fn cancelled(&self) -> bool {
+        self.setup.cancel.is_cancelled()
+    }
+
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        let wait = match &self.options.sleep {
+            Some(sleep) => sleep(duration),
+            None => Box::pin(tokio::time::sleep(duration)),
+        };
+        tokio::select! {
+            () = wait => {}
+            () = self.setup.cancel.cancelled() => {}
+        }
+    }
+
+    pub(crate) fn count(&self, host: &str, change: impl FnOnce(&mut HostRecap)) {
+        change(lock(&self.recap).entry(host.to_owned()).or_default());
+    }
+
+    /// The plays of a book.
+    fn load(&self, book: &Book) -> Result<(Arc<Loader>, Vec<Play>), PlaybookError> {
+        let path = match book {
+            Book::File(path) | Book::Inside { file: path, .. } => path,
+        };
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+        let loader = Arc::new(Loader::new(self.engine.clone(), folder, self.options.role_paths.clone(), self.extra.clone()));
+        let plays = match book {
+            Book::File(_) => loader.playbook(&path)?,
+            Book::Inside { list, index, .. } => vec![loader.play_in(&path, list, *index)?],
+        };
+        Ok((loader, plays))
+    }
+}
+
+/// Runs playbooks one after the other.
+///
+/// # Errors
+/// What keeps the run from starting or going on: files and options that are wrong. Tasks that fail are not errors; they
+/// are counted in the [`Recap`].
+pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap, PlaybookError> {
+    let run = Run::new(setup, options)?;
+    if let Some(limit) = &run.options.limit {
+        if lock(&run.inventory).select(limit).is_empty() {
+            return Err(PlaybookError::Options(format!("no host matches the limit '{limit}'")));
+        }
+    }
+    // All files are read before the first task runs: a fault in the last one stops the run before it changes anything.
+    let mut loaded = Vec::new();
+    for book in books {
+        loaded.push(run.load(book)?);
+    }
+    'books: for (loader, plays) in loaded {
+        for play in plays {
+            if !play::run_play(&run, &loader, play).await? || run.cancelled() {
+                break 'books;
+            }
+        }
+    }
+    let mut timings = std::mem::take(&mut *lock(&run.timings));
+    timings.sort_by_key(|timing| std::cmp::Reverse(timing.duration));
+    Ok(Recap { hosts: lock(&run.recap).clone(), timings, cancelled: run.cancelled() })
+}

@@ -1,0 +1,23 @@
+//! Templates as Ansible writes them: lazy variables, native types, undefined values that name themselves.
+
+pub(crate) mod dialect;
+pub(crate) mod engine;
+pub(crate) mod filters;
+pub(crate) mod functions;
+mod header;
+pub(crate) mod lookups;
+pub(crate) mod methods;
+pub(crate) mod pending;
+pub(crate) mod printf;
+pub(crate) mod scope;
+pub(crate) mod str_methods;
+pub(crate) mod tests;
+pub(crate) mod value;
+
+#[cfg(test)]
+mod cases;
+
+pub(crate) use engine::{Engine, Syntax, TemplateError};
+pub(crate) use filters::paths as filters_paths;
+pub(crate) use filters::patterns as filters_pattern;
+pub(crate) use scope::Scope;

@@ -1,0 +1,130 @@
+//! Undefined values and who has looked at them.
+//!
+//! Jinja's undefined values raise an error as soon as they are compared, tested for truth, iterated or printed, but may
+//! be passed to `default` or `is defined`. minijinja has no hook for comparisons and truth tests, so the other way round:
+//! each undefined value is noted when it comes up and struck off when a filter or test that accepts undefined values
+//! has seen it. Whatever is left at the end of an evaluation was used in earnest, and the evaluation fails for it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// One list of noted undefined values (id, message) per evaluation under way on this thread; evaluations nest.
+    static NOTED: RefCell<Vec<Vec<(u64, Arc<str>)>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A value that does not exist; chains: its attributes are itself.
+pub(crate) struct Undefined {
+    id: u64,
+    pub message: Arc<str>,
+}
+
+impl fmt::Debug for Undefined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Undefined")
+    }
+}
+
+impl Object for Undefined {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, _key: &Value) -> Option<Value> {
+        Some(Value::from_dyn_object(self.clone()))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::NonEnumerable
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        false
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Undefined")
+    }
+}
+
+/// Opens an evaluation; closed by dropping.
+pub(crate) struct Evaluation(());
+
+impl Evaluation {
+    pub(crate) fn open() -> Self {
+        NOTED.with(|noted| noted.borrow_mut().push(Vec::new()));
+        Self(())
+    }
+
+    /// The first undefined value that was used in earnest.
+    pub(crate) fn first(&self) -> Option<Arc<str>> {
+        NOTED.with(|noted| noted.borrow().last().and_then(|list| list.first().map(|(_, message)| message.clone())))
+    }
+
+    /// How many evaluations are open on this thread.
+    pub(crate) fn depth() -> usize {
+        NOTED.with(|noted| noted.borrow().len())
+    }
+}
+
+impl Drop for Evaluation {
+    fn drop(&mut self) {
+        NOTED.with(|noted| {
+            noted.borrow_mut().pop();
+        });
+    }
+}
+
+/// A new undefined value, noted.
+pub(crate) fn undefined(message: impl Into<Arc<str>>) -> Value {
+    let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into() };
+    note(&value);
+    Value::from_object(value)
+}
+
+fn note(value: &Undefined) {
+    NOTED.with(|noted| {
+        if let Some(list) = noted.borrow_mut().last_mut() {
+            if !list.iter().any(|(id, _)| *id == value.id) {
+                list.push((value.id, value.message.clone()));
+            }
+        }
+    });
+}
+
+/// Whether the value is undefined; says nothing about use.
+pub(crate) fn is_undefined(value: &Value) -> bool {
+    value.is_undefined() || value.downcast_object_ref::<Undefined>().is_some()
+}
+
+/// The message of an undefined value.
+pub(crate) fn message_of(value: &Value) -> Option<Arc<str>> {
+    if value.is_undefined() {
+        return Some(Arc::from("a value is undefined"));
+    }
+    value.downcast_object_ref::<Undefined>().map(|undefined| undefined.message.clone())
+}
+
+/// The value was looked at by something that accepts undefined values.
+pub(crate) fn accept(value: &Value) {
+    if let Some(undefined) = value.downcast_object_ref::<Undefined>() {
+        NOTED.with(|noted| {
+            for list in noted.borrow_mut().iter_mut() {
+                list.retain(|(id, _)| *id != undefined.id);
+            }
+        });
+    }
+}
+
+/// The value goes on into the expression.
+pub(crate) fn release(value: &Value) {
+    if let Some(undefined) = value.downcast_object_ref::<Undefined>() {
+        note(undefined);
+    }
+}
