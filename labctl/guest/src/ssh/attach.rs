@@ -17,7 +17,8 @@ use crate::terminal::RawTerminal;
 impl Session {
     /// Runs `command`, or a shell, on this process's standard streams. If standard input and output are a terminal, it
     /// gets one of the same size, every key goes to it, and `~.` at the start of a line leaves; the terminal is as before when
-    /// this returns. Otherwise the streams are pipes, and SIGINT, SIGTERM and SIGHUP are passed on once; a second one leaves.
+    /// this returns. Otherwise the streams are pipes, and SIGINT, SIGTERM and SIGHUP are passed on
+    /// and end the session, as with ssh(1).
     pub async fn attach(&self, command: Option<String>) -> Result<Exit, SshError> {
         let terminal = (isatty(io::stdin()) && isatty(io::stdout())).then(|| Terminal {
             kind: std::env::var("TERM").unwrap_or_else(|_| "xterm".into()),
@@ -99,8 +100,9 @@ fn pass_signals(tasks: &mut JoinSet<()>, controls: &mpsc::Sender<Control>) -> io
         let mut sent = signal(kind)?;
         let controls = controls.clone();
         tasks.spawn(async move {
+            sent.recv().await;
+            // OpenSSH ignores signals for root, so that waiting for their effect could take forever.
             for control in [control, Control::Leave(code(kind))] {
-                sent.recv().await;
                 let _ = controls.send(control).await;
             }
         });

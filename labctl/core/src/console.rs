@@ -1,0 +1,112 @@
+//! A node's serial console on the user's terminal.
+
+use std::io::ErrorKind;
+
+use labctl_guest::input;
+use labctl_guest::terminal::RawTerminal;
+use labctl_machine::qemu::Files;
+use labctl_spec::ident::NodeName;
+use labctl_spec::lab::Lab;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::home::LabHome;
+use crate::{Failure, Kind};
+
+/// Leaves the console: ctrl-].
+const LEAVE: u8 = 0x1d;
+
+/// Joins the user's terminal with the serial console until ctrl-], a signal, or the machine's end. Piped input is typed to
+/// its end; output goes on after that.
+pub async fn attach(home: &LabHome, lab: &Lab, node: &NodeName) -> Result<(), Failure> {
+    let found = lab.node(node).ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no node `{node}`")))?;
+    let socket = Files::new(home.sockets(), found.position, &home.node(node)).console;
+    let stream = UnixStream::connect(&socket).await.map_err(|why| match why.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::new(Kind::Conflict, format!("{node} is not running"))
+            .hint(format!("labctl up {node}; what its console printed before is in {}", home.node(node).join("console.log").display())),
+        _ => Failure::io(socket.display())(why),
+    })?;
+    let keys = input::stdin().map_err(Failure::io("standard input"))?;
+    let watch = |kind| signal(kind).map_err(Failure::io("watch for signals"));
+    let (mut terminate, mut hang_up) = (watch(SignalKind::terminate())?, watch(SignalKind::hangup())?);
+    let _raw = RawTerminal::enter().map_err(Failure::io("set the terminal to raw mode"))?;
+    tokio::select! {
+        ended = join(stream, keys, tokio::io::stdout()) => ended.map_err(Failure::io(format!("console of {node}"))),
+        _ = terminate.recv() => Ok(()),
+        _ = hang_up.recv() => Ok(()),
+    }
+}
+
+/// Copies both ways until ctrl-] comes or the console closes.
+async fn join<C, I, O>(console: C, mut keys: I, mut output: O) -> std::io::Result<()>
+where
+    C: AsyncRead + AsyncWrite,
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin,
+{
+    let (mut from, mut to) = tokio::io::split(console);
+    let typing = async {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = keys.read(&mut buffer).await?;
+            if length == 0 {
+                return Ok(false);
+            }
+            let leave = buffer[..length].iter().position(|byte| *byte == LEAVE);
+            to.write_all(&buffer[..leave.unwrap_or(length)]).await?;
+            if leave.is_some() {
+                return Ok::<bool, std::io::Error>(true);
+            }
+        }
+    };
+    let printing = async {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = from.read(&mut buffer).await?;
+            if length == 0 {
+                return Ok::<(), std::io::Error>(());
+            }
+            output.write_all(&buffer[..length]).await?;
+            output.flush().await?;
+        }
+    };
+    tokio::pin!(typing, printing);
+    let typed = tokio::select! {
+        typed = &mut typing => typed,
+        printed = &mut printing => return printed,
+    };
+    // Input that ended is not the wish to leave: a pipe may only want to read on.
+    if typed? { Ok(()) } else { printing.await }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn keys_go_in_until_the_one_that_leaves() {
+        let (console, mut machine) = duplex(64);
+        join(console, &b"root\r\x1dnot this"[..], tokio::io::sink()).await.unwrap();
+        let mut typed = String::new();
+        machine.read_to_string(&mut typed).await.unwrap();
+        assert_eq!(typed, "root\r");
+    }
+
+    #[tokio::test]
+    async fn output_goes_on_after_the_end_of_input() {
+        let (console, mut machine) = duplex(64);
+        let mut printed = Vec::new();
+        let talk = async {
+            let mut typed = [0; 3];
+            machine.read_exact(&mut typed).await.unwrap();
+            machine.write_all(b"answer").await.unwrap();
+            drop(machine);
+        };
+        let (ended, ()) = tokio::join!(join(console, &b"ask"[..], &mut printed), talk);
+        ended.unwrap();
+        assert_eq!(printed, b"answer");
+    }
+}

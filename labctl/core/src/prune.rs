@@ -1,0 +1,205 @@
+//! What no lab owns any more: machines, lab folders without a record, socket folders of no lab.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::Failure;
+use crate::home::Home;
+use crate::record::Record;
+
+/// Something that is left over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Orphan {
+    /// A running QEMU that belongs to no lab of this home.
+    Machine {
+        /// Its process id.
+        pid: i32,
+        /// `labctl:LAB/NODE`.
+        label: String,
+        /// The machine's UUID.
+        uuid: String,
+    },
+    /// A lab's folder without a record.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder of sockets of no lab.
+    Sockets {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for Orphan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine { pid, label, uuid } => write!(f, "machine {label}, process {pid}, uuid {uuid}"),
+            Self::Folder { path } => write!(f, "folder {} without a lab", path.display()),
+            Self::Sockets { path } => write!(f, "sockets {} of no lab", path.display()),
+        }
+    }
+}
+
+/// Everything of this home that is left over. Machines of other homes are never among it.
+pub fn find(home: &Home) -> Result<Vec<Orphan>, Failure> {
+    let (mut uuids, mut sockets, mut orphans) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    for name in home.lab_names() {
+        let lab = home.lab(&name);
+        // Its sockets are in use even if the record is not there yet: `up` may be at work.
+        sockets.insert(lab.sockets().to_owned());
+        match Record::load(&lab)? {
+            Some(record) => uuids.extend(record.nodes.into_values().map(|node| node.uuid)),
+            None if !in_use(&lab.supervisor_lock()) => orphans.push(Orphan::Folder { path: lab.folder().to_owned() }),
+            None => {}
+        }
+    }
+    for path in folders(home.scratch()) {
+        // Only names as `Home::lab` makes them: the folder holds other things too.
+        let ours = path.file_name().is_some_and(|name| name.len() == 8 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit));
+        if ours && !sockets.contains(&path) && !listened_to(&path) {
+            orphans.push(Orphan::Sockets { path });
+        }
+    }
+    #[cfg(target_os = "linux")]
+    orphans.extend(machines::find(&[home.labs()], &uuids)?);
+    Ok(orphans)
+}
+
+/// Ends and removes it. One that is gone already, or became something else, is left alone.
+pub async fn remove(orphan: &Orphan) -> Result<(), Failure> {
+    match orphan {
+        #[cfg(target_os = "linux")]
+        Orphan::Machine { pid, label, uuid } => machines::end(*pid, label, uuid).await,
+        #[cfg(not(target_os = "linux"))]
+        Orphan::Machine { .. } => Ok(()),
+        Orphan::Folder { path } | Orphan::Sockets { path } => match fs::remove_dir_all(path) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(path.display())(why)),
+            _ => Ok(()),
+        },
+    }
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+/// Whether somebody holds the lock.
+fn in_use(lock: &Path) -> bool {
+    fs::File::open(lock).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
+}
+
+/// Whether a process answers at a socket in the folder: another home of this user shares the runtime folder.
+fn listened_to(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| std::os::unix::net::UnixStream::connect(path).is_ok())
+}
+
+#[cfg(target_os = "linux")]
+mod machines {
+    //! QEMU processes, by what /proc says of them (proc(5)).
+
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
+
+    use rustix::io::Errno;
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    use tokio::io::unix::AsyncFd;
+
+    use super::Orphan;
+    use crate::Failure;
+
+    /// Machines whose files lie below one of `homes` and whose uuid nobody knows.
+    pub fn find(homes: &[PathBuf], known: &BTreeSet<String>) -> Result<Vec<Orphan>, Failure> {
+        let me = rustix::process::getuid().as_raw();
+        let entries = fs::read_dir("/proc").map_err(Failure::io("/proc"))?;
+        let mut found = Vec::new();
+        for entry in entries.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            // A process may end at any time; then it is no orphan.
+            if !entry.metadata().is_ok_and(|about| about.uid() == me) {
+                continue;
+            }
+            let Some((label, uuid, words)) = machine(pid) else { continue };
+            let below = |word: &String| homes.iter().any(|home| word.contains(&format!("={}/", home.display())));
+            if !known.contains(&uuid) && words.iter().any(below) {
+                found.push(Orphan::Machine { pid, label, uuid });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Label, uuid and command line of a process, if it is a machine of labctl's.
+    fn machine(pid: i32) -> Option<(String, String, Vec<String>)> {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let words: Vec<String> = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let after = |option: &str| words.iter().position(|word| word == option).and_then(|at| words.get(at + 1)).cloned();
+        let label = after("-name")?.strip_prefix("guest=")?.to_owned();
+        let uuid = after("-uuid")?;
+        label.starts_with("labctl:").then_some((label, uuid, words))
+    }
+
+    /// Kills the process if it still is that machine, and waits for its end. The descriptor comes first: from then on the
+    /// number cannot become another process unseen.
+    pub async fn end(pid: i32, label: &str, uuid: &str) -> Result<(), Failure> {
+        let fail = |why: std::io::Error| Failure::io(format!("end process {pid}"))(why);
+        let Some(number) = Pid::from_raw(pid) else { return Ok(()) };
+        let process = match pidfd_open(number, PidfdFlags::NONBLOCK) {
+            Ok(process) => process,
+            Err(Errno::SRCH) => return Ok(()),
+            Err(why) => return Err(fail(why.into())),
+        };
+        if !machine(pid).is_some_and(|(found, its, _)| found == label && its == uuid) {
+            return Ok(());
+        }
+        match pidfd_send_signal(&process, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(why) => return Err(fail(why.into())),
+        }
+        let process = AsyncFd::with_interest(process, tokio::io::Interest::READABLE).map_err(fail)?;
+        // Readable once it has ended (pidfd_open(2)).
+        process.readable().await.map_err(fail).map(drop)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::process::{Command, Stdio};
+
+        use super::*;
+
+        #[tokio::test]
+        async fn only_unknown_machines_of_this_home_are_found_and_ended() {
+            let home = tempfile::tempdir().unwrap();
+            let uuid = format!("00000000-0000-4000-8000-{:012x}", std::process::id());
+            let disk = format!("file={}/labs/x/disk", home.path().display());
+            // A process with a machine's command line. It waits for its input, which stays open until it is ended.
+            let mut child = Command::new("sh")
+                .args(["-c", "read line", "-name", "guest=labctl:x/a", "-uuid", &uuid, "-drive", &disk])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let homes = [home.path().join("labs")];
+            let found = find(&homes, &BTreeSet::new()).unwrap();
+            let wanted = Orphan::Machine { pid: child.id() as i32, label: "labctl:x/a".into(), uuid: uuid.clone() };
+            assert_eq!(found, [wanted]);
+            assert_eq!(find(&homes, &BTreeSet::from([uuid.clone()])).unwrap(), []);
+            assert_eq!(find(&[PathBuf::from("/elsewhere/labs")], &BTreeSet::new()).unwrap(), []);
+            let pid = child.id() as i32;
+            end(pid, "labctl:x/b", &uuid).await.unwrap();
+            assert!(child.try_wait().unwrap().is_none(), "another label must not be ended");
+            end(pid, "labctl:x/a", &uuid).await.unwrap();
+            assert!(!child.wait().unwrap().success());
+            end(pid, "labctl:x/a", &uuid).await.unwrap();
+        }
+    }
+}
