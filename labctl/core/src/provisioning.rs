@@ -57,12 +57,12 @@ fn failure(why: &PlaybookError) -> Failure {
 }
 
 /// Reads everything that can be read without a machine; reports what is wrong or missing.
-pub async fn check(lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
-    list(lab, &What::Lab, Options::default()).await
+pub fn check(lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
+    list(lab, &What::Lab, Options::default())
 }
 
 /// The tasks that would run.
-pub async fn list(lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
+pub fn list(lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
     let setup = Setup {
         inventory: Inventory::of_lab(lab),
         targets: Arc::new(|_| None),
@@ -71,7 +71,7 @@ pub async fn list(lab: &Lab, what: &What, options: Options) -> Result<Vec<Listed
         cancel: CancellationToken::new(),
     };
     let options = Options { role_paths: role_paths(lab), ..options };
-    labctl_provision::list_tasks(&books(lab, what), setup, options).await.map_err(|why| failure(&why))
+    labctl_provision::list_tasks(&books(lab, what), setup, options).map_err(|why| failure(&why))
 }
 
 /// Copies the files that the lab file asks for to `nodes` (all if empty).

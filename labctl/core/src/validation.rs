@@ -18,7 +18,7 @@ pub struct Summary {
 }
 
 /// Checks a file: `artifacts.yml` by its name, images and scenarios by their folder or their keys, anything else as a lab file.
-pub async fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
+pub fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
     let text = std::fs::read_to_string(file).map_err(Failure::io(file.display()))?;
     let key = |name: &str| text.lines().any(|line| line.starts_with(&format!("{name}:")));
     let load = |why: labctl_spec::LoadError| project::from_load_error(&why);
@@ -38,7 +38,7 @@ pub async fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
     for node in &lab.nodes {
         images::find(home, &lab.file, &node.image)?;
     }
-    provisioning::check(&lab).await?;
+    provisioning::check(&lab)?;
     let text = format!("lab `{}`, {} nodes in {}; all good", lab.name, lab.nodes.len(), lab.network.subnet);
     Ok(Summary { kind: "lab", text })
 }

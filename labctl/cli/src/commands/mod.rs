@@ -104,7 +104,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Logs(args) => logs::run(session, args).await,
         Command::Hosts(args) => hosts::run(session, args),
         Command::Scenario(args) => scenario::run(session, args).await,
-        Command::Validate(args) => validate::run(session, args).await,
+        Command::Validate(args) => validate::run(session, args),
         Command::Init(args) => init::run(session, args),
         Command::Image(args) => image::run(session, args).await,
         Command::Doctor(args) => doctor::run(session, args).await,

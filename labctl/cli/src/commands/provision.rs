@@ -13,6 +13,7 @@ use labctl_core::spec::lab::Lab;
 use labctl_core::{Failure, Kind};
 use tokio_util::sync::CancellationToken;
 
+use crate::output::Table;
 use crate::output::play::PlayPrinter;
 use crate::session::Session;
 
@@ -70,8 +71,18 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         ..Options::default()
     };
     if args.list_tasks {
-        let tasks = provisioning::list(&lab, &what, options).await?;
-        session.out.result(&tasks, || tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        let tasks = provisioning::list(&lab, &what, options)?;
+        let listed: Vec<_> = tasks
+            .iter()
+            .map(|task| serde_json::json!({ "play": task.play, "hosts": task.hosts, "name": task.name, "tags": task.tags, "place": task.place }))
+            .collect();
+        session.out.result(&listed, || {
+            let mut table = Table::new(&["PLAY", "TASK", "TAGS", "PLACE"]);
+            for task in &tasks {
+                table.row([task.play.clone(), task.name.clone(), task.tags.join(","), task.place.clone()]);
+            }
+            table.render()
+        });
         return Ok(ExitCode::SUCCESS);
     }
     let each = |event| session.out.event(&event);

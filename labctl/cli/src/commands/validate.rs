@@ -14,14 +14,14 @@ pub struct Args {
     files: Vec<PathBuf>,
 }
 
-pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let files = match args.files.is_empty() {
         true => vec![session.lab_file(&home)?],
         false => args.files,
     };
     for file in &files {
-        let summary = validation::check(&home, file).await?;
+        let summary = validation::check(&home, file)?;
         session.out.result(&summary, || format!("{}: {}", file.display(), summary.text));
     }
     Ok(ExitCode::SUCCESS)
