@@ -38,7 +38,7 @@ fn check_mode_changes_nothing_and_predicts() {
     bench.options.diff = true;
     let ran = bench.run();
     assert_eq!(ran.counts("h1"), "ok=3 changed=2");
-    assert_eq!(ran.messages(), "True");
+    assert_eq!(ran.messages(), "true");
     assert_eq!(bench.file("h1", "/a"), None);
     assert_eq!(bench.file("h1", "/b").unwrap(), "y");
     let events = bench.events.lock().unwrap();
@@ -147,7 +147,7 @@ fn unsupported_modules_fail_only_if_they_run() {
     let text = ran.lines.join("\n");
     assert!(
         text.contains("'lineinfle' is not supported")
-            && text.contains("site.yml:8")
+            && text.contains("site.yml:7")
             && text.contains("lineinfile"),
         "{text}"
     );

@@ -206,15 +206,16 @@ fn literal(text: &str, place: &Place) -> Data {
         "None" => return Data::Null,
         _ => {}
     }
-    if text.starts_with(['[', '{']) && !text.starts_with("{{") {
-        if let Ok(data) = yaml::parse_untrusted(
+    if text.starts_with(['[', '{'])
+        && !text.starts_with("{{")
+        && let Ok(data) = yaml::parse_untrusted(
             &text
                 .replace("True", "true")
                 .replace("False", "false")
                 .replace("None", "null"),
-        ) {
-            return data;
-        }
+        )
+    {
+        return data;
     }
     let numeric = text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
         && !(text.len() > 1 && text.starts_with('0') && !text.starts_with("0."));

@@ -131,31 +131,29 @@ fn one(part: &str, all: &[String], members: &dyn Fn(&str) -> Vec<String>) -> Vec
     if let Some((name, range)) = part
         .strip_suffix(']')
         .and_then(|part| part.rsplit_once('['))
+        && !range.is_empty()
+        && range
+            .chars()
+            .all(|c| c.is_ascii_digit() || matches!(c, '-' | ':'))
+        && !range[1..].contains('-')
     {
-        if !range.is_empty()
-            && range
-                .chars()
-                .all(|c| c.is_ascii_digit() || matches!(c, '-' | ':'))
-            && !range[1..].contains('-')
-        {
-            let hosts = one(name, all, members);
-            let count = hosts.len() as i64;
-            let index = |text: &str, default: i64| -> i64 {
-                text.parse::<i64>()
-                    .map_or(default, |at| if at < 0 { at + count } else { at })
-            };
-            let (first, last) = match range.split_once([':']) {
-                Some((first, last)) => (index(first, 0), index(last, count - 1)),
-                None => (index(range, 0), index(range, 0)),
-            };
-            let wanted = |at: &usize| (first..=last).contains(&(*at as i64));
-            return hosts
-                .into_iter()
-                .enumerate()
-                .filter(|(at, _)| wanted(at))
-                .map(|(_, host)| host)
-                .collect();
-        }
+        let hosts = one(name, all, members);
+        let count = hosts.len() as i64;
+        let index = |text: &str, default: i64| -> i64 {
+            text.parse::<i64>()
+                .map_or(default, |at| if at < 0 { at + count } else { at })
+        };
+        let (first, last) = match range.split_once([':']) {
+            Some((first, last)) => (index(first, 0), index(last, count - 1)),
+            None => (index(range, 0), index(range, 0)),
+        };
+        let wanted = |at: &usize| (first..=last).contains(&(*at as i64));
+        return hosts
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| wanted(at))
+            .map(|(_, host)| host)
+            .collect();
     }
     members(part)
 }

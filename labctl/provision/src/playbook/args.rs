@@ -86,10 +86,9 @@ fn unquote(text: &str) -> &str {
         if let Some(inner) = text
             .strip_prefix(quote)
             .and_then(|text| text.strip_suffix(quote))
+            && !inner.ends_with('\\')
         {
-            if !inner.ends_with('\\') {
-                return inner;
-            }
+            return inner;
         }
     }
     text

@@ -31,6 +31,9 @@ pub(crate) struct Role {
     pub handlers: Mutex<Vec<Item>>,
 }
 
+/// A role that was loaded while a play runs: itself, its tasks and its handlers.
+pub(crate) type IncludedRole = (Arc<Role>, Vec<Item>, Vec<Item>);
+
 /// Which parts of a role are wanted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RoleRequest {
@@ -398,7 +401,7 @@ impl Loader {
         request: &RoleRequest,
         task: &Task,
         keywords: Keywords,
-    ) -> Result<(Arc<Role>, Vec<Item>, Vec<Item>), Fault> {
+    ) -> Result<IncludedRole, Fault> {
         let source = Source {
             path: PathBuf::from(&*task.place.file),
             file: task.place.file.clone(),

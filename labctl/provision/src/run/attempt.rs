@@ -176,14 +176,14 @@ impl PlayRun {
         let lazy = action::takes_templates(&task.action);
         if let Some(map) = task.args.as_map() {
             // `args: "{{ variable }}"`: below what is written out.
-            if let Some(extra) = map.get("_variable_params") {
-                if let Data::Map(extra) = scope.resolve(extra)? {
-                    args.extend(
-                        extra
-                            .iter()
-                            .map(|(key, value)| (key.clone(), value.clone())),
-                    );
-                }
+            if let Some(extra) = map.get("_variable_params")
+                && let Data::Map(extra) = scope.resolve(extra)?
+            {
+                args.extend(
+                    extra
+                        .iter()
+                        .map(|(key, value)| (key.clone(), value.clone())),
+                );
             }
             for (key, value) in map.iter().filter(|(key, _)| &***key != "_variable_params") {
                 if lazy {

@@ -208,12 +208,12 @@ impl Run {
 /// are counted in the [`Recap`].
 pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap, PlaybookError> {
     let run = Run::new(setup, options)?;
-    if let Some(limit) = &run.options.limit {
-        if lock(&run.inventory).select(limit).is_empty() {
-            return Err(PlaybookError::Options(format!(
-                "no host matches the limit '{limit}'"
-            )));
-        }
+    if let Some(limit) = &run.options.limit
+        && lock(&run.inventory).select(limit).is_empty()
+    {
+        return Err(PlaybookError::Options(format!(
+            "no host matches the limit '{limit}'"
+        )));
     }
     // All files are read before the first task runs: a fault in the last one stops the run before it changes anything.
     let mut loaded = Vec::new();

@@ -42,7 +42,7 @@ pub(crate) fn matches(tags: &[String], options: &Options) -> bool {
     if asked(skip, "all") {
         return has("always") && !asked(skip, "always");
     }
-    !shared(skip) && !(asked(skip, "tagged") && !has("untagged"))
+    !shared(skip) && (!asked(skip, "tagged") || has("untagged"))
 }
 
 #[cfg(test)]

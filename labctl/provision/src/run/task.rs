@@ -68,13 +68,14 @@ impl PlayRun {
                 }
             }
         }
-        if &*task.action != "meta" && *lock(&self.run.stepping) {
-            if let Some(step) = &self.run.options.step {
-                match step(&keyword::name(task, &scope)) {
-                    Step::Run => {}
-                    Step::Skip => return false,
-                    Step::Continue => *lock(&self.run.stepping) = false,
-                }
+        if &*task.action != "meta"
+            && *lock(&self.run.stepping)
+            && let Some(step) = &self.run.options.step
+        {
+            match step(&keyword::name(task, &scope)) {
+                Step::Run => {}
+                Step::Skip => return false,
+                Step::Continue => *lock(&self.run.stepping) = false,
             }
         }
         true

@@ -334,32 +334,33 @@ fn operand_end(tokens: &[Token], start: usize) -> usize {
 fn subscripts(mut tokens: Vec<Token>) -> Vec<Token> {
     let mut at = 0;
     while at < tokens.len() {
-        if tokens[at] == Token::Op('[') && is_operand_before(&tokens, at) {
-            if let Some(end) = closing(&tokens, at) {
-                let mut depth = 0;
-                let slice = tokens[at + 1..end].iter().any(|token| match token {
-                    Token::Op('(' | '[' | '{') => {
-                        depth += 1;
-                        false
-                    }
-                    Token::Op(')' | ']' | '}') => {
-                        depth -= 1;
-                        false
-                    }
-                    Token::Op(':') => depth == 0,
-                    _ => false,
-                });
-                if !slice {
-                    tokens[end] = Token::Op(')');
-                    tokens.splice(
-                        at..=at,
-                        [
-                            Token::Op('.'),
-                            Token::Word("__getitem__".into()),
-                            Token::Op('('),
-                        ],
-                    );
+        if tokens[at] == Token::Op('[')
+            && is_operand_before(&tokens, at)
+            && let Some(end) = closing(&tokens, at)
+        {
+            let mut depth = 0;
+            let slice = tokens[at + 1..end].iter().any(|token| match token {
+                Token::Op('(' | '[' | '{') => {
+                    depth += 1;
+                    false
                 }
+                Token::Op(')' | ']' | '}') => {
+                    depth -= 1;
+                    false
+                }
+                Token::Op(':') => depth == 0,
+                _ => false,
+            });
+            if !slice {
+                tokens[end] = Token::Op(')');
+                tokens.splice(
+                    at..=at,
+                    [
+                        Token::Op('.'),
+                        Token::Word("__getitem__".into()),
+                        Token::Op('('),
+                    ],
+                );
             }
         }
         at += 1;

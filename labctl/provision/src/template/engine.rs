@@ -75,10 +75,13 @@ enum Kind {
     Condition,
 }
 
+/// What was compiled, by its text and what the text stands for.
+type Cache = HashMap<(Arc<str>, Kind), Arc<Compiled>>;
+
 /// Compiled templates of a run.
 #[derive(Default)]
 pub(crate) struct Engine {
-    compiled: Mutex<HashMap<(Arc<str>, Kind), Arc<Compiled>>>,
+    compiled: Mutex<Cache>,
 }
 
 impl fmt::Debug for Engine {

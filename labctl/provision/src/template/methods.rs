@@ -40,10 +40,10 @@ pub(crate) fn call(
         }
         _ => {}
     }
-    if let Some(mutable) = value.downcast_object_ref::<Mutable>() {
-        if let Some(result) = change(mutable, method, args)? {
-            return Ok(result);
-        }
+    if let Some(mutable) = value.downcast_object_ref::<Mutable>()
+        && let Some(result) = change(mutable, method, args)?
+    {
+        return Ok(result);
     }
     match value.kind() {
         ValueKind::String => {

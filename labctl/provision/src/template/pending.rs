@@ -14,9 +14,12 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
+/// Undefined values that came up in one evaluation: id and message.
+type Noted = Vec<(u64, Arc<str>)>;
+
 thread_local! {
     /// One list of noted undefined values (id, message) per evaluation under way on this thread; evaluations nest.
-    static NOTED: RefCell<Vec<Vec<(u64, Arc<str>)>>> = const { RefCell::new(Vec::new()) };
+    static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A value that does not exist; chains: its attributes are itself.
@@ -98,10 +101,10 @@ pub(crate) fn undefined(message: impl Into<Arc<str>>) -> Value {
 
 fn note(value: &Undefined) {
     NOTED.with(|noted| {
-        if let Some(list) = noted.borrow_mut().last_mut() {
-            if !list.iter().any(|(id, _)| *id == value.id) {
-                list.push((value.id, value.message.clone()));
-            }
+        if let Some(list) = noted.borrow_mut().last_mut()
+            && !list.iter().any(|(id, _)| *id == value.id)
+        {
+            list.push((value.id, value.message.clone()));
         }
     });
 }

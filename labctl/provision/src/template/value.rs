@@ -46,10 +46,13 @@ pub(crate) enum MutableItems {
     Map(indexmap::IndexMap<String, Value>),
 }
 
+/// Makes the value of a key.
+type Getter = Box<dyn Fn(&str) -> Option<Value> + Send + Sync>;
+
 /// A mapping whose values are made when they are asked for, such as `hostvars`.
 pub(crate) struct LazyMap {
     pub keys: Box<dyn Fn() -> Vec<Arc<str>> + Send + Sync>,
-    pub get: Box<dyn Fn(&str) -> Option<Value> + Send + Sync>,
+    pub get: Getter,
     /// What a missing key is an attribute of, in messages.
     pub kind: &'static str,
 }
