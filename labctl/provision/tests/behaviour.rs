@@ -263,3 +263,18 @@ fn free_strategy_lets_hosts_run_ahead() {
     assert_eq!(ran.counts("h1"), "failed=1");
     assert_eq!(ran.counts("h2"), "ok=2 changed=1 skipped=1");
 }
+
+#[test]
+fn a_play_inside_another_file_keeps_its_lines() {
+    let mut bench = Bench::new(
+        "=== site.yml\nname: demo\nprovision:\n- other.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - debug: {msg: in place}\n  - debug: {msg: '{{ nope }}'}\n",
+    );
+    bench.inside = Some(1);
+    let ran = bench.run();
+    assert_eq!(ran.counts("h1"), "ok=1 failed=1");
+    let text = ran.lines.join("\n");
+    assert!(
+        text.contains("in place") && text.contains("site.yml:8"),
+        "{text}"
+    );
+}

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use labctl_spec::fault::Fault;
 use labctl_spec::yaml::{Node, Scalar, Span, Style, Value};
 
+pub(crate) use super::context::Context;
 use super::keywords::list_of;
 use super::{Item, Keywords, Play, Role, Source};
 use crate::data::{Data, Dict, Place};
@@ -28,65 +29,6 @@ pub(crate) struct Loader {
     /// Roles of the play read so far, those they depend on first.
     pub roles: Mutex<Vec<Arc<Role>>>,
     cache: Mutex<HashMap<PathBuf, Option<(Node, Source)>>>,
-}
-
-/// What a list of tasks inherits from where it stands.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub keywords: Keywords,
-    pub role: Option<Arc<Role>>,
-    pub handlers: bool,
-    /// Whether it is read while the play runs.
-    pub dynamic: bool,
-    depth: usize,
-}
-
-impl Context {
-    pub(crate) fn new(keywords: Keywords) -> Self {
-        Self {
-            keywords,
-            role: None,
-            handlers: false,
-            dynamic: false,
-            depth: 0,
-        }
-    }
-
-    pub(crate) fn with(&self, node: &Node, source: &Source) -> Self {
-        let mut inner = self.clone();
-        inner.keywords.extend(node, source);
-        inner
-    }
-
-    /// With the keywords of a role's entry; its `vars` belong to the role, not to its tasks.
-    pub(crate) fn with_role_entry(&self, node: &Node, source: &Source) -> Self {
-        let mut inner = self.with(node, source);
-        inner.keywords.vars.truncate(self.keywords.vars.len());
-        inner
-    }
-
-    pub(crate) fn of_role(&self, role: Arc<Role>) -> Self {
-        Self {
-            role: Some(role),
-            depth: self.depth + 1,
-            ..self.clone()
-        }
-    }
-
-    /// Inside of an import: its variables are parameters of what it imports.
-    pub(crate) fn imported(&self, task: &super::Task) -> Self {
-        let mut inner = Self {
-            depth: self.depth + 1,
-            ..self.clone()
-        };
-        let own = &task.keywords.vars[task.outer.vars.len().min(task.keywords.vars.len())..];
-        inner.keywords.include_vars.extend(own.iter().cloned());
-        inner
-    }
-
-    pub(crate) fn depth(&self) -> usize {
-        self.depth
-    }
 }
 
 /// A fault at a node.
@@ -492,71 +434,6 @@ impl Loader {
             post_tasks,
             handlers,
         })
-    }
-}
-
-impl Play {
-    /// Takes on the tags, conditions and variables of an `import_playbook`.
-    fn adopt(&mut self, keywords: &Keywords) {
-        let mut vars = (*self.vars).clone();
-        for dict in &keywords.vars {
-            vars.extend(dict.iter().map(|(key, value)| (key.clone(), value.clone())));
-        }
-        self.vars = Arc::new(vars);
-        let lists = [
-            &mut self.pre_tasks,
-            &mut self.role_tasks,
-            &mut self.tasks,
-            &mut self.post_tasks,
-        ];
-        for list in lists {
-            for item in list.iter_mut() {
-                item.adopt(keywords);
-            }
-        }
-    }
-}
-
-impl Item {
-    fn adopt(&mut self, keywords: &Keywords) {
-        let add = |own: &mut Keywords| {
-            own.tags.extend(keywords.tags.iter().cloned());
-            own.when.splice(0..0, keywords.when.iter().cloned());
-        };
-        match self {
-            Item::Task(task) => {
-                let task = Arc::make_mut(task);
-                add(&mut task.keywords);
-                let mut outer = (*task.outer).clone();
-                add(&mut outer);
-                task.outer = Arc::new(outer);
-            }
-            Item::Block(block) => {
-                let mut copy = super::Block {
-                    keywords: block.keywords.clone(),
-                    block: block.block.clone(),
-                    rescue: block.rescue.clone(),
-                    always: block.always.clone(),
-                };
-                add(&mut copy.keywords);
-                for item in copy
-                    .block
-                    .iter_mut()
-                    .chain(&mut copy.rescue)
-                    .chain(&mut copy.always)
-                {
-                    item.adopt(keywords);
-                }
-                *block = Arc::new(copy);
-            }
-            Item::Role(_, tasks) => {
-                let mut copy = (**tasks).clone();
-                for item in &mut copy {
-                    item.adopt(keywords);
-                }
-                *tasks = Arc::new(copy);
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod attempt;
 mod facts;
 mod flow;
 mod handlers;
+mod hosts;
 pub(crate) mod keyword;
 mod list;
 mod play;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::dialect::unescape;
 use super::engine::{Syntax, TemplateError};
+use super::literals::unescape;
 
 impl Syntax {
     /// The syntax that a header asks for, and the text without it.

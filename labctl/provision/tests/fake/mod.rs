@@ -237,6 +237,8 @@ pub struct Bench {
     pub cancel: CancellationToken,
     /// Whether the controller itself can run tasks.
     pub local: bool,
+    /// Run this entry of the list `provision` of the file instead of the file.
+    pub inside: Option<usize>,
 }
 
 pub struct Ran {
@@ -271,6 +273,7 @@ impl Bench {
             events: Arc::default(),
             cancel: CancellationToken::new(),
             local: true,
+            inside: None,
         };
         bench.machine("localhost");
         bench
@@ -344,7 +347,15 @@ impl Bench {
     pub fn try_run(&mut self) -> Result<Ran, PlaybookError> {
         let setup = self.setup();
         self.events.lock().unwrap().clear();
-        let book = Book::File(self.folder.path().join("site.yml"));
+        let file = self.folder.path().join("site.yml");
+        let book = match self.inside {
+            Some(index) => Book::Inside {
+                file,
+                list: "provision".into(),
+                index,
+            },
+            None => Book::File(file),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
