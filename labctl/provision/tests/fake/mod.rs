@@ -122,7 +122,8 @@ impl Machine {
             "stat" => {
                 json!({"changed": false, "stat": {"exists": state.files.contains_key(&text("path").unwrap())}})
             }
-            other => json!({"failed": true, "msg": format!("fake machine has no {other}")}),
+            "uri" => json!({"changed": false, "status": 200, "json": []}),
+            _ => json!({"changed": true}),
         };
         ModuleReply {
             result: result.as_object().unwrap().clone(),
