@@ -13,7 +13,14 @@ use crate::template::filters_paths::{expand_user, normal};
 impl Action {
     pub(super) async fn fetch(&self) -> Done {
         if self.check {
-            return Ok(result([("changed", false.into()), ("skipped", true.into()), ("msg", "check mode not (yet) supported for this module".into())]));
+            return Ok(result([
+                ("changed", false.into()),
+                ("skipped", true.into()),
+                (
+                    "msg",
+                    "check mode not (yet) supported for this module".into(),
+                ),
+            ]));
         }
         let src = self.need("src")?;
         let mut dest = expand_user(&self.need("dest")?);
@@ -22,9 +29,20 @@ impl Action {
         let bytes = match self.target()?.get(&src).await {
             Ok(bytes) => bytes,
             Err(TargetError::Unreachable(message)) => return Err(Stop::Unreachable(message)),
-            Err(TargetError::Failed(message)) if required => return Err(Stop::Failed(format!("the remote file does not exist or can't be read: {message}"))),
+            Err(TargetError::Failed(message)) if required => {
+                return Err(Stop::Failed(format!(
+                    "the remote file does not exist or can't be read: {message}"
+                )));
+            }
             Err(TargetError::Failed(message)) => {
-                return Ok(result([("changed", false.into()), ("file", src.into()), ("msg", format!("{message}, not transferring, ignored").into())]));
+                return Ok(result([
+                    ("changed", false.into()),
+                    ("file", src.into()),
+                    (
+                        "msg",
+                        format!("{message}, not transferring, ignored").into(),
+                    ),
+                ]));
             }
         };
         if flat {
@@ -34,14 +52,24 @@ impl Action {
         } else {
             // HOST/PATH below the folder, never outside of it.
             let inside = normal(Path::new("/").join(src.trim_start_matches('/')).as_path());
-            dest = format!("{}/{}{}", dest.trim_end_matches('/'), self.host, inside.display());
+            dest = format!(
+                "{}/{}{}",
+                dest.trim_end_matches('/'),
+                self.host,
+                inside.display()
+            );
         }
         let path = PathBuf::from(&dest);
-        let path = if path.is_absolute() { path } else { self.play.play.folder.join(path) };
+        let path = if path.is_absolute() {
+            path
+        } else {
+            self.play.play.folder.join(path)
+        };
         let sum = hex::encode(sha1::Sha1::digest(&bytes));
         let same = std::fs::read(&path).is_ok_and(|old| old == bytes);
         if !same {
-            write(&path, &bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            write(&path, &bytes)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
         Ok(result([
             ("changed", (!same).into()),

@@ -74,12 +74,18 @@ pub(crate) type Done = Result<Dict, Stop>;
 
 /// Actions whose arguments are evaluated by the action itself, or partly not at all.
 pub(crate) fn takes_templates(action: &str) -> bool {
-    matches!(action, "debug" | "assert" | "include_role" | "include_tasks")
+    matches!(
+        action,
+        "debug" | "assert" | "include_role" | "include_tasks"
+    )
 }
 
 /// A result of these entries.
 pub(crate) fn result<const N: usize>(entries: [(&str, Data); N]) -> Dict {
-    entries.into_iter().map(|(key, value)| (Arc::from(key), value)).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| (Arc::from(key), value))
+        .collect()
 }
 
 impl Action {
@@ -87,8 +93,16 @@ impl Action {
     pub(crate) async fn run(self) -> Dict {
         match self.dispatch().await {
             Ok(result) => result,
-            Err(Stop::Failed(message)) => result([("failed", true.into()), ("changed", false.into()), ("msg", message.into())]),
-            Err(Stop::Unreachable(message)) => result([("unreachable", true.into()), ("changed", false.into()), ("msg", message.into())]),
+            Err(Stop::Failed(message)) => result([
+                ("failed", true.into()),
+                ("changed", false.into()),
+                ("msg", message.into()),
+            ]),
+            Err(Stop::Unreachable(message)) => result([
+                ("unreachable", true.into()),
+                ("changed", false.into()),
+                ("msg", message.into()),
+            ]),
         }
     }
 
@@ -96,9 +110,23 @@ impl Action {
         match &*self.task.action {
             "debug" => self.debug(),
             "assert" => self.assertion(),
-            "fail" => Err(Stop::Failed(self.text("msg").unwrap_or_else(|| "Failed as requested from task".to_owned()))),
+            "fail" => {
+                let message = self
+                    .args
+                    .get("msg")
+                    .cloned()
+                    .unwrap_or(Data::str("Failed as requested from task"));
+                Ok(result([
+                    ("failed", true.into()),
+                    ("changed", false.into()),
+                    ("msg", message),
+                ]))
+            }
             "set_fact" => self.set_fact(),
-            "set_stats" => Ok(result([("changed", false.into()), ("ansible_stats", Data::map(self.args.clone()))])),
+            "set_stats" => Ok(result([
+                ("changed", false.into()),
+                ("ansible_stats", Data::map(self.args.clone())),
+            ])),
             "include_vars" => self.include_vars(),
             "include_tasks" | "include_role" => self.include(),
             "add_host" => self.add_host(),
@@ -125,7 +153,10 @@ impl Action {
 
     /// An argument's text; none if it is absent or null.
     fn text(&self, name: &str) -> Option<String> {
-        self.args.get(name).filter(|data| !matches!(data, Data::Null)).map(python::str_of)
+        self.args
+            .get(name)
+            .filter(|data| !matches!(data, Data::Null))
+            .map(python::str_of)
     }
 
     /// An argument's truth value.
@@ -133,13 +164,19 @@ impl Action {
         match self.args.get(name) {
             None | Some(Data::Null) => Ok(default),
             Some(data) => data.to_bool().ok_or_else(|| {
-                Stop::Failed(format!("argument '{name}' is of type {} and we were unable to convert to bool: {}", data.type_name(), python::str_of(data)))
+                Stop::Failed(format!(
+                    "argument '{name}' is of type {} and we were unable to convert to bool: {}",
+                    data.type_name(),
+                    python::str_of(data)
+                ))
             }),
         }
     }
 
     fn need(&self, name: &str) -> Result<String, Stop> {
-        self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| Stop::Failed(format!("missing required arguments: {name}")))
+        self.text(name)
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| Stop::Failed(format!("missing required arguments: {name}")))
     }
 
     /// The machine that does the work.
@@ -150,7 +187,10 @@ impl Action {
         };
         (self.play.run.setup.targets)(name).ok_or_else(|| {
             Stop::Failed(match name {
-                "localhost" => "tasks can't run on localhost (the controller) here: there is no agent for it".to_owned(),
+                "localhost" => {
+                    "tasks can't run on localhost (the controller) here: there is no agent for it"
+                        .to_owned()
+                }
                 other => format!("there is no machine '{other}' to run this task on"),
             })
         })
@@ -159,8 +199,16 @@ impl Action {
     /// A file of the controller's, in Ansible's search order.
     fn local_file(&self, kind: &str, name: &str) -> Result<PathBuf, Stop> {
         search_file(&self.scope.search, kind, name).ok_or_else(|| {
-            let folders: Vec<String> = self.scope.search.iter().map(|folder| folder.join(kind).display().to_string()).collect();
-            Stop::Failed(format!("Could not find or access '{name}'; searched in {}", folders.join(", ")))
+            let folders: Vec<String> = self
+                .scope
+                .search
+                .iter()
+                .map(|folder| folder.join(kind).display().to_string())
+                .collect();
+            Stop::Failed(format!(
+                "Could not find or access '{name}'; searched in {}",
+                folders.join(", ")
+            ))
         })
     }
 }

@@ -5,18 +5,98 @@ use crate::data::Place;
 
 /// Modules that the agent does all by itself.
 const REMOTE: &[&str] = &[
-    "acl", "alternatives", "apk", "apt", "apt_key", "apt_repository", "archive", "authorized_key", "blockinfile", "capabilities", "command", "consul_kv",
-    "cron", "deb822_repository", "debconf", "dnf", "dpkg_selections", "expect", "file", "filesystem", "find", "get_url", "getent", "git", "group",
-    "hostname", "htpasswd", "ini_file", "iptables", "known_hosts", "lineinfile", "locale_gen", "modprobe", "mount", "nomad_job", "openssh_keypair",
-    "package", "package_facts", "pam_limits", "pamd", "ping", "pip", "raw", "replace", "service", "service_facts", "shell", "slurp", "stat",
-    "synchronize", "sysctl", "systemd", "systemd_service", "tempfile", "timezone", "ufw", "unarchive", "uri", "user", "wait_for", "xattr", "xml",
-    "yum", "yum_repository",
+    "acl",
+    "alternatives",
+    "apk",
+    "apt",
+    "apt_key",
+    "apt_repository",
+    "archive",
+    "authorized_key",
+    "blockinfile",
+    "capabilities",
+    "command",
+    "consul_kv",
+    "cron",
+    "deb822_repository",
+    "debconf",
+    "dnf",
+    "dpkg_selections",
+    "expect",
+    "file",
+    "filesystem",
+    "find",
+    "get_url",
+    "getent",
+    "git",
+    "group",
+    "hostname",
+    "htpasswd",
+    "ini_file",
+    "iptables",
+    "known_hosts",
+    "lineinfile",
+    "locale_gen",
+    "modprobe",
+    "mount",
+    "nomad_job",
+    "openssh_keypair",
+    "package",
+    "package_facts",
+    "pam_limits",
+    "pamd",
+    "ping",
+    "pip",
+    "raw",
+    "replace",
+    "service",
+    "service_facts",
+    "shell",
+    "slurp",
+    "stat",
+    "synchronize",
+    "sysctl",
+    "systemd",
+    "systemd_service",
+    "tempfile",
+    "timezone",
+    "ufw",
+    "unarchive",
+    "uri",
+    "user",
+    "wait_for",
+    "xattr",
+    "xml",
+    "yum",
+    "yum_repository",
 ];
 
 /// Actions of the controller.
 const LOCAL: &[&str] = &[
-    "add_host", "artifact", "assemble", "assert", "async_status", "copy", "debug", "fail", "fetch", "gather_facts", "group_by", "import_role",
-    "import_tasks", "include_role", "include_tasks", "include_vars", "meta", "pause", "reboot", "script", "set_fact", "set_stats", "setup", "template",
+    "add_host",
+    "artifact",
+    "assemble",
+    "assert",
+    "async_status",
+    "copy",
+    "debug",
+    "fail",
+    "fetch",
+    "gather_facts",
+    "group_by",
+    "import_role",
+    "import_tasks",
+    "include_role",
+    "include_tasks",
+    "include_vars",
+    "meta",
+    "pause",
+    "reboot",
+    "script",
+    "set_fact",
+    "set_stats",
+    "setup",
+    "template",
     "wait_for_connection",
 ];
 
@@ -28,7 +108,9 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, d) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(c != *d)).min(row[j] + 1).min(row[j + 1] + 1);
+            let next = (diagonal + usize::from(c != *d))
+                .min(row[j] + 1)
+                .min(row[j + 1] + 1);
             diagonal = std::mem::replace(&mut row[j + 1], next);
         }
     }
@@ -42,8 +124,15 @@ pub(crate) fn neighbours(name: &str) -> Vec<&'static str> {
         .iter()
         .chain(LOCAL)
         .map(|known| {
-            let related = known.contains(short) || short.contains(known) || short.split('_').any(|part| part.len() > 3 && known.contains(part));
-            (distance(short, known).saturating_sub(if related { 3 } else { 0 }), *known)
+            let related = known.contains(short)
+                || short.contains(known)
+                || short
+                    .split('_')
+                    .any(|part| part.len() > 3 && known.contains(part));
+            (
+                distance(short, known).saturating_sub(if related { 3 } else { 0 }),
+                *known,
+            )
         })
         .collect();
     all.sort_unstable();
@@ -55,7 +144,10 @@ pub(super) fn check(name: &str, place: &Place) -> Result<(), Stop> {
     if REMOTE.contains(&name) {
         return Ok(());
     }
-    Err(Stop::Failed(format!("the module '{name}' is not supported ({place}); the nearest that are: {}", neighbours(name).join(", "))))
+    Err(Stop::Failed(format!(
+        "the module '{name}' is not supported ({place}); the nearest that are: {}",
+        neighbours(name).join(", ")
+    )))
 }
 
 #[cfg(test)]
@@ -66,7 +158,16 @@ mod tests {
     fn names_the_neighbours() {
         assert_eq!(neighbours("lineinfil")[0], "lineinfile");
         assert!(neighbours("community.general.apt_rpm").contains(&"apt"));
-        assert!(check("nope", &Place { file: "a.yml".into(), line: 3 }).is_err());
+        assert!(
+            check(
+                "nope",
+                &Place {
+                    file: "a.yml".into(),
+                    line: 3
+                }
+            )
+            .is_err()
+        );
         assert!(check("file", &Place::default()).is_ok());
     }
 }

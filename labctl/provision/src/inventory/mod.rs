@@ -43,11 +43,25 @@ pub struct Inventory {
 impl Inventory {
     /// The nodes of a lab. Each has `ansible_host` (its address), and the lab's, its groups' and its own variables.
     pub fn of_lab(lab: &Lab) -> Self {
-        let place = Place { file: Arc::from(lab.file.display().to_string()), line: 0 };
-        let trusted = |map: &serde_json::Map<String, serde_json::Value>| -> Dict {
-            map.iter().map(|(key, value)| (Arc::from(key.as_str()), Data::from_trusted_json(value, &place))).collect()
+        let place = Place {
+            file: Arc::from(lab.file.display().to_string()),
+            line: 0,
         };
-        let mut inventory = Self { file: Some(lab.file.clone()), folders: lab.file.parent().map(PathBuf::from).into_iter().collect(), ..Self::default() };
+        let trusted = |map: &serde_json::Map<String, serde_json::Value>| -> Dict {
+            map.iter()
+                .map(|(key, value)| {
+                    (
+                        Arc::from(key.as_str()),
+                        Data::from_trusted_json(value, &place),
+                    )
+                })
+                .collect()
+        };
+        let mut inventory = Self {
+            file: Some(lab.file.clone()),
+            folders: lab.file.parent().map(PathBuf::from).into_iter().collect(),
+            ..Self::default()
+        };
         inventory.group("all").vars = trusted(&lab.variables);
         inventory.group("ungrouped");
         for node in &lab.nodes {
@@ -55,12 +69,23 @@ impl Inventory {
             let mut vars = Dict::new();
             vars.insert("ansible_host".into(), Data::from(node.address.to_string()));
             vars.insert("node_address".into(), Data::from(node.address.to_string()));
-            vars.insert("node_hostnames".into(), node.hostnames.iter().map(String::as_str).collect::<Vec<_>>().into());
+            vars.insert(
+                "node_hostnames".into(),
+                node.hostnames
+                    .iter()
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .into(),
+            );
             vars.insert("lab_name".into(), Data::str(lab.name.as_str()));
             vars.insert("lab_domain".into(), Data::str(&lab.network.domain));
             vars.extend(trusted(&node.variables));
             inventory.hosts.insert(name.clone(), Host { vars });
-            let groups = if node.groups.is_empty() { vec!["ungrouped".to_owned()] } else { node.groups.clone() };
+            let groups = if node.groups.is_empty() {
+                vec!["ungrouped".to_owned()]
+            } else {
+                node.groups.clone()
+            };
             for group in groups {
                 inventory.group(&group).hosts.push(name.clone());
             }
@@ -88,6 +113,19 @@ impl Inventory {
         self.groups.entry(name.to_owned()).or_default()
     }
 
+    /// Adds a host to a group; it is no longer ungrouped then.
+    pub(crate) fn join(&mut self, group: &str, host: &str) {
+        let members = &mut self.group(group).hosts;
+        if !members.iter().any(|member| member == host) {
+            members.push(host.to_owned());
+        }
+        if group != "ungrouped" && group != "all" {
+            self.group("ungrouped")
+                .hosts
+                .retain(|member| member != host);
+        }
+    }
+
     /// Hosts of a group, those of its children included, in the inventory's order.
     pub(crate) fn members(&self, group: &str) -> Vec<String> {
         if group == "all" {
@@ -99,7 +137,9 @@ impl Inventory {
     }
 
     fn collect(&self, name: &str, out: &mut Vec<String>, depth: usize) {
-        let Some(group) = self.groups.get(name).filter(|_| depth < 100) else { return };
+        let Some(group) = self.groups.get(name).filter(|_| depth < 100) else {
+            return;
+        };
         for host in &group.hosts {
             if !out.contains(host) {
                 out.push(host.clone());
@@ -112,7 +152,11 @@ impl Inventory {
 
     /// Members by group, `all` and `ungrouped` included.
     pub(crate) fn group_map(&self) -> BTreeMap<String, Vec<String>> {
-        let mut out: BTreeMap<String, Vec<String>> = self.groups.keys().map(|name| (name.clone(), self.members(name))).collect();
+        let mut out: BTreeMap<String, Vec<String>> = self
+            .groups
+            .keys()
+            .map(|name| (name.clone(), self.members(name)))
+            .collect();
         out.insert("all".to_owned(), self.names());
         out.entry("ungrouped".to_owned()).or_default();
         out
@@ -123,8 +167,15 @@ impl Inventory {
         if name == "all" || limit == 0 {
             return 0;
         }
-        let parents = self.groups.iter().filter(|(_, group)| group.children.iter().any(|child| child == name));
-        parents.map(|(parent, _)| self.depth(parent, limit - 1)).max().unwrap_or(0) + 1
+        let parents = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.children.iter().any(|child| child == name));
+        parents
+            .map(|(parent, _)| self.depth(parent, limit - 1))
+            .max()
+            .unwrap_or(0)
+            + 1
     }
 
     /// A host's groups without `all`, in the order in which their variables apply: far from the host first, then by priority and name.
@@ -134,8 +185,15 @@ impl Inventory {
             .keys()
             .filter(|name| *name != "all" && self.members(name).iter().any(|member| member == host))
             .map(|name| {
-                let priority = self.groups[name].vars.get("ansible_group_priority").map(crate::python::str_of);
-                (self.depth(name, 100), priority.and_then(|text| text.parse().ok()).unwrap_or(1), name.clone())
+                let priority = self.groups[name]
+                    .vars
+                    .get("ansible_group_priority")
+                    .map(crate::python::str_of);
+                (
+                    self.depth(name, 100),
+                    priority.and_then(|text| text.parse().ok()).unwrap_or(1),
+                    name.clone(),
+                )
             })
             .collect();
         names.sort();
@@ -165,21 +223,26 @@ impl Inventory {
     /// Ansible's order.
     pub(crate) fn variables(&self, host: &str, playbook: &Path) -> Result<Dict, Fault> {
         let mut out = Dict::new();
-        let add = |out: &mut Dict, vars: &Dict| out.extend(vars.iter().map(|(key, value)| (key.clone(), value.clone())));
-        let mut folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).filter(|folder| *folder != playbook).collect();
+        let add = |out: &mut Dict, vars: &Dict| {
+            out.extend(vars.iter().map(|(key, value)| (key.clone(), value.clone())))
+        };
+        let mut folders: Vec<&Path> = self
+            .folders
+            .iter()
+            .map(PathBuf::as_path)
+            .filter(|folder| *folder != playbook)
+            .collect();
         folders.push(playbook);
         let mut groups = vec!["all".to_owned()];
         groups.extend(self.groups_of(host));
-        if let Some(group) = self.groups.get("all") {
-            add(&mut out, &group.vars);
-        }
-        for folder in &folders {
-            add(&mut out, &files_of(&folder.join("group_vars"), "all")?);
-        }
-        for group in groups.iter().skip(1) {
+        // What the inventory itself says of groups is below all files of variables.
+        for group in &groups {
             if let Some(group) = self.groups.get(group) {
                 add(&mut out, &group.vars);
             }
+        }
+        for folder in &folders {
+            add(&mut out, &files_of(&folder.join("group_vars"), "all")?);
         }
         for folder in &folders {
             for group in groups.iter().skip(1) {

@@ -1,6 +1,8 @@
 //! Playbooks: plays, roles, blocks and tasks, read from YAML with their places.
 
+mod adopt;
 pub(crate) mod args;
+mod context;
 pub(crate) mod keywords;
 mod load;
 mod names;

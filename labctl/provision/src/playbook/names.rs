@@ -2,11 +2,23 @@
 
 /// Collections whose modules are known by their short names.
 const COLLECTIONS: &[&str] = &[
-    "ansible.builtin.", "ansible.legacy.", "ansible.posix.", "ansible.utils.", "community.general.", "community.crypto.", "community.hashi_vault.",
-    "community.docker.", "community.mysql.", "community.postgresql.",
+    "ansible.builtin.",
+    "ansible.legacy.",
+    "ansible.posix.",
+    "ansible.utils.",
+    "community.general.",
+    "community.crypto.",
+    "community.hashi_vault.",
+    "community.docker.",
+    "community.mysql.",
+    "community.postgresql.",
 ];
 
 /// The short name of a module: `ansible.builtin.copy` is `copy`; other collections keep their name.
 pub(crate) fn short_name(name: &str) -> &str {
-    COLLECTIONS.iter().find_map(|prefix| name.strip_prefix(prefix)).filter(|short| !short.contains('.')).unwrap_or(name)
+    COLLECTIONS
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .filter(|short| !short.contains('.'))
+        .unwrap_or(name)
 }

@@ -4,6 +4,7 @@ mod attempt;
 mod facts;
 mod flow;
 mod handlers;
+mod hosts;
 pub(crate) mod keyword;
 mod list;
 mod play;
@@ -19,8 +20,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-pub use list::{ListedTask, list_tasks};
 pub(crate) use attempt::is;
+pub use list::{ListedTask, list_tasks};
 pub(crate) use play::PlayRun;
 
 use crate::data::Dict;
@@ -187,7 +188,12 @@ impl Run {
         };
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let folder = path.parent().map(PathBuf::from).unwrap_or_default();
-        let loader = Arc::new(Loader::new(self.engine.clone(), folder, self.options.role_paths.clone(), self.extra.clone()));
+        let loader = Arc::new(Loader::new(
+            self.engine.clone(),
+            folder,
+            self.options.role_paths.clone(),
+            self.extra.clone(),
+        ));
         let plays = match book {
             Book::File(_) => loader.playbook(&path)?,
             Book::Inside { list, index, .. } => vec![loader.play_in(&path, list, *index)?],
@@ -203,10 +209,12 @@ impl Run {
 /// are counted in the [`Recap`].
 pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap, PlaybookError> {
     let run = Run::new(setup, options)?;
-    if let Some(limit) = &run.options.limit {
-        if lock(&run.inventory).select(limit).is_empty() {
-            return Err(PlaybookError::Options(format!("no host matches the limit '{limit}'")));
-        }
+    if let Some(limit) = &run.options.limit
+        && lock(&run.inventory).select(limit).is_empty()
+    {
+        return Err(PlaybookError::Options(format!(
+            "no host matches the limit '{limit}'"
+        )));
     }
     // All files are read before the first task runs: a fault in the last one stops the run before it changes anything.
     let mut loaded = Vec::new();
@@ -222,5 +230,9 @@ pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap
     }
     let mut timings = std::mem::take(&mut *lock(&run.timings));
     timings.sort_by_key(|timing| std::cmp::Reverse(timing.duration));
-    Ok(Recap { hosts: lock(&run.recap).clone(), timings, cancelled: run.cancelled() })
+    Ok(Recap {
+        hosts: lock(&run.recap).clone(),
+        timings,
+        cancelled: run.cancelled(),
+    })
 }

@@ -13,6 +13,7 @@ use crate::python;
 use crate::template::Scope;
 use crate::variables::{self, Variables};
 
+use super::hosts::{batches, hosts_of};
 use super::{Run, keyword, lock};
 
 /// What a host has asked for.
@@ -49,87 +50,27 @@ pub(crate) struct PlayRun {
 }
 
 impl PlayRun {
-    pub(crate) fn scope(self: &Arc<Self>, host: &str, task: Option<&Task>, top: Dict) -> Arc<Scope> {
+    pub(crate) fn scope(
+        self: &Arc<Self>,
+        host: &str,
+        task: Option<&Task>,
+        top: Dict,
+    ) -> Arc<Scope> {
         self.variables.scope(host, task, top)
     }
 }
 
-/// The hosts of a play, in its order.
-fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<Vec<String>, PlaybookError> {
-    let wrong = |message: String| PlaybookError::Play { place: play.place.to_string(), message };
-    let pattern = match scope.resolve(&play.hosts).map_err(|error| wrong(error.message))? {
-        Data::List(list) => list.iter().map(python::str_of).collect::<Vec<_>>().join(","),
-        other => python::str_of(&other),
-    };
-    let mut inventory = lock(&run.inventory);
-    let mut hosts = inventory.select(&pattern);
-    if hosts.is_empty() && matches!(pattern.as_str(), "localhost" | "127.0.0.1") {
-        // Ansible's implicit localhost: it belongs to no group.
-        hosts = vec![pattern.clone()];
-        let mut states = lock(&run.hosts);
-        let state = states.entry(pattern.clone()).or_default();
-        Arc::make_mut(&mut state.inventory).insert("ansible_connection".into(), Data::str("local"));
-        return Ok(hosts);
-    }
-    if let Some(limit) = &run.options.limit {
-        let limited = inventory.select(limit);
-        hosts.retain(|host| limited.contains(host));
-    }
-    let known = inventory.names();
-    for host in &known {
-        let vars = inventory.variables(host, &play.folder)?;
-        lock(&run.hosts).entry(host.clone()).or_default().inventory = Arc::new(vars);
-    }
-    // Groups exist for `groups` even when nobody is in them.
-    inventory.group("all");
-    drop(inventory);
-    match play.order.as_ref().map(python::str_of).as_deref() {
-        Some("sorted") => hosts.sort(),
-        Some("reverse_sorted") => {
-            hosts.sort();
-            hosts.reverse();
-        }
-        Some("reverse_inventory") => hosts.reverse(),
-        Some("shuffle") => {
-            use rand::seq::SliceRandom;
-            hosts.shuffle(&mut rand::rng());
-        }
-        _ => {}
-    }
-    Ok(hosts)
-}
-
-/// Cuts hosts into batches: numbers or percentages, the last one repeated.
-fn batches(hosts: &[String], serial: &[String]) -> Result<Vec<Vec<String>>, String> {
-    let mut rest = hosts;
-    let mut out = Vec::new();
-    let mut index = 0;
-    while !rest.is_empty() {
-        let size = match serial.get(index).or(serial.last()) {
-            None => rest.len(),
-            Some(text) => {
-                let text = text.trim();
-                let size = match text.strip_suffix('%') {
-                    Some(percent) => {
-                        let percent: f64 = percent.parse().map_err(|_| format!("serial '{text}' is not a number or percentage"))?;
-                        ((percent / 100.0 * hosts.len() as f64) as usize).max(1)
-                    }
-                    None => text.parse::<i64>().map_err(|_| format!("serial '{text}' is not a number or percentage"))?.max(0) as usize,
-                };
-                if size == 0 { rest.len() } else { size.min(rest.len()) }
-            }
-        };
-        out.push(rest[..size].to_vec());
-        rest = &rest[size..];
-        index += 1;
-    }
-    Ok(out)
-}
-
 /// Runs a play; gives whether the next one may run.
-pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -> Result<bool, PlaybookError> {
+pub(super) async fn run_play(
+    run: &Arc<Run>,
+    loader: &Arc<Loader>,
+    play: Play,
+) -> Result<bool, PlaybookError> {
     let play = Arc::new(play);
-    let wrong = |message: String| PlaybookError::Play { place: play.place.to_string(), message };
+    let wrong = |message: String| PlaybookError::Play {
+        place: play.place.to_string(),
+        message,
+    };
     let play_vars = Arc::new(prompted(run, &play)?);
     let folder = &play.folder;
     let groups = lock(&run.inventory).group_map();
@@ -138,17 +79,43 @@ pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -
         vec![
             run.extra.clone(),
             play_vars.clone(),
-            Arc::new(variables::common(&groups, &[], &[], folder, run.options.check, run.options.diff, run.options.verbosity)),
-            Arc::new(lock(&run.inventory).groups.get("all").map(|group| group.vars.clone()).unwrap_or_default()),
+            Arc::new(variables::common(
+                &groups,
+                &[],
+                &[],
+                folder,
+                run.options.check,
+                run.options.diff,
+                run.options.verbosity,
+            )),
+            Arc::new(
+                lock(&run.inventory)
+                    .groups
+                    .get("all")
+                    .map(|group| group.vars.clone())
+                    .unwrap_or_default(),
+            ),
         ],
         vec![folder.clone()],
     );
     let all = hosts_of(run, &play, &early)?;
-    let name = play.name.as_ref().or(Some(&play.hosts)).map(|name| early.resolve(name).map_or_else(|_| python::str_of(name), |name| python::str_of(&name)));
+    let name = play.name.as_ref().or(Some(&play.hosts)).map(|name| {
+        early
+            .resolve(name)
+            .map_or_else(|_| python::str_of(name), |name| python::str_of(&name))
+    });
     let name = name.unwrap_or_default();
     if all.is_empty() {
-        run.emit(Event::PlayStart { name: name.clone(), hosts: Vec::new() });
-        run.emit(Event::Warning { message: format!("{}: no hosts matched: the play '{name}' is skipped", play.place) });
+        run.emit(Event::PlayStart {
+            name: name.clone(),
+            hosts: Vec::new(),
+        });
+        run.emit(Event::Warning {
+            message: format!(
+                "{}: no hosts matched: the play '{name}' is skipped",
+                play.place
+            ),
+        });
         return Ok(true);
     }
     let mut serial = Vec::new();
@@ -158,18 +125,42 @@ pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -
             other => serial.push(python::str_of(&other)),
         }
     }
-    let max_fail = keyword::number(play.max_fail_percentage.as_ref(), &early, &play.place, "max_fail_percentage").map_err(|error| wrong(error.message))?;
+    let max_fail = keyword::number(
+        play.max_fail_percentage.as_ref(),
+        &early,
+        &play.place,
+        "max_fail_percentage",
+    )
+    .map_err(|error| wrong(error.message))?;
     let lost_before = lock(&run.lost).clone();
-    let candidates: Vec<String> = all.iter().filter(|host| !lost_before.contains(*host)).cloned().collect();
+    let candidates: Vec<String> = all
+        .iter()
+        .filter(|host| !lost_before.contains(*host))
+        .cloned()
+        .collect();
     for batch in batches(&candidates, &serial).map_err(wrong)? {
-        run.emit(Event::PlayStart { name: name.clone(), hosts: batch.clone() });
+        run.emit(Event::PlayStart {
+            name: name.clone(),
+            hosts: batch.clone(),
+        });
         for host in &batch {
             run.count(host, |_| {});
         }
-        run_batch(run, loader, &play, &play_vars, &all, batch.clone(), max_fail).await?;
+        run_batch(
+            run,
+            loader,
+            &play,
+            &play_vars,
+            &all,
+            batch.clone(),
+            max_fail,
+        )
+        .await?;
         let lost = lock(&run.lost);
         let failed = batch.iter().filter(|host| lost.contains(*host)).count();
-        let limit = max_fail.map_or(failed == batch.len(), |limit| failed as f64 / batch.len() as f64 * 100.0 > limit || failed == batch.len());
+        let limit = max_fail.map_or(failed == batch.len(), |limit| {
+            failed as f64 / batch.len() as f64 * 100.0 > limit || failed == batch.len()
+        });
         if failed > 0 && limit {
             // A batch without survivors ends the whole run, as in Ansible.
             let everyone = all.iter().all(|host| lost.contains(host));
@@ -194,13 +185,21 @@ fn prompted(run: &Run, play: &Play) -> Result<Dict, PlaybookError> {
         if run.extra.contains_key(&*name) {
             continue;
         }
-        match prompt.get("default").filter(|value| !matches!(value, Data::Null)) {
+        match prompt
+            .get("default")
+            .filter(|value| !matches!(value, Data::Null))
+        {
             Some(value) => {
                 out.insert(Arc::from(name), value.clone());
             }
             None => {
-                let message = format!("the play asks for the variable '{name}' (vars_prompt), which has no default: give it with -e {name}=VALUE");
-                return Err(PlaybookError::Play { place: play.place.to_string(), message });
+                let message = format!(
+                    "the play asks for the variable '{name}' (vars_prompt), which has no default: give it with -e {name}=VALUE"
+                );
+                return Err(PlaybookError::Play {
+                    place: play.place.to_string(),
+                    message,
+                });
             }
         }
     }
@@ -219,14 +218,49 @@ async fn run_batch(
     let variables = {
         let inventory = lock(&run.inventory);
         let groups = inventory.group_map();
-        let mut common = variables::common(&groups, all, &batch, &play.folder, run.options.check, run.options.diff, run.options.verbosity);
+        let mut common = variables::common(
+            &groups,
+            all,
+            &batch,
+            &play.folder,
+            run.options.check,
+            run.options.diff,
+            run.options.verbosity,
+        );
         if let Some(file) = &inventory.file {
-            common.insert("inventory_file".into(), Data::from(file.display().to_string()));
-            common.insert("inventory_dir".into(), Data::from(file.parent().map(|folder| folder.display().to_string()).unwrap_or_default()));
+            common.insert(
+                "inventory_file".into(),
+                Data::from(file.display().to_string()),
+            );
+            common.insert(
+                "inventory_dir".into(),
+                Data::from(
+                    file.parent()
+                        .map(|folder| folder.display().to_string())
+                        .unwrap_or_default(),
+                ),
+            );
         }
-        common.insert("ansible_play_name".into(), play.name.clone().unwrap_or_default());
-        common.insert("role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
-        common.insert("ansible_role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
+        common.insert(
+            "ansible_play_name".into(),
+            play.name.clone().unwrap_or_default(),
+        );
+        common.insert(
+            "role_names".into(),
+            play.roles
+                .iter()
+                .map(|role| role.name.as_str())
+                .collect::<Vec<_>>()
+                .into(),
+        );
+        common.insert(
+            "ansible_role_names".into(),
+            play.roles
+                .iter()
+                .map(|role| role.name.as_str())
+                .collect::<Vec<_>>()
+                .into(),
+        );
         let group_names = inventory
             .names()
             .into_iter()
@@ -240,6 +274,7 @@ async fn run_batch(
             engine: run.engine.clone(),
             extra: run.extra.clone(),
             hosts: run.hosts.clone(),
+            left: Mutex::new(batch.clone()),
             common: Arc::new(common),
             group_names,
             play: play.clone(),
@@ -285,7 +320,10 @@ async fn run_batch(
         "linear" | "ansible.builtin.linear" | "debug" => state.sections(&batch).await?,
         other => {
             let message = format!("Invalid play strategy specified: {other}; use linear or free");
-            return Err(PlaybookError::Play { place: play.place.to_string(), message });
+            return Err(PlaybookError::Play {
+                place: play.place.to_string(),
+                message,
+            });
         }
     };
     lock(&run.lost).extend(failed);
@@ -294,25 +332,39 @@ async fn run_batch(
 
 impl PlayRun {
     /// Facts, then pre_tasks, roles and tasks, post_tasks, each followed by the handlers; gives the hosts that failed.
-    async fn sections(self: &Arc<Self>, hosts: &[String]) -> Result<HashSet<String>, PlaybookError> {
+    async fn sections(
+        self: &Arc<Self>,
+        hosts: &[String],
+    ) -> Result<HashSet<String>, PlaybookError> {
         let mut failed = HashSet::new();
         let play = &self.play;
         let force = self.run.options.force_handlers
             || play.force_handlers.as_ref().is_some_and(|flag| {
-                hosts.first().is_some_and(|host| self.scope(host, None, Dict::new()).resolve(flag).is_ok_and(|flag| keyword::truth(&flag)))
+                hosts.first().is_some_and(|host| {
+                    self.scope(host, None, Dict::new())
+                        .resolve(flag)
+                        .is_ok_and(|flag| keyword::truth(&flag))
+                })
             });
         self.load_vars_files(hosts, false)?;
         failed.extend(self.gather(hosts).await?);
         self.load_vars_files(&self.active(hosts, &failed), true)?;
-        let sections: [(&str, Vec<&[Item]>); 3] =
-            [("pre_tasks", vec![&play.pre_tasks]), ("tasks", vec![&play.role_tasks, &play.tasks]), ("post_tasks", vec![&play.post_tasks])];
+        let sections: [(&str, Vec<&[Item]>); 3] = [
+            ("pre_tasks", vec![&play.pre_tasks]),
+            ("tasks", vec![&play.role_tasks, &play.tasks]),
+            ("post_tasks", vec![&play.post_tasks]),
+        ];
         for (_, lists) in &sections {
             let begin = self.active(hosts, &failed);
             for list in lists {
                 let active = self.active(&begin, &failed);
                 failed.extend(self.items(list, &active, false).await?);
             }
-            let flushing = if force { self.active(&begin, &HashSet::new()) } else { self.active(hosts, &failed) };
+            let flushing = if force {
+                self.active(&begin, &HashSet::new())
+            } else {
+                self.active(hosts, &failed)
+            };
             if !*lock(&self.over) && !self.run.cancelled() {
                 failed.extend(self.flush(&flushing, false).await?);
             }
@@ -322,12 +374,17 @@ impl PlayRun {
 
     /// The implicit first task of a play.
     async fn gather(self: &Arc<Self>, hosts: &[String]) -> Result<HashSet<String>, PlaybookError> {
-        let Some(first) = hosts.first() else { return Ok(HashSet::new()) };
+        let Some(first) = hosts.first() else {
+            return Ok(HashSet::new());
+        };
         let wanted = match &self.play.gather_facts {
             None => true,
             Some(flag) => {
                 let scope = self.scope(first, None, Dict::new());
-                let flag = scope.resolve(flag).map_err(|error| PlaybookError::Play { place: self.play.place.to_string(), message: error.message })?;
+                let flag = scope.resolve(flag).map_err(|error| PlaybookError::Play {
+                    place: self.play.place.to_string(),
+                    message: error.message,
+                })?;
                 keyword::truth(&flag)
             }
         };
@@ -337,7 +394,12 @@ impl PlayRun {
         let mut keywords: Keywords = self.play.keywords.clone();
         keywords.tags = vec![Data::str("always")];
         keywords.when.clear();
-        let task = Arc::new(Task::implicit("gather_facts", "Gathering Facts", keywords, self.play.place.clone()));
+        let task = Arc::new(Task::implicit(
+            "gather_facts",
+            "Gathering Facts",
+            keywords,
+            self.play.place.clone(),
+        ));
         // It is no task of the user's: neither start_at_task nor step mode ask about it.
         let started = std::mem::replace(&mut *lock(&self.run.started), true);
         let stepping = std::mem::replace(&mut *lock(&self.run.stepping), false);
@@ -345,25 +407,5 @@ impl PlayRun {
         *lock(&self.run.started) = started;
         *lock(&self.run.stepping) = stepping;
         failed
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::batches;
-
-    #[test]
-    fn serial_cuts_hosts() {
-        let hosts: Vec<String> = (1..=10).map(|n| n.to_string()).collect();
-        let sizes = |serial: &[&str]| {
-            let serial: Vec<String> = serial.iter().map(|text| (*text).to_owned()).collect();
-            batches(&hosts, &serial).map(|batches| batches.iter().map(Vec::len).collect::<Vec<_>>())
-        };
-        assert_eq!(sizes(&[]).unwrap(), [10]);
-        assert_eq!(sizes(&["3"]).unwrap(), [3, 3, 3, 1]);
-        assert_eq!(sizes(&["1", "5"]).unwrap(), [1, 5, 4]);
-        assert_eq!(sizes(&["30%"]).unwrap(), [3, 3, 3, 1]);
-        assert_eq!(sizes(&["0"]).unwrap(), [10]);
-        assert!(sizes(&["x"]).is_err());
     }
 }

@@ -4,6 +4,8 @@
 //! - string literals: Python's escapes, or none at all where Ansible turns them off (in `{{ }}` of YAML text);
 //! - `{% set x = [] %}` makes a list that `x.append()` can change.
 
+use super::literals::literal;
+
 /// Delimiters of blocks, variables and comments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Delimiters {
@@ -15,7 +17,11 @@ pub(crate) struct Delimiters {
 impl Default for Delimiters {
     fn default() -> Self {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        Self { block: pair("{%", "%}"), variable: pair("{{", "}}"), comment: pair("{#", "#}") }
+        Self {
+            block: pair("{%", "%}"),
+            variable: pair("{{", "}}"),
+            comment: pair("{#", "#}"),
+        }
     }
 }
 
@@ -47,7 +53,9 @@ pub(crate) fn pieces<'a>(source: &'a str, marks: &Delimiters) -> Vec<Piece<'a>> 
     while at < source.len() {
         let rest = &source[at..];
         if rest.starts_with(&marks.comment.0) {
-            at += rest.find(&marks.comment.1).map_or(rest.len(), |end| end + marks.comment.1.len());
+            at += rest
+                .find(&marks.comment.1)
+                .map_or(rest.len(), |end| end + marks.comment.1.len());
             continue;
         }
         let (kind, open, close) = if rest.starts_with(&marks.variable.0) {
@@ -59,18 +67,25 @@ pub(crate) fn pieces<'a>(source: &'a str, marks: &Delimiters) -> Vec<Piece<'a>> 
             continue;
         };
         let inner = at + open.len();
-        let Some(length) = code_end(&source[inner..], close) else { break };
+        let Some(length) = code_end(&source[inner..], close) else {
+            break;
+        };
         let code = &source[inner..inner + length];
         let end = inner + length + close.len();
         if kind == 1 && code.trim_matches(['-', '+']).trim() == "raw" {
-            let raw_end = find_endraw(&source[end..], marks).map_or(source.len(), |length| end + length);
+            let raw_end =
+                find_endraw(&source[end..], marks).map_or(source.len(), |length| end + length);
             at = raw_end;
             continue;
         }
         if text < at {
             out.push(Piece::Text(&source[text..at]));
         }
-        out.push(if kind == 0 { Piece::Variable(code) } else { Piece::Block(code) });
+        out.push(if kind == 0 {
+            Piece::Variable(code)
+        } else {
+            Piece::Block(code)
+        });
         at = end;
         text = end;
     }
@@ -86,7 +101,11 @@ fn find_endraw(source: &str, marks: &Delimiters) -> Option<usize> {
         let inner = at + found + marks.block.0.len();
         let length = source[inner..].find(&marks.block.1)?;
         let end = inner + length + marks.block.1.len();
-        if source[inner..inner + length].trim_matches(['-', '+']).trim() == "endraw" {
+        if source[inner..inner + length]
+            .trim_matches(['-', '+'])
+            .trim()
+            == "endraw"
+        {
             return Some(end);
         }
         at = inner;
@@ -157,15 +176,21 @@ pub(crate) fn template(source: &str, marks: &Delimiters, escape_backslashes: boo
 fn block(code: &str) -> String {
     let rewritten = expression(code, false);
     let trimmed = rewritten.trim_start_matches(['-', '+']).trim_start();
-    let Some(after) = trimmed.strip_prefix("set ") else { return rewritten };
-    let Some((name, value)) = after.split_once('=') else { return rewritten };
+    let Some(after) = trimmed.strip_prefix("set ") else {
+        return rewritten;
+    };
+    let Some((name, value)) = after.split_once('=') else {
+        return rewritten;
+    };
     let plain = name.trim().chars().all(|c| c.is_alphanumeric() || c == '_');
     let value = value.trim();
     if !plain || !value.starts_with(['[', '{']) {
         return rewritten;
     }
     let lead = &rewritten[..rewritten.len() - trimmed.len()];
-    let (value, mark) = value.strip_suffix('-').map_or((value, ""), |value| (value, "-"));
+    let (value, mark) = value
+        .strip_suffix('-')
+        .map_or((value, ""), |value| (value, "-"));
     format!("{lead}set {name}= __mutable({}) {mark}", value.trim_end())
 }
 
@@ -218,7 +243,11 @@ fn tokenize(code: &str) -> Vec<Token> {
                 chars.next();
             }
             let text = code[start..end].to_owned();
-            tokens.push(if c.is_whitespace() { Token::Space(text) } else { Token::Word(text) });
+            tokens.push(if c.is_whitespace() {
+                Token::Space(text)
+            } else {
+                Token::Word(text)
+            });
         }
     }
     tokens
@@ -243,7 +272,9 @@ fn closing(tokens: &[Token], open: usize) -> Option<usize> {
 }
 
 fn next_solid(tokens: &[Token], from: usize) -> usize {
-    (from..tokens.len()).find(|&at| !matches!(tokens[at], Token::Space(_))).unwrap_or(tokens.len())
+    (from..tokens.len())
+        .find(|&at| !matches!(tokens[at], Token::Space(_)))
+        .unwrap_or(tokens.len())
 }
 
 /// `'text' % operand` to `'text'.__mod__(operand)`.
@@ -256,7 +287,14 @@ fn formats(mut tokens: Vec<Token>) -> Vec<Token> {
                 let start = next_solid(&tokens, percent + 1);
                 let end = operand_end(&tokens, start);
                 tokens.insert(end, Token::Op(')'));
-                tokens.splice(at + 1..=percent, [Token::Op('.'), Token::Word("__mod__".into()), Token::Op('(')]);
+                tokens.splice(
+                    at + 1..start,
+                    [
+                        Token::Op('.'),
+                        Token::Word("__mod__".into()),
+                        Token::Op('('),
+                    ],
+                );
             }
         }
         at += 1;
@@ -298,25 +336,33 @@ fn operand_end(tokens: &[Token], start: usize) -> usize {
 fn subscripts(mut tokens: Vec<Token>) -> Vec<Token> {
     let mut at = 0;
     while at < tokens.len() {
-        if tokens[at] == Token::Op('[') && is_operand_before(&tokens, at) {
-            if let Some(end) = closing(&tokens, at) {
-                let mut depth = 0;
-                let slice = tokens[at + 1..end].iter().any(|token| match token {
-                    Token::Op('(' | '[' | '{') => {
-                        depth += 1;
-                        false
-                    }
-                    Token::Op(')' | ']' | '}') => {
-                        depth -= 1;
-                        false
-                    }
-                    Token::Op(':') => depth == 0,
-                    _ => false,
-                });
-                if !slice {
-                    tokens[end] = Token::Op(')');
-                    tokens.splice(at..=at, [Token::Op('.'), Token::Word("__getitem__".into()), Token::Op('(')]);
+        if tokens[at] == Token::Op('[')
+            && is_operand_before(&tokens, at)
+            && let Some(end) = closing(&tokens, at)
+        {
+            let mut depth = 0;
+            let slice = tokens[at + 1..end].iter().any(|token| match token {
+                Token::Op('(' | '[' | '{') => {
+                    depth += 1;
+                    false
                 }
+                Token::Op(')' | ']' | '}') => {
+                    depth -= 1;
+                    false
+                }
+                Token::Op(':') => depth == 0,
+                _ => false,
+            });
+            if !slice {
+                tokens[end] = Token::Op(')');
+                tokens.splice(
+                    at..=at,
+                    [
+                        Token::Op('.'),
+                        Token::Word("__getitem__".into()),
+                        Token::Op('('),
+                    ],
+                );
             }
         }
         at += 1;
@@ -326,108 +372,39 @@ fn subscripts(mut tokens: Vec<Token>) -> Vec<Token> {
 
 /// Whether what stands before a bracket is a value, so that the bracket is a subscript and not a list.
 fn is_operand_before(tokens: &[Token], bracket: usize) -> bool {
-    let solid: Vec<&Token> = tokens[..bracket].iter().rev().filter(|token| !matches!(token, Token::Space(_))).take(3).collect();
+    let solid: Vec<&Token> = tokens[..bracket]
+        .iter()
+        .rev()
+        .filter(|token| !matches!(token, Token::Space(_)))
+        .take(3)
+        .collect();
     match solid.first() {
         Some(Token::Op(')' | ']' | '}') | Token::Str(_)) => true,
         Some(Token::Word(word)) => {
             let word_is = |token: Option<&&Token>, text: &str| matches!(token, Some(Token::Word(word)) if word == text);
             let keyword = matches!(
                 word.as_str(),
-                "in" | "not" | "and" | "or" | "if" | "elif" | "else" | "is" | "set" | "for" | "do" | "return" | "print" | "with"
+                "in" | "not"
+                    | "and"
+                    | "or"
+                    | "if"
+                    | "elif"
+                    | "else"
+                    | "is"
+                    | "set"
+                    | "for"
+                    | "do"
+                    | "return"
+                    | "print"
+                    | "with"
             );
             let after_dot = matches!(solid.get(1), Some(Token::Op('.')));
-            let test = word_is(solid.get(1), "is") || (word_is(solid.get(1), "not") && word_is(solid.get(2), "is"));
+            let test = word_is(solid.get(1), "is")
+                || (word_is(solid.get(1), "not") && word_is(solid.get(2), "is"));
             let filter = matches!(solid.get(1), Some(Token::Op('|')));
             (after_dot || !keyword) && !test && !filter
         }
         _ => false,
-    }
-}
-
-/// Writes a string literal that minijinja reads as Python would.
-fn literal(text: &str, raw: bool, out: &mut String) {
-    let quote = text.chars().next().unwrap_or('\'');
-    let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
-    if raw {
-        // Ansible doubles every backslash before Jinja reads the literal: they all stay.
-        quoted(inner, quote, out);
-    } else {
-        quoted(&unescape(inner), quote, out);
-    }
-}
-
-fn quoted(content: &str, quote: char, out: &mut String) {
-    out.push(quote);
-    for c in content.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => {
-                out.push('\\');
-                out.push(c);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-}
-
-/// Python's escapes in string literals; an unknown one stays as it is.
-pub(crate) fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        let Some(kind) = chars.next() else {
-            out.push('\\');
-            break;
-        };
-        match kind {
-            'n' => out.push('\n'),
-            't' => out.push('\t'),
-            'r' => out.push('\r'),
-            'a' => out.push('\x07'),
-            'b' => out.push('\x08'),
-            'f' => out.push('\x0c'),
-            'v' => out.push('\x0b'),
-            '\\' | '\'' | '"' => out.push(kind),
-            '\n' => {}
-            'x' => code_point(&mut chars, 2, kind, &mut out),
-            'u' => code_point(&mut chars, 4, kind, &mut out),
-            'U' => code_point(&mut chars, 8, kind, &mut out),
-            '0'..='7' => {
-                let mut value = kind.to_digit(8).unwrap_or(0);
-                for _ in 0..2 {
-                    let Some(digit) = chars.peek().and_then(|c| c.to_digit(8)) else { break };
-                    value = value * 8 + digit;
-                    chars.next();
-                }
-                out.extend(char::from_u32(value));
-            }
-            other => {
-                out.push('\\');
-                out.push(other);
-            }
-        }
-    }
-    out
-}
-
-fn code_point(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, digits: usize, kind: char, out: &mut String) {
-    let ahead: String = chars.clone().take(digits).collect();
-    match u32::from_str_radix(&ahead, 16).ok().filter(|_| ahead.len() == digits).and_then(char::from_u32) {
-        Some(c) => {
-            out.push(c);
-            for _ in 0..digits {
-                chars.next();
-            }
-        }
-        None => {
-            out.push('\\');
-            out.push(kind);
-        }
     }
 }
 
@@ -443,7 +420,10 @@ mod tests {
             ("a[1:2]", "a[1:2]"),
             ("x is subset [1]", "x is subset [1]"),
             ("a.in[1]", "a.in.__getitem__(1)"),
-            ("'%s-%d' % (a, b[0]) | upper", "'%s-%d'.__mod__((a, b.__getitem__(0)) | upper)"),
+            (
+                "'%s-%d' % (a, b[0]) | upper",
+                "'%s-%d'.__mod__((a, b.__getitem__(0)) | upper)",
+            ),
             ("'%s' % a.b|int + 1", "'%s'.__mod__(a.b|int) + 1"),
             ("a % b", "a % b"),
             (r"'\d+\n'", "'\\\\d+\n'"),
@@ -457,11 +437,20 @@ mod tests {
     fn finds_single_expressions() {
         let marks = Delimiters::default();
         assert_eq!(single_expression("{{ a }}", &marks), Some(" a "));
-        assert_eq!(single_expression("{{ {'a': {'b': 1}} }}", &marks), Some(" {'a': {'b': 1}} "));
+        assert_eq!(
+            single_expression("{{ {'a': {'b': 1}} }}", &marks),
+            Some(" {'a': {'b': 1}} ")
+        );
         assert_eq!(single_expression("{{ '}}' }}", &marks), Some(" '}}' "));
         assert_eq!(single_expression("{{ a }}{{ b }}", &marks), None);
         assert_eq!(single_expression(" {{ a }}", &marks), None);
-        assert_eq!(template("{% raw %}{{ a[0] }}{% endraw %}{{ b[0] }}", &marks, false), "{% raw %}{{ a[0] }}{% endraw %}{{ b.__getitem__(0) }}");
-        assert_eq!(template("{% set x = [] -%}", &marks, false), "{% set x = __mutable([]) -%}");
+        assert_eq!(
+            template("{% raw %}{{ a[0] }}{% endraw %}{{ b[0] }}", &marks, false),
+            "{% raw %}{{ a[0] }}{% endraw %}{{ b.__getitem__(0) }}"
+        );
+        assert_eq!(
+            template("{% set x = [] -%}", &marks, false),
+            "{% set x = __mutable([]) -%}"
+        );
     }
 }

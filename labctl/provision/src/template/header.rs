@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-use super::dialect::unescape;
 use super::engine::{Syntax, TemplateError};
+use super::literals::unescape;
 
 impl Syntax {
     /// The syntax that a header asks for, and the text without it.
     pub(crate) fn from_header(text: &str) -> (Self, String) {
         let mut syntax = Self::default();
-        let Some(rest) = text.strip_prefix("#jinja2:") else { return (syntax, text.to_owned()) };
+        let Some(rest) = text.strip_prefix("#jinja2:") else {
+            return (syntax, text.to_owned());
+        };
         let (header, body) = rest.split_once('\n').unwrap_or((rest, ""));
         for part in header.split(',') {
             if let Some((name, value)) = part.split_once(':') {
@@ -22,7 +24,10 @@ impl Syntax {
 
     /// Sets one property by the name that the header and the template module use.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        let yes = matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
+        let yes = matches!(
+            value.to_ascii_lowercase().as_str(),
+            "true" | "yes" | "on" | "1"
+        );
         match name {
             "trim_blocks" => self.trim_blocks = yes,
             "lstrip_blocks" => self.lstrip_blocks = yes,
@@ -39,6 +44,10 @@ impl Syntax {
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.place.file.is_empty() { write!(f, "{}", self.message) } else { write!(f, "{} ({})", self.message, self.place) }
+        if self.place.file.is_empty() {
+            write!(f, "{}", self.message)
+        } else {
+            write!(f, "{} ({})", self.message, self.place)
+        }
     }
 }

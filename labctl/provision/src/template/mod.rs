@@ -5,6 +5,7 @@ pub(crate) mod engine;
 pub(crate) mod filters;
 pub(crate) mod functions;
 mod header;
+mod literals;
 pub(crate) mod lookups;
 pub(crate) mod methods;
 pub(crate) mod pending;

@@ -14,9 +14,12 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
+/// Undefined values that came up in one evaluation: id and message.
+type Noted = Vec<(u64, Arc<str>)>;
+
 thread_local! {
     /// One list of noted undefined values (id, message) per evaluation under way on this thread; evaluations nest.
-    static NOTED: RefCell<Vec<Vec<(u64, Arc<str>)>>> = const { RefCell::new(Vec::new()) };
+    static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A value that does not exist; chains: its attributes are itself.
@@ -64,7 +67,12 @@ impl Evaluation {
 
     /// The first undefined value that was used in earnest.
     pub(crate) fn first(&self) -> Option<Arc<str>> {
-        NOTED.with(|noted| noted.borrow().last().and_then(|list| list.first().map(|(_, message)| message.clone())))
+        NOTED.with(|noted| {
+            noted
+                .borrow()
+                .last()
+                .and_then(|list| list.first().map(|(_, message)| message.clone()))
+        })
     }
 
     /// How many evaluations are open on this thread.
@@ -83,17 +91,20 @@ impl Drop for Evaluation {
 
 /// A new undefined value, noted.
 pub(crate) fn undefined(message: impl Into<Arc<str>>) -> Value {
-    let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into() };
+    let value = Undefined {
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
+        message: message.into(),
+    };
     note(&value);
     Value::from_object(value)
 }
 
 fn note(value: &Undefined) {
     NOTED.with(|noted| {
-        if let Some(list) = noted.borrow_mut().last_mut() {
-            if !list.iter().any(|(id, _)| *id == value.id) {
-                list.push((value.id, value.message.clone()));
-            }
+        if let Some(list) = noted.borrow_mut().last_mut()
+            && !list.iter().any(|(id, _)| *id == value.id)
+        {
+            list.push((value.id, value.message.clone()));
         }
     });
 }
@@ -108,7 +119,9 @@ pub(crate) fn message_of(value: &Value) -> Option<Arc<str>> {
     if value.is_undefined() {
         return Some(Arc::from("a value is undefined"));
     }
-    value.downcast_object_ref::<Undefined>().map(|undefined| undefined.message.clone())
+    value
+        .downcast_object_ref::<Undefined>()
+        .map(|undefined| undefined.message.clone())
 }
 
 /// The value was looked at by something that accepts undefined values.

@@ -11,7 +11,10 @@ fn bad(message: impl Into<String>) -> Error {
 pub(crate) fn split(text: &str, separator: Option<&str>, limit: Option<usize>) -> Vec<String> {
     match separator {
         Some(separator) => match limit {
-            Some(limit) => text.splitn(limit.saturating_add(1), separator).map(str::to_owned).collect(),
+            Some(limit) => text
+                .splitn(limit.saturating_add(1), separator)
+                .map(str::to_owned)
+                .collect(),
             None => text.split(separator).map(str::to_owned).collect(),
         },
         None => {
@@ -32,10 +35,19 @@ pub(crate) fn split(text: &str, separator: Option<&str>, limit: Option<usize>) -
 }
 
 fn rsplit(text: &str, separator: Option<&str>, limit: Option<usize>) -> Vec<String> {
-    let Some(limit) = limit else { return split(text, separator, None) };
+    let Some(limit) = limit else {
+        return split(text, separator, None);
+    };
     let mut parts: Vec<String> = match separator {
-        Some(separator) => text.rsplitn(limit.saturating_add(1), separator).map(str::to_owned).collect(),
-        None => text.trim_end().rsplitn(limit.saturating_add(1), char::is_whitespace).map(str::to_owned).collect(),
+        Some(separator) => text
+            .rsplitn(limit.saturating_add(1), separator)
+            .map(str::to_owned)
+            .collect(),
+        None => text
+            .trim_end()
+            .rsplitn(limit.saturating_add(1), char::is_whitespace)
+            .map(str::to_owned)
+            .collect(),
     };
     parts.reverse();
     parts
@@ -46,7 +58,11 @@ pub(crate) fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut inside = false;
     for c in text.chars() {
-        if inside { out.extend(c.to_lowercase()) } else { out.extend(c.to_uppercase()) }
+        if inside {
+            out.extend(c.to_lowercase())
+        } else {
+            out.extend(c.to_uppercase())
+        }
         inside = c.is_alphabetic();
     }
     out
@@ -56,33 +72,67 @@ pub(crate) fn title(text: &str) -> String {
 pub(crate) fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars.flat_map(char::to_lowercase)).collect(),
+        Some(first) => first
+            .to_uppercase()
+            .chain(chars.flat_map(char::to_lowercase))
+            .collect(),
         None => String::new(),
     }
 }
 
 fn starts(args: &[Value], test: impl Fn(&str) -> bool) -> Result<Value, Error> {
-    let wanted = args.first().ok_or_else(|| bad("at least 1 argument is needed"))?;
+    let wanted = args
+        .first()
+        .ok_or_else(|| bad("at least 1 argument is needed"))?;
     Ok(Value::from(match wanted.as_str() {
         Some(text) => test(text),
-        None => wanted.try_iter()?.any(|item| item.as_str().is_some_and(&test)),
+        None => wanted
+            .try_iter()?
+            .any(|item| item.as_str().is_some_and(&test)),
     }))
 }
 
-pub(crate) fn call(_: &mut State, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub(crate) fn call(
+    _: &mut State,
+    text: &str,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     let all = |test: fn(char) -> bool| Value::from(!text.is_empty() && text.chars().all(test));
     let strip_set = || -> Result<Option<String>, Error> {
         let (chars,): (Option<String>,) = from_args(args)?;
         Ok(chars)
     };
-    let within = |set: &Option<String>, c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c));
-    let arg = |at: usize| args.get(at).filter(|arg| !arg.is_kwargs()).map(ToString::to_string).unwrap_or_default();
+    let within = |set: &Option<String>, c: char| {
+        set.as_ref()
+            .map_or(c.is_whitespace(), |set| set.contains(c))
+    };
+    let arg = |at: usize| {
+        args.get(at)
+            .filter(|arg| !arg.is_kwargs())
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    };
     let pad = |left: bool, both: bool| -> Result<Value, Error> {
-        let width = args.first().and_then(Value::as_usize).ok_or_else(|| bad("a width is needed"))?.min(1 << 20);
+        let width = args
+            .first()
+            .and_then(Value::as_usize)
+            .ok_or_else(|| bad("a width is needed"))?
+            .min(1 << 20);
         let fill = args.get(1).map_or(" ".to_owned(), ToString::to_string);
         let missing = width.saturating_sub(text.chars().count());
-        let before = if both { missing / 2 + (missing & width & 1) } else if left { missing } else { 0 };
-        Ok(Value::from(format!("{}{text}{}", fill.repeat(before), fill.repeat(missing - before))))
+        let before = if both {
+            missing / 2 + (missing & width & 1)
+        } else if left {
+            missing
+        } else {
+            0
+        };
+        Ok(Value::from(format!(
+            "{}{text}{}",
+            fill.repeat(before),
+            fill.repeat(missing - before)
+        )))
     };
     Ok(match method {
         "upper" => Value::from(text.to_uppercase()),
@@ -90,7 +140,15 @@ pub(crate) fn call(_: &mut State, text: &str, method: &str, args: &[Value]) -> R
         "title" => Value::from(title(text)),
         "capitalize" => Value::from(capitalize(text)),
         "swapcase" => Value::from(
-            text.chars().map(|c| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() }).collect::<String>(),
+            text.chars()
+                .map(|c| {
+                    if c.is_uppercase() {
+                        c.to_lowercase().to_string()
+                    } else {
+                        c.to_uppercase().to_string()
+                    }
+                })
+                .collect::<String>(),
         ),
         "strip" => {
             let set = strip_set()?;
@@ -105,13 +163,20 @@ pub(crate) fn call(_: &mut State, text: &str, method: &str, args: &[Value]) -> R
             Value::from(text.trim_end_matches(|c| within(&set, c)))
         }
         "split" | "rsplit" => {
-            let (separator, limit, kwargs): (Option<String>, Option<i64>, Kwargs) = from_args(args)?;
+            let (separator, limit, kwargs): (Option<String>, Option<i64>, Kwargs) =
+                from_args(args)?;
             let separator = separator.or(kwargs.get::<Option<String>>("sep").unwrap_or_default());
-            let limit = limit.or(kwargs.get::<Option<i64>>("maxsplit").unwrap_or_default()).and_then(|limit| usize::try_from(limit).ok());
+            let limit = limit
+                .or(kwargs.get::<Option<i64>>("maxsplit").unwrap_or_default())
+                .and_then(|limit| usize::try_from(limit).ok());
             if separator.as_deref() == Some("") {
                 return Err(bad("empty separator"));
             }
-            let parts = if method == "split" { split(text, separator.as_deref(), limit) } else { rsplit(text, separator.as_deref(), limit) };
+            let parts = if method == "split" {
+                split(text, separator.as_deref(), limit)
+            } else {
+                rsplit(text, separator.as_deref(), limit)
+            };
             Value::from(parts)
         }
         "splitlines" => Value::from(text.lines().map(str::to_owned).collect::<Vec<_>>()),
@@ -132,15 +197,30 @@ pub(crate) fn call(_: &mut State, text: &str, method: &str, args: &[Value]) -> R
             None => Value::from(text.replace(&arg(0), &arg(1))),
         },
         "join" => {
-            let list = args.first().ok_or_else(|| bad("join() takes exactly one argument"))?;
+            let list = args
+                .first()
+                .ok_or_else(|| bad("join() takes exactly one argument"))?;
             let mut parts = Vec::new();
             for item in list.try_iter()? {
-                parts.push(item.as_str().ok_or_else(|| bad(format!("sequence item {}: expected str instance", parts.len())))?.to_owned());
+                parts.push(
+                    item.as_str()
+                        .ok_or_else(|| {
+                            bad(format!(
+                                "sequence item {}: expected str instance",
+                                parts.len()
+                            ))
+                        })?
+                        .to_owned(),
+                );
             }
             Value::from(parts.join(text))
         }
         "find" | "rfind" | "index" | "rindex" => {
-            let found = if method.starts_with('r') { text.rfind(&arg(0)) } else { text.find(&arg(0)) };
+            let found = if method.starts_with('r') {
+                text.rfind(&arg(0))
+            } else {
+                text.find(&arg(0))
+            };
             match found {
                 Some(byte) => Value::from(text[..byte].chars().count()),
                 None if method.ends_with("index") => return Err(bad("substring not found")),
@@ -150,10 +230,17 @@ pub(crate) fn call(_: &mut State, text: &str, method: &str, args: &[Value]) -> R
         "count" => Value::from(text.matches(&arg(0)).count()),
         "format" => Value::from(super::printf::braces(text, args)?),
         "zfill" => {
-            let width = args.first().and_then(Value::as_usize).unwrap_or(0).min(1 << 20);
+            let width = args
+                .first()
+                .and_then(Value::as_usize)
+                .unwrap_or(0)
+                .min(1 << 20);
             let sign = usize::from(text.starts_with(['-', '+']));
             let mut out = text.to_owned();
-            out.insert_str(sign, &"0".repeat(width.saturating_sub(text.chars().count())));
+            out.insert_str(
+                sign,
+                &"0".repeat(width.saturating_sub(text.chars().count())),
+            );
             Value::from(out)
         }
         "ljust" => pad(false, false)?,
@@ -163,10 +250,15 @@ pub(crate) fn call(_: &mut State, text: &str, method: &str, args: &[Value]) -> R
         "isalpha" => all(char::is_alphabetic),
         "isalnum" => all(char::is_alphanumeric),
         "isspace" => all(char::is_whitespace),
-        "isupper" => Value::from(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)),
-        "islower" => Value::from(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)),
+        "isupper" => Value::from(
+            text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase),
+        ),
+        "islower" => Value::from(
+            text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase),
+        ),
         "isidentifier" => Value::from(
-            text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_'),
+            text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+                && text.chars().all(|c| c.is_alphanumeric() || c == '_'),
         ),
         "expandtabs" => Value::from(text.replace('\t', "        ")),
         "encode" | "decode" => Value::from(text),

@@ -46,10 +46,13 @@ pub(crate) enum MutableItems {
     Map(indexmap::IndexMap<String, Value>),
 }
 
+/// Makes the value of a key.
+type Getter = Box<dyn Fn(&str) -> Option<Value> + Send + Sync>;
+
 /// A mapping whose values are made when they are asked for, such as `hostvars`.
 pub(crate) struct LazyMap {
     pub keys: Box<dyn Fn() -> Vec<Arc<str>> + Send + Sync>,
-    pub get: Box<dyn Fn(&str) -> Option<Value> + Send + Sync>,
+    pub get: Getter,
     /// What a missing key is an attribute of, in messages.
     pub kind: &'static str,
 }
@@ -66,7 +69,12 @@ impl Object for LazyMap {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        Some((self.get)(key).unwrap_or_else(|| pending::undefined(format!("object of type '{}' has no attribute '{key}'", self.kind))))
+        Some((self.get)(key).unwrap_or_else(|| {
+            pending::undefined(format!(
+                "object of type '{}' has no attribute '{key}'",
+                self.kind
+            ))
+        }))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -80,7 +88,9 @@ impl LazyMap {
         let mut dict = Dict::new();
         for key in (self.keys)() {
             let evaluation = pending::Evaluation::open();
-            let Some(value) = (self.get)(&key).and_then(|value| from_value(&value).ok()) else { continue };
+            let Some(value) = (self.get)(&key).and_then(|value| from_value(&value).ok()) else {
+                continue;
+            };
             let value = match &value {
                 Data::Opaque(inner) => match inner.downcast_object_ref::<LazyMap>() {
                     Some(inner) if inner.kind != self.kind => inner.expand(),
@@ -98,13 +108,19 @@ impl LazyMap {
 
 impl fmt::Debug for MapValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&python::repr(&resolve_quietly(&Data::Map(self.map.clone()), &self.scope)))
+        f.write_str(&python::repr(&resolve_quietly(
+            &Data::Map(self.map.clone()),
+            &self.scope,
+        )))
     }
 }
 
 impl fmt::Debug for ListValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&python::repr(&resolve_quietly(&Data::List(self.list.clone()), &self.scope)))
+        f.write_str(&python::repr(&resolve_quietly(
+            &Data::List(self.list.clone()),
+            &self.scope,
+        )))
     }
 }
 
@@ -127,7 +143,9 @@ impl Object for MapValue {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.map.get(&*key_text(key)?).map(|data| to_value(data, &self.scope))
+        self.map
+            .get(&*key_text(key)?)
+            .map(|data| to_value(data, &self.scope))
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
@@ -138,7 +156,12 @@ impl Object for MapValue {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(self.map.keys().map(|key| Value::from(key.clone())).collect())
+        Enumerator::Values(
+            self.map
+                .keys()
+                .map(|key| Value::from(key.clone()))
+                .collect(),
+        )
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
@@ -156,11 +179,15 @@ impl Object for ListValue {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.list.get(key.as_usize()?).map(|data| to_value(data, &self.scope))
+        self.list
+            .get(key.as_usize()?)
+            .map(|data| to_value(data, &self.scope))
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        Some(pending::undefined(format!("object of type 'list' has no attribute '{key}'")))
+        Some(pending::undefined(format!(
+            "object of type 'list' has no attribute '{key}'"
+        )))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -179,7 +206,10 @@ impl Object for ListValue {
 impl Mutable {
     /// The items as they are now.
     pub(crate) fn snapshot(&self) -> MutableItems {
-        self.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.items
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -226,8 +256,14 @@ pub(crate) fn to_value(data: &Data, scope: &Arc<Scope>) -> Value {
             Err(error) if error.undefined => pending::undefined(error.message),
             Err(error) => Value::from(Error::new(ErrorKind::InvalidOperation, error.message)),
         },
-        Data::List(list) => Value::from_object(ListValue { list: list.clone(), scope: scope.clone() }),
-        Data::Map(map) => Value::from_object(MapValue { map: map.clone(), scope: scope.clone() }),
+        Data::List(list) => Value::from_object(ListValue {
+            list: list.clone(),
+            scope: scope.clone(),
+        }),
+        Data::Map(map) => Value::from_object(MapValue {
+            map: map.clone(),
+            scope: scope.clone(),
+        }),
         Data::Omit => Value::from_object(OmitMark),
         Data::Opaque(value) => value.clone(),
     }
@@ -245,10 +281,15 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
             _ => Data::Float(f64::try_from(value.clone())?),
         },
         ValueKind::String => Data::Str(value.to_str().unwrap_or_default()),
-        ValueKind::Bytes => Data::str(String::from_utf8_lossy(value.as_bytes().unwrap_or_default())),
+        ValueKind::Bytes => Data::str(String::from_utf8_lossy(
+            value.as_bytes().unwrap_or_default(),
+        )),
         ValueKind::Map => {
             if let Some(map) = value.downcast_object_ref::<MapValue>() {
-                return map.scope.resolve(&Data::Map(map.map.clone())).map_err(Error::from);
+                return map
+                    .scope
+                    .resolve(&Data::Map(map.map.clone()))
+                    .map_err(Error::from);
             }
             if value.downcast_object_ref::<LazyMap>().is_some() {
                 return Ok(Data::Opaque(value.clone()));
@@ -264,7 +305,10 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
         }
         ValueKind::Seq | ValueKind::Iterable => {
             if let Some(list) = value.downcast_object_ref::<ListValue>() {
-                return list.scope.resolve(&Data::List(list.list.clone())).map_err(Error::from);
+                return list
+                    .scope
+                    .resolve(&Data::List(list.list.clone()))
+                    .map_err(Error::from);
             }
             let mut items = Vec::new();
             for item in value.try_iter()?.checked() {
@@ -272,7 +316,9 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
             }
             Data::list(items)
         }
-        ValueKind::Invalid => return Err(Error::new(ErrorKind::InvalidOperation, value.to_string())),
+        ValueKind::Invalid => {
+            return Err(Error::new(ErrorKind::InvalidOperation, value.to_string()));
+        }
         _ if value.downcast_object_ref::<OmitMark>().is_some() => Data::Omit,
         _ => Data::Opaque(value.clone()),
     })
