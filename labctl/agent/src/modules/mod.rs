@@ -36,12 +36,14 @@ mod authorized_key;
 mod base64;
 mod blockinfile;
 mod command;
+mod consul;
 mod copy;
 mod copy_tree;
 mod cron;
 mod dbus;
 pub(crate) mod dpkg;
 mod edit;
+mod extended;
 mod file;
 mod file_flags;
 mod find;
@@ -55,6 +57,7 @@ mod http;
 mod ini_file;
 mod lineinfile;
 mod mount;
+mod pam_limits;
 mod ping;
 mod python_regex;
 mod replace;
@@ -119,6 +122,16 @@ const MODULES: &[&Module] = &[
     &apt_sources::SELECTIONS,
     &git::MODULE,
     &git::PIP,
+    &consul::KV,
+    &consul::JOB,
+    &pam_limits::MODULE,
+    &pam_limits::LOCALE,
+    &extended::XATTR,
+    &extended::CAPABILITIES,
+    &extended::ACL,
+    &extended::ALTERNATIVES,
+    &extended::FILESYSTEM,
+    &extended::KEYPAIR,
     &ping::MODULE,
     &replace::MODULE,
     &setup::MODULE,
