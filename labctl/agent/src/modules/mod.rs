@@ -14,6 +14,7 @@ mod atomic_write;
 mod become_user;
 pub(crate) mod clock;
 mod content;
+mod debconf;
 mod diff;
 mod digest;
 mod mode;
@@ -118,8 +119,8 @@ const MODULES: &[&Module] = &[
     &apt_sources::REPOSITORY,
     &apt_sources::DEB822,
     &apt_sources::KEY,
-    &apt_sources::DEBCONF,
-    &apt_sources::SELECTIONS,
+    &debconf::MODULE,
+    &debconf::SELECTIONS,
     &git::MODULE,
     &git::PIP,
     &consul::KV,
