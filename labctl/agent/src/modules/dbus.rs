@@ -387,7 +387,8 @@ impl Bus {
         stream.set_read_timeout(Some(patience))?;
         let uid = rustix::process::geteuid().as_raw().to_string();
         let uid = super::text::hex(uid.as_bytes());
-        stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes())?;
+        // BEGIN must travel with AUTH: systemd that reads BEGIN together with a first call lets that call lie until more comes.
+        stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n").as_bytes())?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n") {
             let mut byte = [0];
@@ -403,7 +404,6 @@ impl Bus {
                 "D-Bus: authentication was refused",
             ));
         }
-        stream.write_all(b"BEGIN\r\n")?;
         Ok(Self {
             stream,
             serial: 0,
