@@ -14,6 +14,7 @@ mod atomic_write;
 mod become_user;
 pub(crate) mod clock;
 mod content;
+mod debconf;
 mod diff;
 mod digest;
 mod mode;
@@ -36,12 +37,14 @@ mod authorized_key;
 mod base64;
 mod blockinfile;
 mod command;
+mod consul;
 mod copy;
 mod copy_tree;
 mod cron;
 mod dbus;
 pub(crate) mod dpkg;
 mod edit;
+mod extended;
 mod file;
 mod file_flags;
 mod find;
@@ -55,6 +58,7 @@ mod http;
 mod ini_file;
 mod lineinfile;
 mod mount;
+mod pam_limits;
 mod ping;
 mod python_regex;
 mod replace;
@@ -115,10 +119,20 @@ const MODULES: &[&Module] = &[
     &apt_sources::REPOSITORY,
     &apt_sources::DEB822,
     &apt_sources::KEY,
-    &apt_sources::DEBCONF,
-    &apt_sources::SELECTIONS,
+    &debconf::MODULE,
+    &debconf::SELECTIONS,
     &git::MODULE,
     &git::PIP,
+    &consul::KV,
+    &consul::JOB,
+    &pam_limits::MODULE,
+    &pam_limits::LOCALE,
+    &extended::XATTR,
+    &extended::CAPABILITIES,
+    &extended::ACL,
+    &extended::ALTERNATIVES,
+    &extended::FILESYSTEM,
+    &extended::KEYPAIR,
     &ping::MODULE,
     &replace::MODULE,
     &setup::MODULE,
