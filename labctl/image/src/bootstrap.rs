@@ -170,7 +170,11 @@ pub(crate) fn build(
         bootstrap.suite,
         build.log.display()
     )));
-    let mut command = Command::new("mmdebstrap");
+    let mut command = if as_root {
+        in_own_mounts("mmdebstrap")
+    } else {
+        Command::new("mmdebstrap")
+    };
     command
         .arg("--variant=minbase")
         .arg(if as_root {
@@ -244,6 +248,34 @@ pub(crate) fn build(
         kernel: Some("kernel".into()),
         modules: Some("modules.cpio".into()),
     })
+}
+
+/// A program whose mounts and children nobody else sees, and which end with it: mmdebstrap mounts `/proc`, `/sys` and
+/// devices into the root folder, and must never leave them behind for the next build to remove things through.
+/// Where even root may not do that (in most containers), mmdebstrap mounts nothing either.
+fn in_own_mounts(program: &str) -> Command {
+    let wrap = [
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+    ];
+    let allowed = Command::new("unshare")
+        .args(wrap)
+        .arg("true")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !allowed {
+        return Command::new(program);
+    }
+    let mut command = Command::new("unshare");
+    command.args(wrap).arg(program);
+    command
 }
 
 /// Copies the newest kernel out; returns its version.

@@ -59,13 +59,18 @@ pub(crate) fn run(mut command: Command, lock: &EntryLock, log: &Path) -> Result<
     })
 }
 
-/// Asks the kernel to terminate the program if the thread that started it ends, which waits for it: so a killed
-/// labctl leaves no build running.
+/// Asks the kernel to end the program if the thread that started it ends, which waits for it: so a killed labctl
+/// leaves no build running. `unshare` shuts its ears to the polite signal while it waits, and takes all it started
+/// with it.
 #[cfg(target_os = "linux")]
 fn die_with_us(command: &mut Command) {
     use std::os::unix::process::CommandExt;
-    let hook = || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    let signal = match command.get_program().to_str() {
+        Some("unshare") => rustix::process::Signal::KILL,
+        _ => rustix::process::Signal::TERM,
+    };
+    let hook = move || {
+        rustix::process::set_parent_process_death_signal(Some(signal))?;
         Ok(())
     };
     // SAFETY: between fork and exec the hook only makes one prctl system call; it allocates nothing and takes no lock.
