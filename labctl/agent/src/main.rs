@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use labctl_agent::{init, serve};
+use labctl_agent::{init, modules, serve};
 
 fn main() -> ExitCode {
     let mode = std::env::args().nth(1);
@@ -12,11 +12,14 @@ fn main() -> ExitCode {
         eprintln!("labctl-agent: cannot start the system: {why}");
         return ExitCode::FAILURE;
     }
+    if mode.as_deref() == Some("module") {
+        return ExitCode::from(u8::try_from(modules::run_child()).unwrap_or(1));
+    }
     let outcome = match mode.as_deref() {
         Some("serve") => serve::on_virtio_port(),
         Some("stdio") => serve::on_stdio(),
         _ => {
-            eprintln!("usage: labctl-agent serve | stdio");
+            eprintln!("usage: labctl-agent serve | stdio | module");
             return ExitCode::from(2);
         }
     };
