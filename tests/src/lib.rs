@@ -1,1 +1,172 @@
-//! Shared set-up of the tests that cross crates.
+//! Set-up shared by the tests that cross crates: the `labctl` program in a home of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The program under test: `$LABCTL`, which the Makefile sets, or the build of the same profile.
+///
+/// # Panics
+/// If it was not built.
+pub fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os("LABCTL") {
+        return named.into();
+    }
+    let here = std::env::current_exe().expect("a test knows its own path");
+    let built = here.ancestors().map(|folder| folder.join("labctl")).find(|path| path.is_file());
+    built.expect("labctl is not built: cargo build --package labctl, or make test")
+}
+
+/// Root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository").to_owned()
+}
+
+/// Whether QEMU is there; prints the reason for skipping if not.
+pub fn can_boot() -> bool {
+    let there = Command::new(labctl_machine::qemu::program()).arg("--version").stdin(Stdio::null()).output().is_ok();
+    if !there {
+        println!("skipped: {} is not installed; make install-packages installs it", labctl_machine::qemu::program());
+    }
+    there
+}
+
+/// labctl in a home of its own, with the user's store of images and artifacts, and a folder for a lab. The lab is destroyed when this is dropped.
+pub struct Sandbox {
+    folder: TempDir,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sandbox {
+    /// A new one.
+    ///
+    /// # Panics
+    /// If there is no place for temporary files.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("labctl-test-").tempdir().expect("a temporary folder");
+        let sandbox = Self { folder };
+        std::fs::create_dir_all(sandbox.home()).expect("a home");
+        // Images take long to build: all tests share those of the user.
+        let store = user_store();
+        std::fs::create_dir_all(&store).expect("the store");
+        std::os::unix::fs::symlink(&store, sandbox.home().join("store")).expect("a link to the store");
+        sandbox
+    }
+
+    /// labctl's home.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The working folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file into the working folder.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder().join(name);
+        std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder");
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    /// The command with its surroundings.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(args).current_dir(self.folder()).stdin(Stdio::null());
+        command.env("LABCTL_HOME", self.home()).env("XDG_RUNTIME_DIR", self.folder()).env_remove("LABCTL_LAB");
+        command
+    }
+
+    /// Runs the command to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("labctl runs")
+    }
+
+    /// Runs the command and gives its standard output.
+    ///
+    /// # Panics
+    /// If it fails; with everything that it said.
+    pub fn good(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "labctl {}: {}\n{out}\n{err}", args.join(" "), output.status);
+        out.into_owned()
+    }
+
+    /// Runs a command that must fail, and gives exit code and standard error.
+    ///
+    /// # Panics
+    /// If it succeeds.
+    pub fn bad(&self, args: &[&str]) -> (i32, String) {
+        let output = self.run(args);
+        assert!(!output.status.success(), "labctl {} must fail", args.join(" "));
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Starts the command and does not wait; its output goes to files of the sandbox.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(&self, args: &[&str]) -> Child {
+        let log = std::fs::File::create(self.folder().join("started.log")).expect("a log");
+        let errors = log.try_clone().expect("a log");
+        self.command(args).stdout(log).stderr(errors).spawn().expect("labctl starts")
+    }
+
+    /// `labctl status --json`.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.good(&["status", "--json"])).expect("status is JSON")
+    }
+
+    /// Process ids of this sandbox's QEMUs, by what stands on their command lines.
+    pub fn machines(&self) -> Vec<i32> {
+        let home = self.home().display().to_string();
+        let mut pids = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            if line.contains("qemu-system") && line.contains(&home) {
+                pids.push(pid);
+            }
+        }
+        pids
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if self.home().join("labs").exists() {
+            for entry in std::fs::read_dir(self.home().join("labs")).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if !name.starts_with('.') {
+                    let _ = self.run(&["--lab", &name, "destroy", "--force"]);
+                }
+            }
+        }
+    }
+}
+
+/// Where this user's labctl keeps images and artifacts.
+fn user_store() -> PathBuf {
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let data = data.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));
+    std::env::var_os("LABCTL_HOME").map_or_else(|| data.unwrap_or_else(|| "/tmp".into()).join("labctl"), PathBuf::from).join("store")
+}

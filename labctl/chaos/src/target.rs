@@ -113,7 +113,7 @@ pub struct ExecAnswer {
 /// Contract for all methods: `node` is a node's name. An unreachable node is an error, never an empty answer. A dropped
 /// future gives up waiting and may leave the request itself to end on its own. Methods run side by side.
 pub trait FaultTarget: Send + Sync {
-    /// States of the units, in the order asked for. A unit that does not exist is `inactive` with main pid 0.
+    /// States of the units, in the order asked for. A unit that does not exist is `inactive`, `not-found`, with main pid 0.
     fn units<'a>(
         &'a self,
         node: &'a str,

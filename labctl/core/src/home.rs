@@ -39,7 +39,12 @@ impl Home {
             0 => PathBuf::from("/run/labctl"),
             _ => data.join("run"),
         });
-        let home = Self { data, runtime };
+        Self::at(&data, &runtime)
+    }
+
+    /// These folders, made if they are missing: `data` for what lasts, `runtime` for sockets.
+    pub fn at(data: &Path, runtime: &Path) -> Result<Self, Failure> {
+        let home = Self { data: data.to_owned(), runtime: runtime.to_owned() };
         for folder in [&home.data, &home.runtime] {
             make_private(folder)?;
         }

@@ -1,6 +1,83 @@
-//! placeholder
-use crate::Failure;
-use labctl_wire::Identity;
+//! The NoCloud seed of a vendor's cloud image: it brings the agent in. Everything else (identity, names, keys) comes through
+//! the agent, as for every other node.
+
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-/// x
-pub fn write(_: &Path, _: &Identity) -> Result<PathBuf, Failure> { Err(Failure::new(crate::Kind::Internal, "no seed yet")) }
+
+use labctl_guest::AGENT_PROGRAM;
+use labctl_image::seed::write_seed;
+use labctl_wire::Identity;
+
+use crate::{Failure, Kind};
+
+/// The agent's service in a foreign image.
+const UNIT: &str = "[Unit]
+Description=labctl agent
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=/usr/local/lib/labctl/agent serve
+Restart=always
+RestartSec=1
+KillMode=process
+OOMScoreAdjust=-900
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// What cloud-init does at every boot until the agent is there: it copies the agent from the seed and starts it.
+const USER_DATA: &str = "#cloud-config
+bootcmd:
+  - [cloud-init-per, instance, labctl, sh, -c, 'mkdir -p /run/labctl-seed /usr/local/lib/labctl && mount -o ro LABEL=CIDATA /run/labctl-seed && install -m 0755 /run/labctl-seed/agent /usr/local/lib/labctl/agent && install -m 0644 /run/labctl-seed/labctl-agent.service /etc/systemd/system/labctl-agent.service && umount /run/labctl-seed && systemctl daemon-reload && systemctl enable --now --no-block labctl-agent.service']
+";
+
+/// Writes the seed into the node's folder.
+pub fn write(folder: &Path, identity: &Identity) -> Result<PathBuf, Failure> {
+    let path = folder.join("seed.iso");
+    let meta = format!("instance-id: {}\nlocal-hostname: {}\n", identity.machine_id, identity.hostname);
+    let network = network_config(identity);
+    let files: [(&str, &[u8]); 5] = [
+        ("meta-data", meta.as_bytes()),
+        ("user-data", USER_DATA.as_bytes()),
+        ("network-config", network.as_bytes()),
+        ("agent", AGENT_PROGRAM),
+        ("labctl-agent.service", UNIT.as_bytes()),
+    ];
+    write_seed(&path, &files).map_err(|why| Failure::new(Kind::Host, why.to_string()))?;
+    Ok(path)
+}
+
+/// Network configuration, version 2 (cloud-init's documentation, "Networking config Version 2").
+fn network_config(identity: &Identity) -> String {
+    let address = identity.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let gateway = identity.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    format!(
+        "version: 2\nethernets:\n  lab:\n    match: {{macaddress: '{}'}}\n    addresses: [{address}/{}]\n    routes: [{{to: 0.0.0.0/0, via: {gateway}}}]\n    nameservers: {{addresses: [{gateway}], search: [{}]}}\n",
+        identity.mac, identity.prefix, identity.domain
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_holds_the_agent_and_the_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity {
+            hostname: "n1".into(),
+            domain: "demo".into(),
+            machine_id: "0".repeat(32),
+            mac: "52:54:00:00:00:01".into(),
+            address: Some(Ipv4Addr::new(10, 1, 0, 10)),
+            prefix: 24,
+            gateway: Some(Ipv4Addr::new(10, 1, 0, 1)),
+            ..Identity::default()
+        };
+        let seed = std::fs::read(write(folder.path(), &identity).unwrap()).unwrap();
+        let holds = |text: &[u8]| seed.windows(text.len()).any(|window| window == text);
+        assert!(holds(b"CIDATA") && holds(b"local-hostname: n1") && holds(b"addresses: [10.1.0.10/24]"));
+        assert!(seed.len() > AGENT_PROGRAM.len());
+    }
+}

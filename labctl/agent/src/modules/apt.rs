@@ -242,8 +242,17 @@ fn wants_update(task: &Task<'_>) -> bool {
     task.args.maybe("update_cache").unwrap_or(valid > 0)
 }
 
-/// When the package lists were last fetched, in seconds since 1970.
+/// Whether there are any package lists: an image is shipped without them, in a folder that is new nevertheless.
+fn has_lists(task: &Task<'_>) -> bool {
+    let entries = fs::read_dir(task.root.join("/var/lib/apt/lists")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains("Release") || name.to_string_lossy().contains("_Packages"))
+}
+
+/// When the package lists were last fetched, in seconds since 1970; 0 if there are none.
 fn cache_time(task: &Task<'_>) -> u64 {
+    if !has_lists(task) {
+        return 0;
+    }
     let of = |path: &str| {
         fs::metadata(task.root.join(path))
             .and_then(|meta| meta.modified())

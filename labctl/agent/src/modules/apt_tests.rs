@@ -116,6 +116,17 @@ fn lists_are_fetched_when_old() {
 }
 
 #[test]
+fn fresh_lists_are_trusted_and_missing_ones_are_not() {
+    let bench = bench();
+    let call = json!({"update_cache": true, "cache_valid_time": 3600});
+    let reply = apt(&bench, call.clone(), true);
+    assert_eq!(reply.result["cache_updated"], true, "the folder is new, but it holds no lists");
+    bench.write("var/lib/apt/lists/deb.example_InRelease", "");
+    let reply = apt(&bench, call, true);
+    assert_eq!(reply.result["cache_updated"], false);
+}
+
+#[test]
 fn unknown_packages_are_named() {
     let bench = bench();
     let reply = apt(&bench, json!({"name": "missing"}), false);

@@ -154,7 +154,15 @@ async fn arm(
                 .map(|unit| target(node, unit, &armed, &states)),
         );
     }
-    Ok(targets)
+    Ok(existing(targets))
+}
+
+/// Leaves out the units that a node does not have and another one has: a step may name the units of several kinds of nodes,
+/// because they are to die in the same moment. A unit that no node has stays, and is reported.
+fn existing(targets: Vec<TargetReport>) -> Vec<TargetReport> {
+    let missing = |target: &TargetReport| target.state.ends_with("/not-found");
+    let somewhere: Vec<String> = targets.iter().filter(|target| !missing(target)).map(|target| target.unit.clone()).collect();
+    targets.into_iter().filter(|target| !missing(target) || !somewhere.contains(&target.unit)).collect()
 }
 
 fn target(node: &str, unit: &str, armed: &[Armed], states: &[UnitState]) -> TargetReport {
@@ -363,4 +371,22 @@ pub(super) fn why(targets: &[TargetReport], hit: impl Fn(&TargetReport) -> bool)
             misses.join("; ")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_that_only_some_nodes_have_are_meant_where_they_are() {
+        let on = |node: &str, unit: &str, sub: &str| {
+            let active = if sub == "running" { "active" } else { "inactive" };
+            let state = UnitState { unit: unit.into(), active: active.into(), sub: sub.into(), main_pid: 1, restarts: 0 };
+            target(node, unit, &[], &[state])
+        };
+        let all = vec![on("a", "x", "running"), on("a", "y", "running"), on("b", "x", "running"), on("b", "y", "not-found"), on("b", "z", "not-found")];
+        let left: Vec<(String, String)> = existing(all).into_iter().map(|target| (target.node, target.unit)).collect();
+        let expected = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z")];
+        assert_eq!(left, expected.map(|(node, unit)| (node.to_owned(), unit.to_owned())), "z is nowhere and must be reported");
+    }
 }

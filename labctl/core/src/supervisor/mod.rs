@@ -9,8 +9,9 @@
 //!                                └──────────────────────┘ by the next command
 //! ```
 
-mod call;
 mod boot;
+mod call;
+mod healing;
 mod node;
 mod ports;
 
@@ -36,6 +37,7 @@ use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
 use crate::{Failure, Kind};
 
+pub use boot::command_line;
 use node::Slot;
 
 /// Events that a slow client may lag behind before it loses some.
@@ -60,6 +62,8 @@ struct Supervisor {
     clients: AtomicUsize,
     /// Told whenever a client or a machine has gone.
     quieter: Notify,
+    /// Told whenever the journal of faults may have changed: a client has gone.
+    journalled: Notify,
 }
 
 /// Runs the supervisor of a lab until it is no longer needed. `ready` is called when it listens.
@@ -80,6 +84,7 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
         events: broadcast::channel(EVENTS).0,
         clients: AtomicUsize::new(0),
         quieter: Notify::new(),
+        journalled: Notify::new(),
         home,
     });
     supervisor.adopt().await;
@@ -87,6 +92,7 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
     let _ = std::fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket).map_err(Failure::io(socket.display()))?;
     ready();
+    tokio::spawn(healing::heal_expired(supervisor.clone()));
     let serving = supervisor.clone().accept(listener);
     tokio::select! {
         () = serving => {}
@@ -153,6 +159,7 @@ impl Supervisor {
                         call::serve(supervisor.clone(), stream).await;
                         supervisor.clients.fetch_sub(1, Ordering::SeqCst);
                         supervisor.quieter.notify_one();
+                        supervisor.journalled.notify_one();
                     });
                 }
                 // Out of descriptors, most likely: those of ended connections come back.

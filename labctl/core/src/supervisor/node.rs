@@ -120,13 +120,25 @@ impl Slot {
         let Some(Running { qemu, link }) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
         tokio::select! {
             answered = link.up_within(BOOT_DEADLINE) => match answered {
-                Ok(_) => Ok(()),
+                Ok((_, identity)) => self.settle_identity(supervisor, link, &identity).await,
                 Err(GuestError::Disconnected) => Err(self.ended_early(supervisor)),
                 Err(why) => Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
                     .hint(format!("labctl logs {} --console", self.name))),
             },
             () = qemu.ended() => Err(self.ended_early(supervisor)),
         }
+    }
+
+    /// Tells the guest who it is, unless it knows: a foreign image does not, and the lab file may have changed since the boot.
+    async fn settle_identity(&self, supervisor: &Supervisor, link: Link, digest: &str) -> Result<(), Failure> {
+        let record = supervisor.record();
+        let mut identity = record.identity(record.node(&self.name)?)?;
+        if identity.digest() == digest {
+            return Ok(());
+        }
+        identity.entropy = boot::entropy();
+        identity.clock_ns = boot::now_ns();
+        Ok(Agent::new(link).take_identity(identity).await?)
     }
 
     fn ended_early(&self, supervisor: &Supervisor) -> Failure {

