@@ -16,16 +16,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("labctl-chaos", &["labctl-spec"]),
     (
         "labctl-core",
-        &[
-            "labctl-spec",
-            "labctl-wire",
-            "labctl-machine",
-            "labctl-image",
-            "labctl-net",
-            "labctl-guest",
-            "labctl-provision",
-            "labctl-chaos",
-        ],
+        &["labctl-spec", "labctl-wire", "labctl-machine", "labctl-image", "labctl-net", "labctl-guest", "labctl-provision", "labctl-chaos"],
     ),
     ("labctl-web", &["labctl-core"]),
     ("labctl", &["labctl-core", "labctl-web"]),

@@ -132,7 +132,9 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     until("the page after the reboot", Duration::from_secs(120), || {
         let now = sandbox.run(&["exec", "node1", "--", "cat", "/etc/machine-id", "/proc/sys/kernel/random/boot_id"]);
         let now = String::from_utf8_lossy(&now.stdout).into_owned();
-        now.lines().next() == before.lines().next() && now.lines().nth(1) != before.lines().nth(1) && get(&format!("{loopback}:8080")).contains("page")
+        now.lines().next() == before.lines().next()
+            && now.lines().nth(1) != before.lines().nth(1)
+            && get(&format!("{loopback}:8080")).contains("page")
     });
 
     // Halt keeps the disks, destroy keeps nothing.

@@ -59,8 +59,7 @@ fn prepare() -> io::Result<CString> {
     let root = argument(&command_line, "root").unwrap_or("/dev/vda");
     await_device(root)?;
     fs::create_dir_all(SYSROOT)?;
-    mount(root, SYSROOT, "ext4", MountFlags::NOATIME, None)
-        .map_err(|why| io::Error::other(format!("mount {root}: {why}")))?;
+    mount(root, SYSROOT, "ext4", MountFlags::NOATIME, None).map_err(|why| io::Error::other(format!("mount {root}: {why}")))?;
     let run = format!("{SYSROOT}/run");
     fs::create_dir_all(&run)?;
     mount("tmpfs", &run, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;

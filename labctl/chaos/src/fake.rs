@@ -8,9 +8,7 @@ use labctl_spec::scenario::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::lease::{Journal, Lease};
-use crate::target::{
-    Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState,
-};
+use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState};
 
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -119,18 +117,10 @@ struct State {
 impl FakeLab {
     /// Each node with each unit; pids count from 100.
     pub(crate) fn new(nodes: &[&str], units: &[&str]) -> Arc<Self> {
-        let pairs = nodes
-            .iter()
-            .flat_map(|node| units.iter().map(move |unit| (node, unit)));
+        let pairs = nodes.iter().flat_map(|node| units.iter().map(move |unit| (node, unit)));
         let units = pairs.enumerate().map(|(i, (node, unit))| {
             let pid = 100 + i as i32;
-            (
-                ((*node).to_owned(), (*unit).to_owned()),
-                FakeUnit {
-                    pid,
-                    ..FakeUnit::default()
-                },
-            )
+            (((*node).to_owned(), (*unit).to_owned()), FakeUnit { pid, ..FakeUnit::default() })
         });
         Arc::new(Self {
             state: Mutex::new(State {
@@ -154,12 +144,7 @@ impl FakeLab {
 
     pub(crate) fn change(&self, node: &str, unit: &str, change: impl FnOnce(&mut FakeUnit)) {
         let mut state = self.state();
-        change(
-            state
-                .units
-                .get_mut(&(node.to_owned(), unit.to_owned()))
-                .unwrap(),
-        );
+        change(state.units.get_mut(&(node.to_owned(), unit.to_owned())).unwrap());
     }
 
     pub(crate) fn is_stopped(&self, node: &str, unit: &str) -> bool {
@@ -186,16 +171,9 @@ impl FakeLab {
 
     fn deed(&self, deed: String) -> Result<(), FaultError> {
         let mut state = self.state();
-        let fails = state
-            .fails
-            .iter_mut()
-            .find(|(start, n)| *n > 0 && deed.starts_with(start));
+        let fails = state.fails.iter_mut().find(|(start, n)| *n > 0 && deed.starts_with(start));
         let failed = fails.map(|(_, n)| *n -= 1).is_some();
-        let text = if failed {
-            format!("{deed} (failed)")
-        } else {
-            deed.clone()
-        };
+        let text = if failed { format!("{deed} (failed)") } else { deed.clone() };
         state.deeds.push(text);
         match failed {
             true => Err(FaultError::new(format!("{deed}: refused by the test"))),
@@ -222,11 +200,7 @@ impl FakeLab {
 }
 
 impl FaultTarget for FakeLab {
-    fn units<'a>(
-        &'a self,
-        node: &'a str,
-        units: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
+    fn units<'a>(&'a self, node: &'a str, units: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
         Box::pin(async move {
             sleep(ms(2)).await;
             let mut state = self.state();
@@ -238,9 +212,7 @@ impl FaultTarget for FakeLab {
                 match fake.died {
                     None if fake.pid == 0 => unit_state(unit, "inactive", "dead", 0, fake.restarts),
                     None => unit_state(unit, "active", "running", fake.pid, fake.restarts),
-                    Some(_) if fake.comes_back_after.is_some() => {
-                        unit_state(unit, "activating", "auto-restart", 0, fake.restarts)
-                    }
+                    Some(_) if fake.comes_back_after.is_some() => unit_state(unit, "activating", "auto-restart", 0, fake.restarts),
                     Some(_) => unit_state(unit, "failed", "failed", 0, fake.restarts),
                 }
             };
@@ -248,12 +220,7 @@ impl FaultTarget for FakeLab {
         })
     }
 
-    fn arm<'a>(
-        &'a self,
-        node: &'a str,
-        _shot: u64,
-        units: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
+    fn arm<'a>(&'a self, node: &'a str, _shot: u64, units: &'a [String]) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
         Box::pin(async move {
             sleep(ms(5)).await;
             self.deed(format!("arm {node}"))?;
@@ -266,21 +233,13 @@ impl FaultTarget for FakeLab {
                     }
                     None => 0,
                 };
-                Armed {
-                    unit: unit.clone(),
-                    pid,
-                }
+                Armed { unit: unit.clone(), pid }
             };
             Ok(units.iter().map(pid).collect())
         })
     }
 
-    fn fire<'a>(
-        &'a self,
-        node: &'a str,
-        _shot: u64,
-        signal: Signal,
-    ) -> BoxFuture<'a, Result<Vec<Death>, FaultError>> {
+    fn fire<'a>(&'a self, node: &'a str, _shot: u64, signal: Signal) -> BoxFuture<'a, Result<Vec<Death>, FaultError>> {
         Box::pin(async move {
             self.deed(format!("fire {node} {signal:?}"))?;
             let slow = self.state().slow.get(node).copied();
@@ -326,90 +285,45 @@ impl FaultTarget for FakeLab {
         Box::pin(async move {
             self.deed("release".into())?;
             let since = self.state().held.take();
-            Ok(since.map_or_else(Held::default, |since| Held {
-                frames: 12,
-                bytes: 1200,
-                dropped: 0,
-                duration: since.elapsed(),
-            }))
+            Ok(since.map_or_else(Held::default, |since| Held { frames: 12, bytes: 1200, dropped: 0, duration: since.elapsed() }))
         })
     }
 
-    fn http<'a>(
-        &'a self,
-        node: &'a str,
-        port: u16,
-        _path: &'a str,
-        _timeout: Duration,
-    ) -> BoxFuture<'a, Result<HttpAnswer, FaultError>> {
+    fn http<'a>(&'a self, node: &'a str, port: u16, _path: &'a str, _timeout: Duration) -> BoxFuture<'a, Result<HttpAnswer, FaultError>> {
         Box::pin(async move {
             sleep(ms(3)).await;
             if self.serves() {
-                Ok(HttpAnswer {
-                    status: 200,
-                    body: b"fine".to_vec(),
-                })
+                Ok(HttpAnswer { status: 200, body: b"fine".to_vec() })
             } else {
-                Err(FaultError::new(format!(
-                    "{node}:{port} refuses the connection"
-                )))
+                Err(FaultError::new(format!("{node}:{port} refuses the connection")))
             }
         })
     }
 
-    fn tcp<'a>(
-        &'a self,
-        _node: &'a str,
-        _port: u16,
-        _timeout: Duration,
-    ) -> BoxFuture<'a, Result<(), FaultError>> {
+    fn tcp<'a>(&'a self, _node: &'a str, _port: u16, _timeout: Duration) -> BoxFuture<'a, Result<(), FaultError>> {
         // Never answers: for the limit.
         Box::pin(std::future::pending())
     }
 
-    fn exec<'a>(
-        &'a self,
-        node: &'a str,
-        argv: &'a [String],
-        _timeout: Duration,
-    ) -> BoxFuture<'a, Result<ExecAnswer, FaultError>> {
+    fn exec<'a>(&'a self, node: &'a str, argv: &'a [String], _timeout: Duration) -> BoxFuture<'a, Result<ExecAnswer, FaultError>> {
         Box::pin(async move {
             sleep(ms(4)).await;
-            let pid = argv[1]
-                .strip_prefix("/proc/")
-                .and_then(|rest| rest.strip_suffix("/stat"));
+            let pid = argv[1].strip_prefix("/proc/").and_then(|rest| rest.strip_suffix("/stat"));
             let state = self.state();
-            let unit = state
-                .units
-                .iter()
-                .find(|((n, _), unit)| n == node && pid == Some(unit.pid.to_string().as_str()));
+            let unit = state.units.iter().find(|((n, _), unit)| n == node && pid == Some(unit.pid.to_string().as_str()));
             Ok(match unit {
                 Some((_, unit)) => ExecAnswer {
-                    stdout: format!(
-                        "{} (x) {} 1",
-                        unit.pid,
-                        if unit.stopped { 'T' } else { 'S' }
-                    )
-                    .into(),
+                    stdout: format!("{} (x) {} 1", unit.pid, if unit.stopped { 'T' } else { 'S' }).into(),
                     ..ExecAnswer::default()
                 },
-                None => ExecAnswer {
-                    code: 1,
-                    ..ExecAnswer::default()
-                },
+                None => ExecAnswer { code: 1, ..ExecAnswer::default() },
             })
         })
     }
 }
 
 fn unit_state(unit: &str, active: &str, sub: &str, main_pid: i32, restarts: u32) -> UnitState {
-    UnitState {
-        unit: unit.to_owned(),
-        active: active.to_owned(),
-        sub: sub.to_owned(),
-        main_pid,
-        restarts,
-    }
+    UnitState { unit: unit.to_owned(), active: active.to_owned(), sub: sub.to_owned(), main_pid, restarts }
 }
 
 /// A journal in memory that writes into the lab's list of deeds.
@@ -420,10 +334,7 @@ pub(crate) struct FakeJournal {
 
 impl FakeJournal {
     pub(crate) fn new(lab: &Arc<FakeLab>) -> Arc<Self> {
-        Arc::new(Self {
-            lab: lab.clone(),
-            leases: Mutex::default(),
-        })
+        Arc::new(Self { lab: lab.clone(), leases: Mutex::default() })
     }
 }
 

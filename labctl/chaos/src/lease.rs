@@ -96,11 +96,7 @@ pub struct Healing {
 ///
 /// # Errors
 /// The journal could not be read. Faults that could not be undone are no error of this call: see [`Healing::failed`].
-pub async fn heal(
-    journal: &dyn Journal,
-    target: &dyn FaultTarget,
-    expired_by: Option<u64>,
-) -> Result<Healing, FaultError> {
+pub async fn heal(journal: &dyn Journal, target: &dyn FaultTarget, expired_by: Option<u64>) -> Result<Healing, FaultError> {
     let mut healing = Healing::default();
     if expired_by.is_none()
         && let Err(error) = target.release_network().await
@@ -131,16 +127,12 @@ pub async fn undo(undo: &Undo, target: &dyn FaultTarget) -> Result<(), FaultErro
     let work = async {
         match undo {
             Undo::ReleaseNetwork => target.release_network().await.map(drop),
-            Undo::Continue { targets } => join_all(targets.iter().map(|on| resume(on, target)))
-                .await
-                .into_iter()
-                .collect(),
+            Undo::Continue { targets } => join_all(targets.iter().map(|on| resume(on, target))).await.into_iter().collect(),
         }
     };
     match tokio::time::timeout(UNDO_LIMIT, work).await {
         Ok(result) => result,
-        Err(_) => Err(FaultError::new(format!("no answer within {UNDO_LIMIT:?}"))
-            .hint("see `labctl status`, then `labctl chaos heal`")),
+        Err(_) => Err(FaultError::new(format!("no answer within {UNDO_LIMIT:?}")).hint("see `labctl status`, then `labctl chaos heal`")),
     }
 }
 
@@ -149,10 +141,7 @@ async fn resume(on: &UnitsOn, target: &dyn FaultTarget) -> Result<(), FaultError
     let shot = next_shot();
     target.arm(&on.node, shot, &on.units).await?;
     let signalled = target.fire(&on.node, shot, Signal::Sigcont).await?;
-    match signalled
-        .into_iter()
-        .find_map(|death| Some((death.unit, death.error?)))
-    {
+    match signalled.into_iter().find_map(|death| Some((death.unit, death.error?))) {
         Some((unit, error)) => Err(FaultError::new(format!("{}: {unit}: {error}", on.node))),
         None => Ok(()),
     }
@@ -168,17 +157,9 @@ pub(crate) struct OpenLease {
 
 impl OpenLease {
     /// Writes the lease down. Inject the fault only afterwards.
-    pub(crate) fn record(
-        lease: Lease,
-        journal: &Arc<dyn Journal>,
-        target: &Arc<dyn FaultTarget>,
-    ) -> Result<Self, FaultError> {
+    pub(crate) fn record(lease: Lease, journal: &Arc<dyn Journal>, target: &Arc<dyn FaultTarget>) -> Result<Self, FaultError> {
         journal.record(&lease)?;
-        Ok(Self {
-            lease: Some(lease),
-            journal: journal.clone(),
-            target: target.clone(),
-        })
+        Ok(Self { lease: Some(lease), journal: journal.clone(), target: target.clone() })
     }
 
     pub(crate) fn lease(&self) -> Option<&Lease> {
@@ -188,9 +169,7 @@ impl OpenLease {
     /// Whether `hit` says yes to every unit that the lease stands for.
     pub(crate) fn covered_by(&self, hit: impl Fn(&str, &str) -> bool) -> bool {
         match self.lease.as_ref().map(|lease| &lease.undo) {
-            Some(Undo::Continue { targets }) => targets
-                .iter()
-                .all(|on| on.units.iter().all(|unit| hit(&on.node, unit))),
+            Some(Undo::Continue { targets }) => targets.iter().all(|on| on.units.iter().all(|unit| hit(&on.node, unit))),
             Some(Undo::ReleaseNetwork) => false,
             None => true,
         }
@@ -242,17 +221,13 @@ impl Drop for OpenLease {
 
 /// The wall clock in milliseconds since 1970.
 pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |past| past.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_millis() as u64)
 }
 
 /// A number that no other shot at this lab has: agents keep shots apart by it.
 pub(crate) fn next_shot() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let nanoseconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |past| past.as_nanos() as u64);
+    let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_nanos() as u64);
     // The clock tells this process from its predecessors, the counter two shots of one moment apart.
     nanoseconds.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
 }

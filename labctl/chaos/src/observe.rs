@@ -86,20 +86,10 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(start: Instant, names: impl Iterator<Item = String>) -> Self {
         let watched = |name| Watched {
-            report: ProbeReport {
-                name,
-                last: "not asked yet".to_owned(),
-                ..ProbeReport::default()
-            },
+            report: ProbeReport { name, last: "not asked yet".to_owned(), ..ProbeReport::default() },
             ..Watched::default()
         };
-        Self {
-            start,
-            probes: names.map(watched).collect(),
-            barrier: Some(start),
-            shots: Vec::new(),
-            recording: false,
-        }
+        Self { start, probes: names.map(watched).collect(), barrier: Some(start), shots: Vec::new(), recording: false }
     }
 
     /// From now on samples go into the report.
@@ -121,9 +111,7 @@ impl Observer {
         self.barrier = barrier;
         for watched in &mut self.probes {
             watched.good = match (&watched.last, barrier) {
-                (Some(last), Some(barrier)) if last.answer.holds && last.started > barrier => {
-                    Some((last.ended, 1))
-                }
+                (Some(last), Some(barrier)) if last.answer.holds && last.started > barrier => Some((last.ended, 1)),
                 _ => None,
             };
         }
@@ -135,21 +123,13 @@ impl Observer {
         let since = |at: Instant| (at - start).as_millis() as u64;
         let first_shot = self.shots.first().copied();
         // The outage cannot be older than the shot that caused it, though the question may be.
-        let began = self
-            .shots
-            .iter()
-            .copied()
-            .filter(|shot| *shot <= sample.ended)
-            .fold(sample.started, Instant::max);
+        let began = self.shots.iter().copied().filter(|shot| *shot <= sample.ended).fold(sample.started, Instant::max);
         let counts = self.barrier.is_some_and(|barrier| sample.started > barrier);
         let Some(watched) = self.probes.get_mut(sample.probe) else {
             return false;
         };
         let holds = sample.answer.holds;
-        let changed = watched
-            .last
-            .as_ref()
-            .is_none_or(|last| last.answer.holds != holds);
+        let changed = watched.last.as_ref().is_none_or(|last| last.answer.holds != holds);
         watched.good = match watched.good {
             _ if !holds => None,
             Some((since, n)) => Some((since, n + 1)),
@@ -202,15 +182,8 @@ impl Observer {
     pub(crate) fn settled(&self, settle: Duration) -> Option<Instant> {
         let since = self.steady_since()?;
         // The probe that was heard longest ago vouches for the least.
-        let heard = self
-            .probes
-            .iter()
-            .map(|watched| watched.last.as_ref().map(|last| last.ended))
-            .min()??;
-        let twice = self
-            .probes
-            .iter()
-            .all(|watched| watched.good.is_some_and(|(_, n)| n >= 2));
+        let heard = self.probes.iter().map(|watched| watched.last.as_ref().map(|last| last.ended)).min()??;
+        let twice = self.probes.iter().all(|watched| watched.good.is_some_and(|(_, n)| n >= 2));
         (twice && heard >= since + settle).then_some(since)
     }
 
@@ -227,18 +200,13 @@ impl Observer {
     /// The reports as of `now`.
     pub(crate) fn reports(&self, now: Instant) -> Vec<ProbeReport> {
         let now = (now - self.start).as_millis() as u64;
-        let last_shot = self
-            .shots
-            .last()
-            .map(|shot| (*shot - self.start).as_millis() as u64);
+        let last_shot = self.shots.last().map(|shot| (*shot - self.start).as_millis() as u64);
         let finish = |watched: &Watched| {
             let mut report = watched.report.clone();
             let lasted = |w: &Window| w.to_ms.unwrap_or(now).saturating_sub(w.from_ms);
             report.unavailable_ms = report.windows.iter().map(lasted).sum();
             let end = report.windows.last().and_then(|window| window.to_ms);
-            report.recovered_after_ms = end
-                .zip(last_shot)
-                .and_then(|(end, shot)| end.checked_sub(shot));
+            report.recovered_after_ms = end.zip(last_shot).and_then(|(end, shot)| end.checked_sub(shot));
             report
         };
         self.probes.iter().map(finish).collect()

@@ -22,12 +22,7 @@ impl Script {
         let words = format!("{holds} at {to}");
         let answer = Answer { holds, words };
         let (started, ended) = (self.at(from), self.at(to));
-        self.observer.take(Sample {
-            probe,
-            started,
-            ended,
-            answer,
-        })
+        self.observer.take(Sample { probe, started, ended, answer })
     }
 
     fn steady(&self) -> Option<u64> {
@@ -50,18 +45,9 @@ fn a_window_lasts_from_the_first_bad_question_to_the_first_good_answer() {
     assert!(script.sample(0, 610, 620, true));
     let report = script.report(1000);
     let window = &report.windows[0];
-    assert_eq!(
-        (window.from_ms, window.to_ms, window.failures),
-        (210, Some(620), 2)
-    );
-    assert_eq!(
-        (window.first.as_str(), window.last.as_str()),
-        ("false at 250", "false at 450")
-    );
-    assert_eq!(
-        (report.asked, report.failed, report.unavailable_ms),
-        (4, 2, 410)
-    );
+    assert_eq!((window.from_ms, window.to_ms, window.failures), (210, Some(620), 2));
+    assert_eq!((window.first.as_str(), window.last.as_str()), ("false at 250", "false at 450"));
+    assert_eq!((report.asked, report.failed, report.unavailable_ms), (4, 2, 410));
     assert_eq!(report.detected_after_ms, Some(150));
     assert_eq!(report.recovered_after_ms, Some(520));
 }
@@ -74,10 +60,7 @@ fn an_outage_is_not_older_than_its_shot() {
     let report = script.report(500);
     assert_eq!(report.windows[0].from_ms, 100);
     assert_eq!(report.detected_after_ms, Some(50));
-    assert_eq!(
-        (report.recovered_after_ms, report.unavailable_ms),
-        (None, 400)
-    );
+    assert_eq!((report.recovered_after_ms, report.unavailable_ms), (None, 400));
 }
 
 #[test]
@@ -136,11 +119,7 @@ fn steady_is_settled_when_every_probe_has_said_so_long_enough() {
     script.sample(0, 10, 20, true);
     script.sample(1, 10, 20, true);
     script.sample(0, 120, 130, true);
-    assert_eq!(
-        script.observer.settled(settle),
-        None,
-        "the second was last heard at 20"
-    );
+    assert_eq!(script.observer.settled(settle), None, "the second was last heard at 20");
     script.sample(1, 120, 130, true);
     assert_eq!(script.observer.settled(settle), Some(script.at(20)));
 }
@@ -148,16 +127,10 @@ fn steady_is_settled_when_every_probe_has_said_so_long_enough() {
 #[test]
 fn nothing_is_reported_of_the_time_before() {
     let start = Instant::now();
-    let mut script = Script {
-        start,
-        observer: Observer::new(start, ["p".to_owned()].into_iter()),
-    };
+    let mut script = Script { start, observer: Observer::new(start, ["p".to_owned()].into_iter()) };
     script.sample(0, 10, 20, false);
     script.observer.record();
     script.sample(0, 30, 40, true);
     let report = script.report(100);
-    assert_eq!(
-        (report.asked, report.failed, report.windows.len()),
-        (1, 0, 0)
-    );
+    assert_eq!((report.asked, report.failed, report.windows.len()), (1, 0, 0));
 }

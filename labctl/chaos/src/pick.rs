@@ -12,29 +12,22 @@ use crate::target::FaultError;
 ///
 /// # Errors
 /// A name that is neither, or a group without nodes.
-pub fn resolve(
-    on: &[String],
-    groups: &BTreeMap<String, Vec<String>>,
-) -> Result<Vec<String>, FaultError> {
+pub fn resolve(on: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<Vec<String>, FaultError> {
     let mut nodes = BTreeSet::new();
     for name in on {
         if let Some(members) = groups.get(name) {
             if members.is_empty() {
-                return Err(FaultError::new(format!("group `{name}` has no nodes"))
-                    .hint("give it a node in the lab file, or name another group"));
+                return Err(
+                    FaultError::new(format!("group `{name}` has no nodes")).hint("give it a node in the lab file, or name another group")
+                );
             }
             nodes.extend(members.iter().cloned());
         } else if groups.values().flatten().any(|node| node == name) {
             nodes.insert(name.clone());
         } else {
             let known: Vec<&str> = groups.keys().map(String::as_str).collect();
-            return Err(FaultError::new(format!(
-                "`{name}` is neither a group nor a node of the lab"
-            ))
-            .hint(format!(
-                "groups are: {}; `labctl status` lists the nodes",
-                known.join(", ")
-            )));
+            return Err(FaultError::new(format!("`{name}` is neither a group nor a node of the lab"))
+                .hint(format!("groups are: {}; `labctl status` lists the nodes", known.join(", "))));
         }
     }
     Ok(nodes.into_iter().collect())
@@ -99,17 +92,9 @@ mod tests {
 
     #[test]
     fn counts_are_jepsens() {
-        let table = [
-            (0, [0, 0, 0, 0]),
-            (1, [1, 0, 1, 1]),
-            (2, [1, 0, 2, 2]),
-            (3, [1, 1, 2, 3]),
-            (4, [1, 1, 3, 4]),
-            (5, [1, 2, 3, 5]),
-        ];
+        let table = [(0, [0, 0, 0, 0]), (1, [1, 0, 1, 1]), (2, [1, 0, 2, 2]), (3, [1, 1, 2, 3]), (4, [1, 1, 3, 4]), (5, [1, 2, 3, 5])];
         for (n, wanted) in table {
-            let counts =
-                [Pick::One, Pick::Minority, Pick::Majority, Pick::All].map(|p| count(p, n));
+            let counts = [Pick::One, Pick::Minority, Pick::Majority, Pick::All].map(|p| count(p, n));
             assert_eq!(counts, wanted, "of {n}");
         }
     }
@@ -117,13 +102,8 @@ mod tests {
     #[test]
     fn a_seed_means_the_same_nodes_for_ever() {
         // Fixed values: if this fails, seeds printed by earlier versions no longer repeat their runs.
-        let picked: Vec<Vec<String>> = (0..4)
-            .map(|seed| choose(seed, 0, Pick::Minority, &names(5)))
-            .collect();
-        assert_eq!(
-            picked,
-            [["n1", "n2"], ["n2", "n3"], ["n4", "n5"], ["n3", "n5"]]
-        );
+        let picked: Vec<Vec<String>> = (0..4).map(|seed| choose(seed, 0, Pick::Minority, &names(5))).collect();
+        assert_eq!(picked, [["n1", "n2"], ["n2", "n3"], ["n4", "n5"], ["n3", "n5"]]);
     }
 
     #[test]
@@ -132,50 +112,27 @@ mod tests {
         backwards.reverse();
         backwards.push("n3".into());
         for seed in 0..20 {
-            assert_eq!(
-                choose(seed, 1, Pick::Majority, &names(7)),
-                choose(seed, 1, Pick::Majority, &backwards)
-            );
+            assert_eq!(choose(seed, 1, Pick::Majority, &names(7)), choose(seed, 1, Pick::Majority, &backwards));
         }
     }
 
     #[test]
     fn steps_differ_and_everyone_gets_a_turn() {
-        let hit = |step| -> BTreeSet<String> {
-            (0..100)
-                .flat_map(|seed| choose(seed, step, Pick::One, &names(5)))
-                .collect()
-        };
+        let hit = |step| -> BTreeSet<String> { (0..100).flat_map(|seed| choose(seed, step, Pick::One, &names(5))).collect() };
         assert_eq!(hit(0).len(), 5);
-        assert!((0..100).any(|seed| {
-            choose(seed, 0, Pick::One, &names(5)) != choose(seed, 1, Pick::One, &names(5))
-        }));
+        assert!((0..100).any(|seed| { choose(seed, 0, Pick::One, &names(5)) != choose(seed, 1, Pick::One, &names(5)) }));
     }
 
     #[test]
     fn names_are_groups_or_nodes() {
         let groups = BTreeMap::from([
-            (
-                "all".to_owned(),
-                vec!["b".to_owned(), "a".to_owned(), "c".to_owned()],
-            ),
+            ("all".to_owned(), vec!["b".to_owned(), "a".to_owned(), "c".to_owned()]),
             ("servers".to_owned(), vec!["b".to_owned()]),
             ("none".to_owned(), vec![]),
         ]);
-        let on = |names: &[&str]| {
-            resolve(
-                &names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(),
-                &groups,
-            )
-        };
+        let on = |names: &[&str]| resolve(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), &groups);
         assert_eq!(on(&["servers", "a", "b"]).unwrap(), ["a", "b"]);
-        assert_eq!(
-            on(&["serves"]).unwrap_err().to_string(),
-            "`serves` is neither a group nor a node of the lab"
-        );
-        assert_eq!(
-            on(&["none"]).unwrap_err().to_string(),
-            "group `none` has no nodes"
-        );
+        assert_eq!(on(&["serves"]).unwrap_err().to_string(), "`serves` is neither a group nor a node of the lab");
+        assert_eq!(on(&["none"]).unwrap_err().to_string(), "group `none` has no nodes");
     }
 }

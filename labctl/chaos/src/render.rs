@@ -13,11 +13,7 @@ const MOST_WINDOWS: usize = 5;
 
 /// The report as a table and a timeline, ending in a line break. `colour` allows ANSI colours (SGR).
 pub fn render(report: &Report, colour: bool) -> String {
-    let mut page = Page {
-        text: String::new(),
-        colour,
-        zero_ms: zero(report),
-    };
+    let mut page = Page { text: String::new(), colour, zero_ms: zero(report) };
     page.header(report);
     for fault in &report.faults {
         page.fault(fault);
@@ -32,11 +28,7 @@ pub fn render(report: &Report, colour: bool) -> String {
 
 /// The first shot's time in milliseconds since the run's start.
 fn zero(report: &Report) -> u64 {
-    report
-        .faults
-        .iter()
-        .find_map(|fault| fault.shot_ms)
-        .unwrap_or(0)
+    report.faults.iter().find_map(|fault| fault.shot_ms).unwrap_or(0)
 }
 
 #[derive(Clone, Copy)]
@@ -87,22 +79,13 @@ impl Page {
             Some(description) => self.line(format!("{name}: {description}")),
             None => self.line(name),
         }
-        let colour = if report.verdict == Verdict::Passed {
-            Colour::Good
-        } else {
-            Colour::Bad
-        };
+        let colour = if report.verdict == Verdict::Passed { Colour::Good } else { Colour::Bad };
         let verdict = self.paint(colour, report.verdict.words());
         let recovery = report.recovery.as_ref();
-        let words = match (
-            &report.reason,
-            recovery.and_then(|r| r.seconds.map(|s| (s, r.allowed_seconds))),
-        ) {
+        let words = match (&report.reason, recovery.and_then(|r| r.seconds.map(|s| (s, r.allowed_seconds)))) {
             (Some(reason), _) => format!(": {reason}"),
             (None, Some((seconds, allowed))) => {
-                format!(
-                    ": steady again {seconds:.2} s after the last shot ({allowed:.0} s allowed)"
-                )
+                format!(": steady again {seconds:.2} s after the last shot ({allowed:.0} s allowed)")
             }
             (None, None) => String::new(),
         };
@@ -112,11 +95,7 @@ impl Page {
         }
         self.line(format!("  seed     {}", report.seed));
         let waited = report.before.waited_ms as f64 / 1e3;
-        let steady = if report.before.steady {
-            "steady"
-        } else {
-            "not steady"
-        };
+        let steady = if report.before.steady { "steady" } else { "not steady" };
         if report.verdict != Verdict::Aborted || report.before.waited_ms > 0 {
             self.line(format!("  before   {steady} after {waited:.1} s"));
         }
@@ -127,22 +106,14 @@ impl Page {
         let title = self.paint(Colour::Bold, &fault.text);
         let picked = match picked == candidates {
             true => String::new(),
-            false => format!(
-                " (picked {picked} of {candidates}: {})",
-                fault.picked.join(", ")
-            ),
+            false => format!(" (picked {picked} of {candidates}: {})", fault.picked.join(", ")),
         };
         self.line(format!("\n{title}{picked}"));
         if let Some(reason) = &fault.no_effect {
             let label = self.paint(Colour::Bad, "no effect");
             self.line(format!("  {label}: {reason}"));
         }
-        let mut rows = vec![
-            [
-                "node", "unit", "pid", "new pid", "fate", "latency", "back", "state",
-            ]
-            .map(str::to_owned),
-        ];
+        let mut rows = vec![["node", "unit", "pid", "new pid", "fate", "latency", "back", "state"].map(str::to_owned)];
         for target in &fault.targets {
             rows.push([
                 target.node.clone(),
@@ -150,12 +121,8 @@ impl Page {
                 target.old_pid.to_string(),
                 target.new_pid.map_or("-".to_owned(), |pid| pid.to_string()),
                 format!("{:?}", target.fate).to_lowercase(),
-                target
-                    .latency_us
-                    .map_or("-".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3)),
-                target
-                    .back_after_ms
-                    .map_or("-".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1e3)),
+                target.latency_us.map_or("-".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3)),
+                target.back_after_ms.map_or("-".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1e3)),
                 target.state.clone(),
             ]);
         }
@@ -164,16 +131,11 @@ impl Page {
         }
         if let Some(skew) = fault.skew {
             let (within, spread) = (skew.within_ms, skew.spread_ms);
-            self.line(format!(
-                "  skew: {spread:.1} ms from the first to the last answer, {within:.1} ms from the first shot to the last"
-            ));
+            self.line(format!("  skew: {spread:.1} ms from the first to the last answer, {within:.1} ms from the first shot to the last"));
         }
         if let Some(held) = fault.held {
-            let (ms, frames, bytes, dropped) =
-                (held.duration_ms, held.frames, held.bytes, held.dropped);
-            self.line(format!(
-                "  network held for {ms:.1} ms: {frames} frames ({bytes} bytes), {dropped} dropped"
-            ));
+            let (ms, frames, bytes, dropped) = (held.duration_ms, held.frames, held.bytes, held.dropped);
+            self.line(format!("  network held for {ms:.1} ms: {frames} frames ({bytes} bytes), {dropped} dropped"));
         }
     }
 
@@ -183,17 +145,8 @@ impl Page {
         }
         let title = self.paint(Colour::Bold, "probes");
         self.line(format!("\n{title}"));
-        let seconds =
-            |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1e3));
-        let head = [
-            "probe",
-            "asked",
-            "failed",
-            "detected",
-            "recovered",
-            "unavailable",
-            "now",
-        ];
+        let seconds = |ms: Option<u64>| ms.map_or("-".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1e3));
+        let head = ["probe", "asked", "failed", "detected", "recovered", "unavailable", "now"];
         let mut rows = vec![head.map(str::to_owned)];
         rows.extend(report.probes.iter().map(|probe| {
             [
@@ -207,11 +160,7 @@ impl Page {
             ]
         }));
         self.table(&rows);
-        for probe in report
-            .probes
-            .iter()
-            .filter(|probe| !probe.windows.is_empty())
-        {
+        for probe in report.probes.iter().filter(|probe| !probe.windows.is_empty()) {
             self.windows(probe);
         }
     }
@@ -224,10 +173,7 @@ impl Page {
                 true => String::new(),
                 false => format!("; at last: {}", window.last),
             };
-            self.line(format!(
-                "  {} down {from} to {to}: {}{last}",
-                probe.name, window.first
-            ));
+            self.line(format!("  {} down {from} to {to}: {}{last}", probe.name, window.first));
         }
         let more = probe.windows.len().saturating_sub(MOST_WINDOWS);
         if more > 0 {
@@ -252,12 +198,7 @@ impl Page {
 
     /// Columns as wide as their widest cell.
     fn table<const N: usize>(&mut self, rows: &[[String; N]]) {
-        let width = |column: usize| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: [usize; N] = std::array::from_fn(width);
         for (index, row) in rows.iter().enumerate() {
             let mut line = String::new();
@@ -278,59 +219,21 @@ impl Page {
 fn words(what: &What) -> (Option<Colour>, String) {
     match what {
         What::Started { seed, .. } => (None, format!("started with seed {seed}")),
-        What::Probe {
-            probe,
-            holds: true,
-            answer,
-        } => (Some(Colour::Good), format!("{probe} holds: {answer}")),
-        What::Probe {
-            probe,
-            holds: false,
-            answer,
-        } => (Some(Colour::Bad), format!("{probe} fails: {answer}")),
+        What::Probe { probe, holds: true, answer } => (Some(Colour::Good), format!("{probe} holds: {answer}")),
+        What::Probe { probe, holds: false, answer } => (Some(Colour::Bad), format!("{probe} fails: {answer}")),
         What::Steady { .. } => (None, "steady state holds".to_owned()),
         What::Step { step, text } => (Some(Colour::Bold), format!("step {}: {text}", step + 1)),
-        What::Shot {
-            node,
-            unit,
-            pid,
-            fate,
-            ..
-        } => (None, format!("{unit} on {node}, pid {pid}: {fate}")),
-        What::Released {
-            frames,
-            dropped,
-            held_ms,
-        } => (
-            None,
-            format!(
-                "network released after {held_ms:.1} ms: {frames} frames held, {dropped} dropped"
-            ),
-        ),
-        What::Back {
-            node,
-            unit,
-            old_pid,
-            new_pid,
-            ..
-        } => (
-            None,
-            format!("{unit} on {node} is back: pid {old_pid} became {new_pid}"),
-        ),
-        What::Down { node, unit, state } => (
-            Some(Colour::Bad),
-            format!("{unit} on {node} is down again: {state}"),
-        ),
-        What::Healed { what } => (None, format!("healed: {what}")),
-        What::NotHealed { what, error } => {
-            (Some(Colour::Bad), format!("not healed: {what}: {error}"))
+        What::Shot { node, unit, pid, fate, .. } => (None, format!("{unit} on {node}, pid {pid}: {fate}")),
+        What::Released { frames, dropped, held_ms } => {
+            (None, format!("network released after {held_ms:.1} ms: {frames} frames held, {dropped} dropped"))
         }
+        What::Back { node, unit, old_pid, new_pid, .. } => (None, format!("{unit} on {node} is back: pid {old_pid} became {new_pid}")),
+        What::Down { node, unit, state } => (Some(Colour::Bad), format!("{unit} on {node} is down again: {state}")),
+        What::Healed { what } => (None, format!("healed: {what}")),
+        What::NotHealed { what, error } => (Some(Colour::Bad), format!("not healed: {what}: {error}")),
         What::Recovered { after_ms } => {
             let seconds = *after_ms as f64 / 1e3;
-            (
-                Some(Colour::Good),
-                format!("steady again since {seconds:.2} s after the shot"),
-            )
+            (Some(Colour::Good), format!("steady again since {seconds:.2} s after the shot"))
         }
         What::Finished { verdict } => (None, format!("finished: {}", verdict.words())),
     }

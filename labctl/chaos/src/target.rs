@@ -23,10 +23,7 @@ pub struct FaultError {
 impl FaultError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-        }
+        Self { message: message.into(), hint: None }
     }
 
     /// The same with the next step for the reader.
@@ -114,27 +111,13 @@ pub struct ExecAnswer {
 /// future gives up waiting and may leave the request itself to end on its own. Methods run side by side.
 pub trait FaultTarget: Send + Sync {
     /// States of the units, in the order asked for. A unit that does not exist is `inactive`, `not-found`, with main pid 0.
-    fn units<'a>(
-        &'a self,
-        node: &'a str,
-        units: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>>;
+    fn units<'a>(&'a self, node: &'a str, units: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>>;
 
     /// Holds each unit's main process (a pidfd) until `fire` with the same `shot`. Changes nothing in the node.
-    fn arm<'a>(
-        &'a self,
-        node: &'a str,
-        shot: u64,
-        units: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>>;
+    fn arm<'a>(&'a self, node: &'a str, shot: u64, units: &'a [String]) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>>;
 
     /// Sends `signal` to every process held for `shot` and lets go of them. With SIGKILL it waits for each death.
-    fn fire<'a>(
-        &'a self,
-        node: &'a str,
-        shot: u64,
-        signal: Signal,
-    ) -> BoxFuture<'a, Result<Vec<Death>, FaultError>>;
+    fn fire<'a>(&'a self, node: &'a str, shot: u64, signal: Signal) -> BoxFuture<'a, Result<Vec<Death>, FaultError>>;
 
     /// Makes the switch hold every frame between nodes, until [`release_network`](Self::release_network) or until `limit`
     /// is over, whichever comes first. The limit is the switch's own, so that a dead controller never leaves a silent
@@ -145,27 +128,11 @@ pub trait FaultTarget: Send + Sync {
     fn release_network(&self) -> BoxFuture<'_, Result<Held, FaultError>>;
 
     /// `GET path` of the node's `port` over the lab's network, from the switch. No answer within `timeout` is an error.
-    fn http<'a>(
-        &'a self,
-        node: &'a str,
-        port: u16,
-        path: &'a str,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<HttpAnswer, FaultError>>;
+    fn http<'a>(&'a self, node: &'a str, port: u16, path: &'a str, timeout: Duration) -> BoxFuture<'a, Result<HttpAnswer, FaultError>>;
 
     /// Opens and closes a TCP connection to the node's `port` over the lab's network, from the switch.
-    fn tcp<'a>(
-        &'a self,
-        node: &'a str,
-        port: u16,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<(), FaultError>>;
+    fn tcp<'a>(&'a self, node: &'a str, port: u16, timeout: Duration) -> BoxFuture<'a, Result<(), FaultError>>;
 
     /// Runs a program in the node (through the agent, so without the lab's network).
-    fn exec<'a>(
-        &'a self,
-        node: &'a str,
-        argv: &'a [String],
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<ExecAnswer, FaultError>>;
+    fn exec<'a>(&'a self, node: &'a str, argv: &'a [String], timeout: Duration) -> BoxFuture<'a, Result<ExecAnswer, FaultError>>;
 }

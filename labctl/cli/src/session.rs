@@ -94,7 +94,8 @@ impl Session {
             [node] => Ok(node.clone()),
             several => {
                 let names: Vec<&str> = several.iter().map(NodeName::as_str).collect();
-                Err(Failure::new(Kind::Input, format!("`{name}` is a group; this needs one node")).hint(format!("one of {}", names.join(", "))))
+                Err(Failure::new(Kind::Input, format!("`{name}` is a group; this needs one node"))
+                    .hint(format!("one of {}", names.join(", "))))
             }
         }
     }
@@ -103,6 +104,9 @@ impl Session {
 fn unknown(lab: &Lab, name: &str) -> Failure {
     let nodes: Vec<&str> = lab.nodes.iter().map(|node| node.name.as_str()).collect();
     let groups: Vec<String> = lab.groups().into_keys().collect();
-    Failure::new(Kind::NotFound, format!("lab `{}` has no node or group `{name}`", lab.name))
-        .hint(format!("nodes: {}; groups: {}", nodes.join(", "), groups.join(", ")))
+    Failure::new(Kind::NotFound, format!("lab `{}` has no node or group `{name}`", lab.name)).hint(format!(
+        "nodes: {}; groups: {}",
+        nodes.join(", "),
+        groups.join(", ")
+    ))
 }

@@ -45,9 +45,7 @@ pub async fn run(
 /// Undoes every fault that is in force, or only those whose time is over (`expired_by`, milliseconds since 1970).
 pub async fn heal(supervisor: Supervisor, home: &LabHome, expired_by: Option<u64>) -> Result<Healing, Failure> {
     let target = LabTarget::new(supervisor);
-    labctl_chaos::heal(&FaultJournal::new(home), &target, expired_by)
-        .await
-        .map_err(|why| Failure::new(Kind::Machine, why.to_string()))
+    labctl_chaos::heal(&FaultJournal::new(home), &target, expired_by).await.map_err(|why| Failure::new(Kind::Machine, why.to_string()))
 }
 
 /// When the next fault's time is over, in milliseconds since 1970; none if no fault is in force.

@@ -4,8 +4,8 @@ use labctl_machine::accel::{self, Accel};
 use labctl_machine::qemu;
 use serde::Serialize;
 
-use crate::home::Home;
 use crate::Failure;
+use crate::home::Home;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -66,7 +66,11 @@ fn qemu_version() -> Check {
     let version_number: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     match version_number >= (7, 2) {
         true => Check::good("QEMU", version),
-        false => Check::bad("QEMU", format!("{version}; 7.2 or newer is needed (-netdev stream)"), "upgrade QEMU, for example from your distribution's backports"),
+        false => Check::bad(
+            "QEMU",
+            format!("{version}; 7.2 or newer is needed (-netdev stream)"),
+            "upgrade QEMU, for example from your distribution's backports",
+        ),
     }
 }
 

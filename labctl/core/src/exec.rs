@@ -152,7 +152,8 @@ pub async fn on_all(
     let (lines, mut printed) = mpsc::channel::<(NodeName, Stream, Vec<u8>)>(64);
     let mut runs = JoinSet::new();
     for node in nodes.iter().cloned() {
-        let (supervisor, lines, exec) = (supervisor.clone(), lines.clone(), Given { terminal: false, stdin: false, ..given.clone() }.exec());
+        let (supervisor, lines, exec) =
+            (supervisor.clone(), lines.clone(), Given { terminal: false, stdin: false, ..given.clone() }.exec());
         runs.spawn(async move { by_line(&supervisor.agent(&node).await?, &node, exec, lines).await });
     }
     drop(lines);

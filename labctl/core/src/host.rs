@@ -44,7 +44,8 @@ fn check_disk(lab: &Lab, folder: &Path) -> Result<(), Failure> {
     let free = Size(about.f_bavail * about.f_frsize);
     let wanted = Size(DISK_PER_NODE.0 * lab.nodes.len() as u64);
     if free < wanted {
-        let message = format!("{}: {} MiB are free, the lab needs at least {} MiB to begin with", existing.display(), free.as_mib(), wanted.as_mib());
+        let message =
+            format!("{}: {} MiB are free, the lab needs at least {} MiB to begin with", existing.display(), free.as_mib(), wanted.as_mib());
         return Err(Failure::new(Kind::Host, message).hint("free some space, or set LABCTL_HOME to a folder on a larger disk"));
     }
     Ok(())

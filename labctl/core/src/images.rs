@@ -13,10 +13,8 @@ use crate::home::Home;
 use crate::{Failure, Kind, persist, project};
 
 /// The image files that come with labctl, by name.
-const SHIPPED: [(&str, &str); 2] = [
-    ("debian-12", include_str!("../../../images/debian-12.yml")),
-    ("debian-13", include_str!("../../../images/debian-13.yml")),
-];
+const SHIPPED: [(&str, &str); 2] =
+    [("debian-12", include_str!("../../../images/debian-12.yml")), ("debian-13", include_str!("../../../images/debian-13.yml"))];
 
 /// Opens the store.
 pub fn store(home: &Home) -> Result<Store, Failure> {

@@ -6,26 +6,26 @@
 
 pub mod chaos;
 pub mod client;
+pub mod console;
 pub mod control;
 pub mod doctor;
 pub mod event;
 pub mod exec;
 pub mod failure;
 pub mod home;
-pub mod hosts_file;
 mod host;
+pub mod hosts_file;
 pub mod images;
 pub mod initrd;
 pub mod keys;
 pub mod lifecycle;
 pub mod persist;
 pub mod project;
-pub mod console;
-pub mod prune;
-pub mod ssh;
 pub mod provisioning;
+pub mod prune;
 pub mod record;
 mod seed;
+pub mod ssh;
 pub mod supervisor;
 pub mod validation;
 

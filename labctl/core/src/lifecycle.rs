@@ -45,7 +45,9 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], each: Each<'_>) -> Re
     host::check(home, &lab)?;
     let accel = accel::find(&home.accel(), home.scratch()).await?;
     if !accel.why.is_empty() {
-        each(Event::Note { text: format!("machines are emulated ({}): {}; everything works, ten times slower", accel.accel.as_str(), accel.why) });
+        each(Event::Note {
+            text: format!("machines are emulated ({}): {}; everything works, ten times slower", accel.accel.as_str(), accel.why),
+        });
     }
     let images = images::prepare(home, &lab, each).await?;
     let record = {

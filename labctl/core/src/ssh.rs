@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use labctl_guest::ssh::{Login, SshError, connect};
 use labctl_guest::input;
+use labctl_guest::ssh::{Login, SshError, connect};
 use labctl_spec::ident::NodeName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -20,11 +20,7 @@ pub const PORT: u16 = 22;
 /// process's terminal or pipes. The exit code of the command; 128 + the signal's number if a signal ended it.
 pub async fn session(stream: UnixStream, record: &Record, node: &NodeName, command: &[String]) -> Result<u8, Failure> {
     let kept = record.nodes.get(node).ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no node `{node}`")))?;
-    let login = Login {
-        user: "root".into(),
-        private_key: record.ssh_key.private.clone(),
-        host_key: kept.host_key.public.clone(),
-    };
+    let login = Login { user: "root".into(), private_key: record.ssh_key.private.clone(), host_key: kept.host_key.public.clone() };
     let ended = async {
         let session = connect(stream, login).await?;
         let exit = session.attach((!command.is_empty()).then(|| command.join(" "))).await?;
@@ -43,8 +39,11 @@ pub async fn session(stream: UnixStream, record: &Record, node: &NodeName, comma
 fn failure(node: &NodeName, why: &SshError) -> Failure {
     let failure = Failure::new(Kind::Machine, format!("{node}: {why}"));
     match why {
-        SshError::HostKey { .. } => failure.hint("something else answers at this node's port 22, or its host key was changed by hand; `labctl reload` writes the right one"),
-        SshError::Refused { .. } => failure.hint(format!("root's authorized_keys or sshd_config was changed in the guest; `labctl exec {node} -- COMMAND` needs neither")),
+        SshError::HostKey { .. } => failure.hint(
+            "something else answers at this node's port 22, or its host key was changed by hand; `labctl reload` writes the right one",
+        ),
+        SshError::Refused { .. } => failure
+            .hint(format!("root's authorized_keys or sshd_config was changed in the guest; `labctl exec {node} -- COMMAND` needs neither")),
         SshError::Disconnected | SshError::Silent(_) => {
             failure.hint(format!("look whether the SSH server runs: labctl exec {node} -- systemctl status ssh"))
         }
@@ -103,7 +102,8 @@ fn alias(record: &Record, node: &NodeName) -> String {
 }
 
 fn known_hosts(record: &Record) -> String {
-    let line = |(name, kept): (&NodeName, &crate::record::NodeRecord)| format!("{} {}\n", alias(record, name), kept.host_key.public.trim_end());
+    let line =
+        |(name, kept): (&NodeName, &crate::record::NodeRecord)| format!("{} {}\n", alias(record, name), kept.host_key.public.trim_end());
     record.nodes.iter().map(line).collect()
 }
 

@@ -20,14 +20,8 @@ async fn guest() -> Guest {
     std::fs::write(&program, AGENT_PROGRAM).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
-    let mut process = Command::new(&program)
-        .arg("stdio")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut process =
+        Command::new(&program).arg("stdio").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().unwrap();
     let stream = tokio::io::join(process.stdout.take().unwrap(), process.stdin.take().unwrap());
     let link = Link::over(stream);
     link.up().await.unwrap();

@@ -12,12 +12,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let image = Image {
         name: format!("debian-{suite}"),
         description: String::new(),
-        source: ImageSource::Bootstrap(Bootstrap {
-            suite,
-            mirror: None,
-            packages: args.collect(),
-            size: None,
-        }),
+        source: ImageSource::Bootstrap(Bootstrap { suite, mirror: None, packages: args.collect(), size: None }),
     };
     let started = std::time::Instant::now();
     let store = Store::open(store.as_ref())?;

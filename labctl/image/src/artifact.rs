@@ -101,8 +101,7 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     /// `{name}` and `{version}` filled in.
     fn fill(&self, text: &str) -> String {
-        text.replace("{name}", &self.artifact.name)
-            .replace("{version}", &self.artifact.version)
+        text.replace("{name}", &self.artifact.name).replace("{version}", &self.artifact.version)
     }
 }
 
@@ -114,26 +113,13 @@ impl Store {
     ///
     /// # Errors
     /// No source answers, the Go toolchain that the last hope needs is missing, or the store cannot be used.
-    pub async fn artifact(
-        &self,
-        artifact: &Artifact,
-        base: &Path,
-        progress: &dyn Progress,
-    ) -> Result<StoredArtifact, ArtifactError> {
+    pub async fn artifact(&self, artifact: &Artifact, base: &Path, progress: &dyn Progress) -> Result<StoredArtifact, ArtifactError> {
         if let Some(found) = self.find_artifact(artifact, base) {
             return Ok(found);
         }
         let (store, wanted, base) = (self.clone(), artifact.clone(), base.to_path_buf());
-        let made = off_thread(progress, move |progress| {
-            store.fetch_artifact(&wanted, &base, progress)
-        })
-        .await;
-        made.unwrap_or_else(|panic| {
-            Err(ArtifactError::Aborted {
-                artifact: artifact.name.clone(),
-                reason: panic.to_string(),
-            })
-        })
+        let made = off_thread(progress, move |progress| store.fetch_artifact(&wanted, &base, progress)).await;
+        made.unwrap_or_else(|panic| Err(ArtifactError::Aborted { artifact: artifact.name.clone(), reason: panic.to_string() }))
     }
 
     /// The artifact if it is in the store.
@@ -152,30 +138,20 @@ impl Store {
     }
 
     fn index(&self, key: &str) -> PathBuf {
-        self.root()
-            .join("artifacts/index")
-            .join(format!("{key}.json"))
+        self.root().join("artifacts/index").join(format!("{key}.json"))
     }
 
     fn content(&self, sha256: &str) -> PathBuf {
         self.root().join("artifacts").join(sha256)
     }
 
-    fn fetch_artifact(
-        &self,
-        artifact: &Artifact,
-        base: &Path,
-        progress: &dyn Progress,
-    ) -> Result<StoredArtifact, ArtifactError> {
+    fn fetch_artifact(&self, artifact: &Artifact, base: &Path, progress: &dyn Progress) -> Result<StoredArtifact, ArtifactError> {
         check_name(artifact)?;
         entry::sweep(self.root())?;
         let key = key(artifact, base);
         let lock_key = format!("artifact-{key}");
         let lock = EntryLock::take(self.root(), &lock_key, || {
-            progress.event(Event::Step(format!(
-                "waiting for another labctl that fetches {}",
-                artifact.name
-            )));
+            progress.event(Event::Step(format!("waiting for another labctl that fetches {}", artifact.name)));
         })?;
         if let Some(found) = self.find_artifact(artifact, base) {
             return Ok(found);
@@ -183,17 +159,8 @@ impl Store {
         let folder = entry::build_folder(self.root(), &lock_key, &lock)?;
         let log = self.log(&lock_key);
         files::remove_file(&log)?;
-        let wanted = Wanted {
-            artifact,
-            base,
-            to: folder.join(&artifact.name),
-            folder,
-            key: lock_key,
-            root: self.root(),
-            log,
-            lock,
-            progress,
-        };
+        let wanted =
+            Wanted { artifact, base, to: folder.join(&artifact.name), folder, key: lock_key, root: self.root(), log, lock, progress };
         let fetched = try_sources(&wanted).and_then(|(source, passed_over)| {
             self.keep(&wanted, source, passed_over)?;
             Ok(())
@@ -201,29 +168,18 @@ impl Store {
         files::remove_folder(&wanted.folder)?;
         fetched?;
         self.find_artifact(artifact, base).ok_or_else(|| {
-            ArtifactError::Store(StoreError::Damaged {
-                path: self.index(&key),
-                reason: "what was just written is not there".into(),
-            })
+            ArtifactError::Store(StoreError::Damaged { path: self.index(&key), reason: "what was just written is not there".into() })
         })
     }
 
     /// Moves the program to its place by content and notes where it is.
-    fn keep(
-        &self,
-        wanted: &Wanted<'_>,
-        source: String,
-        passed_over: Vec<PassedOver>,
-    ) -> Result<(), StoreError> {
-        fs::set_permissions(&wanted.to, fs::Permissions::from_mode(0o755))
-            .map_err(at("make executable", &wanted.to))?;
+    fn keep(&self, wanted: &Wanted<'_>, source: String, passed_over: Vec<PassedOver>) -> Result<(), StoreError> {
+        fs::set_permissions(&wanted.to, fs::Permissions::from_mode(0o755)).map_err(at("make executable", &wanted.to))?;
         let entry = Entry {
             version: VERSION,
             name: wanted.artifact.name.clone(),
             sha256: checksum::sha256(&wanted.to)?,
-            size: fs::metadata(&wanted.to)
-                .map_err(at("read", &wanted.to))?
-                .len(),
+            size: fs::metadata(&wanted.to).map_err(at("read", &wanted.to))?.len(),
             source,
             passed_over,
         };
@@ -233,10 +189,8 @@ impl Store {
         files::publish(&wanted.to, &folder.join(&wanted.artifact.name))?;
         let index = self.index(&key(wanted.artifact, wanted.base));
         files::create_folder(&self.root().join("artifacts/index"))?;
-        let text = serde_json::to_vec_pretty(&entry).map_err(|error| StoreError::Damaged {
-            path: index.clone(),
-            reason: error.to_string(),
-        })?;
+        let text =
+            serde_json::to_vec_pretty(&entry).map_err(|error| StoreError::Damaged { path: index.clone(), reason: error.to_string() })?;
         files::replace(&index, &text)
     }
 }
@@ -260,15 +214,8 @@ fn try_sources(wanted: &Wanted<'_>) -> Result<(String, Vec<PassedOver>), Artifac
         };
         files::remove_file(&wanted.to)?;
         let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-        wanted.progress.event(Event::Note(format!(
-            "{}: not from {words}: {why}",
-            wanted.artifact.name
-        )));
-        passed_over.push(PassedOver {
-            source: words,
-            why,
-            missing,
-        });
+        wanted.progress.event(Event::Note(format!("{}: not from {words}: {why}", wanted.artifact.name)));
+        passed_over.push(PassedOver { source: words, why, missing });
     }
     Err(ArtifactError::no_source(wanted.artifact, passed_over))
 }
@@ -295,15 +242,11 @@ fn check_name(artifact: &Artifact) -> Result<(), ArtifactError> {
         let good = !text.is_empty()
             && text.len() <= 100
             && !text.starts_with(['.', '-'])
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b));
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b));
         if !good {
             return Err(ArtifactError::Invalid {
                 artifact: artifact.name.clone(),
-                reason: format!(
-                    "{field} `{text}` may hold letters, digits and `.`, `_`, `-`, `+`, and starts with none of `.` and `-`"
-                ),
+                reason: format!("{field} `{text}` may hold letters, digits and `.`, `_`, `-`, `+`, and starts with none of `.` and `-`"),
             });
         }
     }
@@ -317,13 +260,9 @@ fn key(artifact: &Artifact, base: &Path) -> String {
     hash.update(std::env::consts::ARCH);
     for source in &artifact.sources {
         match source {
-            ArtifactSource::Cargo(source) => {
-                hash.update(cargo_build::fingerprint(&base.join(&source.path)))
-            }
+            ArtifactSource::Cargo(source) => hash.update(cargo_build::fingerprint(&base.join(&source.path))),
             // Another pinned key is another trust.
-            ArtifactSource::Release(source) => {
-                hash.update(fs::read(base.join(&source.key)).unwrap_or_default())
-            }
+            ArtifactSource::Release(source) => hash.update(fs::read(base.join(&source.key)).unwrap_or_default()),
             ArtifactSource::Directory(_) | ArtifactSource::GoModule(_) => {}
         }
     }

@@ -93,64 +93,32 @@ fn packages(bootstrap: &Bootstrap) -> Vec<String> {
 
 /// Refuses what would confuse the tools, before anything is run.
 fn check(image: &Image, bootstrap: &Bootstrap) -> Result<(), ImageError> {
-    let invalid = |field, reason: String| ImageError::Invalid {
-        image: image.name.clone(),
-        field,
-        reason,
-    };
+    let invalid = |field, reason: String| ImageError::Invalid { image: image.name.clone(), field, reason };
     let plain = |text: &str, also: &[u8]| {
         !text.is_empty()
             && text.as_bytes()[0].is_ascii_alphanumeric()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
     };
     if !plain(&bootstrap.suite, b"-._") {
-        return Err(invalid(
-            "suite",
-            format!(
-                "`{}` is not a suite's name, such as `bookworm`",
-                bootstrap.suite
-            ),
-        ));
+        return Err(invalid("suite", format!("`{}` is not a suite's name, such as `bookworm`", bootstrap.suite)));
     }
-    if let Some(bad) = bootstrap
-        .packages
-        .iter()
-        .find(|name| !plain(name, b"+-.:=~"))
-    {
-        return Err(invalid(
-            "packages",
-            format!("`{bad}` is not a package's name"),
-        ));
+    if let Some(bad) = bootstrap.packages.iter().find(|name| !plain(name, b"+-.:=~")) {
+        return Err(invalid("packages", format!("`{bad}` is not a package's name")));
     }
     if let Some(mirror) = &bootstrap.mirror {
         let web = mirror.starts_with("http://") || mirror.starts_with("https://");
         if !web || mirror.contains(char::is_whitespace) {
-            return Err(invalid(
-                "mirror",
-                format!("`{mirror}` is not a mirror's address (http:// or https://)"),
-            ));
+            return Err(invalid("mirror", format!("`{mirror}` is not a mirror's address (http:// or https://)")));
         }
     }
     if size(bootstrap) < Size::mib(768) {
-        return Err(invalid(
-            "size",
-            format!(
-                "{} is too small for a Debian system: at least 768M",
-                size(bootstrap)
-            ),
-        ));
+        return Err(invalid("size", format!("{} is too small for a Debian system: at least 768M", size(bootstrap))));
     }
     Ok(())
 }
 
 /// Builds the image into the build's folder; returns what it consists of.
-pub(crate) fn build(
-    image: &Image,
-    bootstrap: &Bootstrap,
-    build: &Build<'_>,
-) -> Result<Parts, ImageError> {
+pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> Result<Parts, ImageError> {
     check(image, bootstrap)?;
     let needed = NEEDED + NEEDED_PER_PACKAGE * bootstrap.packages.len() as u64;
     crate::space::require(&format!("image `{}`", image.name), &build.folder, needed)?;
@@ -170,29 +138,14 @@ pub(crate) fn build(
         bootstrap.suite,
         build.log.display()
     )));
-    let mut command = if as_root {
-        in_own_mounts("mmdebstrap")
-    } else {
-        Command::new("mmdebstrap")
-    };
+    let mut command = if as_root { in_own_mounts("mmdebstrap") } else { Command::new("mmdebstrap") };
     command
         .arg("--variant=minbase")
-        .arg(if as_root {
-            "--mode=root"
-        } else {
-            "--mode=unshare"
-        })
-        .arg(if as_root {
-            "--format=directory"
-        } else {
-            "--format=tar"
-        })
+        .arg(if as_root { "--mode=root" } else { "--mode=unshare" })
+        .arg(if as_root { "--format=directory" } else { "--format=tar" })
         .arg(format!("--include={}", packages(bootstrap).join(",")))
         .arg(format!("--setup-hook={PREPARE}"))
-        .arg(format!(
-            "--customize-hook={TUNE}\n{}",
-            apt::guest_sources(bootstrap)
-        ));
+        .arg(format!("--customize-hook={TUNE}\n{}", apt::guest_sources(bootstrap)));
     let mirror = apt::mirror(bootstrap, build.progress);
     for option in &mirror.options {
         command.arg(format!("--aptopt={option}"));
@@ -200,42 +153,18 @@ pub(crate) fn build(
     if let Some(keyring) = apt::keyring() {
         command.arg(format!("--keyring={}", keyring.display()));
     }
-    command
-        .arg(&bootstrap.suite)
-        .arg(if as_root { &root } else { &archive })
-        .args(&mirror.sources);
-    finished(
-        build,
-        "mmdebstrap",
-        child::run(command, &build.lock, &build.log)?,
-    )?;
+    command.arg(&bootstrap.suite).arg(if as_root { &root } else { &archive }).args(&mirror.sources);
+    finished(build, "mmdebstrap", child::run(command, &build.lock, &build.log)?)?;
 
-    build.progress.event(Event::Step(format!(
-        "making the disk of image `{}`",
-        image.name
-    )));
+    build.progress.event(Event::Step(format!("making the disk of image `{}`", image.name)));
     let disk = build.folder.join("disk.raw");
-    let making = disk::Making {
-        root: &root,
-        archive: (!as_root).then_some(archive.as_path()),
-        disk: &disk,
-        size: size(bootstrap),
-    };
-    finished(
-        build,
-        "mke2fs",
-        disk::make(&making, &build.lock, &build.log)?,
-    )?;
+    let making = disk::Making { root: &root, archive: (!as_root).then_some(archive.as_path()), disk: &disk, size: size(bootstrap) };
+    finished(build, "mke2fs", disk::make(&making, &build.lock, &build.log)?)?;
 
     let kernel = build.folder.join("kernel");
     let version = copy_kernel(image, &root, &kernel)?;
-    let cpio =
-        modules::archive(&root.join("usr/lib/modules").join(&version)).map_err(|reason| {
-            ImageError::Unusable {
-                image: image.name.clone(),
-                reason,
-            }
-        })?;
+    let cpio = modules::archive(&root.join("usr/lib/modules").join(&version))
+        .map_err(|reason| ImageError::Unusable { image: image.name.clone(), reason })?;
     let path = build.folder.join("modules.cpio");
     fs::write(&path, cpio).map_err(at("write", &path))?;
 
@@ -254,14 +183,7 @@ pub(crate) fn build(
 /// devices into the root folder, and must never leave them behind for the next build to remove things through.
 /// Where even root may not do that (in most containers), mmdebstrap mounts nothing either.
 fn in_own_mounts(program: &str) -> Command {
-    let wrap = [
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--",
-    ];
+    let wrap = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
     let allowed = Command::new("unshare")
         .args(wrap)
         .arg("true")
@@ -285,20 +207,13 @@ fn copy_kernel(image: &Image, root: &Path, to: &Path) -> Result<String, ImageErr
         .map_err(at("read", &boot))?
         .flatten()
         .filter_map(|entry| {
-            let version = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix("vmlinuz-")?
-                .to_string();
+            let version = entry.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_string();
             Some((entry.path(), version))
         })
         .collect();
     kernels.sort_by(|a, b| a.1.cmp(&b.1));
     let Some((path, version)) = kernels.pop() else {
-        return Err(ImageError::Unusable {
-            image: image.name.clone(),
-            reason: "its packages contain no kernel".to_string(),
-        });
+        return Err(ImageError::Unusable { image: image.name.clone(), reason: "its packages contain no kernel".to_string() });
     };
     fs::copy(&path, to).map_err(at("copy", &path))?;
     Ok(version)
@@ -308,22 +223,16 @@ fn finished(build: &Build<'_>, program: &str, ended: Ended) -> Result<(), ImageE
     match ended {
         Ended::Well => Ok(()),
         Ended::NotFound => Err(build.missing(crate::doctor::unknown(program))),
-        Ended::Badly {
-            disk_full: true, ..
-        } => Err(StoreError::NoSpace {
+        Ended::Badly { disk_full: true, .. } => Err(StoreError::NoSpace {
             what: format!("image `{}`", build.name),
             path: build.folder.clone(),
             needed: NEEDED,
             available: crate::space::available(&build.folder).unwrap_or(0),
         }
         .into()),
-        Ended::Badly { status, lines, .. } => Err(ImageError::Failed {
-            image: build.name.clone(),
-            program: program.to_string(),
-            status,
-            lines,
-            log: build.log.clone(),
-        }),
+        Ended::Badly { status, lines, .. } => {
+            Err(ImageError::Failed { image: build.name.clone(), program: program.to_string(), status, lines, log: build.log.clone() })
+        }
     }
 }
 
@@ -332,29 +241,18 @@ mod tests {
     use super::*;
 
     fn bootstrap(packages: &[&str]) -> Bootstrap {
-        Bootstrap {
-            suite: "bookworm".into(),
-            mirror: None,
-            packages: packages.iter().map(|name| name.to_string()).collect(),
-            size: None,
-        }
+        Bootstrap { suite: "bookworm".into(), mirror: None, packages: packages.iter().map(|name| name.to_string()).collect(), size: None }
     }
 
     fn refused(bootstrap: Bootstrap) -> String {
-        let image = Image {
-            name: "x".into(),
-            description: String::new(),
-            source: labctl_spec::image::ImageSource::Bootstrap(bootstrap.clone()),
-        };
+        let image =
+            Image { name: "x".into(), description: String::new(), source: labctl_spec::image::ImageSource::Bootstrap(bootstrap.clone()) };
         check(&image, &bootstrap).unwrap_err().to_string()
     }
 
     #[test]
     fn order_and_repetition_of_packages_make_no_difference() {
-        assert_eq!(
-            inputs(&bootstrap(&["jq", "nginx"])),
-            inputs(&bootstrap(&["nginx", "jq", "jq", "curl"]))
-        );
+        assert_eq!(inputs(&bootstrap(&["jq", "nginx"])), inputs(&bootstrap(&["nginx", "jq", "jq", "curl"])));
         assert_ne!(inputs(&bootstrap(&["jq"])), inputs(&bootstrap(&[])));
     }
 

@@ -28,9 +28,6 @@ pub(crate) struct Build<'a> {
 impl Build<'_> {
     /// An error about a program that the host lacks.
     pub(crate) fn missing(&self, missing: Missing) -> ImageError {
-        ImageError::Missing {
-            image: self.name.clone(),
-            missing: Box::new(missing),
-        }
+        ImageError::Missing { image: self.name.clone(), missing: Box::new(missing) }
     }
 }

@@ -23,11 +23,8 @@ impl FromStr for Checksum {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!(
-                "`{text}` is not a checksum: write `sha256:` and 64 hex digits or `sha512:` and 128, as the vendor prints them"
-            )
-        };
+        let bad =
+            || format!("`{text}` is not a checksum: write `sha256:` and 64 hex digits or `sha512:` and 128, as the vendor prints them");
         let (kind, digits) = text.trim().split_once(':').ok_or_else(bad)?;
         let digits = digits.trim().to_ascii_lowercase();
         if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -86,29 +83,11 @@ mod tests {
 
     #[test]
     fn reads_both_kinds_in_either_case_and_nothing_else() {
-        let sum = format!("sha256:{}", "AB".repeat(32))
-            .parse::<Checksum>()
-            .unwrap();
+        let sum = format!("sha256:{}", "AB".repeat(32)).parse::<Checksum>().unwrap();
         assert_eq!(sum.to_string(), format!("sha256:{}", "ab".repeat(32)));
-        assert!(
-            format!("sha512:{}", "0".repeat(128))
-                .parse::<Checksum>()
-                .is_ok()
-        );
-        for bad in [
-            "",
-            "sha256:",
-            "md5:00",
-            "sha512:PASTE-HERE",
-            &format!("sha512:{}", "0".repeat(64)),
-            &"0".repeat(64),
-        ] {
-            assert!(
-                bad.parse::<Checksum>()
-                    .unwrap_err()
-                    .contains("as the vendor prints them"),
-                "{bad}"
-            );
+        assert!(format!("sha512:{}", "0".repeat(128)).parse::<Checksum>().is_ok());
+        for bad in ["", "sha256:", "md5:00", "sha512:PASTE-HERE", &format!("sha512:{}", "0".repeat(64)), &"0".repeat(64)] {
+            assert!(bad.parse::<Checksum>().unwrap_err().contains("as the vendor prints them"), "{bad}");
         }
     }
 
@@ -118,9 +97,6 @@ mod tests {
         let path = folder.path().join("abc");
         std::fs::write(&path, "abc").unwrap();
         // FIPS 180-2, appendix B.1.
-        assert_eq!(
-            sha256(&path).unwrap(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

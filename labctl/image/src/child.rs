@@ -28,23 +28,14 @@ pub(crate) enum Ended {
 
 /// Runs a program to its end. What it prints is appended to `log`, after a line that shows the command.
 pub(crate) fn run(mut command: Command, lock: &EntryLock, log: &Path) -> Result<Ended, StoreError> {
-    let mut out = File::options()
-        .create(true)
-        .append(true)
-        .open(log)
-        .map_err(at("open", log))?;
+    let mut out = File::options().create(true).append(true).open(log).map_err(at("open", log))?;
     writeln!(out, "+ {}", command.get_program().to_string_lossy()).map_err(at("write", log))?;
     let start = out.seek(SeekFrom::End(0)).map_err(at("read", log))?;
     let share = || out.try_clone().map_err(at("open", log));
-    command
-        .stdin(lock.stdin()?)
-        .stdout(Stdio::from(share()?))
-        .stderr(Stdio::from(share()?));
+    command.stdin(lock.stdin()?).stdout(Stdio::from(share()?)).stderr(Stdio::from(share()?));
     die_with_us(&mut command);
     let status = match command.spawn() {
-        Ok(mut child) => child
-            .wait()
-            .map_err(at("wait for the program that writes", log))?,
+        Ok(mut child) => child.wait().map_err(at("wait for the program that writes", log))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ended::NotFound),
         Err(error) => return Err(at("start the program that writes", log)(error)),
     };
@@ -52,11 +43,7 @@ pub(crate) fn run(mut command: Command, lock: &EntryLock, log: &Path) -> Result<
         return Ok(Ended::Well);
     }
     let text = read_from(log, start).unwrap_or_default();
-    Ok(Ended::Badly {
-        status: in_words(status),
-        lines: last_words(&text),
-        disk_full: text.contains("No space left on device"),
-    })
+    Ok(Ended::Badly { status: in_words(status), lines: last_words(&text), disk_full: text.contains("No space left on device") })
 }
 
 /// Asks the kernel to end the program if the thread that started it ends, which waits for it: so a killed labctl
@@ -107,9 +94,7 @@ fn last_words(text: &str) -> Vec<String> {
     };
     let mut errors: Vec<&str> = lines().filter(is_error).collect();
     if errors.is_empty() {
-        errors = lines()
-            .filter(|line| !line.starts_with("go: downloading") && !line.starts_with("I: "))
-            .collect();
+        errors = lines().filter(|line| !line.starts_with("go: downloading") && !line.starts_with("I: ")).collect();
     }
     errors.dedup();
     let skip = errors.len().saturating_sub(3);
@@ -149,16 +134,8 @@ mod tests {
 
     #[test]
     fn failure_names_the_error_line_and_a_full_disk() {
-        let (ended, _) =
-            shell("echo start; echo 'E: cannot write: No space left on device'; echo bye; exit 25");
-        let Ended::Badly {
-            status,
-            lines,
-            disk_full,
-        } = ended
-        else {
-            panic!("{ended:?}")
-        };
+        let (ended, _) = shell("echo start; echo 'E: cannot write: No space left on device'; echo bye; exit 25");
+        let Ended::Badly { status, lines, disk_full } = ended else { panic!("{ended:?}") };
         assert_eq!(status, "exit code 25");
         assert_eq!(lines, ["E: cannot write: No space left on device"]);
         assert!(disk_full);
@@ -166,24 +143,15 @@ mod tests {
 
     #[test]
     fn without_an_error_line_the_last_lines_speak() {
-        let text =
-            "go: downloading example.com/b v1\nexample.com/b: reading it: 404\n\n  not found\n";
-        assert_eq!(
-            last_words(text),
-            ["example.com/b: reading it: 404", "not found"]
-        );
+        let text = "go: downloading example.com/b v1\nexample.com/b: reading it: 404\n\n  not found\n";
+        assert_eq!(last_words(text), ["example.com/b: reading it: 404", "not found"]);
     }
 
     #[test]
     fn an_absent_program_is_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let lock = EntryLock::try_take(folder.path(), "k").unwrap().unwrap();
-        let ended = run(
-            Command::new("no-such-program"),
-            &lock,
-            &folder.path().join("log"),
-        )
-        .unwrap();
+        let ended = run(Command::new("no-such-program"), &lock, &folder.path().join("log")).unwrap();
         assert!(matches!(ended, Ended::NotFound));
     }
 
@@ -191,11 +159,7 @@ mod tests {
     fn a_program_keeps_the_lock_when_labctl_lets_go() {
         let folder = tempfile::tempdir().unwrap();
         let lock = EntryLock::try_take(folder.path(), "k").unwrap().unwrap();
-        let mut child = Command::new("sh")
-            .args(["-c", "exec sleep 60"])
-            .stdin(lock.stdin().unwrap())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("sh").args(["-c", "exec sleep 60"]).stdin(lock.stdin().unwrap()).spawn().unwrap();
         drop(lock);
         assert!(EntryLock::try_take(folder.path(), "k").unwrap().is_none());
         child.kill().unwrap();

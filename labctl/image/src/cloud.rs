@@ -23,66 +23,35 @@ pub(crate) fn inputs(cloud: &Cloud, base: &Path) -> Option<serde_json::Value> {
     };
     // The checksum names the content, wherever it comes from; its case and blanks are of no account.
     let sum = cloud.checksum.trim().to_ascii_lowercase();
-    Some(
-        serde_json::json!({ "cloud": 1, "checksum": sum, "format": cloud.format, "kernel": kernel }),
-    )
+    Some(serde_json::json!({ "cloud": 1, "checksum": sum, "format": cloud.format, "kernel": kernel }))
 }
 
 /// Brings the image into the build's folder; returns what it consists of.
-pub(crate) fn build(
-    image: &Image,
-    cloud: &Cloud,
-    base: &Path,
-    build: &Build<'_>,
-) -> Result<Parts, ImageError> {
-    let invalid = |field, reason| ImageError::Invalid {
-        image: image.name.clone(),
-        field,
-        reason,
-    };
-    let wanted: Checksum = cloud.checksum.parse().map_err(|reason| {
-        invalid(
-            "checksum",
-            format!("{reason}; without it labctl does not boot {}", cloud.url),
-        )
-    })?;
+pub(crate) fn build(image: &Image, cloud: &Cloud, base: &Path, build: &Build<'_>) -> Result<Parts, ImageError> {
+    let invalid = |field, reason| ImageError::Invalid { image: image.name.clone(), field, reason };
+    let wanted: Checksum =
+        cloud.checksum.parse().map_err(|reason| invalid("checksum", format!("{reason}; without it labctl does not boot {}", cloud.url)))?;
     let name = match cloud.format {
         DiskFormat::Qcow2 => "disk.qcow2",
         DiskFormat::Raw => "disk.raw",
     };
     let disk = build.folder.join(name);
-    let failed = |error| ImageError::Download {
-        image: image.name.clone(),
-        error,
-    };
+    let failed = |error| ImageError::Download { image: image.name.clone(), error };
     if is_web(&cloud.url) {
-        let download = Download {
-            url: &cloud.url,
-            checksum: &wanted,
-            root: build.root,
-            key: &build.key,
-        };
+        let download = Download { url: &cloud.url, checksum: &wanted, root: build.root, key: &build.key };
         download.fetch(&disk, build.progress).map_err(failed)?;
     } else {
         let from = base.join(&cloud.url);
-        build
-            .progress
-            .event(Event::Step(format!("copying {}", from.display())));
-        let size = fs::metadata(&from)
-            .map_err(|error| invalid("url", format!("cannot read {}: {error}", from.display())))?;
+        build.progress.event(Event::Step(format!("copying {}", from.display())));
+        let size = fs::metadata(&from).map_err(|error| invalid("url", format!("cannot read {}: {error}", from.display())))?;
         crate::space::require(&format!("image `{}`", image.name), &disk, size.len())?;
         fs::copy(&from, &disk).map_err(at("copy", &from))?;
         let got = wanted.of_same_kind(&disk)?;
         if got != wanted {
-            return Err(failed(DownloadError::Checksum {
-                url: from.display().to_string(),
-                wanted,
-                got,
-            }));
+            return Err(failed(DownloadError::Checksum { url: from.display().to_string(), wanted, got }));
         }
     }
-    let virtual_size =
-        virtual_size(&disk, cloud.format).map_err(|reason| invalid("format", reason))?;
+    let virtual_size = virtual_size(&disk, cloud.format).map_err(|reason| invalid("format", reason))?;
     let kernel = copy_kernel(cloud, base, build).map_err(|reason| invalid("kernel", reason))?;
     let modules = kernel.is_some().then(|| PathBuf::from("modules.cpio"));
     if let Some(modules) = &modules {
@@ -93,13 +62,7 @@ pub(crate) fn build(
         let path = build.folder.join(modules);
         fs::write(&path, cpio.finish()).map_err(at("write", &path))?;
     }
-    Ok(Parts {
-        disk: name.into(),
-        format: cloud.format,
-        virtual_size,
-        kernel,
-        modules,
-    })
+    Ok(Parts { disk: name.into(), format: cloud.format, virtual_size, kernel, modules })
 }
 
 fn is_web(url: &str) -> bool {
@@ -111,8 +74,7 @@ fn copy_kernel(cloud: &Cloud, base: &Path, build: &Build<'_>) -> Result<Option<P
         return Ok(None);
     };
     let from = base.join(kernel);
-    fs::copy(&from, build.folder.join("kernel"))
-        .map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+    fs::copy(&from, build.folder.join("kernel")).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
     Ok(Some("kernel".into()))
 }
 
@@ -127,16 +89,12 @@ fn virtual_size(disk: &Path, format: DiskFormat) -> Result<u64, String> {
     match (format, is_qcow2) {
         (DiskFormat::Raw, true) => Err("the file is a qcow2 image, not a raw one".into()),
         (DiskFormat::Qcow2, false) => Err("the file is not a qcow2 image".into()),
-        (DiskFormat::Raw, false) if length == 0 || length % 512 != 0 => Err(format!(
-            "the file's {length} bytes are no whole number of sectors"
-        )),
+        (DiskFormat::Raw, false) if length == 0 || length % 512 != 0 => {
+            Err(format!("the file's {length} bytes are no whole number of sectors"))
+        }
         (DiskFormat::Raw, false) => Ok(length),
         (DiskFormat::Qcow2, true) => {
-            let long = |at: usize| {
-                head[at..at + 8]
-                    .iter()
-                    .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
-            };
+            let long = |at: usize| head[at..at + 8].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
             let version = head[7];
             const DATA_FILE: u64 = 1 << 2;
             if long(8) != 0 || (version >= 3 && long(72) & DATA_FILE != 0) {

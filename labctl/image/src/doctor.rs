@@ -37,17 +37,9 @@ pub struct Tool {
 }
 
 /// Makes a Debian root folder.
-pub const MMDEBSTRAP: Tool = Tool {
-    program: "mmdebstrap",
-    package: "mmdebstrap",
-    why: "builds images from distribution packages",
-};
+pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap", why: "builds images from distribution packages" };
 /// Makes a file system in a file.
-pub const MKE2FS: Tool = Tool {
-    program: "mke2fs",
-    package: "e2fsprogs",
-    why: "makes the disk of an image",
-};
+pub const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs", why: "makes the disk of an image" };
 /// Fails unless the program is there.
 pub fn need(tool: &Tool) -> Result<(), Missing> {
     if child::find(tool.program).is_some() {
@@ -81,27 +73,17 @@ pub fn namespaces() -> Result<(), Missing> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    need(&Tool {
-        program: "newuidmap",
-        package: "uidmap",
-        why: "lets an ordinary user build images",
-    })?;
-    let user = std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_default();
+    need(&Tool { program: "newuidmap", package: "uidmap", why: "lets an ordinary user build images" })?;
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
     let uid = rustix::process::geteuid().as_raw();
     for file in ["/etc/subuid", "/etc/subgid"] {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         if !has_range(&text, &user, uid) {
-            let command = format!(
-                "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
-            );
+            let command = format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}");
             return Err(Missing {
                 what: format!("a range of sub-ids for user {user} in {file}"),
                 why: "lets an ordinary user build images".to_string(),
-                fix: format!(
-                    "add one (any free range will do): `{command}`, or build the image once as root"
-                ),
+                fix: format!("add one (any free range will do): `{command}`, or build the image once as root"),
                 fix_command: Some(command),
             });
         }
@@ -119,19 +101,14 @@ fn has_range(text: &str, user: &str, uid: u32) -> bool {
 
 /// Everything that images need and this host lacks; empty means that all is well.
 pub fn images() -> Vec<Missing> {
-    let tools = [MMDEBSTRAP, MKE2FS]
-        .into_iter()
-        .filter_map(|tool| need(&tool).err());
+    let tools = [MMDEBSTRAP, MKE2FS].into_iter().filter_map(|tool| need(&tool).err());
     tools.chain(namespaces().err()).collect()
 }
 
 /// Everything that artifacts built here need and this host lacks; empty means that all is well. A release or a local
 /// folder needs none of it.
 pub fn artifacts() -> Vec<Missing> {
-    [crate::artifact::go(None), crate::artifact::cargo()]
-        .into_iter()
-        .filter_map(Result::err)
-        .collect()
+    [crate::artifact::go(None), crate::artifact::cargo()].into_iter().filter_map(Result::err).collect()
 }
 
 #[cfg(test)]
@@ -140,20 +117,10 @@ mod tests {
 
     #[test]
     fn an_absent_tool_is_named_with_its_package() {
-        let tool = Tool {
-            program: "no-such-program",
-            package: "nothing",
-            why: "does nothing",
-        };
+        let tool = Tool { program: "no-such-program", package: "nothing", why: "does nothing" };
         let missing = need(&tool).unwrap_err();
-        assert_eq!(
-            missing.to_string(),
-            "`no-such-program` is missing, which does nothing"
-        );
-        assert_eq!(
-            missing.fix_command.as_deref(),
-            Some("sudo apt-get install nothing")
-        );
+        assert_eq!(missing.to_string(), "`no-such-program` is missing, which does nothing");
+        assert_eq!(missing.fix_command.as_deref(), Some("sudo apt-get install nothing"));
         assert!(missing.fix.contains("sudo apt-get install nothing"));
     }
 

@@ -115,15 +115,11 @@ pub(crate) struct Download<'a> {
 
 impl Download<'_> {
     fn partial(&self) -> PathBuf {
-        self.root
-            .join("downloads")
-            .join(format!("{}.partial", self.key))
+        self.root.join("downloads").join(format!("{}.partial", self.key))
     }
 
     fn note(&self) -> PathBuf {
-        self.root
-            .join("downloads")
-            .join(format!("{}.json", self.key))
+        self.root.join("downloads").join(format!("{}.json", self.key))
     }
 
     /// Downloads, checks and moves the file to `to`, on the same disk.
@@ -143,16 +139,9 @@ impl Download<'_> {
             files::remove_file(&self.note())?;
             // A file joined from two attempts may be two versions of it: that deserves one try in one piece.
             if !resumed {
-                return Err(DownloadError::Checksum {
-                    url: self.url.to_string(),
-                    wanted: self.checksum.clone(),
-                    got,
-                });
+                return Err(DownloadError::Checksum { url: self.url.to_string(), wanted: self.checksum.clone(), got });
             }
-            progress.event(Event::Note(format!(
-                "{} changed since it was begun: starting over",
-                self.url
-            )));
+            progress.event(Event::Note(format!("{} changed since it was begun: starting over", self.url)));
         }
     }
 
@@ -167,41 +156,22 @@ impl Download<'_> {
             let outcome = self.attempt(&agent, progress)?;
             match outcome {
                 Attempt::Whole { joined } => return Ok(resumed || joined),
-                Attempt::Broken {
-                    joined,
-                    total,
-                    reason,
-                } => {
+                Attempt::Broken { joined, total, reason } => {
                     resumed = resumed || joined;
                     let got = length(&self.partial());
                     fruitless = if got > before { 0 } else { fruitless + 1 };
                     if fruitless == FRUITLESS {
-                        return Err(DownloadError::Broken {
-                            url: self.url.to_string(),
-                            got,
-                            total,
-                            reason,
-                        });
+                        return Err(DownloadError::Broken { url: self.url.to_string(), got, total, reason });
                     }
-                    progress.event(Event::Note(format!(
-                        "{}: connection broken after {got} bytes, resuming",
-                        self.url
-                    )));
+                    progress.event(Event::Note(format!("{}: connection broken after {got} bytes, resuming", self.url)));
                 }
             }
         }
     }
 
-    fn attempt(
-        &self,
-        agent: &ureq::Agent,
-        progress: &dyn Progress,
-    ) -> Result<Attempt, DownloadError> {
+    fn attempt(&self, agent: &ureq::Agent, progress: &dyn Progress) -> Result<Attempt, DownloadError> {
         let partial = self.partial();
-        let note: Note = fs::read(self.note())
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default();
+        let note: Note = fs::read(self.note()).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let mut have = length(&partial);
         if note.url != self.url {
             have = 0;
@@ -217,22 +187,11 @@ impl Download<'_> {
             Ok(response) => response,
             // A server that closes at once is worth the next attempt; one that cannot be found is not.
             Err(ureq::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                return Ok(Attempt::Broken {
-                    joined: false,
-                    total: None,
-                    reason: error.to_string(),
-                });
+                return Ok(Attempt::Broken { joined: false, total: None, reason: error.to_string() });
             }
             Err(error) => return Err(unreachable(self.url, &error)),
         };
-        let header = |name: &str| {
-            response
-                .headers()
-                .get(name)?
-                .to_str()
-                .ok()
-                .map(str::to_string)
-        };
+        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_string);
         let ranged = header("content-range").and_then(|text| content_range(&text));
         let status = response.status().as_u16();
         let joined = match (status, ranged) {
@@ -244,24 +203,13 @@ impl Download<'_> {
             }
             (206 | 416, _) if have > 0 => {
                 files::remove_file(&partial)?;
-                return Ok(Attempt::Broken {
-                    joined: false,
-                    total: None,
-                    reason: "the server cannot resume".into(),
-                });
+                return Ok(Attempt::Broken { joined: false, total: None, reason: "the server cannot resume".into() });
             }
             (500..=599 | 408 | 429, _) if have > 0 => {
-                return Ok(Attempt::Broken {
-                    joined: true,
-                    total: None,
-                    reason: format!("the server answers {status}"),
-                });
+                return Ok(Attempt::Broken { joined: true, total: None, reason: format!("the server answers {status}") });
             }
             _ => {
-                return Err(DownloadError::Status {
-                    url: self.url.to_string(),
-                    status,
-                });
+                return Err(DownloadError::Status { url: self.url.to_string(), status });
             }
         };
         if !joined {
@@ -270,35 +218,18 @@ impl Download<'_> {
         let rest = header("content-length").and_then(|text| text.parse::<u64>().ok());
         let total = rest.map(|rest| rest + have);
         // A weak ETag cannot be asked for with If-Range.
-        let version = header("etag")
-            .filter(|tag| !tag.starts_with("W/"))
-            .or_else(|| header("last-modified"));
-        let text = serde_json::to_vec(&Note {
-            url: self.url.to_string(),
-            version,
-        })
-        .unwrap_or_default();
+        let version = header("etag").filter(|tag| !tag.starts_with("W/")).or_else(|| header("last-modified"));
+        let text = serde_json::to_vec(&Note { url: self.url.to_string(), version }).unwrap_or_default();
         files::replace(&self.note(), &text)?;
         crate::space::require(self.url, &partial, rest.unwrap_or(0))?;
 
-        let mut file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(!joined)
-            .append(joined)
-            .open(&partial)
-            .map_err(at("open", &partial))?;
+        let mut file =
+            File::options().create(true).write(true).truncate(!joined).append(joined).open(&partial).map_err(at("open", &partial))?;
         let mut body = response.body_mut().as_reader();
         let mut buffer = vec![0; 128 << 10];
         let mut told: Option<Instant> = None;
         loop {
-            let broken = |reason: String| {
-                Ok(Attempt::Broken {
-                    joined,
-                    total,
-                    reason,
-                })
-            };
+            let broken = |reason: String| Ok(Attempt::Broken { joined, total, reason });
             let n = match body.read(&mut buffer) {
                 Ok(0) if total.is_none_or(|total| total == have) => break,
                 Ok(0) => return broken("closed too early".into()),
@@ -306,8 +237,7 @@ impl Download<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return broken(error.to_string()),
             };
-            file.write_all(&buffer[..n])
-                .map_err(at("write", &partial))?;
+            file.write_all(&buffer[..n]).map_err(at("write", &partial))?;
             have += n as u64;
             if told.is_none_or(|told| told.elapsed() >= REPORT) {
                 told = Some(Instant::now());
@@ -324,40 +254,21 @@ enum Attempt {
     /// The file is whole; `joined`: it was begun earlier.
     Whole { joined: bool },
     /// The connection broke.
-    Broken {
-        joined: bool,
-        total: Option<u64>,
-        reason: String,
-    },
+    Broken { joined: bool, total: Option<u64>, reason: String },
 }
 
 /// A small file, into memory.
 pub(crate) fn fetch_small(url: &str) -> Result<Vec<u8>, DownloadError> {
-    let mut response = agent()
-        .get(url)
-        .call()
-        .map_err(|error| unreachable(url, &error))?;
+    let mut response = agent().get(url).call().map_err(|error| unreachable(url, &error))?;
     let status = response.status().as_u16();
     if status != 200 {
-        return Err(DownloadError::Status {
-            url: url.to_string(),
-            status,
-        });
+        return Err(DownloadError::Status { url: url.to_string(), status });
     }
     let mut bytes = Vec::new();
-    let read = response
-        .body_mut()
-        .as_reader()
-        .take(SMALL + 1)
-        .read_to_end(&mut bytes);
-    read.map_err(|error| DownloadError::Unreachable {
-        url: url.to_string(),
-        reason: error.to_string(),
-    })?;
+    let read = response.body_mut().as_reader().take(SMALL + 1).read_to_end(&mut bytes);
+    read.map_err(|error| DownloadError::Unreachable { url: url.to_string(), reason: error.to_string() })?;
     if bytes.len() as u64 > SMALL {
-        return Err(DownloadError::TooLarge {
-            url: url.to_string(),
-        });
+        return Err(DownloadError::TooLarge { url: url.to_string() });
     }
     Ok(bytes)
 }
@@ -375,10 +286,7 @@ fn agent() -> ureq::Agent {
 }
 
 fn unreachable(url: &str, error: &ureq::Error) -> DownloadError {
-    DownloadError::Unreachable {
-        url: url.to_string(),
-        reason: error.to_string(),
-    }
+    DownloadError::Unreachable { url: url.to_string(), reason: error.to_string() }
 }
 
 fn length(path: &Path) -> u64 {
@@ -388,9 +296,7 @@ fn length(path: &Path) -> u64 {
 /// `bytes 5-9/10` or `bytes */10`: first byte and total (RFC 9110, 14.4).
 fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let start = range
-        .split_once('-')
-        .and_then(|(start, _)| start.parse().ok());
+    let start = range.split_once('-').and_then(|(start, _)| start.parse().ok());
     Some((start, total.parse().ok()))
 }
 

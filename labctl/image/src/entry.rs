@@ -27,13 +27,7 @@ impl EntryLock {
         let folder = root.join("locks");
         files::create_folder(&folder)?;
         let path = folder.join(key);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(at("open", &path))?;
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(at("open", &path))?;
         Ok(Self { file, path })
     }
 
@@ -65,18 +59,12 @@ impl EntryLock {
 
     /// Standard input for a program of the build: empty, and it keeps the lock.
     pub(crate) fn stdin(&self) -> Result<Stdio, StoreError> {
-        Ok(Stdio::from(
-            self.file.try_clone().map_err(at("share", &self.path))?,
-        ))
+        Ok(Stdio::from(self.file.try_clone().map_err(at("share", &self.path))?))
     }
 }
 
 /// Empties the place where the entry `key` is built. The caller holds its lock.
-pub(crate) fn build_folder(
-    root: &Path,
-    key: &str,
-    _lock: &EntryLock,
-) -> Result<PathBuf, StoreError> {
+pub(crate) fn build_folder(root: &Path, key: &str, _lock: &EntryLock) -> Result<PathBuf, StoreError> {
     let folder = root.join("building").join(key);
     crate::bootstrap::remove_tree(&folder)?;
     files::create_folder(&folder)?;

@@ -131,10 +131,7 @@ impl ImageError {
             Self::Download { error, .. } => error.hint(),
             Self::Invalid { field, .. } => format!("correct `{field}` in the image file"),
             Self::Failed { log, .. } => {
-                format!(
-                    "read {}; if packages could not be fetched, check the network and `mirror:`, then repeat",
-                    log.display()
-                )
+                format!("read {}; if packages could not be fetched, check the network and `mirror:`, then repeat", log.display())
             }
             Self::Unusable { .. } => "check `packages:` of the image file".to_string(),
             Self::Aborted { .. } => "repeat the command".to_string(),
@@ -143,10 +140,7 @@ impl ImageError {
 }
 
 /// Attaches what was tried and on which path to an I/O error; a full disk becomes [`StoreError::NoSpace`].
-pub(crate) fn at<'a>(
-    action: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
+pub(crate) fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
     move |source| {
         if source.kind() == io::ErrorKind::StorageFull {
             return StoreError::NoSpace {
@@ -156,11 +150,7 @@ pub(crate) fn at<'a>(
                 available: crate::space::available(path).unwrap_or(0),
             };
         }
-        StoreError::Io {
-            action,
-            path: path.to_path_buf(),
-            source,
-        }
+        StoreError::Io { action, path: path.to_path_buf(), source }
     }
 }
 
@@ -171,9 +161,5 @@ fn mib(bytes: u64) -> String {
 
 /// Last words of a program, ready to follow a message.
 fn tail(lines: &[String]) -> String {
-    if lines.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", lines.join("; "))
-    }
+    if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
 }

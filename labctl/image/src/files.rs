@@ -29,9 +29,7 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), StoreError> {
 
 /// Flushes one file or folder to the disk.
 pub(crate) fn flush(path: &Path) -> Result<(), StoreError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(at("flush", path))
+    File::open(path).and_then(|file| file.sync_all()).map_err(at("flush", path))
 }
 
 /// Flushes every file of a folder, then the folder. Not recursive: entries are flat.

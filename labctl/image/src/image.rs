@@ -91,26 +91,13 @@ impl Store {
     ///
     /// # Errors
     /// No disk space, a missing tool, packages that cannot be installed, a download that fails or has a wrong checksum.
-    pub async fn image(
-        &self,
-        image: &Image,
-        base: &Path,
-        progress: &dyn Progress,
-    ) -> Result<BootImage, ImageError> {
+    pub async fn image(&self, image: &Image, base: &Path, progress: &dyn Progress) -> Result<BootImage, ImageError> {
         if let Some(found) = self.find(image, base) {
             return Ok(found);
         }
         let (store, wanted, base) = (self.clone(), image.clone(), base.to_path_buf());
-        let made = off_thread(progress, move |progress| {
-            store.make_image(&wanted, &base, progress)
-        })
-        .await;
-        made.unwrap_or_else(|panic| {
-            Err(ImageError::Aborted {
-                image: image.name.clone(),
-                reason: panic.to_string(),
-            })
-        })
+        let made = off_thread(progress, move |progress| store.make_image(&wanted, &base, progress)).await;
+        made.unwrap_or_else(|panic| Err(ImageError::Aborted { image: image.name.clone(), reason: panic.to_string() }))
     }
 
     /// The image if it is in the store; takes well under a millisecond.
@@ -162,12 +149,7 @@ impl Store {
         Ok(true)
     }
 
-    fn make_image(
-        &self,
-        image: &Image,
-        base: &Path,
-        progress: &dyn Progress,
-    ) -> Result<BootImage, ImageError> {
+    fn make_image(&self, image: &Image, base: &Path, progress: &dyn Progress) -> Result<BootImage, ImageError> {
         entry::sweep(self.root())?;
         let id = id(image, base).ok_or_else(|| ImageError::Invalid {
             image: image.name.clone(),
@@ -176,10 +158,7 @@ impl Store {
         })?;
         let key = key(&id);
         let lock = EntryLock::take(self.root(), &key, || {
-            progress.event(Event::Step(format!(
-                "waiting for another labctl that makes image `{}`",
-                image.name
-            )));
+            progress.event(Event::Step(format!("waiting for another labctl that makes image `{}`", image.name)));
         })?;
         if let Some(found) = self.find(image, base) {
             return Ok(found);
@@ -187,15 +166,7 @@ impl Store {
         let folder = entry::build_folder(self.root(), &key, &lock)?;
         let log = self.log(&key);
         files::remove_file(&log)?;
-        let build = Build {
-            name: image.name.clone(),
-            root: self.root(),
-            key,
-            folder,
-            log,
-            lock,
-            progress,
-        };
+        let build = Build { name: image.name.clone(), root: self.root(), key, folder, log, lock, progress };
         let made = match &image.source {
             ImageSource::Bootstrap(source) => bootstrap::build(image, source, &build),
             ImageSource::Cloud(source) => cloud::build(image, source, base, &build),
@@ -207,18 +178,10 @@ impl Store {
                 return Err(error);
             }
         };
-        let description = Description {
-            version: VERSION,
-            name: image.name.clone(),
-            created: SystemTime::now(),
-            parts,
-        };
+        let description = Description { version: VERSION, name: image.name.clone(), created: SystemTime::now(), parts };
         let path = build.folder.join(DESCRIPTION);
-        let text =
-            serde_json::to_vec_pretty(&description).map_err(|error| StoreError::Damaged {
-                path: path.clone(),
-                reason: error.to_string(),
-            })?;
+        let text = serde_json::to_vec_pretty(&description)
+            .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
         fs::write(&path, text).map_err(at("write", &path))?;
         let entry = self.root().join("images").join(&id);
         // A folder without a readable description is of another version of labctl, or damaged.
@@ -237,19 +200,10 @@ impl Store {
     fn boot_image(&self, id: String, parts: Parts) -> BootImage {
         let folder = self.root().join("images").join(&id);
         let boot = match (parts.kernel, parts.modules) {
-            (Some(kernel), Some(modules)) => Boot::Direct {
-                kernel: folder.join(kernel),
-                modules: folder.join(modules),
-            },
+            (Some(kernel), Some(modules)) => Boot::Direct { kernel: folder.join(kernel), modules: folder.join(modules) },
             _ => Boot::Firmware,
         };
-        BootImage {
-            id,
-            disk: folder.join(parts.disk),
-            format: parts.format,
-            virtual_size: parts.virtual_size,
-            boot,
-        }
+        BootImage { id, disk: folder.join(parts.disk), format: parts.format, virtual_size: parts.virtual_size, boot }
     }
 }
 
@@ -274,9 +228,5 @@ fn disk_use(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.blocks() * 512)
-        .sum()
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
 }

@@ -9,22 +9,13 @@ use std::path::Path;
 use crate::cpio::Cpio;
 
 /// What an early guest loads, if its kernel has it as a module.
-pub(crate) const WANTED: [&str; 7] = [
-    "virtio_pci",
-    "virtio_blk",
-    "virtio_net",
-    "virtio_console",
-    "virtio_rng",
-    "ext4",
-    "vmgenid",
-];
+pub(crate) const WANTED: [&str; 7] = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4", "vmgenid"];
 
 /// The archive: `modules/order` (file names, one a line, in load order) and `modules/*.ko`.
 pub(crate) fn archive(folder: &Path) -> Result<Vec<u8>, String> {
     let read = |name: &str| {
         let path = folder.join(name);
-        fs::read_to_string(&path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
     let order = order(&read("modules.dep")?, &read("modules.builtin")?)?;
     let mut cpio = Cpio::default();
@@ -58,9 +49,7 @@ fn order(dep: &str, builtin: &str) -> Result<Vec<String>, String> {
     let builtin: BTreeSet<String> = builtin.lines().map(module_name).collect();
     let mut lines: BTreeMap<String, (&str, &str)> = BTreeMap::new();
     for line in dep.lines() {
-        let (path, needs) = line
-            .split_once(':')
-            .ok_or_else(|| format!("modules.dep has a line without `:`: `{line}`"))?;
+        let (path, needs) = line.split_once(':').ok_or_else(|| format!("modules.dep has a line without `:`: `{line}`"))?;
         lines.insert(module_name(path), (path, needs));
     }
     let mut order: Vec<String> = Vec::new();
@@ -71,18 +60,12 @@ fn order(dep: &str, builtin: &str) -> Result<Vec<String>, String> {
     };
     for wanted in WANTED {
         match lines.get(wanted) {
-            Some((path, needs)) => needs
-                .split_whitespace()
-                .rev()
-                .chain([*path])
-                .for_each(&mut add),
+            Some((path, needs)) => needs.split_whitespace().rev().chain([*path]).for_each(&mut add),
             None if builtin.contains(wanted) => {}
             // Kernels of Debian 12 have no driver for it; nothing else in the list may be absent.
             None if wanted == "vmgenid" => {}
             None => {
-                return Err(format!(
-                    "its kernel has no `{wanted}`, without which a guest cannot start"
-                ));
+                return Err(format!("its kernel has no `{wanted}`, without which a guest cannot start"));
             }
         }
     }
@@ -91,8 +74,7 @@ fn order(dep: &str, builtin: &str) -> Result<Vec<String>, String> {
 
 /// A module's content.
 fn decompress(path: &Path) -> Result<Vec<u8>, String> {
-    let bytes =
-        fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let bytes = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("ko") => Ok(bytes),
         Some("xz") => {
@@ -102,10 +84,7 @@ fn decompress(path: &Path) -> Result<Vec<u8>, String> {
                 .map_err(|error| format!("cannot decompress {}: {error}", path.display()))?;
             Ok(plain)
         }
-        _ => Err(format!(
-            "{} is compressed in a way that labctl does not know (it knows xz)",
-            path.display()
-        )),
+        _ => Err(format!("{} is compressed in a way that labctl does not know (it knows xz)", path.display())),
     }
 }
 
@@ -164,10 +143,6 @@ kernel/drivers/char/hw_random/virtio-rng.ko: kernel/drivers/virtio/virtio.ko ker
         fs::write(path("b.ko.xz"), xz).unwrap();
         assert_eq!(decompress(&path("b.ko.xz")).unwrap(), b"hello");
         fs::write(path("c.ko.zst"), b"?").unwrap();
-        assert!(
-            decompress(&path("c.ko.zst"))
-                .unwrap_err()
-                .contains("does not know")
-        );
+        assert!(decompress(&path("c.ko.zst")).unwrap_err().contains("does not know"));
     }
 }

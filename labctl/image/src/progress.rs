@@ -39,10 +39,7 @@ impl<F: Fn(Event) + Send + Sync> Progress for F {
 /// Runs `work` on a thread where it may block, and hands its events to `progress` here.
 ///
 /// If the caller drops the future, the work goes on to its end: the entry is then there for the next caller.
-pub(crate) async fn off_thread<T, W>(
-    progress: &dyn Progress,
-    work: W,
-) -> Result<T, tokio::task::JoinError>
+pub(crate) async fn off_thread<T, W>(progress: &dyn Progress, work: W) -> Result<T, tokio::task::JoinError>
 where
     T: Send + 'static,
     W: FnOnce(&dyn Progress) -> T + Send + 'static,

@@ -20,9 +20,7 @@ const ROOT: u32 = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
     /// A name that the format has no room for.
-    #[error(
-        "`{0}` cannot be a file's name on a seed: 1 to 100 letters, digits, dots, hyphens and underscores, each name once"
-    )]
+    #[error("`{0}` cannot be a file's name on a seed: 1 to 100 letters, digits, dots, hyphens and underscores, each name once")]
     Name(String),
     /// A file that the format has no room for.
     #[error("`{name}` is too large for a seed: {size} bytes")]
@@ -49,28 +47,17 @@ pub enum SeedError {
 /// A name or size outside the format, or a disk that cannot be written. An earlier seed stays as it was then.
 pub fn write_seed(path: &Path, files: &[(&str, &[u8])]) -> Result<(), SeedError> {
     let layout = layout(files)?;
-    let failed = |source| SeedError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
+    let failed = |source| SeedError::Io { path: path.to_path_buf(), source };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let write = || -> io::Result<()> {
-        let file = File::options()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
+        let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
         let mut out = BufWriter::new(file);
         out.write_all(&layout.head)?;
         for (_, content) in files {
             out.write_all(content)?;
-            out.write_all(&vec![
-                0;
-                content.len().next_multiple_of(SECTOR) - content.len()
-            ])?;
+            out.write_all(&vec![0; content.len().next_multiple_of(SECTOR) - content.len()])?;
         }
         let file = out.into_inner().map_err(|error| error.into_error())?;
         file.sync_all()?;
@@ -87,29 +74,20 @@ struct Layout {
 fn layout(files: &[(&str, &[u8])]) -> Result<Layout, SeedError> {
     for (n, (name, content)) in files.iter().enumerate() {
         let good = (1..=100).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
             && ![".", ".."].contains(name);
         if !good || files[..n].iter().any(|(other, _)| other == name) {
             return Err(SeedError::Name(name.to_string()));
         }
         if content.len() >= 1 << 31 {
-            return Err(SeedError::Size {
-                name: name.to_string(),
-                size: content.len(),
-            });
+            return Err(SeedError::Size { name: name.to_string(), size: content.len() });
         }
     }
     // How large the folder is does not depend on where the files are.
     let root_size = folder(0, files, 0).len() as u32;
     let first = ROOT + root_size / SECTOR as u32;
     let root = folder(root_size, files, first);
-    let sectors = first
-        + files
-            .iter()
-            .map(|(_, content)| content.len().div_ceil(SECTOR) as u32)
-            .sum::<u32>();
+    let sectors = first + files.iter().map(|(_, content)| content.len().div_ceil(SECTOR) as u32).sum::<u32>();
 
     let mut head = vec![0; 16 * SECTOR];
     head.extend(volume(sectors, root_size));
@@ -181,23 +159,14 @@ fn folder(size: u32, files: &[(&str, &[u8])], first: u32) -> Vec<u8> {
     let mut dot = b"SP\x07\x01\xbe\xef\0".to_vec();
     dot.extend(mode(0o040_555, 2));
     dot.extend(b"ER\x12\x01\x0a\0\0\x01RRIP_1991A");
-    let mut records = vec![
-        record(&[0], ROOT, size, true, &dot),
-        record(&[1], ROOT, size, true, &mode(0o040_555, 2)),
-    ];
+    let mut records = vec![record(&[0], ROOT, size, true, &dot), record(&[1], ROOT, size, true, &mode(0o040_555, 2))];
     let mut extent = first;
     for (n, (name, content)) in files.iter().enumerate() {
         let mut system = mode(0o100_555, 1);
         system.extend([b'N', b'M', 5 + name.len() as u8, 1, 0]);
         system.extend(name.as_bytes());
         // The plain name matters only to readers without Rock Ridge; numbered, it is unique and in order.
-        records.push(record(
-            format!("FILE{n:04}.;1").as_bytes(),
-            extent,
-            content.len() as u32,
-            false,
-            &system,
-        ));
+        records.push(record(format!("FILE{n:04}.;1").as_bytes(), extent, content.len() as u32, false, &system));
         extent += content.len().div_ceil(SECTOR) as u32;
     }
     let mut bytes: Vec<u8> = Vec::new();
@@ -252,15 +221,8 @@ mod tests {
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
         let pvd = 16 * SECTOR;
         assert_eq!(&bytes[pvd..pvd + 7], b"\x01CD001\x01");
-        assert_eq!(
-            &bytes[pvd + 40..pvd + 72],
-            format!("{:<32}", "CIDATA").as_bytes()
-        );
-        assert_eq!(
-            number(pvd + 80) * SECTOR,
-            bytes.len(),
-            "the volume's size is the file's"
-        );
+        assert_eq!(&bytes[pvd + 40..pvd + 72], format!("{:<32}", "CIDATA").as_bytes());
+        assert_eq!(number(pvd + 80) * SECTOR, bytes.len(), "the volume's size is the file's");
         let (start, size) = (number(pvd + 156 + 2) * SECTOR, number(pvd + 156 + 10));
         let mut files = Vec::new();
         let mut at = start;
@@ -277,10 +239,7 @@ mod tests {
                 let (field, rest) = system.split_at(system[2] as usize);
                 if field.starts_with(b"NM") {
                     let (from, long) = (number(at + 2) * SECTOR, number(at + 10));
-                    files.push((
-                        String::from_utf8(field[5..].to_vec()).unwrap(),
-                        bytes[from..from + long].to_vec(),
-                    ));
+                    files.push((String::from_utf8(field[5..].to_vec()).unwrap(), bytes[from..from + long].to_vec()));
                 }
                 system = rest;
             }
@@ -294,45 +253,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seed");
         let agent: Vec<u8> = (0..4_000_001u32).map(|n| n as u8).collect();
-        let files: [(&str, &[u8]); 4] = [
-            ("meta-data", b"instance-id: x\n"),
-            ("user-data", b"#cloud-config\n"),
-            ("labctl-agent", &agent),
-            ("empty", b""),
-        ];
+        let files: [(&str, &[u8]); 4] =
+            [("meta-data", b"instance-id: x\n"), ("user-data", b"#cloud-config\n"), ("labctl-agent", &agent), ("empty", b"")];
         write_seed(&path, &files).unwrap();
-        let expected: Vec<(String, Vec<u8>)> = files
-            .iter()
-            .map(|(name, content)| (name.to_string(), content.to_vec()))
-            .collect();
+        let expected: Vec<(String, Vec<u8>)> = files.iter().map(|(name, content)| (name.to_string(), content.to_vec())).collect();
         assert_eq!(read(&fs::read(&path).unwrap()), expected);
         let again = folder.path().join("again");
         write_seed(&again, &files).unwrap();
-        assert_eq!(
-            fs::read(&path).unwrap(),
-            fs::read(&again).unwrap(),
-            "equal files give equal seeds"
-        );
+        assert_eq!(fs::read(&path).unwrap(), fs::read(&again).unwrap(), "equal files give equal seeds");
     }
 
     #[test]
     fn more_files_than_one_sector_of_records_holds() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seed");
-        let names: Vec<String> = (0..60)
-            .map(|n| format!("a-rather-long-file-name-{n}.json"))
-            .collect();
-        let files: Vec<(&str, &[u8])> = names
-            .iter()
-            .map(|name| (name.as_str(), name.as_bytes()))
-            .collect();
+        let names: Vec<String> = (0..60).map(|n| format!("a-rather-long-file-name-{n}.json")).collect();
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), name.as_bytes())).collect();
         write_seed(&path, &files).unwrap();
         let read = read(&fs::read(&path).unwrap());
         assert_eq!(read.len(), 60);
-        assert!(
-            read.iter()
-                .all(|(name, content)| name.as_bytes() == content)
-        );
+        assert!(read.iter().all(|(name, content)| name.as_bytes() == content));
     }
 
     #[test]
@@ -341,10 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seed");
         write_seed(&path, &[("user-data", b"")]).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -353,10 +290,7 @@ mod tests {
         let path = folder.path().join("seed");
         for names in [&["a/b"][..], &[""], &[".."], &["x y"], &["a", "a"]] {
             let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b""[..])).collect();
-            assert!(
-                matches!(write_seed(&path, &files), Err(SeedError::Name(_))),
-                "{names:?}"
-            );
+            assert!(matches!(write_seed(&path, &files), Err(SeedError::Name(_))), "{names:?}");
         }
         assert!(!path.exists());
     }

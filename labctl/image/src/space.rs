@@ -7,10 +7,7 @@ use crate::error::StoreError;
 
 /// Bytes that an ordinary user may still write on the disk of `path`, or of its nearest folder that exists.
 pub(crate) fn available(path: &Path) -> io::Result<u64> {
-    let existing = path
-        .ancestors()
-        .find(|folder| folder.exists())
-        .unwrap_or(Path::new("/"));
+    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(existing)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
@@ -21,12 +18,7 @@ pub(crate) fn require(what: &str, path: &Path, needed: u64) -> Result<(), StoreE
     if available >= needed {
         return Ok(());
     }
-    Err(StoreError::NoSpace {
-        what: what.to_string(),
-        path: path.to_path_buf(),
-        needed,
-        available,
-    })
+    Err(StoreError::NoSpace { what: what.to_string(), path: path.to_path_buf(), needed, available })
 }
 
 #[cfg(test)]

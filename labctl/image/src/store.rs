@@ -28,14 +28,7 @@ impl Store {
     /// The folder cannot be created.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).map_err(crate::error::at("find", root))?;
-        for folder in [
-            "images",
-            "artifacts",
-            "downloads",
-            "building",
-            "locks",
-            "logs",
-        ] {
+        for folder in ["images", "artifacts", "downloads", "building", "locks", "logs"] {
             files::create_folder(&root.join(folder))?;
         }
         Ok(Self { root })

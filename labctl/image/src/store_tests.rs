@@ -11,15 +11,9 @@ fn what_killed_builds_left_is_swept_and_what_runs_is_not() {
     for key in ["dead", "alive"] {
         fs::create_dir_all(folder.path().join("building").join(key).join("root")).unwrap();
     }
-    let lock = EntryLock::try_take(folder.path(), "alive")
-        .unwrap()
-        .unwrap();
+    let lock = EntryLock::try_take(folder.path(), "alive").unwrap().unwrap();
     store.sweep().unwrap();
-    let left = || {
-        fs::read_dir(folder.path().join("building"))
-            .unwrap()
-            .count()
-    };
+    let left = || fs::read_dir(folder.path().join("building")).unwrap().count();
     assert_eq!(left(), 1);
     assert!(folder.path().join("building/alive").exists());
     drop(lock);
@@ -43,13 +37,8 @@ struct SmallDisk(tempfile::TempDir);
 impl SmallDisk {
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(folder.path())
-            .output();
-        mounted
-            .is_ok_and(|output| output.status.success())
-            .then_some(Self(folder))
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(folder))
     }
 }
 
@@ -67,27 +56,10 @@ async fn a_full_disk_is_said_in_numbers_before_anything_is_begun() {
         return;
     };
     let store = Store::open(disk.0.path()).unwrap();
-    let bootstrap = Bootstrap {
-        suite: "bookworm".into(),
-        mirror: None,
-        packages: vec![],
-        size: None,
-    };
-    let mut image = Image {
-        name: "x".into(),
-        description: String::new(),
-        source: ImageSource::Bootstrap(bootstrap),
-    };
-    let error = store
-        .image(&image, disk.0.path(), &crate::Silent)
-        .await
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("no disk space: image `x` needs 1400 MiB"),
-        "{error}"
-    );
+    let bootstrap = Bootstrap { suite: "bookworm".into(), mirror: None, packages: vec![], size: None };
+    let mut image = Image { name: "x".into(), description: String::new(), source: ImageSource::Bootstrap(bootstrap) };
+    let error = store.image(&image, disk.0.path(), &crate::Silent).await.unwrap_err();
+    assert!(error.to_string().contains("no disk space: image `x` needs 1400 MiB"), "{error}");
     assert!(error.to_string().contains("1 MiB are free"), "{error}");
     assert!(error.hint().contains("labctl image rm"), "{}", error.hint());
 
@@ -100,9 +72,6 @@ async fn a_full_disk_is_said_in_numbers_before_anything_is_begun() {
         format: DiskFormat::Raw,
         kernel: None,
     });
-    let error = store
-        .image(&image, disk.0.path(), &crate::Silent)
-        .await
-        .unwrap_err();
+    let error = store.image(&image, disk.0.path(), &crate::Silent).await.unwrap_err();
     assert!(error.to_string().contains("/large needs 3 MiB"), "{error}");
 }

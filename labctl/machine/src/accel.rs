@@ -73,12 +73,8 @@ pub async fn find(cache: &Path, scratch: &Path) -> Result<Finding, MachineError>
 
 /// What a finding depends on.
 async fn circumstances() -> Result<String, MachineError> {
-    let output = Command::new(qemu::program())
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(MachineError::start(qemu::program()))?;
+    let output =
+        Command::new(qemu::program()).arg("--version").stdin(Stdio::null()).output().await.map_err(MachineError::start(qemu::program()))?;
     let qemu = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -110,7 +106,15 @@ async fn prove_with(accel: Accel, scratch: &Path) -> Result<(), String> {
     fs::write(&image, probe_sector()).map_err(|why| format!("{}: {why}", image.display()))?;
     let mut child = Command::new(qemu::program())
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-m", "16M"])
-        .args(["-accel", accel.as_str(), "-cpu", if accel == Accel::Tcg { "max" } else { "host" }, "-device", "isa-debug-exit,iobase=0xf4,iosize=0x01", "-drive"])
+        .args([
+            "-accel",
+            accel.as_str(),
+            "-cpu",
+            if accel == Accel::Tcg { "max" } else { "host" },
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=0x01",
+            "-drive",
+        ])
         .arg(drive(&image))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -34,9 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let switch = Switch::start(SwitchConfig { network, names, upstream: Vec::new() });
     for port in ports {
         let [.., last] = port.address.octets();
-        switch
-            .publish(SocketAddrV4::new([127, 77, 0, last].into(), 18080), SocketAddrV4::new(port.address, 80))
-            .await?;
+        switch.publish(SocketAddrV4::new([127, 77, 0, last].into(), 18080), SocketAddrV4::new(port.address, 80)).await?;
         switch.attach(port).await;
     }
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;

@@ -240,13 +240,8 @@ impl Engine {
             Some(to) if to == from => {}
             Some(to) => self.pass(from, to, frame),
             None => {
-                let others: Vec<Place> = self
-                    .table
-                    .ports()
-                    .map(|(place, _)| place)
-                    .chain([GATEWAY])
-                    .filter(|place| *place != from)
-                    .collect();
+                let others: Vec<Place> =
+                    self.table.ports().map(|(place, _)| place).chain([GATEWAY]).filter(|place| *place != from).collect();
                 for to in others {
                     self.pass(from, to, frame);
                 }
@@ -324,10 +319,7 @@ impl Engine {
             };
             (port.config.name.clone(), counters)
         });
-        let edges = self
-            .edges
-            .iter()
-            .map(|((from, to), state)| (Edge { from: self.end(*from), to: self.end(*to) }, state.counters()));
+        let edges = self.edges.iter().map(|((from, to), state)| (Edge { from: self.end(*from), to: self.end(*to) }, state.counters()));
         let mut uplink = self.gateway.counters;
         uplink.open = self.gateway.open_flows() as u64;
         Counters {

@@ -116,14 +116,7 @@ pub(crate) fn frames(mut run: Bytes) -> impl Iterator<Item = Frame> {
 }
 
 /// Appends a frame of `payload` bytes to `run`; `fill` writes the payload.
-pub(crate) fn append<R>(
-    run: &mut BytesMut,
-    to: Mac,
-    from: Mac,
-    ether_type: u16,
-    payload: usize,
-    fill: impl FnOnce(&mut [u8]) -> R,
-) -> R {
+pub(crate) fn append<R>(run: &mut BytesMut, to: Mac, from: Mac, ether_type: u16, payload: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
     let length = u32::try_from(ETHERNET + payload).unwrap_or(u32::MAX);
     run.reserve(PREFIX + ETHERNET + payload);
     run.extend_from_slice(&length.to_be_bytes());

@@ -6,9 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket,
-};
+use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket};
 use tokio::sync::mpsc;
 
 use crate::counters::UplinkCounters;
@@ -120,13 +118,8 @@ impl Gateway {
     }
 
     fn arp(&mut self, frame: &Frame, replies: &mut BytesMut) {
-        let Ok(ArpRepr::EthernetIpv4 {
-            operation,
-            source_hardware_addr,
-            source_protocol_addr,
-            target_protocol_addr,
-            ..
-        }) = ArpPacket::new_checked(frame.payload()).and_then(|packet| ArpRepr::parse(&packet))
+        let Ok(ArpRepr::EthernetIpv4 { operation, source_hardware_addr, source_protocol_addr, target_protocol_addr, .. }) =
+            ArpPacket::new_checked(frame.payload()).and_then(|packet| ArpRepr::parse(&packet))
         else {
             return;
         };

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use bytes::BytesMut;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, Icmpv4Message, Icmpv4Packet, IpAddress, IpProtocol, Ipv4Packet,
-    Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, Icmpv4Message, Icmpv4Packet, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr,
+    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
 };
 
 use crate::frame::{self, Mac};
@@ -55,13 +55,7 @@ fn ipv4(
     payload: usize,
     fill: impl FnOnce(&mut [u8]),
 ) {
-    let header = Ipv4Repr {
-        src_addr: source,
-        dst_addr: destination,
-        next_header: protocol,
-        payload_len: payload,
-        hop_limit: 64,
-    };
+    let header = Ipv4Repr { src_addr: source, dst_addr: destination, next_header: protocol, payload_len: payload, hop_limit: 64 };
     frame::append(run, hop.to, hop.from, IPV4, IPV4_HEADER + payload, |room| {
         header.emit(&mut Ipv4Packet::new_unchecked(&mut *room), &ChecksumCapabilities::default());
         fill(&mut room[IPV4_HEADER..]);
@@ -143,11 +137,8 @@ pub(crate) fn reset(run: &mut BytesMut, hop: Hop, packet: &Ipv4Packet<&[u8]>) {
         return;
     }
     let length = segment.segment_len();
-    let (seq_number, ack_number) = if segment.ack() {
-        (segment.ack_number(), None)
-    } else {
-        (TcpSeqNumber(0), Some(segment.seq_number() + length))
-    };
+    let (seq_number, ack_number) =
+        if segment.ack() { (segment.ack_number(), None) } else { (TcpSeqNumber(0), Some(segment.seq_number() + length)) };
     let reply = TcpRepr {
         src_port: segment.dst_port(),
         dst_port: segment.src_port(),

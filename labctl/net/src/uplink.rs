@@ -57,8 +57,7 @@ impl Rules {
                 _ => Target::Refused,
             };
         }
-        let allowed =
-            self.internet && !self.subnet.contains(remote.ip()) && !is_special(*remote.ip()) && !is_own(*remote.ip());
+        let allowed = self.internet && !self.subnet.contains(remote.ip()) && !is_special(*remote.ip()) && !is_own(*remote.ip());
         if allowed { Target::Host(remote) } else { Target::Refused }
     }
 }
@@ -146,9 +145,7 @@ mod tests {
     #[test]
     fn the_host_is_out_of_reach() {
         let rules = rules(true, true);
-        for address in
-            ["127.0.0.1", "127.9.8.7", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "10.77.0.9"]
-        {
+        for address in ["127.0.0.1", "127.9.8.7", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "10.77.0.9"] {
             let remote = SocketAddrV4::new(address.parse().unwrap(), 80);
             assert_eq!(rules.target(remote), Target::Refused, "{address}");
         }

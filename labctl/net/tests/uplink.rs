@@ -110,9 +110,10 @@ async fn without_internet_all_is_refused_at_once() {
     let heard = guest::until(async || {
         // IPv4, ICMP, destination unreachable, administratively prohibited, from the address that was asked.
         let inner = one.stack.inner.lock().unwrap();
-        inner.heard.iter().any(|frame| {
-            frame[12..14] == [8, 0] && frame[23] == 1 && frame[26..30] == outside.octets() && frame[34..36] == [3, 13]
-        })
+        inner
+            .heard
+            .iter()
+            .any(|frame| frame[12..14] == [8, 0] && frame[23] == 1 && frame[26..30] == outside.octets() && frame[34..36] == [3, 13])
     });
     tokio::select! {
         () = heard => {}
@@ -194,8 +195,7 @@ async fn other_names_are_asked_of_the_hosts_servers() {
     let broken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let upstream = vec![broken.local_addr().unwrap(), server.local_addr().unwrap()];
     drop(broken);
-    let switch =
-        Switch::start(SwitchConfig { network: Network { internet: true, ..network() }, names: vec![], upstream });
+    let switch = Switch::start(SwitchConfig { network: Network { internet: true, ..network() }, names: vec![], upstream });
     switch.attach(one.port()).await;
     guest::connected(&switch, &[&one]).await;
     let upstream = tokio::spawn(async move {

@@ -4,9 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970.
 pub(crate) fn unix_seconds() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |elapsed| elapsed.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 /// Year, month and day of a day number since 1970 (the civil calendar; Howard Hinnant's `civil_from_days`).
@@ -18,36 +16,12 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (
-        yoe + era * 400 + i64::from(month <= 2),
-        month,
-        doy - (153 * mp + 2) / 5 + 1,
-    )
+    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
-const DAYS: [&str; 7] = [
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-];
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 
 /// `strftime` in UTC.
 pub(crate) fn format(seconds: f64, pattern: &str) -> String {
@@ -58,11 +32,7 @@ pub(crate) fn format(seconds: f64, pattern: &str) -> String {
     let weekday = DAYS[usize::try_from(days.rem_euclid(7)).unwrap_or(0)];
     let month_name = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
     let year_day = (1..month).fold(day, |sum, month| {
-        let february = if (year % 4 == 0 && year % 100 != 0) || year % 400 == 0 {
-            29
-        } else {
-            28
-        };
+        let february = if (year % 4 == 0 && year % 100 != 0) || year % 400 == 0 { 29 } else { 28 };
         sum + match month {
             2 => february,
             4 | 6 | 9 | 11 => 30,
@@ -87,10 +57,7 @@ pub(crate) fn format(seconds: f64, pattern: &str) -> String {
             Some('p') => out.push_str(if hour < 12 { "AM" } else { "PM" }),
             Some('M') => out.push_str(&format!("{minute:02}")),
             Some('S') => out.push_str(&format!("{second:02}")),
-            Some('f') => out.push_str(&format!(
-                "{:06}",
-                ((seconds - seconds.floor()) * 1e6) as u32
-            )),
+            Some('f') => out.push_str(&format!("{:06}", ((seconds - seconds.floor()) * 1e6) as u32)),
             Some('j') => out.push_str(&format!("{year_day:03}")),
             Some('s') => out.push_str(&whole.to_string()),
             Some('F') => out.push_str(&format!("{year:04}-{month:02}-{day:02}")),
@@ -116,13 +83,7 @@ pub(crate) fn format(seconds: f64, pattern: &str) -> String {
 mod tests {
     #[test]
     fn formats_known_instants() {
-        assert_eq!(
-            super::format(0.0, "%Y-%m-%dT%H:%M:%SZ %a %j"),
-            "1970-01-01T00:00:00Z Thu 001"
-        );
-        assert_eq!(
-            super::format(1_709_210_096.5, "%F %T %A %B %j %f"),
-            "2024-02-29 12:34:56 Thursday February 060 500000"
-        );
+        assert_eq!(super::format(0.0, "%Y-%m-%dT%H:%M:%SZ %a %j"), "1970-01-01T00:00:00Z Thu 001");
+        assert_eq!(super::format(1_709_210_096.5, "%F %T %A %B %j %f"), "2024-02-29 12:34:56 Thursday February 060 500000");
     }
 }

@@ -22,11 +22,7 @@ pub struct Place {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.line == 0 {
-            write!(f, "{}", self.file)
-        } else {
-            write!(f, "{}:{}", self.file, self.line)
-        }
+        if self.line == 0 { write!(f, "{}", self.file) } else { write!(f, "{}:{}", self.file, self.line) }
     }
 }
 
@@ -67,9 +63,7 @@ pub enum Data {
 
 /// Whether the text holds template marks.
 pub fn is_template(text: &str) -> bool {
-    text.as_bytes()
-        .windows(2)
-        .any(|pair| matches!(pair, b"{{" | b"{%" | b"{#"))
+    text.as_bytes().windows(2).any(|pair| matches!(pair, b"{{" | b"{%" | b"{#"))
 }
 
 impl Data {
@@ -81,10 +75,7 @@ impl Data {
     /// Text of a file: a template if it holds template marks.
     pub fn text(text: &str, place: &Place) -> Self {
         if is_template(text) {
-            Self::Tpl(Arc::new(Tpl {
-                source: Arc::from(text),
-                place: place.clone(),
-            }))
+            Self::Tpl(Arc::new(Tpl { source: Arc::from(text), place: place.clone() }))
         } else {
             Self::Str(Arc::from(text))
         }
@@ -198,9 +189,7 @@ impl Data {
                 None => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
             },
             serde_json::Value::String(text) => Self::str(text),
-            serde_json::Value::Array(items) => {
-                Self::list(items.iter().map(Self::from_json).collect())
-            }
+            serde_json::Value::Array(items) => Self::list(items.iter().map(Self::from_json).collect()),
             serde_json::Value::Object(map) => Self::map(dict_from_json(map)),
         }
     }
@@ -209,22 +198,10 @@ impl Data {
     pub fn from_trusted_json(value: &serde_json::Value, place: &Place) -> Self {
         match value {
             serde_json::Value::String(text) => Self::text(text, place),
-            serde_json::Value::Array(items) => Self::list(
-                items
-                    .iter()
-                    .map(|item| Self::from_trusted_json(item, place))
-                    .collect(),
-            ),
-            serde_json::Value::Object(map) => Self::map(
-                map.iter()
-                    .map(|(key, value)| {
-                        (
-                            Arc::from(key.as_str()),
-                            Self::from_trusted_json(value, place),
-                        )
-                    })
-                    .collect(),
-            ),
+            serde_json::Value::Array(items) => Self::list(items.iter().map(|item| Self::from_trusted_json(item, place)).collect()),
+            serde_json::Value::Object(map) => {
+                Self::map(map.iter().map(|(key, value)| (Arc::from(key.as_str()), Self::from_trusted_json(value, place))).collect())
+            }
             other => Self::from_json(other),
         }
     }
@@ -235,9 +212,7 @@ impl Data {
             Self::Null | Self::Omit => serde_json::Value::Null,
             Self::Bool(value) => (*value).into(),
             Self::Int(value) => (*value).into(),
-            Self::Float(value) => {
-                serde_json::Number::from_f64(*value).map_or(serde_json::Value::Null, Into::into)
-            }
+            Self::Float(value) => serde_json::Number::from_f64(*value).map_or(serde_json::Value::Null, Into::into),
             Self::Str(text) => text.as_ref().into(),
             Self::Tpl(tpl) => tpl.source.as_ref().into(),
             Self::List(list) => list.iter().map(Self::to_json).collect(),
@@ -249,16 +224,12 @@ impl Data {
 
 /// A JSON object as a mapping without templates.
 pub fn dict_from_json(map: &serde_json::Map<String, serde_json::Value>) -> Dict {
-    map.iter()
-        .map(|(key, value)| (Arc::from(key.as_str()), Data::from_json(value)))
-        .collect()
+    map.iter().map(|(key, value)| (Arc::from(key.as_str()), Data::from_json(value))).collect()
 }
 
 /// A mapping as a JSON object.
 pub fn dict_to_json(map: &Dict) -> serde_json::Map<String, serde_json::Value> {
-    map.iter()
-        .map(|(key, value)| (key.to_string(), value.to_json()))
-        .collect()
+    map.iter().map(|(key, value)| (key.to_string(), value.to_json())).collect()
 }
 
 impl PartialEq for Data {

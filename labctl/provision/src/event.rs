@@ -140,11 +140,7 @@ pub struct Recap {
 impl Recap {
     /// Whether no host failed or was lost.
     pub fn succeeded(&self) -> bool {
-        !self.cancelled
-            && self
-                .hosts
-                .values()
-                .all(|host| host.failed == 0 && host.unreachable == 0)
+        !self.cancelled && self.hosts.values().all(|host| host.failed == 0 && host.unreachable == 0)
     }
 
     /// Tasks that changed something, on all hosts together.

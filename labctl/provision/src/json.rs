@@ -27,10 +27,7 @@ fn newline(options: &Options, level: usize, out: &mut String) {
 }
 
 fn write(data: &Data, options: &Options, level: usize, out: &mut String) {
-    let item = options.separators.as_ref().map_or(
-        if options.indent.is_some() { "," } else { ", " },
-        |(item, _)| item,
-    );
+    let item = options.separators.as_ref().map_or(if options.indent.is_some() { "," } else { ", " }, |(item, _)| item);
     let colon = options.separators.as_ref().map_or(": ", |(_, colon)| colon);
     match data {
         Data::Null | Data::Omit => out.push_str("null"),

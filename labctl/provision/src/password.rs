@@ -7,9 +7,7 @@ const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkl
 /// A random salt of that many characters.
 pub(crate) fn salt(length: usize) -> String {
     let mut rng = rand::rng();
-    (0..length)
-        .map(|_| char::from(ALPHABET[rng.random_range(0..64)]))
-        .collect()
+    (0..length).map(|_| char::from(ALPHABET[rng.random_range(0..64)])).collect()
 }
 
 /// The rounds that crypt(5) takes when none are written.
@@ -43,39 +41,23 @@ fn encode(value: u32, count: usize, out: &mut String) {
 }
 
 /// The hash of a password: `sha512` or `sha256`, with a random salt unless one is given.
-pub(crate) fn crypt(
-    password: &str,
-    kind: &str,
-    salt_text: Option<&str>,
-    rounds: Option<i64>,
-) -> Result<String, String> {
+pub(crate) fn crypt(password: &str, kind: &str, salt_text: Option<&str>, rounds: Option<i64>) -> Result<String, String> {
     let id = match kind {
         "sha512" | "sha512_crypt" => 6,
         "sha256" | "sha256_crypt" => 5,
         other => {
-            return Err(format!(
-                "hash type {other} is not supported: use sha512 or sha256"
-            ));
+            return Err(format!("hash type {other} is not supported: use sha512 or sha256"));
         }
     };
     let salt_text = salt_text.map_or_else(|| salt(16), |text| text.chars().take(16).collect());
     if salt_text.contains(['$', ':', '\n']) {
         return Err(format!("invalid characters in salt '{salt_text}'"));
     }
-    let rounds = rounds
-        .map_or(Ok(ROUNDS), u32::try_from)
-        .map_err(|_| "rounds must be positive".to_owned())?;
-    let params = sha_crypt::Params::new(rounds)
-        .map_err(|_| format!("rounds must be from 1000 to 999999999, not {rounds}"))?;
-    let explicit = if rounds == ROUNDS {
-        String::new()
-    } else {
-        format!("rounds={rounds}$")
-    };
+    let rounds = rounds.map_or(Ok(ROUNDS), u32::try_from).map_err(|_| "rounds must be positive".to_owned())?;
+    let params = sha_crypt::Params::new(rounds).map_err(|_| format!("rounds must be from 1000 to 999999999, not {rounds}"))?;
+    let explicit = if rounds == ROUNDS { String::new() } else { format!("rounds={rounds}$") };
     let mut out = format!("${id}${explicit}{salt_text}$");
-    let word = |digest: &[u8], [a, b, c]: [usize; 3]| {
-        (u32::from(digest[a]) << 16) | (u32::from(digest[b]) << 8) | u32::from(digest[c])
-    };
+    let word = |digest: &[u8], [a, b, c]: [usize; 3]| (u32::from(digest[a]) << 16) | (u32::from(digest[b]) << 8) | u32::from(digest[c]);
     if id == 6 {
         let digest = sha_crypt::sha512_crypt(password.as_bytes(), salt_text.as_bytes(), params);
         for triple in order_512() {
@@ -87,11 +69,7 @@ pub(crate) fn crypt(
         for triple in order_256() {
             encode(word(&digest, triple), 4, &mut out);
         }
-        encode(
-            (u32::from(digest[31]) << 8) | u32::from(digest[30]),
-            3,
-            &mut out,
-        );
+        encode((u32::from(digest[31]) << 8) | u32::from(digest[30]), 3, &mut out);
     }
     Ok(out)
 }

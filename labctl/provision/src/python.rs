@@ -58,11 +58,7 @@ fn write_dict(map: &Dict, out: &mut String) {
 
 /// Python prefers single quotes, unless the text holds one and no double quote.
 fn write_str(text: &str, out: &mut String) {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
     for c in text.chars() {
         match c {
@@ -74,9 +70,7 @@ fn write_str(text: &str, out: &mut String) {
                 out.push('\\');
                 out.push(c);
             }
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                out.push_str(&format!("\\x{:02x}", c as u32))
-            }
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
             c => out.push(c),
         }
     }
@@ -95,17 +89,11 @@ pub fn float(value: f64) -> String {
     if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
         let text = format!("{value:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, digits) = exponent
-            .strip_prefix('-')
-            .map_or(("+", exponent), |digits| ("-", digits));
+        let (sign, digits) = exponent.strip_prefix('-').map_or(("+", exponent), |digits| ("-", digits));
         return format!("{mantissa}e{sign}{digits:0>2}");
     }
     let text = value.to_string();
-    if text.contains('.') {
-        text
-    } else {
-        format!("{text}.0")
-    }
+    if text.contains('.') { text } else { format!("{text}.0") }
 }
 
 #[cfg(test)]
@@ -114,20 +102,10 @@ mod tests {
 
     #[test]
     fn prints_like_python() {
-        let data =
-            Data::from_json(&serde_json::json!({"a": [1, 2.5, null, true, "it's", "x\n\"'"]}));
-        assert_eq!(
-            repr(&data),
-            r#"{'a': [1, 2.5, None, True, "it's", 'x\n"\'']}"#
-        );
+        let data = Data::from_json(&serde_json::json!({"a": [1, 2.5, null, true, "it's", "x\n\"'"]}));
+        assert_eq!(repr(&data), r#"{'a': [1, 2.5, None, True, "it's", 'x\n"\'']}"#);
         assert_eq!(str_of(&Data::str("plain")), "plain");
-        for (value, text) in [
-            (1.0, "1.0"),
-            (1e16, "1e+16"),
-            (1.5e-7, "1.5e-07"),
-            (0.1, "0.1"),
-            (123456.789, "123456.789"),
-        ] {
+        for (value, text) in [(1.0, "1.0"), (1e16, "1e+16"), (1.5e-7, "1.5e-07"), (0.1, "0.1"), (123456.789, "123456.789")] {
             assert_eq!(float(value), text);
         }
     }

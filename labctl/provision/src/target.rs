@@ -33,12 +33,7 @@ pub trait Target: Send + Sync {
     fn call(&self, call: ModuleCall) -> BoxFuture<'_, Result<ModuleReply, TargetError>>;
 
     /// Sends content with this SHA-256 (hex) to an absolute path, whole or not at all.
-    fn put<'a>(
-        &'a self,
-        content: Content,
-        sha256: &'a str,
-        to: &'a str,
-    ) -> BoxFuture<'a, Result<(), TargetError>>;
+    fn put<'a>(&'a self, content: Content, sha256: &'a str, to: &'a str) -> BoxFuture<'a, Result<(), TargetError>>;
 
     /// The content of a file.
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<u8>, TargetError>>;
@@ -72,9 +67,5 @@ pub trait Artifacts: Send + Sync {
     ///
     /// # Errors
     /// A message for people: not declared, or no source had it.
-    fn resolve<'a>(
-        &'a self,
-        role: &'a Path,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Artifact, String>>;
+    fn resolve<'a>(&'a self, role: &'a Path, name: &'a str) -> BoxFuture<'a, Result<Artifact, String>>;
 }

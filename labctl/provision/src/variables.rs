@@ -35,17 +35,10 @@ impl HostState {
         let mut plain = (*self.facts).clone();
         let mut injected = (*self.injected).clone();
         for (key, value) in facts {
-            let short = key
-                .strip_prefix("ansible_")
-                .filter(|short| *short != "facts")
-                .unwrap_or(key);
+            let short = key.strip_prefix("ansible_").filter(|short| *short != "facts").unwrap_or(key);
             plain.insert(Arc::from(short), value.clone());
             // A fact whose name has another prefix (a module's own, such as `services`) is a variable too.
-            let long = if key.starts_with("ansible_") || NO_PREFIX.contains(&&**key) {
-                key.to_string()
-            } else {
-                format!("ansible_{key}")
-            };
+            let long = if key.starts_with("ansible_") || NO_PREFIX.contains(&&**key) { key.to_string() } else { format!("ansible_{key}") };
             injected.insert(Arc::from(long), value.clone());
         }
         self.facts = Arc::new(plain);
@@ -54,15 +47,8 @@ impl HostState {
 }
 
 /// Facts that modules return under a name of their own.
-const NO_PREFIX: &[&str] = &[
-    "services",
-    "packages",
-    "discovered_interpreter_python",
-    "getent_passwd",
-    "getent_group",
-    "module_setup",
-    "gather_subset",
-];
+const NO_PREFIX: &[&str] =
+    &["services", "packages", "discovered_interpreter_python", "getent_passwd", "getent_group", "module_setup", "gather_subset"];
 
 /// Everything that names depend on, shared by the hosts of a play.
 pub(crate) struct Variables {
@@ -104,12 +90,7 @@ impl Variables {
     }
 
     /// The scope of a host at a task; `top` holds loop variables and other names that win over all.
-    pub(crate) fn scope(
-        self: &Arc<Self>,
-        host: &str,
-        task: Option<&Task>,
-        top: Dict,
-    ) -> Arc<Scope> {
+    pub(crate) fn scope(self: &Arc<Self>, host: &str, task: Option<&Task>, top: Dict) -> Arc<Scope> {
         let state = lock(&self.hosts).get(host).cloned().unwrap_or_default();
         let mut layers: Vec<Arc<Dict>> = Vec::with_capacity(20);
         if !top.is_empty() {
@@ -122,12 +103,7 @@ impl Variables {
             layers.extend(task.keywords.include_vars.iter().rev().cloned());
             if let Some(role) = &task.role {
                 layers.push(role.params.clone());
-                layers.extend(
-                    role.parents
-                        .iter()
-                        .rev()
-                        .map(|parent| parent.params.clone()),
-                );
+                layers.extend(role.parents.iter().rev().map(|parent| parent.params.clone()));
             }
         }
         layers.push(state.set.clone());
@@ -157,22 +133,9 @@ impl Variables {
     fn magic(self: &Arc<Self>, host: &str, task: Option<&Task>) -> Dict {
         let mut out = Dict::new();
         out.insert("inventory_hostname".into(), Data::str(host));
-        out.insert(
-            "inventory_hostname_short".into(),
-            Data::str(host.split('.').next().unwrap_or(host)),
-        );
-        out.insert(
-            "group_names".into(),
-            self.group_names
-                .get(host)
-                .cloned()
-                .unwrap_or(Data::list(Vec::new())),
-        );
-        let left: Data = lock(&self.left)
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .into();
+        out.insert("inventory_hostname_short".into(), Data::str(host.split('.').next().unwrap_or(host)));
+        out.insert("group_names".into(), self.group_names.get(host).cloned().unwrap_or(Data::list(Vec::new())));
+        let left: Data = lock(&self.left).iter().map(String::as_str).collect::<Vec<_>>().into();
         for name in ["ansible_play_hosts", "ansible_play_batch", "play_hosts"] {
             out.insert(name.into(), left.clone());
         }
@@ -181,16 +144,8 @@ impl Variables {
             let name = role.name.rsplit('/').next().unwrap_or(&role.name);
             out.insert("role_name".into(), Data::str(name));
             out.insert("ansible_role_name".into(), Data::str(name));
-            out.insert(
-                "role_path".into(),
-                Data::from(role.path.display().to_string()),
-            );
-            let parents: Vec<&str> = role
-                .parents
-                .iter()
-                .rev()
-                .map(|parent| parent.name.as_str())
-                .collect();
+            out.insert("role_path".into(), Data::from(role.path.display().to_string()));
+            let parents: Vec<&str> = role.parents.iter().rev().map(|parent| parent.name.as_str()).collect();
             out.insert("ansible_parent_role_names".into(), parents.into());
         }
         out
@@ -201,12 +156,7 @@ impl Variables {
         let values = self.clone();
         Value::from_object(LazyMap {
             kind: "HostVars",
-            keys: Box::new(move || {
-                lock(&names.hosts)
-                    .keys()
-                    .map(|name| Arc::from(name.as_str()))
-                    .collect()
-            }),
+            keys: Box::new(move || lock(&names.hosts).keys().map(|name| Arc::from(name.as_str())).collect()),
             get: Box::new(move |host| {
                 if !lock(&values.hosts).contains_key(host) {
                     return None;
@@ -233,26 +183,14 @@ pub(crate) fn common(
     diff: bool,
     verbosity: u8,
 ) -> Dict {
-    let names =
-        |list: &[String]| -> Data { list.iter().map(String::as_str).collect::<Vec<_>>().into() };
+    let names = |list: &[String]| -> Data { list.iter().map(String::as_str).collect::<Vec<_>>().into() };
     let mut out = Dict::new();
-    out.insert(
-        "groups".into(),
-        Data::map(
-            groups
-                .iter()
-                .map(|(name, hosts)| (Arc::from(name.as_str()), names(hosts)))
-                .collect(),
-        ),
-    );
+    out.insert("groups".into(), Data::map(groups.iter().map(|(name, hosts)| (Arc::from(name.as_str()), names(hosts))).collect()));
     out.insert("ansible_play_hosts".into(), names(batch));
     out.insert("ansible_play_hosts_all".into(), names(all));
     out.insert("ansible_play_batch".into(), names(batch));
     out.insert("play_hosts".into(), names(batch));
-    out.insert(
-        "playbook_dir".into(),
-        Data::from(folder.display().to_string()),
-    );
+    out.insert("playbook_dir".into(), Data::from(folder.display().to_string()));
     out.insert("ansible_check_mode".into(), Data::Bool(check));
     out.insert("ansible_diff_mode".into(), Data::Bool(diff));
     out.insert("ansible_verbosity".into(), Data::Int(i64::from(verbosity)));
@@ -276,26 +214,19 @@ pub(crate) fn extra(arguments: &[String]) -> Result<Dict, String> {
             let path = PathBuf::from(file);
             out.extend(crate::playbook::read_variables(&path).map_err(|fault| fault.to_string())?);
         } else if argument.trim_start().starts_with(['{', '[']) {
-            let nodes = crate::yaml::documents(argument, std::path::Path::new("<extra vars>"))
-                .map_err(|fault| fault.reason)?;
+            let nodes = crate::yaml::documents(argument, std::path::Path::new("<extra vars>")).map_err(|fault| fault.reason)?;
             for node in &nodes {
                 match crate::yaml::data(node, &place.file, true) {
                     Data::Map(map) => out.extend((*map).clone()),
                     other => {
-                        return Err(format!(
-                            "extra variables must be a mapping, not {}",
-                            python::repr(&other)
-                        ));
+                        return Err(format!("extra variables must be a mapping, not {}", python::repr(&other)));
                     }
                 }
             }
         } else {
             let parsed = crate::playbook::args::parse("extra", argument, &place);
             if let Some(rest) = parsed.get("_raw_params") {
-                return Err(format!(
-                    "extra variables must be key=value, JSON or @file: {}",
-                    python::str_of(rest)
-                ));
+                return Err(format!("extra variables must be key=value, JSON or @file: {}", python::str_of(rest)));
             }
             out.extend(parsed);
         }

@@ -30,10 +30,7 @@ fn parts(text: &str) -> Vec<Part> {
             chars.next();
             if c != '.' {
                 let mut word = String::from(c);
-                while let Some(&d) = chars
-                    .peek()
-                    .filter(|d| **d != '.' && !d.is_ascii_digit() && !d.is_ascii_lowercase())
-                {
+                while let Some(&d) = chars.peek().filter(|d| **d != '.' && !d.is_ascii_digit() && !d.is_ascii_lowercase()) {
                     word.push(d);
                     chars.next();
                 }
@@ -51,9 +48,7 @@ fn compare(a: &str, b: &str) -> Result<Ordering, String> {
             (Part::Number(x), Part::Number(y)) => x.cmp(y),
             (Part::Word(x), Part::Word(y)) => x.cmp(y),
             _ => {
-                return Err(format!(
-                    "Version comparison failed: '{a}' and '{b}' differ in kind"
-                ));
+                return Err(format!("Version comparison failed: '{a}' and '{b}' differ in kind"));
             }
         };
         if order != Ordering::Equal {
@@ -83,9 +78,7 @@ pub(crate) fn holds(a: &str, b: &str, operator: &str) -> Result<bool, String> {
         ">" | "gt" => order.is_gt(),
         ">=" | "ge" => order.is_ge(),
         other => {
-            return Err(format!(
-                "Invalid operator type ({other}). Must be one of ==, =, eq, !=, <>, ne, <, lt, <=, le, >, gt, >=, ge"
-            ));
+            return Err(format!("Invalid operator type ({other}). Must be one of ==, =, eq, !=, <>, ne, <, lt, <=, le, >, gt, >=, ge"));
         }
     })
 }
@@ -96,13 +89,9 @@ mod tests {
 
     #[test]
     fn versions_compare_by_number() {
-        for (a, op, b) in [
-            ("1.10", ">", "1.9"),
-            ("2.0.0", "ge", "2.0"),
-            ("1.2", "<", "1.2.1"),
-            ("12.04", "==", "12.4"),
-            ("1.5.2b2", "lt", "1.5.2c"),
-        ] {
+        for (a, op, b) in
+            [("1.10", ">", "1.9"), ("2.0.0", "ge", "2.0"), ("1.2", "<", "1.2.1"), ("12.04", "==", "12.4"), ("1.5.2b2", "lt", "1.5.2c")]
+        {
             assert!(holds(a, b, op).unwrap(), "{a} {op} {b}");
         }
         assert!(holds("1", "1", "~").is_err());

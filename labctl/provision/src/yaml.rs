@@ -11,18 +11,12 @@ use crate::python;
 
 fn options() -> Options {
     // Ansible takes the last of repeated keys and warns.
-    Options {
-        duplicate_keys: DuplicateKeys::LastWins,
-        ..Options::default()
-    }
+    Options { duplicate_keys: DuplicateKeys::LastWins, ..Options::default() }
 }
 
 /// The documents of a file of the user's; repeated keys are let pass.
 pub(crate) fn documents(text: &str, file: &Path) -> Result<Vec<Node>, Fault> {
-    Ok(yaml::parse_all(text, file, &options())?
-        .into_iter()
-        .map(|document| document.root)
-        .collect())
+    Ok(yaml::parse_all(text, file, &options())?.into_iter().map(|document| document.root).collect())
 }
 
 /// A tree as data. `trusted`: strings with template marks are templates.
@@ -31,32 +25,21 @@ pub(crate) fn data(node: &Node, file: &Arc<str>, trusted: bool) -> Data {
         Value::Scalar(scalar) => match scalar.resolved {
             Resolved::Null => Data::Null,
             Resolved::Bool(value) => Data::Bool(value),
-            Resolved::Int(value) => {
-                i64::try_from(value).map_or(Data::Float(value as f64), Data::Int)
-            }
+            Resolved::Int(value) => i64::try_from(value).map_or(Data::Float(value as f64), Data::Int),
             Resolved::Float(value) => Data::Float(value),
-            Resolved::Str if trusted && node.tag.as_deref() != Some("!unsafe") => Data::text(
-                &scalar.text,
-                &Place {
-                    file: file.clone(),
-                    line: node.span.line,
-                },
-            ),
+            Resolved::Str if trusted && node.tag.as_deref() != Some("!unsafe") => {
+                Data::text(&scalar.text, &Place { file: file.clone(), line: node.span.line })
+            }
             Resolved::Str => Data::str(&scalar.text),
         },
-        Value::Seq(items) => {
-            Data::list(items.iter().map(|item| data(item, file, trusted)).collect())
-        }
+        Value::Seq(items) => Data::list(items.iter().map(|item| data(item, file, trusted)).collect()),
         Value::Map(map) => Data::map(dict(map, file, trusted)),
     }
 }
 
 /// A mapping as data.
 pub(crate) fn dict(map: &yaml::Map, file: &Arc<str>, trusted: bool) -> Dict {
-    map.entries
-        .iter()
-        .map(|entry| (key(&entry.key), data(&entry.value, file, trusted)))
-        .collect()
+    map.entries.iter().map(|entry| (key(&entry.key), data(&entry.value, file, trusted))).collect()
 }
 
 /// The text of a key, as Python prints it if it isn't text.
@@ -69,20 +52,13 @@ fn key(node: &Node) -> Arc<str> {
 
 /// One document of untrusted text.
 pub(crate) fn parse_untrusted(text: &str) -> Result<Data, String> {
-    Ok(parse_untrusted_all(text)?
-        .into_iter()
-        .next()
-        .unwrap_or_default())
+    Ok(parse_untrusted_all(text)?.into_iter().next().unwrap_or_default())
 }
 
 /// All documents of untrusted text.
 pub(crate) fn parse_untrusted_all(text: &str) -> Result<Vec<Data>, String> {
-    let nodes = documents(text, Path::new("<text>"))
-        .map_err(|fault| format!("not YAML: {}", fault.reason))?;
-    Ok(nodes
-        .iter()
-        .map(|node| data(node, &Arc::from(""), false))
-        .collect())
+    let nodes = documents(text, Path::new("<text>")).map_err(|fault| format!("not YAML: {}", fault.reason))?;
+    Ok(nodes.iter().map(|node| data(node, &Arc::from(""), false)).collect())
 }
 
 /// How to write.
@@ -104,23 +80,15 @@ pub(crate) fn dump(data: &Data, options: &DumpOptions) -> String {
         out.push_str("---\n");
     }
     match data {
-        Data::Map(map) if !map.is_empty() && !inline(data, options) => {
-            block(data, options, 0, &mut out)
-        }
-        Data::List(list) if !list.is_empty() && !inline(data, options) => {
-            block(data, options, 0, &mut out)
-        }
+        Data::Map(map) if !map.is_empty() && !inline(data, options) => block(data, options, 0, &mut out),
+        Data::List(list) if !list.is_empty() && !inline(data, options) => block(data, options, 0, &mut out),
         Data::Map(_) | Data::List(_) => {
             flow(data, options, &mut out);
             out.push('\n');
         }
         other => {
             out.push_str(&scalar(other, 0, options));
-            out.push_str(if matches!(other, Data::Str(text) if quoted(text)) {
-                "\n"
-            } else {
-                "\n...\n"
-            });
+            out.push_str(if matches!(other, Data::Str(text) if quoted(text)) { "\n" } else { "\n...\n" });
         }
     }
     out
@@ -194,11 +162,7 @@ fn block(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
                 if nested(value, options) {
                     out.push('\n');
                     // PyYAML doesn't indent a list below its key; Ansible's dumper does not change that.
-                    let deeper = if matches!(value, Data::List(_)) {
-                        level
-                    } else {
-                        level + options.indent
-                    };
+                    let deeper = if matches!(value, Data::List(_)) { level } else { level + options.indent };
                     block(value, options, deeper, out);
                 } else {
                     out.push(' ');
@@ -213,11 +177,7 @@ fn block(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
                 }
                 out.push('-');
                 // Only what is nested is aligned to the indentation.
-                out.push_str(&" ".repeat(if nested(item, options) {
-                    options.indent.max(2) - 1
-                } else {
-                    1
-                }));
+                out.push_str(&" ".repeat(if nested(item, options) { options.indent.max(2) - 1 } else { 1 }));
                 if nested(item, options) {
                     block(item, options, level + options.indent.max(2), out);
                 } else {
@@ -240,12 +200,8 @@ fn value_text(value: &Data, options: &DumpOptions, level: usize, out: &mut Strin
 /// Whether text needs quotes to be read back as text.
 fn quoted(text: &str) -> bool {
     text.is_empty()
-        || text.starts_with([
-            ' ', '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"',
-            '%', '@', '`',
-        ]) && !(text.starts_with(['-', '?', ':'])
-            && text.len() > 1
-            && !text[1..].starts_with(' '))
+        || text.starts_with([' ', '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`'])
+            && !(text.starts_with(['-', '?', ':']) && text.len() > 1 && !text[1..].starts_with(' '))
         || text.ends_with([' ', ':'])
         || text.contains(": ")
         || text.contains(" #")
@@ -272,10 +228,7 @@ fn scalar(data: &Data, level: usize, options: &DumpOptions) -> String {
 }
 
 fn string(text: &str, level: usize, options: &DumpOptions) -> String {
-    let special = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}')
-    };
+    let special = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}');
     if text.chars().any(special) || (text.contains('\n') && text.starts_with(' ')) {
         let mut out = String::from("\"");
         for c in text.chars() {
@@ -287,9 +240,7 @@ fn string(text: &str, level: usize, options: &DumpOptions) -> String {
                 '\r' => out.push_str("\\r"),
                 '\0' => out.push_str("\\0"),
                 '\x1b' => out.push_str("\\e"),
-                c if special(c) && (c as u32) < 0x100 => {
-                    out.push_str(&format!("\\x{:02X}", c as u32))
-                }
+                c if special(c) && (c as u32) < 0x100 => out.push_str(&format!("\\x{:02X}", c as u32)),
                 c if special(c) => out.push_str(&format!("\\u{:04X}", c as u32)),
                 c => out.push(c),
             }
@@ -304,8 +255,7 @@ fn string(text: &str, level: usize, options: &DumpOptions) -> String {
         let lines: Vec<&str> = text.split('\n').collect();
         for (index, line) in lines.iter().enumerate() {
             if index > 0 {
-                let next_empty =
-                    lines.get(index - 1).is_some_and(|line| line.is_empty()) && index > 1;
+                let next_empty = lines.get(index - 1).is_some_and(|line| line.is_empty()) && index > 1;
                 out.push_str(if next_empty { "\n" } else { "\n\n" });
                 if !line.is_empty() || index + 1 == lines.len() {
                     out.push_str(&pad);
@@ -317,10 +267,7 @@ fn string(text: &str, level: usize, options: &DumpOptions) -> String {
         return out;
     }
     if quoted(text) {
-        return format!(
-            "'{}'",
-            fold(&text.replace('\'', "''"), level, options.width)
-        );
+        return format!("'{}'", fold(&text.replace('\'', "''"), level, options.width));
     }
     fold(text, level, options.width)
 }

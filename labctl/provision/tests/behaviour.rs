@@ -71,18 +71,9 @@ fn options_choose_tasks() {
     assert_eq!(run(&|_| {}), "1|2 0 0|4");
     assert_eq!(run(&|options| options.tags = vec!["a".into()]), "1|4");
     assert_eq!(run(&|options| options.tags = vec!["n".into()]), "3|4");
-    assert_eq!(
-        run(&|options| options.skip_tags = vec!["b".into(), "always".into()]),
-        "1"
-    );
-    assert_eq!(
-        run(&|options| options.start_at_task = Some("two".into())),
-        "2 0 0|4"
-    );
-    assert_eq!(
-        run(&|options| options.extra_vars = vec!["x=5".into(), "{\"j\": [1]}".into()]),
-        "1|2 5 [1]|4"
-    );
+    assert_eq!(run(&|options| options.skip_tags = vec!["b".into(), "always".into()]), "1");
+    assert_eq!(run(&|options| options.start_at_task = Some("two".into())), "2 0 0|4");
+    assert_eq!(run(&|options| options.extra_vars = vec!["x=5".into(), "{\"j\": [1]}".into()]), "1|2 5 [1]|4");
     let mut bench = Bench::new(files);
     assert_eq!(bench.list(), ["one [a]", "two [b,c]", "four [always]"]);
     bench.options.limit = Some("nope".into());
@@ -105,30 +96,12 @@ impl ErrText for Result<fake::Ran, labctl_provision::PlaybookError> {
 #[test]
 fn faults_name_file_and_line() {
     for (text, wanted) in [
-        (
-            "- hosts: all\n  tasks:\n  - name: x\n    copy: {}\n    file: {}\n",
-            "site.yml:5:5: conflicting action statements: copy, file",
-        ),
-        (
-            "- hosts: all\n  tsaks: []\n",
-            "site.yml:2:3: 'tsaks' is not a valid attribute for a Play",
-        ),
-        (
-            "- tasks: []\n",
-            "site.yml:1:3: the field 'hosts' is required",
-        ),
-        (
-            "- hosts: all\n  roles: [nope]\n",
-            "site.yml:2:11: the role 'nope' was not found",
-        ),
-        (
-            "- hosts: all\n  tasks:\n  - name: only\n",
-            "site.yml:3:5: no module/action detected in task.",
-        ),
-        (
-            "- hosts: all\n  tasks:\n  - import_tasks: nope.yml\n",
-            "Could not find or access 'nope.yml'",
-        ),
+        ("- hosts: all\n  tasks:\n  - name: x\n    copy: {}\n    file: {}\n", "site.yml:5:5: conflicting action statements: copy, file"),
+        ("- hosts: all\n  tsaks: []\n", "site.yml:2:3: 'tsaks' is not a valid attribute for a Play"),
+        ("- tasks: []\n", "site.yml:1:3: the field 'hosts' is required"),
+        ("- hosts: all\n  roles: [nope]\n", "site.yml:2:11: the role 'nope' was not found"),
+        ("- hosts: all\n  tasks:\n  - name: only\n", "site.yml:3:5: no module/action detected in task."),
+        ("- hosts: all\n  tasks:\n  - import_tasks: nope.yml\n", "Could not find or access 'nope.yml'"),
         ("hosts: all\n", "a playbook must be a list of plays"),
     ] {
         let mut bench = Bench::new(&format!("=== site.yml\n{text}"));
@@ -145,19 +118,13 @@ fn unsupported_modules_fail_only_if_they_run() {
     let ran = bench.run();
     assert_eq!(ran.counts("h1"), "failed=1 skipped=1");
     let text = ran.lines.join("\n");
-    assert!(
-        text.contains("'lineinfle' is not supported")
-            && text.contains("site.yml:7")
-            && text.contains("lineinfile"),
-        "{text}"
-    );
+    assert!(text.contains("'lineinfle' is not supported") && text.contains("site.yml:7") && text.contains("lineinfile"), "{text}");
 }
 
 #[test]
 fn hosts_that_cannot_be_reached_leave_the_play() {
-    let mut bench = Bench::new(
-        "=== hosts\nh1\nh2\n=== site.yml\n- hosts: all\n  tasks:\n  - ping:\n  - debug: {msg: '{{ inventory_hostname }}'}\n",
-    );
+    let mut bench =
+        Bench::new("=== hosts\nh1\nh2\n=== site.yml\n- hosts: all\n  tasks:\n  - ping:\n  - debug: {msg: '{{ inventory_hostname }}'}\n");
     bench.machine("h2").state.lock().unwrap().unreachable = true;
     let ran = bench.run();
     assert_eq!(ran.counts("h1"), "ok=3");
@@ -182,16 +149,7 @@ fn retries_wait_between_tries() {
         "=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - command: flaky 3\n    register: r\n    until: r.rc == 0\n    retries: 5\n    delay: 7\n  - debug: {msg: '{{ r.attempts }} {{ r.stdout }}'}\n",
     );
     assert_eq!(bench.run().messages(), "3 try 3");
-    assert_eq!(
-        bench
-            .naps
-            .lock()
-            .unwrap()
-            .iter()
-            .map(std::time::Duration::as_secs)
-            .collect::<Vec<_>>(),
-        [7, 7]
-    );
+    assert_eq!(bench.naps.lock().unwrap().iter().map(std::time::Duration::as_secs).collect::<Vec<_>>(), [7, 7]);
 }
 
 #[test]
@@ -216,10 +174,7 @@ fn files_come_back_and_stay_below_their_folder() {
         "=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - copy: {content: data, dest: /etc/x}\n  - fetch: {src: /etc/x, dest: out}\n  - fetch: {src: /etc/x, dest: out}\n  - fetch: {src: /nope, dest: out, fail_on_missing: false}\n",
     );
     assert_eq!(bench.run().counts("h1"), "ok=4 changed=2");
-    assert_eq!(
-        std::fs::read_to_string(bench.folder.path().join("out/h1/etc/x")).unwrap(),
-        "data"
-    );
+    assert_eq!(std::fs::read_to_string(bench.folder.path().join("out/h1/etc/x")).unwrap(), "data");
 }
 
 #[test]
@@ -235,9 +190,8 @@ fn folders_are_copied_whole() {
 
 #[test]
 fn missing_localhost_is_a_clear_failure() {
-    let mut bench = Bench::new(
-        "=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - command: hostname\n    delegate_to: localhost\n",
-    );
+    let mut bench =
+        Bench::new("=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - command: hostname\n    delegate_to: localhost\n");
     bench.local = false;
     let text = bench.run().lines.join("\n");
     assert!(text.contains("localhost (the controller)"), "{text}");
@@ -245,9 +199,7 @@ fn missing_localhost_is_a_clear_failure() {
 
 #[test]
 fn cancelling_stops_between_tasks() {
-    let mut bench = Bench::new(
-        "=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - debug: {msg: a}\n",
-    );
+    let mut bench = Bench::new("=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - debug: {msg: a}\n");
     bench.cancel.cancel();
     let ran = bench.run();
     assert!(ran.recap.cancelled && !ran.recap.succeeded());
@@ -273,8 +225,5 @@ fn a_play_inside_another_file_keeps_its_lines() {
     let ran = bench.run();
     assert_eq!(ran.counts("h1"), "ok=1 failed=1");
     let text = ran.lines.join("\n");
-    assert!(
-        text.contains("in place") && text.contains("site.yml:8"),
-        "{text}"
-    );
+    assert!(text.contains("in place") && text.contains("site.yml:8"), "{text}");
 }

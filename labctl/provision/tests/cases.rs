@@ -14,25 +14,14 @@ fn every_case_gives_what_is_written() {
         let mut bench = fake::Bench::new(files);
         let mut lines = match bench.try_run() {
             Ok(ran) => {
-                let recap = ran
-                    .recap
-                    .hosts
-                    .keys()
-                    .map(|host| format!("RECAP {host} {}", ran.counts(host)));
-                ran.lines
-                    .iter()
-                    .cloned()
-                    .chain(recap)
-                    .collect::<Vec<_>>()
-                    .join("\n")
+                let recap = ran.recap.hosts.keys().map(|host| format!("RECAP {host} {}", ran.counts(host)));
+                ran.lines.iter().cloned().chain(recap).collect::<Vec<_>>().join("\n")
             }
             Err(error) => format!("ERROR {error}"),
         };
         lines = lines.replace(&bench.folder.path().display().to_string(), "$DIR");
         if lines.trim_end() != expected.trim_end() {
-            wrong.push(format!(
-                "##### {name}\n--- expected\n{expected}--- got\n{lines}\n"
-            ));
+            wrong.push(format!("##### {name}\n--- expected\n{expected}--- got\n{lines}\n"));
         }
         count += 1;
     }

@@ -6,10 +6,7 @@ mod fake;
 #[ignore = "prints for a person; needs LABCTL_CASE"]
 fn dump() {
     let root = std::env::var("LABCTL_CASE").unwrap();
-    let mut folders: Vec<_> = std::fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut folders: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     for folder in folders {
         let mut bench = fake::Bench::new("");

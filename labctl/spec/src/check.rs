@@ -35,20 +35,9 @@ pub(crate) struct Checked {
 /// Checks a document.
 pub(crate) fn check(schema: &Json, document: &Document) -> Checked {
     let definitions = schema.get("$defs");
-    let mut walk = Walk {
-        document,
-        definitions,
-        faults: Vec::new(),
-        path: String::new(),
-        pointer: String::new(),
-        kept: Kept::new(),
-    };
+    let mut walk = Walk { document, definitions, faults: Vec::new(), path: String::new(), pointer: String::new(), kept: Kept::new() };
     let json = walk.value(schema, &document.root, document.root.span);
-    Checked {
-        json,
-        kept: walk.kept,
-        faults: walk.faults,
-    }
+    Checked { json, kept: walk.kept, faults: walk.faults }
 }
 
 struct Walk<'a> {
@@ -66,10 +55,7 @@ impl<'a> Walk<'a> {
     fn fault(&mut self, span: Span, reason: impl Into<String>, hint: impl Into<String>) {
         let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         let fault = self.document.fault(span, reason, hint);
-        self.faults.push(Fault {
-            field: self.path.clone(),
-            ..fault
-        });
+        self.faults.push(Fault { field: self.path.clone(), ..fault });
     }
 
     /// Looks at a part of the current field.
@@ -95,10 +81,7 @@ impl<'a> Walk<'a> {
     }
 
     fn resolve(&self, schema: &'a Json) -> &'a Json {
-        let name = schema
-            .get("$ref")
-            .and_then(Json::as_str)
-            .and_then(|path| path.strip_prefix("#/$defs/"));
+        let name = schema.get("$ref").and_then(Json::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
         match (name, self.definitions) {
             (Some(name), Some(definitions)) => definitions.get(name).unwrap_or(schema),
             _ => schema,
@@ -110,11 +93,7 @@ impl<'a> Walk<'a> {
         let schema = self.resolve(schema);
         if let Some(tag) = &node.tag {
             let reason = format!("the tag `{tag}` has no meaning here");
-            self.fault(
-                node.span,
-                reason,
-                "remove it, or put a text that begins with `!` into quotes",
-            );
+            self.fault(node.span, reason, "remove it, or put a text that begins with `!` into quotes");
             return None;
         }
         if schema.get("enum").is_some() {
@@ -130,10 +109,7 @@ impl<'a> Walk<'a> {
             return self.free(node);
         };
         let found = scalar::type_of(node, &types);
-        if !types
-            .iter()
-            .any(|allowed| *allowed == found || *allowed == "number" && found == "integer")
-        {
+        if !types.iter().any(|allowed| *allowed == found || *allowed == "number" && found == "integer") {
             self.wrong_type(&types, node, span, schema);
             return None;
         }
@@ -154,44 +130,27 @@ impl<'a> Walk<'a> {
     fn refuse_tags(&mut self, node: &Node) {
         if let Some(tag) = &node.tag {
             let reason = format!("the tag `{tag}` has no meaning here");
-            self.fault(
-                node.span,
-                reason,
-                "remove it, or move the value to a file that a play loads",
-            );
+            self.fault(node.span, reason, "remove it, or move the value to a file that a play loads");
         }
         match &node.value {
             Value::Scalar(_) => {}
             Value::Seq(items) => items.iter().for_each(|item| self.refuse_tags(item)),
-            Value::Map(map) => map
-                .entries
-                .iter()
-                .for_each(|entry| self.refuse_tags(&entry.value)),
+            Value::Map(map) => map.entries.iter().for_each(|entry| self.refuse_tags(&entry.value)),
         }
     }
 
     /// `anyOf`: an optional type, or types that differ in their YAML kind.
     fn variants(&mut self, variants: &'a [Json], node: &Node, span: Span) -> Option<Json> {
-        let variants: Vec<&Json> = variants
-            .iter()
-            .map(|variant| self.resolve(variant))
-            .collect();
+        let variants: Vec<&Json> = variants.iter().map(|variant| self.resolve(variant)).collect();
         let is_null = |variant: &&Json| variant.get("type").and_then(Json::as_str) == Some("null");
         if node.is_null() && variants.iter().any(is_null) {
             return Some(Json::Null);
         }
-        let real: Vec<&Json> = variants
-            .into_iter()
-            .filter(|variant| !is_null(variant))
-            .collect();
+        let real: Vec<&Json> = variants.into_iter().filter(|variant| !is_null(variant)).collect();
         if let [only] = real.as_slice() {
             return self.value(only, node, span);
         }
-        let allowed: Vec<&str> = real
-            .iter()
-            .filter_map(|variant| types(variant))
-            .flatten()
-            .collect();
+        let allowed: Vec<&str> = real.iter().filter_map(|variant| types(variant)).flatten().collect();
         let found = scalar::type_of(node, &allowed);
         let fits = |variant: &&&Json| types(variant).is_some_and(|types| types.contains(&found));
         match real.iter().find(fits) {
@@ -206,11 +165,7 @@ impl<'a> Walk<'a> {
     fn items(&mut self, schema: &'a Json, items: &[Node], span: Span) -> Option<Json> {
         let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         if (items.len() as u64) < least {
-            self.fault(
-                span,
-                "the list is empty",
-                "give at least one entry, each beginning with `- `",
-            );
+            self.fault(span, "the list is empty", "give at least one entry, each beginning with `- `");
             return None;
         }
         let Some(of) = schema.get("items") else {
@@ -221,9 +176,7 @@ impl<'a> Walk<'a> {
         for (index, item) in items.iter().enumerate() {
             let length = self.pointer.len();
             self.pointer += &format!("/{}", good.len());
-            let checked = self.within(&format!("[{index}]"), |walk| {
-                walk.value(of, item, item.span)
-            });
+            let checked = self.within(&format!("[{index}]"), |walk| walk.value(of, item, item.span));
             self.pointer.truncate(length);
             if let Some(json) = checked {
                 good.push(json);

@@ -18,14 +18,8 @@ fn check(name: &str) -> Result<(), BadName> {
     let good = (1..=63).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if good {
-        Ok(())
-    } else {
-        Err(BadName(name.to_owned()))
-    }
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if good { Ok(()) } else { Err(BadName(name.to_owned())) }
 }
 
 macro_rules! name_type {
@@ -120,9 +114,7 @@ impl TryFrom<String> for MacAddr {
             .map(|part| u8::from_str_radix(part, 16))
             .collect::<Result<_, _>>()
             .map_err(|_| format!("`{text}` is not an Ethernet address"))?;
-        Ok(Self(octets.try_into().map_err(|_| {
-            format!("`{text}` is not an Ethernet address")
-        })?))
+        Ok(Self(octets.try_into().map_err(|_| format!("`{text}` is not an Ethernet address"))?))
     }
 }
 

@@ -268,15 +268,9 @@ impl Lab {
     pub fn groups(&self) -> BTreeMap<String, Vec<NodeName>> {
         let mut groups: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
         for node in &self.nodes {
-            groups
-                .entry("all".to_owned())
-                .or_default()
-                .push(node.name.clone());
+            groups.entry("all".to_owned()).or_default().push(node.name.clone());
             for group in &node.groups {
-                groups
-                    .entry(group.clone())
-                    .or_default()
-                    .push(node.name.clone());
+                groups.entry(group.clone()).or_default().push(node.name.clone());
             }
         }
         groups

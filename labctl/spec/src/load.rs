@@ -32,17 +32,10 @@ pub(crate) const STAND_IN: &str = "unnamed";
 
 /// The file's text.
 pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
-    let bytes = std::fs::read(path).map_err(|source| LoadError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
         let fault = Fault {
             file: path.to_owned(),
             line,
@@ -57,35 +50,26 @@ pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
 
 /// The plain value of a text and the faults of its structure. The value is there even after faults in optional fields
 /// (which it lacks), so that the checks of meaning find more; [`Report::finish`] sees to it that it goes no further.
-pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(
-    text: &str,
-    file: &Path,
-) -> Result<(Option<T>, Report), Faults> {
+pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(text: &str, file: &Path) -> Result<(Option<T>, Report), Faults> {
     let document = yaml::parse(text, file).map_err(|fault| Faults(vec![fault]))?;
     let schema = crate::schema::of::<T>();
     if document.empty {
         let fault = document.fault(yaml::Span { line: 1, column: 1 }, "the file is empty", None);
-        let known: Vec<&str> = schema["properties"]
-            .as_object()
-            .map(|map| map.keys().map(String::as_str).collect())
-            .unwrap_or_default();
-        let hint =
-            (!known.is_empty()).then(|| format!("it may have the keys {}", check::list(known)));
+        let known: Vec<&str> = schema["properties"].as_object().map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default();
+        let hint = (!known.is_empty()).then(|| format!("it may have the keys {}", check::list(known)));
         return Err(Faults(vec![Fault { hint, ..fault }]));
     }
     let checked = check::check(&schema, &document);
     let mut report = Report::new(document, checked.kept, checked.faults);
-    let value = checked
-        .json
-        .and_then(|json| match serde_json::from_value(json) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                // The schema is generated from the same types, so it should have found this first, with its line.
-                if report.is_clean() {
-                    report.add("", error.to_string(), "correct the value");
-                }
-                None
+    let value = checked.json.and_then(|json| match serde_json::from_value(json) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            // The schema is generated from the same types, so it should have found this first, with its line.
+            if report.is_clean() {
+                report.add("", error.to_string(), "correct the value");
             }
-        });
+            None
+        }
+    });
     Ok((value, report))
 }

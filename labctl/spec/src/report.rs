@@ -16,12 +16,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(document: Document, kept: Kept, faults: Vec<Fault>) -> Self {
-        Self {
-            document,
-            kept,
-            structural: faults.len(),
-            faults,
-        }
+        Self { document, kept, structural: faults.len(), faults }
     }
 
     pub(crate) fn is_clean(&self) -> bool {
@@ -37,41 +32,25 @@ impl Report {
     /// lack it, and what seems to be missing may be there.
     pub(crate) fn is_faulty(&self, pointer: &str) -> bool {
         let (_, _, field, whole) = self.walk(pointer);
-        self.faults.iter().take(self.structural).any(|fault| {
-            match fault.field.strip_prefix(&field) {
-                Some("") => true,
-                Some(rest) => whole && rest.starts_with(['.', '[']),
-                None => false,
-            }
+        self.faults.iter().take(self.structural).any(|fault| match fault.field.strip_prefix(&field) {
+            Some("") => true,
+            Some(rest) => whole && rest.starts_with(['.', '[']),
+            None => false,
         })
     }
 
     /// A fault of the field at a JSON pointer.
-    pub(crate) fn add(
-        &mut self,
-        pointer: &str,
-        reason: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub(crate) fn add(&mut self, pointer: &str, reason: impl Into<String>, hint: impl Into<String>) {
         let (span, field) = self.place(pointer);
         self.push(span, field, reason.into(), hint.into());
     }
 
     /// A fault of a mapping's key: `key` in the mapping at a JSON pointer.
-    pub(crate) fn add_key(
-        &mut self,
-        pointer: &str,
-        key: &str,
-        reason: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub(crate) fn add_key(&mut self, pointer: &str, key: &str, reason: impl Into<String>, hint: impl Into<String>) {
         let pointer = format!("{pointer}/{}", escape(key));
         let (mut span, field) = self.place(&pointer);
         if let Some((parent, _)) = pointer.rsplit_once('/')
-            && let Some(entry) = self
-                .node(parent)
-                .and_then(Node::as_map)
-                .and_then(|map| map.entry(key))
+            && let Some(entry) = self.node(parent).and_then(Node::as_map).and_then(|map| map.entry(key))
         {
             span = entry.key.span;
         }
@@ -89,11 +68,7 @@ impl Report {
         let Some(map) = self.node(pointer).and_then(Node::as_map) else {
             return Vec::new();
         };
-        map.entries
-            .iter()
-            .filter(|entry| !entry.value.is_null())
-            .map(|entry| entry.name())
-            .collect()
+        map.entries.iter().filter(|entry| !entry.value.is_null()).map(|entry| entry.name()).collect()
     }
 
     fn node(&self, pointer: &str) -> Option<&Node> {
@@ -119,21 +94,12 @@ impl Report {
             let next = match &node.value {
                 Value::Map(map) => map.entry(&step_text).map(|entry| {
                     let scalar = entry.value.as_text().is_some_and(|text| !text.is_empty());
-                    let place = if scalar {
-                        entry.value.span
-                    } else {
-                        entry.key.span
-                    };
+                    let place = if scalar { entry.value.span } else { entry.key.span };
                     (&entry.value, place, step_text.clone())
                 }),
                 Value::Seq(items) => step.parse::<usize>().ok().and_then(|index| {
-                    let index = self
-                        .kept
-                        .get(&so_far)
-                        .map_or(Some(index), |kept| kept.get(index).copied())?;
-                    items
-                        .get(index)
-                        .map(|item| (item, item.span, format!("[{index}]")))
+                    let index = self.kept.get(&so_far).map_or(Some(index), |kept| kept.get(index).copied())?;
+                    items.get(index).map(|item| (item, item.span, format!("[{index}]")))
                 }),
                 Value::Scalar(_) => None,
             };

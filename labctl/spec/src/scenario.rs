@@ -89,12 +89,8 @@ pub struct Duration(pub std::time::Duration);
 impl std::str::FromStr for Duration {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!("`{text}` is not a duration: write a number with ms, s, m or h, such as `30s`")
-        };
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let bad = || format!("`{text}` is not a duration: write a number with ms, s, m or h, such as `30s`");
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let number: f64 = number.parse().map_err(|_| bad())?;
         let seconds = match unit.trim() {
@@ -104,9 +100,7 @@ impl std::str::FromStr for Duration {
             "h" => number * 3600.0,
             _ => return Err(bad()),
         };
-        std::time::Duration::try_from_secs_f64(seconds)
-            .map(Self)
-            .map_err(|_| bad())
+        std::time::Duration::try_from_secs_f64(seconds).map(Self).map_err(|_| bad())
     }
 }
 
@@ -124,9 +118,7 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -5,9 +5,7 @@ use serde_json::Value as Json;
 
 /// The schema of a plain type.
 pub(crate) fn of<T: JsonSchema>() -> Json {
-    SchemaGenerator::default()
-        .into_root_schema_for::<T>()
-        .to_value()
+    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
 }
 
 /// JSON Schema (2020-12) of the lab file.

@@ -25,23 +25,11 @@ impl Size {
 impl FromStr for Size {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!(
-                "`{text}` is not a size: write a number with K, M, G or T, such as `512M` or `1.5G`"
-            )
-        };
+        let bad = || format!("`{text}` is not a size: write a number with K, M, G or T, such as `512M` or `1.5G`");
         let text = text.trim();
-        let digits = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        let shift = match unit
-            .trim()
-            .trim_end_matches(['B', 'b'])
-            .trim_end_matches('i')
-            .to_ascii_uppercase()
-            .as_str()
-        {
+        let shift = match unit.trim().trim_end_matches(['B', 'b']).trim_end_matches('i').to_ascii_uppercase().as_str() {
             "" => 0,
             "K" => 10,
             "M" => 20,
@@ -114,14 +102,8 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, bytes) in [
-            ("512M", 512 << 20),
-            ("1G", 1 << 30),
-            ("1.5GiB", 3 << 29),
-            ("2 g", 2 << 30),
-            ("1T", 1 << 40),
-            ("4096", 4096),
-        ] {
+        for (text, bytes) in [("512M", 512 << 20), ("1G", 1 << 30), ("1.5GiB", 3 << 29), ("2 g", 2 << 30), ("1T", 1 << 40), ("4096", 4096)]
+        {
             assert_eq!(text.parse::<Size>(), Ok(Size(bytes)), "{text}");
         }
         for bad in ["", "G", "12X", "1..5G", "-1G", "0"] {

@@ -19,16 +19,11 @@ fn folder() -> Folder {
     for name in ["there", "site.yml"] {
         std::fs::write(path.join(name), "").expect("file");
     }
-    Folder {
-        _folder: folder,
-        path,
-    }
+    Folder { _folder: folder, path }
 }
 
 fn check<T>(name: &str, file: &str, parse: impl Fn(&str, &Path) -> Result<T, Faults>) {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/faults")
-        .join(name);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults").join(name);
     let text = std::fs::read_to_string(&golden).expect("the cases");
     let folder = folder();
     let place = folder.path.display().to_string();
@@ -40,10 +35,7 @@ fn check<T>(name: &str, file: &str, parse: impl Fn(&str, &Path) -> Result<T, Fau
         let (input, expected) = rest.split_once("---\n").unwrap_or((rest, ""));
         let found = match parse(input, &folder.path.join(file)) {
             Ok(_) => "no fault".to_owned(),
-            Err(faults) => faults
-                .to_string()
-                .replace(&format!("{place}/{file}"), file)
-                .replace(&place, "/DIR"),
+            Err(faults) => faults.to_string().replace(&format!("{place}/{file}"), file).replace(&place, "/DIR"),
         };
         blessed += &format!("=== {title}\n{input}---\n{found}\n\n");
         if found != expected.trim_end() {
@@ -69,9 +61,7 @@ fn lab() {
 fn scenario() {
     let lab = "name: demo\nnodes:\n- {name: root-server, groups: [servers]}\n- {name: client, count: 2, groups: [clients]}\n";
     let lab = labctl_spec::parse_lab(lab, Path::new("lab.yml")).expect("a lab");
-    check("scenario.txt", "kill.yml", |text, file| {
-        labctl_spec::parse_scenario(text, file, Some(&lab))
-    });
+    check("scenario.txt", "kill.yml", |text, file| labctl_spec::parse_scenario(text, file, Some(&lab)));
 }
 
 #[test]
@@ -81,9 +71,5 @@ fn image() {
 
 #[test]
 fn artifacts() {
-    check(
-        "artifacts.txt",
-        "artifacts.yml",
-        labctl_spec::parse_artifacts,
-    );
+    check("artifacts.txt", "artifacts.yml", labctl_spec::parse_artifacts);
 }

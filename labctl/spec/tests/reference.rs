@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 fn document(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../docs")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -31,20 +29,14 @@ fn words(schema: &Value, found: &mut BTreeSet<String>) {
 
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
-    text.split(&fence)
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default().to_owned())
-        .collect()
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
 fn mentions_everything(text: &str, schema: &Value) {
     let mut found = BTreeSet::new();
     words(schema, &mut found);
     assert!(found.len() > 5, "the schema has keys: {found:?}");
-    let missing: Vec<_> = found
-        .iter()
-        .filter(|word| !text.contains(&format!("`{word}`")))
-        .collect();
+    let missing: Vec<_> = found.iter().filter(|word| !text.contains(&format!("`{word}`"))).collect();
     assert!(missing.is_empty(), "not mentioned: {missing:?}");
 }
 

@@ -10,30 +10,16 @@ fn closed(schema: &Value, path: &str, seen: &mut usize) {
     if let Value::Object(map) = schema {
         if map.contains_key("properties") {
             *seen += 1;
-            let additional = map
-                .get("additionalProperties")
-                .or_else(|| map.get("unevaluatedProperties"));
-            assert_eq!(
-                additional,
-                Some(&Value::Bool(false)),
-                "{path} takes unknown keys"
-            );
+            let additional = map.get("additionalProperties").or_else(|| map.get("unevaluatedProperties"));
+            assert_eq!(additional, Some(&Value::Bool(false)), "{path} takes unknown keys");
         } else if map.get("type").and_then(Value::as_str) == Some("object") {
-            assert!(
-                map.contains_key("additionalProperties"),
-                "{path} says nothing about its keys"
-            );
+            assert!(map.contains_key("additionalProperties"), "{path} says nothing about its keys");
         }
     }
     match schema {
-        Value::Object(map) => map
-            .iter()
-            .for_each(|(key, value)| closed(value, &format!("{path}/{key}"), seen)),
+        Value::Object(map) => map.iter().for_each(|(key, value)| closed(value, &format!("{path}/{key}"), seen)),
         Value::Array(items) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(index, value)| closed(value, &format!("{path}/{index}"), seen));
+            items.iter().enumerate().for_each(|(index, value)| closed(value, &format!("{path}/{index}"), seen));
         }
         _ => {}
     }
@@ -41,12 +27,9 @@ fn closed(schema: &Value, path: &str, seen: &mut usize) {
 
 #[test]
 fn every_level_refuses_unknown_keys() {
-    for (name, schema, least) in [
-        ("lab", lab_schema(), 5),
-        ("image", image_schema(), 3),
-        ("scenario", scenario_schema(), 8),
-        ("artifact", artifact_schema(), 6),
-    ] {
+    for (name, schema, least) in
+        [("lab", lab_schema(), 5), ("image", image_schema(), 3), ("scenario", scenario_schema(), 8), ("artifact", artifact_schema(), 6)]
+    {
         let mut seen = 0;
         closed(&schema, name, &mut seen);
         assert!(seen >= least, "{name}: only {seen} objects");
@@ -89,8 +72,7 @@ method:
 recover_within: 120s
 ";
 
-const IMAGE: &str =
-    "description: x\nbootstrap:\n  suite: bookworm\n  packages: [curl, jq]\n  size: 3G\n";
+const IMAGE: &str = "description: x\nbootstrap:\n  suite: bookworm\n  packages: [curl, jq]\n  size: 3G\n";
 
 const ARTIFACTS: &str = "- name: consul
   version: 1.12.9
@@ -103,21 +85,10 @@ const ARTIFACTS: &str = "- name: consul
 /// An unknown key put into each mapping in turn is found at its own line.
 #[test]
 fn an_unknown_key_is_found_wherever_it_is_put() {
-    let free = [
-        "a: 1",
-        "servers: {",
-        "hosts: all",
-        "text",
-        "}}",
-        "<<:",
-        "b: |",
-    ];
+    let free = ["a: 1", "servers: {", "hosts: all", "text", "}}", "<<:", "b: |"];
     for (number, line) in LAB.lines().enumerate() {
         let key = line.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(0);
-        if free.iter().any(|part| line.contains(part))
-            || line.contains("provision")
-            || line.contains("tasks")
-        {
+        if free.iter().any(|part| line.contains(part)) || line.contains("provision") || line.contains("tasks") {
             continue;
         }
         if line.trim_start_matches([' ', '-']).starts_with('{') {
@@ -128,12 +99,8 @@ fn an_unknown_key_is_found_wherever_it_is_put() {
         let item = line.starts_with('-');
         let at = if item { number + 1 } else { number };
         lines.insert(at, format!("{indentation}zzz: 1"));
-        let faults =
-            labctl_spec::parse_lab(&lines.join("\n"), Path::new("lab.yml")).expect_err(line);
-        let found = faults
-            .0
-            .iter()
-            .any(|fault| fault.line == at + 1 && fault.field.ends_with("zzz"));
+        let faults = labctl_spec::parse_lab(&lines.join("\n"), Path::new("lab.yml")).expect_err(line);
+        let found = faults.0.iter().any(|fault| fault.line == at + 1 && fault.field.ends_with("zzz"));
         assert!(found, "{line}: {faults}");
     }
 }
@@ -231,16 +198,11 @@ fn mutations_give_a_value_or_faults_with_lines() {
             }
             2 => {
                 let text = mutated(SCENARIO, &mut random);
-                let result =
-                    labctl_spec::parse_scenario(&text, Path::new("s.yml"), Some(&lab)).map(drop);
+                let result = labctl_spec::parse_scenario(&text, Path::new("s.yml"), Some(&lab)).map(drop);
                 (text, result)
             }
             _ => {
-                let (base, image) = if random.below(2) == 0 {
-                    (IMAGE, true)
-                } else {
-                    (ARTIFACTS, false)
-                };
+                let (base, image) = if random.below(2) == 0 { (IMAGE, true) } else { (ARTIFACTS, false) };
                 let text = mutated(base, &mut random);
                 let result = if image {
                     labctl_spec::parse_image(&text, Path::new("i.yml")).map(drop)
@@ -260,22 +222,11 @@ fn mutations_give_a_value_or_faults_with_lines() {
                     assert!((1..=lines).contains(&fault.line), "{fault} in\n{text}");
                     assert!(!fault.reason.is_empty(), "{fault:?} in\n{text}");
                 }
-                assert!(
-                    faults
-                        .0
-                        .is_sorted_by_key(|fault| (fault.line, fault.column)),
-                    "{faults}"
-                );
-                let unexplained = faults
-                    .0
-                    .iter()
-                    .any(|fault| fault.reason == "the file could not be understood");
+                assert!(faults.0.is_sorted_by_key(|fault| (fault.line, fault.column)), "{faults}");
+                let unexplained = faults.0.iter().any(|fault| fault.reason == "the file could not be understood");
                 assert!(!unexplained, "{faults} in\n{text}");
             }
         }
     }
-    assert!(
-        good > 100 && bad > 1000,
-        "{good} good and {bad} bad are no test"
-    );
+    assert!(good > 100 && bad > 1000, "{good} good and {bad} bad are no test");
 }

@@ -11,11 +11,7 @@ pub fn answer(request: &Request, identity: &Identity) -> Response {
     }
     match request.path.as_str() {
         "/fib" | "/fib/" => number(&request.query, identity),
-        "/health" => Response {
-            status: 200,
-            content_type: "text/plain",
-            body: "ok\n".to_owned(),
-        },
+        "/health" => Response { status: 200, content_type: "text/plain", body: "ok\n".to_owned() },
         path => failure(404, &format!("nothing at {path}: ask /fib?n=20 or /health")),
     }
 }
@@ -48,11 +44,7 @@ fn number(query: &str, identity: &Identity) -> Response {
 }
 
 fn failure(status: u16, reason: &str) -> Response {
-    Response {
-        status,
-        content_type: "application/json",
-        body: format!("{{\"error\":{}}}\n", quoted(reason)),
-    }
+    Response { status, content_type: "application/json", body: format!("{{\"error\":{}}}\n", quoted(reason)) }
 }
 
 /// A JSON string (RFC 8259, section 7).
@@ -76,17 +68,8 @@ mod tests {
 
     fn ask(method: &str, target: &str) -> (u16, String) {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let request = Request {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
-            keep_alive: true,
-        };
-        let identity = Identity {
-            instance: "1a2b3c4d".to_owned(),
-            node: "client1".to_owned(),
-            address: "10.77.0.12:23456".to_owned(),
-        };
+        let request = Request { method: method.to_owned(), path: path.to_owned(), query: query.to_owned(), keep_alive: true };
+        let identity = Identity { instance: "1a2b3c4d".to_owned(), node: "client1".to_owned(), address: "10.77.0.12:23456".to_owned() };
         let response = answer(&request, &identity);
         (response.status, response.body)
     }
@@ -95,22 +78,10 @@ mod tests {
     fn numbers_come_with_their_instance() {
         assert_eq!(
             ask("GET", "/fib?n=20"),
-            (
-                200,
-                "{\"n\":20,\"fib\":6765,\"instance\":\"1a2b3c4d\",\"node\":\"client1\",\"address\":\"10.77.0.12:23456\"}\n"
-                    .to_owned()
-            )
+            (200, "{\"n\":20,\"fib\":6765,\"instance\":\"1a2b3c4d\",\"node\":\"client1\",\"address\":\"10.77.0.12:23456\"}\n".to_owned())
         );
-        assert!(
-            ask("GET", "/fib?x=1&n=0")
-                .1
-                .starts_with("{\"n\":0,\"fib\":0,")
-        );
-        assert!(
-            ask("GET", "/fib?n=186")
-                .1
-                .contains("\"fib\":332825110087067562321196029789634457848,")
-        );
+        assert!(ask("GET", "/fib?x=1&n=0").1.starts_with("{\"n\":0,\"fib\":0,"));
+        assert!(ask("GET", "/fib?n=186").1.contains("\"fib\":332825110087067562321196029789634457848,"));
     }
 
     #[test]

@@ -41,9 +41,7 @@ pub fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     }
     let bad = |reason| io::Error::new(io::ErrorKind::InvalidData, reason);
     let mut words = line.trim_end().split(' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
         return Err(bad("the request line wants method, target and version"));
     };
     let mut keep_alive = match version {
@@ -60,23 +58,15 @@ pub fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
         }
         let header = line.trim_end();
         if header.is_empty() {
-            return Ok(Some(Request {
-                method,
-                path,
-                query,
-                keep_alive,
-            }));
+            return Ok(Some(Request { method, path, query, keep_alive }));
         }
         let Some((name, value)) = header.split_once(':') else {
             return Err(bad("a header wants a colon"));
         };
         let value = value.trim();
         if name.eq_ignore_ascii_case("connection") {
-            keep_alive = value.eq_ignore_ascii_case("keep-alive")
-                || (keep_alive && !value.eq_ignore_ascii_case("close"));
-        } else if name.eq_ignore_ascii_case("transfer-encoding")
-            || (name.eq_ignore_ascii_case("content-length") && value != "0")
-        {
+            keep_alive = value.eq_ignore_ascii_case("keep-alive") || (keep_alive && !value.eq_ignore_ascii_case("close"));
+        } else if name.eq_ignore_ascii_case("transfer-encoding") || (name.eq_ignore_ascii_case("content-length") && value != "0") {
             // A body would be taken for the next request.
             return Err(bad("requests with a body are not understood"));
         }
@@ -87,12 +77,7 @@ pub fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
 ///
 /// # Errors
 /// What writing said.
-pub fn write_response(
-    writer: &mut impl Write,
-    response: &Response,
-    keep_alive: bool,
-    head_only: bool,
-) -> io::Result<()> {
+pub fn write_response(writer: &mut impl Write, response: &Response, keep_alive: bool, head_only: bool) -> io::Result<()> {
     let reason = match response.status {
         200 => "OK",
         400 => "Bad Request",
@@ -126,36 +111,16 @@ mod tests {
     fn reads_requests_one_after_the_other() {
         let mut both = "GET /fib?n=20 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.0\r\n\r\n".as_bytes();
         let first = read_request(&mut both).unwrap().unwrap();
-        assert_eq!(
-            (first.path.as_str(), first.query.as_str(), first.keep_alive),
-            ("/fib", "n=20", true)
-        );
+        assert_eq!((first.path.as_str(), first.query.as_str(), first.keep_alive), ("/fib", "n=20", true));
         let second = read_request(&mut both).unwrap().unwrap();
-        assert_eq!(
-            (
-                second.path.as_str(),
-                second.query.as_str(),
-                second.keep_alive
-            ),
-            ("/", "", false)
-        );
+        assert_eq!((second.path.as_str(), second.query.as_str(), second.keep_alive), ("/", "", false));
         assert_eq!(read_request(&mut both).unwrap(), None);
     }
 
     #[test]
     fn the_client_decides_about_the_connection() {
-        assert!(
-            !read("GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-                .unwrap()
-                .unwrap()
-                .keep_alive
-        );
-        assert!(
-            read("GET / HTTP/1.0\r\nconnection: Keep-Alive\r\n\r\n")
-                .unwrap()
-                .unwrap()
-                .keep_alive
-        );
+        assert!(!read("GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap().unwrap().keep_alive);
+        assert!(read("GET / HTTP/1.0\r\nconnection: Keep-Alive\r\n\r\n").unwrap().unwrap().keep_alive);
     }
 
     #[test]
@@ -171,28 +136,16 @@ mod tests {
             &long,
         ] {
             let kind = read(bad).map_err(|error| error.kind());
-            assert_eq!(
-                kind,
-                Err(io::ErrorKind::InvalidData),
-                "{}",
-                &bad[..bad.len().min(40)]
-            );
+            assert_eq!(kind, Err(io::ErrorKind::InvalidData), "{}", &bad[..bad.len().min(40)]);
         }
     }
 
     #[test]
     fn a_head_request_gets_no_body() {
-        let response = Response {
-            status: 200,
-            content_type: "text/plain",
-            body: "ok\n".to_owned(),
-        };
+        let response = Response { status: 200, content_type: "text/plain", body: "ok\n".to_owned() };
         let mut out = Vec::new();
         write_response(&mut out, &response, true, true).unwrap();
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            text.contains("Content-Length: 3\r\n") && text.ends_with("\r\n\r\n"),
-            "{text}"
-        );
+        assert!(text.contains("Content-Length: 3\r\n") && text.ends_with("\r\n\r\n"), "{text}");
     }
 }

@@ -41,10 +41,8 @@ fn main() -> ExitCode {
 }
 
 fn run(listen: &str) -> Result<(), String> {
-    let server = Server::bind(listen, |address| {
-        Identity::from_environment(address.to_string())
-    })
-    .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let server = Server::bind(listen, |address| Identity::from_environment(address.to_string()))
+        .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let handle = server.handle();
     stop::on_signal(move |signal| {
         eprintln!("fib: signal {signal}, stopping");
@@ -72,14 +70,9 @@ fn listen_address(mut args: impl Iterator<Item = String>) -> Result<Option<Strin
     if let Some(listen) = listen {
         return Ok(Some(listen));
     }
-    match (
-        std::env::var("NOMAD_IP_http"),
-        std::env::var("NOMAD_PORT_http"),
-    ) {
+    match (std::env::var("NOMAD_IP_http"), std::env::var("NOMAD_PORT_http")) {
         (Ok(ip), Ok(port)) => Ok(Some(format!("{ip}:{port}"))),
-        _ => Err(
-            "no address to listen on: neither --listen nor Nomad's environment is there".to_owned(),
-        ),
+        _ => Err("no address to listen on: neither --listen nor Nomad's environment is there".to_owned()),
     }
 }
 
@@ -93,14 +86,8 @@ mod tests {
 
     #[test]
     fn takes_the_address_in_both_spellings() {
-        assert_eq!(
-            parse(&["--listen", "127.0.0.1:1"]),
-            Ok(Some("127.0.0.1:1".to_owned()))
-        );
-        assert_eq!(
-            parse(&["--listen=127.0.0.1:2"]),
-            Ok(Some("127.0.0.1:2".to_owned()))
-        );
+        assert_eq!(parse(&["--listen", "127.0.0.1:1"]), Ok(Some("127.0.0.1:1".to_owned())));
+        assert_eq!(parse(&["--listen=127.0.0.1:2"]), Ok(Some("127.0.0.1:2".to_owned())));
         assert_eq!(parse(&["--help"]), Ok(None));
     }
 

@@ -20,25 +20,14 @@ mod tests {
 
     #[test]
     fn known_values() {
-        for (n, value) in [
-            (0, 0),
-            (1, 1),
-            (2, 1),
-            (3, 2),
-            (20, 6765),
-            (93, 12_200_160_415_121_876_738),
-            (94, 19_740_274_219_868_223_167),
-        ] {
+        for (n, value) in [(0, 0), (1, 1), (2, 1), (3, 2), (20, 6765), (93, 12_200_160_415_121_876_738), (94, 19_740_274_219_868_223_167)] {
             assert_eq!(fibonacci(n), Some(value), "F({n})");
         }
     }
 
     #[test]
     fn the_bound_is_exact() {
-        assert_eq!(
-            fibonacci(LARGEST),
-            Some(332_825_110_087_067_562_321_196_029_789_634_457_848)
-        );
+        assert_eq!(fibonacci(LARGEST), Some(332_825_110_087_067_562_321_196_029_789_634_457_848));
         assert_eq!(fibonacci(LARGEST + 1), None);
         assert_eq!(fibonacci(u32::MAX), None);
     }

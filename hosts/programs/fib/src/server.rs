@@ -54,10 +54,7 @@ impl Server {
             answering: Mutex::new(0),
             answered: Condvar::new(),
         };
-        Ok(Self {
-            listener,
-            state: Arc::new(state),
-        })
+        Ok(Self { listener, state: Arc::new(state) })
     }
 
     /// The address with its actual port.
@@ -84,25 +81,16 @@ impl Server {
                 refuse(stream);
                 continue;
             }
-            let spawned = std::thread::Builder::new()
-                .stack_size(128 << 10)
-                .spawn(move || {
-                    let _ = serve(stream, &state);
-                    state.connections.fetch_sub(1, Ordering::SeqCst);
-                });
+            let spawned = std::thread::Builder::new().stack_size(128 << 10).spawn(move || {
+                let _ = serve(stream, &state);
+                state.connections.fetch_sub(1, Ordering::SeqCst);
+            });
             if spawned.is_err() {
                 self.state.connections.fetch_sub(1, Ordering::SeqCst);
             }
         }
-        let answering = self
-            .state
-            .answering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let _ = self
-            .state
-            .answered
-            .wait_timeout_while(answering, LAST_ANSWERS, |count| *count > 0);
+        let answering = self.state.answering.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.state.answered.wait_timeout_while(answering, LAST_ANSWERS, |count| *count > 0);
     }
 }
 
@@ -120,11 +108,7 @@ impl Handle {
 }
 
 fn refuse(mut stream: TcpStream) {
-    let busy = Response {
-        status: 503,
-        content_type: "text/plain",
-        body: "too many connections\n".to_owned(),
-    };
+    let busy = Response { status: 503, content_type: "text/plain", body: "too many connections\n".to_owned() };
     let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
     let _ = write_response(&mut stream, &busy, false, false);
 }
@@ -139,23 +123,14 @@ fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let response = Response {
-                    status: 400,
-                    content_type: "text/plain",
-                    body: format!("{error}\n"),
-                };
+                let response = Response { status: 400, content_type: "text/plain", body: format!("{error}\n") };
                 return write_response(&mut stream, &response, false, false);
             }
             Err(error) => return Err(error),
         };
         let _answering = Answering::begin(state);
         let keep_alive = request.keep_alive && !state.stopping.load(Ordering::SeqCst);
-        write_response(
-            &mut stream,
-            &answer(&request, &state.identity),
-            keep_alive,
-            request.method == "HEAD",
-        )?;
+        write_response(&mut stream, &answer(&request, &state.identity), keep_alive, request.method == "HEAD")?;
         if !keep_alive {
             return Ok(());
         }
@@ -167,21 +142,14 @@ struct Answering<'a>(&'a State);
 
 impl<'a> Answering<'a> {
     fn begin(state: &'a State) -> Self {
-        *state
-            .answering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) += 1;
+        *state.answering.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         Self(state)
     }
 }
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
-        *self
-            .0
-            .answering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self.0.answering.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.answered.notify_all();
     }
 }
@@ -214,18 +182,9 @@ mod tests {
     #[test]
     fn answers_over_one_connection_and_ends_cleanly() {
         let (address, handle, running) = start();
-        let answers = ask(
-            address,
-            "GET /fib?n=20 HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nConnection: close\r\n\r\n",
-        );
-        assert_eq!(
-            answers.matches("HTTP/1.1 200 OK\r\n").count(),
-            2,
-            "{answers}"
-        );
-        let body = format!(
-            "{{\"n\":20,\"fib\":6765,\"instance\":\"test\",\"node\":\"here\",\"address\":\"{address}\"}}\n"
-        );
+        let answers = ask(address, "GET /fib?n=20 HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nConnection: close\r\n\r\n");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answers}");
+        let body = format!("{{\"n\":20,\"fib\":6765,\"instance\":\"test\",\"node\":\"here\",\"address\":\"{address}\"}}\n");
         assert!(answers.contains(&body), "{answers}");
 
         // An idle connection must not hold up the end.
@@ -233,10 +192,7 @@ mod tests {
         handle.stop();
         running.join().unwrap();
         drop(idle);
-        assert!(
-            TcpStream::connect(address).is_err(),
-            "the port must be free again"
-        );
+        assert!(TcpStream::connect(address).is_err(), "the port must be free again");
     }
 
     #[test]

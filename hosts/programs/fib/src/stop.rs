@@ -37,14 +37,12 @@ pub fn on_signal(stop: impl FnOnce(u8) + Send + 'static) -> io::Result<()> {
     // A handler must never wait.
     writer.set_nonblocking(true)?;
     WRITER.store(writer.into_raw_fd(), Ordering::Relaxed);
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let mut byte = [0];
-            if reader.read_exact(&mut byte).is_ok() {
-                stop(byte[0]);
-            }
-        })?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let mut byte = [0];
+        if reader.read_exact(&mut byte).is_ok() {
+            stop(byte[0]);
+        }
+    })?;
     for number in [SIGTERM, SIGINT] {
         // SAFETY: `wake` has the signature that signal(2) wants and does only what a handler may.
         if unsafe { signal(number, wake) } == SIG_ERR {

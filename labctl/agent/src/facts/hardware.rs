@@ -13,10 +13,7 @@ pub(super) fn add(root: &Root, facts: &mut Map<String, Value>) {
     facts.insert("mounts".into(), mounts(root));
     facts.insert("devices".into(), devices(root));
     let uptime = line(root, "/proc/uptime");
-    let uptime = uptime
-        .split(['.', ' '])
-        .next()
-        .and_then(|seconds| seconds.parse::<u64>().ok());
+    let uptime = uptime.split(['.', ' ']).next().and_then(|seconds| seconds.parse::<u64>().ok());
     facts.insert("uptime_seconds".into(), uptime.unwrap_or(0).into());
     for (key, file) in [
         ("product_name", "product_name"),
@@ -32,14 +29,7 @@ pub(super) fn add(root: &Root, facts: &mut Map<String, Value>) {
         ("chassis_vendor", "chassis_vendor"),
     ] {
         let value = line(root, &format!("/sys/class/dmi/id/{file}"));
-        facts.insert(
-            key.into(),
-            if value.is_empty() {
-                "NA".into()
-            } else {
-                value.into()
-            },
-        );
+        facts.insert(key.into(), if value.is_empty() { "NA".into() } else { value.into() });
     }
     facts.insert("form_factor".into(), "Other".into());
     virtualization(root, facts);
@@ -65,11 +55,7 @@ fn processors(root: &Root, facts: &mut Map<String, Value>) {
             _ => {}
         }
     }
-    let packages = if sockets.is_empty() {
-        count.max(1)
-    } else {
-        sockets.len() as u64
-    };
+    let packages = if sockets.is_empty() { count.max(1) } else { sockets.len() as u64 };
     let threads = (siblings / cores.max(1)).max(1);
     facts.insert("processor".into(), list.into());
     facts.insert("processor_count".into(), packages.into());
@@ -82,13 +68,8 @@ fn processors(root: &Root, facts: &mut Map<String, Value>) {
 fn memory(root: &Root, facts: &mut Map<String, Value>) {
     let info = text(root, "/proc/meminfo");
     let mb = |key: &str| {
-        let value = info
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        value
-            .and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok())
-            .unwrap_or(0)
-            / 1024
+        let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        value.and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
     };
     let (total, free) = (mb("MemTotal"), mb("MemFree"));
     let (swap, swap_free) = (mb("SwapTotal"), mb("SwapFree"));
@@ -119,7 +100,8 @@ fn mounts(root: &Root) -> Value {
         if !(device.starts_with('/') || device.contains(":/")) || kind == "none" {
             continue;
         }
-        let mut entry = json!({"device": device, "mount": mount, "fstype": kind, "options": options, "dump": 0, "passno": 0, "uuid": "N/A"});
+        let mut entry =
+            json!({"device": device, "mount": mount, "fstype": kind, "options": options, "dump": 0, "passno": 0, "uuid": "N/A"});
         if let Ok(stat) = rustix::fs::statvfs(mount.as_str()) {
             entry["size_total"] = (stat.f_blocks * stat.f_frsize).into();
             entry["size_available"] = (stat.f_bavail * stat.f_frsize).into();
@@ -138,25 +120,14 @@ fn mounts(root: &Root) -> Value {
 
 /// `\040` and its kind, as /proc/mounts writes blanks.
 fn unescape(field: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .iter()
-    .fold(field.to_owned(), |text, (code, plain)| {
-        text.replace(code, plain)
-    })
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 fn devices(root: &Root) -> Value {
     let mut devices = Map::new();
-    for entry in std::fs::read_dir(root.join("/sys/block"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for entry in std::fs::read_dir(root.join("/sys/block")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let base = format!("/sys/block/{name}");
         let sectors: u64 = line(root, &format!("{base}/size")).parse().unwrap_or(0);
@@ -165,16 +136,10 @@ fn devices(root: &Root) -> Value {
         }
         let value = |file: &str| line(root, &format!("{base}/{file}"));
         let mut partitions = Map::new();
-        for part in std::fs::read_dir(root.join(&base))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for part in std::fs::read_dir(root.join(&base)).into_iter().flatten().flatten() {
             let part = part.file_name().to_string_lossy().into_owned();
             if part.starts_with(&name) && root.join(format!("{base}/{part}/partition")).exists() {
-                let sectors: u64 = line(root, &format!("{base}/{part}/size"))
-                    .parse()
-                    .unwrap_or(0);
+                let sectors: u64 = line(root, &format!("{base}/{part}/size")).parse().unwrap_or(0);
                 let start = line(root, &format!("{base}/{part}/start"));
                 partitions.insert(part, json!({"sectors": sectors, "sectorsize": 512, "start": start, "size": human(sectors * 512)}));
             }

@@ -24,19 +24,12 @@ pub(crate) fn gather_in(root: &Root) -> Map<String, Value> {
 
 /// The file's text, empty if it cannot be read.
 fn text(root: &Root, path: &str) -> String {
-    std::fs::read(root.join(path))
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    std::fs::read(root.join(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// The file's first line.
 fn line(root: &Root, path: &str) -> String {
-    text(root, path)
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    text(root, path).lines().next().unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -55,14 +48,8 @@ mod tests {
             "ID=debian\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n",
         );
         put("etc/debian_version", "12.5\n");
-        put(
-            "etc/resolv.conf",
-            "search demo\nnameserver 10.0.0.1\noptions ndots:1\n",
-        );
-        put(
-            "proc/meminfo",
-            "MemTotal:        512000 kB\nMemFree:         102400 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n",
-        );
+        put("etc/resolv.conf", "search demo\nnameserver 10.0.0.1\noptions ndots:1\n");
+        put("proc/meminfo", "MemTotal:        512000 kB\nMemFree:         102400 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n");
         put(
             "proc/cpuinfo",
             "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: QEMU\n\nprocessor\t: 1\nvendor_id\t: AuthenticAMD\nmodel name\t: QEMU\n",
@@ -73,10 +60,7 @@ mod tests {
             "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\nlo\t00000000\t0100007F\t0003\t0\t0\t0\t00000000\n",
         );
         put("run/systemd/system/x", "");
-        put(
-            "etc/ssh/ssh_host_ed25519_key.pub",
-            "ssh-ed25519 AAAA root@x\n",
-        );
+        put("etc/ssh/ssh_host_ed25519_key.pub", "ssh-ed25519 AAAA root@x\n");
         let root = Root::at(folder.path());
         (folder, root)
     }
@@ -97,10 +81,7 @@ mod tests {
         is("processor_vcpus", 2.into());
         is("uptime_seconds", 12.into());
         is("system", "Linux".into());
-        is(
-            "dns",
-            serde_json::json!({"search": ["demo"], "nameservers": ["10.0.0.1"], "options": {"ndots": "1"}}),
-        );
+        is("dns", serde_json::json!({"search": ["demo"], "nameservers": ["10.0.0.1"], "options": {"ndots": "1"}}));
         is("ssh_host_key_ed25519_public", "AAAA".into());
         assert_eq!(facts["default_ipv4"]["interface"], "lo");
         assert_eq!(facts["lo"]["ipv4"]["address"], "127.0.0.1");
@@ -134,10 +115,7 @@ mod tests {
             "lsb",
             "cmdline",
         ] {
-            assert!(
-                facts.contains_key(key) || key == "python_version",
-                "{key} is missing"
-            );
+            assert!(facts.contains_key(key) || key == "python_version", "{key} is missing");
         }
         assert_eq!(facts["date_time"]["epoch"].as_str().map(str::len), Some(10));
     }

@@ -50,10 +50,7 @@ pub(super) fn add(root: &Root, facts: &mut Map<String, Value>) {
     }
     facts.entry("default_ipv4").or_insert(json!({}));
     facts.entry("default_ipv6").or_insert(json!({}));
-    facts.insert(
-        "interfaces".into(),
-        interfaces.keys().cloned().collect::<Vec<_>>().into(),
-    );
+    facts.insert("interfaces".into(), interfaces.keys().cloned().collect::<Vec<_>>().into());
     facts.insert("all_ipv4_addresses".into(), all4.into());
     facts.insert("all_ipv6_addresses".into(), all6.into());
     facts.insert("dns".into(), dns(root));
@@ -90,14 +87,18 @@ fn describe(root: &Root, name: &str, addresses: &Addresses) -> Value {
         }
     }
     if !addresses.v6.is_empty() {
-        let list: Vec<Value> = addresses.v6.iter().map(|(address, prefix)| {
-            let scope = match address.segments()[0] {
-                0 if address.is_loopback() => "host",
-                first if first & 0xffc0 == 0xfe80 => "link",
-                _ => "global",
-            };
-            json!({"address": address.to_string(), "prefix": prefix.to_string(), "scope": scope})
-        }).collect();
+        let list: Vec<Value> = addresses
+            .v6
+            .iter()
+            .map(|(address, prefix)| {
+                let scope = match address.segments()[0] {
+                    0 if address.is_loopback() => "host",
+                    first if first & 0xffc0 == 0xfe80 => "link",
+                    _ => "global",
+                };
+                json!({"address": address.to_string(), "prefix": prefix.to_string(), "scope": scope})
+            })
+            .collect();
         fact["ipv6"] = list.into();
     }
     fact
@@ -115,17 +116,11 @@ fn interfaces() -> BTreeMap<String, Addresses> {
         let mut at = head;
         while let Some(entry) = at.as_ref() {
             at = entry.ifa_next;
-            let name = CStr::from_ptr(entry.ifa_name)
-                .to_string_lossy()
-                .into_owned();
+            let name = CStr::from_ptr(entry.ifa_name).to_string_lossy().into_owned();
             let addresses = all.entry(name).or_default();
             addresses.up = entry.ifa_flags & libc::IFF_UP as u32 != 0;
             addresses.promiscuous = entry.ifa_flags & libc::IFF_PROMISC as u32 != 0;
-            match entry
-                .ifa_addr
-                .as_ref()
-                .map(|address| i32::from(address.sa_family))
-            {
+            match entry.ifa_addr.as_ref().map(|address| i32::from(address.sa_family)) {
                 Some(libc::AF_INET) => {
                     if let Some(address) = v4(entry.ifa_addr) {
                         let mask = v4(entry.ifa_netmask).unwrap_or(Ipv4Addr::BROADCAST);
@@ -136,8 +131,7 @@ fn interfaces() -> BTreeMap<String, Addresses> {
                 }
                 Some(libc::AF_INET6) => {
                     if let Some(address) = v6(entry.ifa_addr) {
-                        let prefix =
-                            v6(entry.ifa_netmask).map_or(128, |mask| u128::from(mask).count_ones());
+                        let prefix = v6(entry.ifa_netmask).map_or(128, |mask| u128::from(mask).count_ones());
                         addresses.v6.push((address, prefix));
                     }
                 }
@@ -201,10 +195,7 @@ fn dns(root: &Root) -> Value {
                 }
             }
             "domain" => {
-                dns.insert(
-                    "domain".into(),
-                    rest.first().copied().unwrap_or_default().into(),
-                );
+                dns.insert("domain".into(), rest.first().copied().unwrap_or_default().into());
             }
             "search" | "sortlist" => {
                 dns.insert(key.to_owned(), rest.into());

@@ -19,34 +19,20 @@ pub(super) fn add(root: &Root, facts: &mut Map<String, Value>) {
     let mut put = |key: &str, value: Value| facts.insert(key.to_owned(), value);
     put("machine_id", line(root, "/etc/machine-id").into());
     let systemd = root.join("/run/systemd/system").exists();
-    put(
-        "service_mgr",
-        if systemd { "systemd" } else { "service" }.into(),
-    );
+    put("service_mgr", if systemd { "systemd" } else { "service" }.into());
     put("selinux", json!({"status": "disabled"}));
     put("selinux_python_present", false.into());
-    put(
-        "apparmor",
-        json!({"status": if root.join("/sys/kernel/security/apparmor").exists() { "enabled" } else { "disabled" }}),
-    );
+    put("apparmor", json!({"status": if root.join("/sys/kernel/security/apparmor").exists() { "enabled" } else { "disabled" }}));
     put("system_capabilities", json!([]));
     put("system_capabilities_enforced", "False".into());
     put("is_chroot", false.into());
     put("local", local(root));
-    put(
-        "fips",
-        (line(root, "/proc/sys/crypto/fips_enabled") == "1").into(),
-    );
+    put("fips", (line(root, "/proc/sys/crypto/fips_enabled") == "1").into());
     put("cmdline", cmdline(root));
     put("proc_cmdline", cmdline(root));
     let load = text(root, "/proc/loadavg");
-    let mut loads = load
-        .split_whitespace()
-        .map(|load| load.parse::<f64>().unwrap_or(0.0));
-    put(
-        "loadavg",
-        json!({"1m": loads.next(), "5m": loads.next(), "15m": loads.next()}),
-    );
+    let mut loads = load.split_whitespace().map(|load| load.parse::<f64>().unwrap_or(0.0));
+    put("loadavg", json!({"1m": loads.next(), "5m": loads.next(), "15m": loads.next()}));
     for kind in ["rsa", "dsa", "ecdsa", "ed25519"] {
         let key = line(root, &format!("/etc/ssh/ssh_host_{kind}_key.pub"));
         let mut words = key.split_whitespace();
@@ -63,27 +49,13 @@ fn names(root: &Root, facts: &mut Map<String, Value>) {
     let machine = uname.machine().to_string_lossy().into_owned();
     let hostname = nodename.split('.').next().unwrap_or_default().to_owned();
     let fqdn = full_name(root, &nodename);
-    let domain = fqdn
-        .split_once('.')
-        .map_or("", |(_, domain)| domain)
-        .to_owned();
-    let bits = if cfg!(target_pointer_width = "64") {
-        "64"
-    } else {
-        "32"
-    };
-    let architecture = if machine == "i686" {
-        "i386".to_owned()
-    } else {
-        machine.clone()
-    };
+    let domain = fqdn.split_once('.').map_or("", |(_, domain)| domain).to_owned();
+    let bits = if cfg!(target_pointer_width = "64") { "64" } else { "32" };
+    let architecture = if machine == "i686" { "i386".to_owned() } else { machine.clone() };
     for (key, value) in [
         ("system", uname.sysname().to_string_lossy().into_owned()),
         ("kernel", uname.release().to_string_lossy().into_owned()),
-        (
-            "kernel_version",
-            uname.version().to_string_lossy().into_owned(),
-        ),
+        ("kernel_version", uname.version().to_string_lossy().into_owned()),
         ("machine", machine),
         ("architecture", architecture),
         ("userspace_bits", bits.to_owned()),
@@ -107,12 +79,7 @@ fn full_name(root: &Root, nodename: &str) -> String {
         .map(|line| line.split('#').next().unwrap_or_default())
         .filter_map(|line| {
             let names: Vec<&str> = line.split_whitespace().skip(1).collect();
-            names.contains(&nodename).then(|| {
-                names
-                    .iter()
-                    .find(|name| name.contains('.'))
-                    .map(|name| (*name).to_owned())
-            })
+            names.contains(&nodename).then(|| names.iter().find(|name| name.contains('.')).map(|name| (*name).to_owned()))
         })
         .flatten()
         .next()
@@ -123,12 +90,7 @@ fn distribution(root: &Root, facts: &mut Map<String, Value>) {
     let release: BTreeMap<String, String> = text(root, "/etc/os-release")
         .lines()
         .filter_map(|line| line.split_once('='))
-        .map(|(key, value)| {
-            (
-                key.trim().to_owned(),
-                value.trim().trim_matches(['"', '\'']).to_owned(),
-            )
-        })
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()))
         .collect();
     let get = |key: &str| release.get(key).cloned().unwrap_or_default();
     let id = get("ID");
@@ -145,16 +107,8 @@ fn distribution(root: &Root, facts: &mut Map<String, Value>) {
         "arch" => ("Archlinux", "Archlinux", "pacman"),
         _ => ("", "", "unknown"),
     };
-    let name = if name.is_empty() {
-        get("NAME")
-    } else {
-        name.to_owned()
-    };
-    let family = if family.is_empty() {
-        name.clone()
-    } else {
-        family.to_owned()
-    };
+    let name = if name.is_empty() { get("NAME") } else { name.to_owned() };
+    let family = if family.is_empty() { name.clone() } else { family.to_owned() };
     let id_version = get("VERSION_ID");
     // Debian's os-release knows the major version only.
     let version = match (id.as_str(), line(root, "/etc/debian_version")) {
@@ -166,20 +120,11 @@ fn distribution(root: &Root, facts: &mut Map<String, Value>) {
     let codename = get("VERSION_CODENAME");
     for (key, value) in [
         ("distribution", name.as_str()),
-        (
-            "distribution_version",
-            if version.is_empty() { "NA" } else { &version },
-        ),
+        ("distribution_version", if version.is_empty() { "NA" } else { &version }),
         ("distribution_major_version", &major),
         ("distribution_minor_version", &minor),
-        (
-            "distribution_release",
-            if codename.is_empty() { "NA" } else { &codename },
-        ),
-        (
-            "distribution_file_variety",
-            if family == "Debian" { "Debian" } else { &name },
-        ),
+        ("distribution_release", if codename.is_empty() { "NA" } else { &codename }),
+        ("distribution_file_variety", if family == "Debian" { "Debian" } else { &name }),
         ("distribution_file_path", "/etc/os-release"),
         ("os_family", &family),
         ("pkg_mgr", manager),
@@ -197,18 +142,9 @@ fn user(root: &Root, facts: &mut Map<String, Value>) {
     let uid = rustix::process::geteuid().as_raw();
     let user = passwd::users(root).into_iter().find(|user| user.uid == uid);
     facts.insert("effective_user_id".into(), uid.into());
-    facts.insert(
-        "effective_group_id".into(),
-        rustix::process::getegid().as_raw().into(),
-    );
-    facts.insert(
-        "real_user_id".into(),
-        rustix::process::getuid().as_raw().into(),
-    );
-    facts.insert(
-        "real_group_id".into(),
-        rustix::process::getgid().as_raw().into(),
-    );
+    facts.insert("effective_group_id".into(), rustix::process::getegid().as_raw().into());
+    facts.insert("real_user_id".into(), rustix::process::getuid().as_raw().into());
+    facts.insert("real_group_id".into(), rustix::process::getgid().as_raw().into());
     facts.insert("user_uid".into(), uid.into());
     if let Some(user) = user {
         facts.insert("user_id".into(), user.name.into());
@@ -223,25 +159,12 @@ fn user(root: &Root, facts: &mut Map<String, Value>) {
 }
 
 fn date_time() -> Value {
-    const DAYS: [&str; 7] = [
-        "Sunday",
-        "Monday",
-        "Tuesday",
-        "Wednesday",
-        "Thursday",
-        "Friday",
-        "Saturday",
-    ];
+    const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
     let time = SystemTime::now();
     let (local, utc) = (moment(time, false), moment(time, true));
     let sign = if local.offset < 0 { '-' } else { '+' };
     let offset = local.offset.abs();
-    let compact = |at: &Moment| {
-        format!(
-            "{:04}{:02}{:02}T{:02}{:02}{:02}",
-            at.year, at.month, at.day, at.hour, at.minute, at.second
-        )
-    };
+    let compact = |at: &Moment| format!("{:04}{:02}{:02}T{:02}{:02}{:02}", at.year, at.month, at.day, at.hour, at.minute, at.second);
     let week = (local.yearday + 7 - (local.weekday + 6) % 7) / 7;
     json!({
         "year": format!("{:04}", local.year),
@@ -268,39 +191,25 @@ fn date_time() -> Value {
 }
 
 fn environment() -> Value {
-    let entries = std::env::vars_os().map(|(key, value)| {
-        (
-            key.to_string_lossy().into_owned(),
-            Value::from(value.to_string_lossy()),
-        )
-    });
+    let entries = std::env::vars_os().map(|(key, value)| (key.to_string_lossy().into_owned(), Value::from(value.to_string_lossy())));
     Value::Object(entries.collect())
 }
 
 fn cmdline(root: &Root) -> Value {
     let words = text(root, "/proc/cmdline");
-    let entries = words
-        .split_whitespace()
-        .map(|word| match word.split_once('=') {
-            Some((key, value)) => (key.to_owned(), Value::from(value)),
-            None => (word.to_owned(), Value::Bool(true)),
-        });
+    let entries = words.split_whitespace().map(|word| match word.split_once('=') {
+        Some((key, value)) => (key.to_owned(), Value::from(value)),
+        None => (word.to_owned(), Value::Bool(true)),
+    });
     Value::Object(entries.collect())
 }
 
 /// Facts that the administrator left in /etc/ansible/facts.d: JSON files, or sections and keys; programs are not run.
 fn local(root: &Root) -> Value {
     let mut facts = Map::new();
-    for entry in std::fs::read_dir(root.join("/etc/ansible/facts.d"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for entry in std::fs::read_dir(root.join("/etc/ansible/facts.d")).into_iter().flatten().flatten() {
         let path = entry.path();
-        let Some(name) = path
-            .file_stem()
-            .filter(|_| path.extension().is_some_and(|e| e == "fact"))
-        else {
+        let Some(name) = path.file_stem().filter(|_| path.extension().is_some_and(|e| e == "fact")) else {
             continue;
         };
         let Ok(text) = std::fs::read_to_string(&path) else {
@@ -316,10 +225,7 @@ fn sections(text: &str) -> Value {
     let mut all = Map::new();
     let mut section = String::new();
     for line in text.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|line| line.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name.to_owned();
             all.insert(section.clone(), json!({}));
         } else if let Some((key, value)) = line.split_once(['=', ':'])

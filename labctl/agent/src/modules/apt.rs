@@ -14,17 +14,7 @@ use super::task::{Module, Task};
 
 const PARAMS: &[Param] = &[
     list("name").aka(&["package", "pkg"]),
-    text("state")
-        .of(&[
-            "absent",
-            "build-dep",
-            "fixed",
-            "installed",
-            "latest",
-            "present",
-            "removed",
-        ])
-        .or("present"),
+    text("state").of(&["absent", "build-dep", "fixed", "installed", "latest", "present", "removed"]).or("present"),
     param_flag("update_cache").aka(&["update-cache"]),
     int("cache_valid_time").or("0"),
     int("update_cache_retries").or("5"),
@@ -34,9 +24,7 @@ const PARAMS: &[Param] = &[
     text("default_release").aka(&["default-release"]),
     param_flag("install_recommends").aka(&["install-recommends"]),
     flag("force"),
-    text("upgrade")
-        .of(&["dist", "full", "no", "safe", "yes", "False", "True"])
-        .or("no"),
+    text("upgrade").of(&["dist", "full", "no", "safe", "yes", "False", "True"]).or("no"),
     text("dpkg_options").or("force-confdef,force-confold"),
     flag("autoremove"),
     flag("autoclean"),
@@ -53,22 +41,13 @@ const PARAMS: &[Param] = &[
     text("use").or("auto"),
 ];
 
-pub(super) const MODULE: Module = Module {
-    names: &["apt", "package"],
-    params: PARAMS,
-    files: false,
-    run,
-};
+pub(super) const MODULE: Module = Module { names: &["apt", "package"], params: PARAMS, files: false, run };
 
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     args.exclusive(&["deb", "name"])?;
     let mut result = Map::new();
-    let names: Vec<String> = args
-        .list("name")
-        .iter()
-        .flat_map(|name| super::text::comma_list(name))
-        .collect();
+    let names: Vec<String> = args.list("name").iter().flat_map(|name| super::text::comma_list(name)).collect();
     let upgrade = match args.str("upgrade") {
         "no" | "False" => None,
         "True" => Some("yes"),
@@ -89,11 +68,7 @@ fn run(task: &Task<'_>) -> Outcome {
         result.insert("changed".into(), updated.into());
         for verb in ["autoclean", "autoremove"] {
             if args.flag(verb) {
-                let purge = if args.flag("purge") {
-                    vec!["--purge", verb]
-                } else {
-                    vec![verb]
-                };
+                let purge = if args.flag("purge") { vec!["--purge", verb] } else { vec![verb] };
                 let done = AptGet::new(task, &purge).simulated(task.check).run()?;
                 done.report(&mut result);
             }
@@ -105,10 +80,7 @@ fn run(task: &Task<'_>) -> Outcome {
             "full" | "dist" => &["dist-upgrade"],
             _ => &["upgrade", "--with-new-pkgs"],
         };
-        let done = AptGet::new(task, verbs)
-            .options()
-            .simulated(task.check)
-            .run()?;
+        let done = AptGet::new(task, verbs).options().simulated(task.check).run()?;
         done.report(&mut result);
         result.insert("msg".into(), done.stdout.clone().into());
     }
@@ -121,11 +93,7 @@ fn run(task: &Task<'_>) -> Outcome {
         "build-dep" => {
             let mut words = vec!["build-dep"];
             words.extend(names.iter().map(String::as_str));
-            AptGet::new(task, &words)
-                .options()
-                .simulated(task.check)
-                .run()?
-                .report(&mut result);
+            AptGet::new(task, &words).options().simulated(task.check).run()?.report(&mut result);
         }
         state => install(task, &names, state, &mut result)?,
     }
@@ -135,24 +103,14 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-fn install(
-    task: &Task<'_>,
-    names: &[String],
-    state: &str,
-    result: &mut Map<String, Value>,
-) -> Result<(), Fault> {
+fn install(task: &Task<'_>, names: &[String], state: &str, result: &mut Map<String, Value>) -> Result<(), Fault> {
     let args = &task.args;
     let database = dpkg::database(task.root);
-    let specs: Vec<Spec> = names
-        .iter()
-        .map(|name| Spec::parse(name))
-        .collect::<Result<_, _>>()?;
+    let specs: Vec<Spec> = names.iter().map(|name| Spec::parse(name)).collect::<Result<_, _>>()?;
     let mut wanted: Vec<&Spec> = Vec::new();
     let mut candidates = Vec::new();
     for spec in &specs {
-        let package = database
-            .find(&spec.name)
-            .filter(|package| package.installed());
+        let package = database.find(&spec.name).filter(|package| package.installed());
         match package {
             _ if spec.is_pattern() => wanted.push(spec),
             None if args.flag("only_upgrade") => {}
@@ -166,15 +124,11 @@ fn install(
         }
     }
     if !candidates.is_empty() {
-        let asked: Vec<&str> = candidates
-            .iter()
-            .map(|(spec, _)| spec.name.as_str())
-            .collect();
+        let asked: Vec<&str> = candidates.iter().map(|(spec, _)| spec.name.as_str()).collect();
         let newest = policy(task, &asked)?;
         wanted.extend(candidates.iter().filter_map(|(spec, installed)| {
             let candidate = newest.iter().find(|(name, _)| *name == spec.name)?;
-            (candidate.1 != "(none)" && dpkg::compare(&candidate.1, installed).is_gt())
-                .then_some(*spec)
+            (candidate.1 != "(none)" && dpkg::compare(&candidate.1, installed).is_gt()).then_some(*spec)
         }));
     }
     if wanted.is_empty() && state != "fixed" {
@@ -184,9 +138,10 @@ fn install(
     if task.check && !wanted.iter().any(|spec| spec.is_pattern()) {
         result.insert("changed".into(), true.into());
         let names: Vec<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
-        task.put_diff(result, || {
-            json!({"prepared": format!("The following NEW packages will be installed or upgraded:\n  {}\n", names.join(" "))})
-        });
+        task.put_diff(
+            result,
+            || json!({"prepared": format!("The following NEW packages will be installed or upgraded:\n  {}\n", names.join(" "))}),
+        );
         return Ok(());
     }
     let mut words = vec!["install".to_owned()];
@@ -212,10 +167,7 @@ fn remove(task: &Task<'_>, names: &[String], result: &mut Map<String, Value>) ->
         let spec = Spec::parse(name)?;
         let there = |package: &dpkg::Package| package.installed() || (purge && package.leftovers());
         if spec.is_pattern() {
-            let fitting = database
-                .packages
-                .iter()
-                .filter(|package| there(package) && spec.name_fits(&package.name));
+            let fitting = database.packages.iter().filter(|package| there(package) && spec.name_fits(&package.name));
             words.extend(fitting.map(|package| package.name.clone()));
         } else if database.find(&spec.name).is_some_and(there) {
             words.push(spec.name);
@@ -226,9 +178,7 @@ fn remove(task: &Task<'_>, names: &[String], result: &mut Map<String, Value>) ->
     }
     if task.check {
         result.insert("changed".into(), true.into());
-        task.put_diff(result, || {
-            json!({"prepared": format!("The following packages will be REMOVED:\n  {}\n", words[1..].join(" "))})
-        });
+        task.put_diff(result, || json!({"prepared": format!("The following packages will be REMOVED:\n  {}\n", words[1..].join(" "))}));
         return Ok(());
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -245,7 +195,9 @@ fn wants_update(task: &Task<'_>) -> bool {
 /// Whether there are any package lists: an image is shipped without them, in a folder that is new nevertheless.
 fn has_lists(task: &Task<'_>) -> bool {
     let entries = fs::read_dir(task.root.join("/var/lib/apt/lists")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains("Release") || name.to_string_lossy().contains("_Packages"))
+    entries
+        .map(|entry| entry.file_name())
+        .any(|name| name.to_string_lossy().contains("Release") || name.to_string_lossy().contains("_Packages"))
 }
 
 /// When the package lists were last fetched, in seconds since 1970; 0 if there are none.
@@ -253,11 +205,7 @@ fn cache_time(task: &Task<'_>) -> u64 {
     if !has_lists(task) {
         return 0;
     }
-    let of = |path: &str| {
-        fs::metadata(task.root.join(path))
-            .and_then(|meta| meta.modified())
-            .ok()
-    };
+    let of = |path: &str| fs::metadata(task.root.join(path)).and_then(|meta| meta.modified()).ok();
     of("/var/lib/apt/periodic/update-success-stamp")
         .or_else(|| of("/var/lib/apt/lists"))
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
@@ -270,9 +218,7 @@ fn update(task: &Task<'_>) -> Result<bool, Fault> {
         return Ok(false);
     }
     let valid = task.args.int("cache_valid_time").unwrap_or(0).max(0) as u64;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if cache_time(task) + valid >= now && valid > 0 {
         return Ok(false);
     }

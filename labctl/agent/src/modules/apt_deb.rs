@@ -12,17 +12,9 @@ use super::spawn::Spawn;
 use super::task::Task;
 
 /// Installs the file unless its very version is installed.
-pub(super) fn install(
-    task: &Task<'_>,
-    deb: &str,
-    result: &mut Map<String, Value>,
-) -> Result<(), Fault> {
+pub(super) fn install(task: &Task<'_>, deb: &str, result: &mut Map<String, Value>) -> Result<(), Fault> {
     let fetched = deb.contains("://");
-    let path = if fetched {
-        fetch(task, deb)?
-    } else {
-        PathBuf::from(deb)
-    };
+    let path = if fetched { fetch(task, deb)? } else { PathBuf::from(deb) };
     if !path.is_file() {
         if task.check {
             result.insert("changed".into(), true.into());
@@ -39,25 +31,8 @@ pub(super) fn install(
 
 fn put(task: &Task<'_>, path: &Path, result: &mut Map<String, Value>) -> Result<(), Fault> {
     let file = path.to_string_lossy();
-    let fields = Spawn::of(
-        task,
-        [
-            "dpkg-deb",
-            "-f",
-            &file,
-            "Package",
-            "Version",
-            "Architecture",
-        ],
-    )
-    .must()?
-    .out();
-    let field = |key: &str| {
-        fields
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
-            .unwrap_or_default()
-    };
+    let fields = Spawn::of(task, ["dpkg-deb", "-f", &file, "Package", "Version", "Architecture"]).must()?.out();
+    let field = |key: &str| fields.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": ")).unwrap_or_default();
     let (name, version) = (field("Package"), field("Version"));
     let database = dpkg::database(task.root);
     if let Some(package) = database.find(name).filter(|package| package.installed()) {
@@ -82,10 +57,7 @@ fn put(task: &Task<'_>, path: &Path, result: &mut Map<String, Value>) -> Result<
 
 fn fetch(task: &Task<'_>, url: &str) -> Result<PathBuf, Fault> {
     let name = url.rsplit('/').next().unwrap_or("package.deb");
-    let path = task
-        .root
-        .join("/var/cache/apt/archives")
-        .join(format!("labctl-{}-{name}", std::process::id()));
+    let path = task.root.join("/var/cache/apt/archives").join(format!("labctl-{}-{name}", std::process::id()));
     Request::get(task, url).save(&path)?;
     Ok(path)
 }

@@ -31,10 +31,7 @@ pub(super) struct Said {
 impl Said {
     /// Adds `changed`, `stdout`, `stderr` and `diff` to a result.
     pub(super) fn report(&self, result: &mut Map<String, Value>) {
-        let before = result
-            .get("changed")
-            .and_then(Value::as_bool)
-            .unwrap_or(false);
+        let before = result.get("changed").and_then(Value::as_bool).unwrap_or(false);
         result.insert("changed".into(), (before || self.changed).into());
         result.insert("stdout".into(), self.stdout.clone().into());
         result.insert("stderr".into(), self.stderr.clone().into());
@@ -45,16 +42,8 @@ impl<'a> AptGet<'a> {
     /// `words` are the command and what it applies to.
     pub(super) fn new(task: &'a Task<'a>, words: &[&str]) -> Self {
         let timeout = task.args.int("lock_timeout").unwrap_or(60);
-        let options = vec![
-            "-y".to_owned(),
-            "-o".to_owned(),
-            format!("DPkg::Lock::Timeout={timeout}"),
-        ];
-        Self {
-            task,
-            options,
-            words: words.iter().map(|word| (*word).to_owned()).collect(),
-        }
+        let options = vec!["-y".to_owned(), "-o".to_owned(), format!("DPkg::Lock::Timeout={timeout}")];
+        Self { task, options, words: words.iter().map(|word| (*word).to_owned()).collect() }
     }
 
     pub(super) fn option(mut self, option: &str) -> Self {
@@ -64,27 +53,18 @@ impl<'a> AptGet<'a> {
 
     /// Only pretends if `pretend`.
     pub(super) fn simulated(self, pretend: bool) -> Self {
-        if pretend {
-            self.option("--simulate")
-        } else {
-            self
-        }
+        if pretend { self.option("--simulate") } else { self }
     }
 
     /// The options that the task's arguments ask for.
     pub(super) fn options(mut self) -> Self {
         let args = &self.task.args;
         for option in super::text::comma_list(args.str("dpkg_options")) {
-            self.options
-                .extend(["-o".to_owned(), format!("Dpkg::Options::=--{option}")]);
+            self.options.extend(["-o".to_owned(), format!("Dpkg::Options::=--{option}")]);
         }
         match args.maybe("install_recommends") {
-            Some(true) => self
-                .options
-                .extend(["-o".to_owned(), "APT::Install-Recommends=yes".to_owned()]),
-            Some(false) => self
-                .options
-                .extend(["-o".to_owned(), "APT::Install-Recommends=no".to_owned()]),
+            Some(true) => self.options.extend(["-o".to_owned(), "APT::Install-Recommends=yes".to_owned()]),
+            Some(false) => self.options.extend(["-o".to_owned(), "APT::Install-Recommends=no".to_owned()]),
             None => {}
         }
         for (key, option) in [
@@ -99,12 +79,7 @@ impl<'a> AptGet<'a> {
             }
         }
         if args.flag("force") {
-            let all = [
-                "--allow-unauthenticated",
-                "--allow-downgrades",
-                "--allow-remove-essential",
-                "--allow-change-held-packages",
-            ];
+            let all = ["--allow-unauthenticated", "--allow-downgrades", "--allow-remove-essential", "--allow-change-held-packages"];
             self.options.extend(all.map(str::to_owned));
         }
         if let Some(release) = args.filled("default_release") {
@@ -118,33 +93,21 @@ impl<'a> AptGet<'a> {
         argv.extend(self.options);
         argv.extend(self.words.iter().cloned());
         let line = argv.join(" ");
-        let output = quiet(Spawn::of(self.task, argv))
-            .run()
-            .map_err(|err| Fault::from(format!("could not run apt-get: {err}")))?;
-        let said = Said {
-            stdout: output.out(),
-            stderr: output.err(),
-            changed: !output.out().contains(NOTHING),
-        };
+        let output = quiet(Spawn::of(self.task, argv)).run().map_err(|err| Fault::from(format!("could not run apt-get: {err}")))?;
+        let said = Said { stdout: output.out(), stderr: output.err(), changed: !output.out().contains(NOTHING) };
         if output.rc == 0 {
             return Ok(said);
         }
         let missing = said.stderr.lines().find_map(|line| {
             line.strip_prefix("E: Unable to locate package ")
-                .or_else(|| {
-                    line.strip_prefix("E: Package '")
-                        .and_then(|rest| rest.split('\'').next())
-                })
+                .or_else(|| line.strip_prefix("E: Package '").and_then(|rest| rest.split('\'').next()))
         });
         let msg = match missing {
             Some(name) => format!("No package matching '{name}' is available"),
             None if output.timed_out => format!("'{line}' took longer than its time limit"),
             None => format!("'{line}' failed: {}", said.stderr.trim()),
         };
-        Err(Fault::from(msg)
-            .with("rc", output.rc)
-            .with("stdout", said.stdout)
-            .with("stderr", said.stderr))
+        Err(Fault::from(msg).with("rc", output.rc).with("stdout", said.stdout).with("stderr", said.stderr))
     }
 }
 
@@ -158,11 +121,9 @@ pub(super) fn quiet(spawn: Spawn) -> Spawn {
         ("LC_ALL", "C.UTF-8"),
         ("LC_MESSAGES", "C.UTF-8"),
     ];
-    defaults.into_iter().fold(spawn, |spawn, (key, value)| {
-        match spawn.env.contains_key(key) {
-            true => spawn,
-            false => spawn.env(key, value),
-        }
+    defaults.into_iter().fold(spawn, |spawn, (key, value)| match spawn.env.contains_key(key) {
+        true => spawn,
+        false => spawn.env(key, value),
     })
 }
 
@@ -197,11 +158,7 @@ impl PolicyRcD {
         let path = task.root.join("/usr/sbin/policy-rc.d");
         let before = fs::read(&path).ok();
         let script = format!("#!/bin/sh\nexit {code}\n");
-        let attributes = Attributes {
-            mode: 0o755,
-            uid: None,
-            gid: None,
-        };
+        let attributes = Attributes { mode: 0o755, uid: None, gid: None };
         replace(&path, script.as_bytes(), &attributes).attempt("write", &path)?;
         Ok(Some(Self { path, before }))
     }
@@ -209,11 +166,7 @@ impl PolicyRcD {
 
 impl Drop for PolicyRcD {
     fn drop(&mut self) {
-        let attributes = Attributes {
-            mode: 0o755,
-            uid: None,
-            gid: None,
-        };
+        let attributes = Attributes { mode: 0o755, uid: None, gid: None };
         let _ = match &self.before {
             Some(before) => replace(&self.path, before, &attributes),
             None => fs::remove_file(&self.path),

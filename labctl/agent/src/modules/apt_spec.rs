@@ -26,10 +26,7 @@ impl Spec {
         if bad || name.is_empty() {
             return Err(format!("'{text}' is not a package name").into());
         }
-        Ok(Self {
-            name: name.to_owned(),
-            version,
-        })
+        Ok(Self { name: name.to_owned(), version })
     }
 
     /// Whether the name itself is a pattern.

@@ -29,18 +29,10 @@ fn bench() -> Bench {
 }
 
 fn apt(bench: &Bench, args: Value, check: bool) -> ModuleReply {
-    let Value::Object(args) = args else {
-        panic!("not an object")
-    };
+    let Value::Object(args) = args else { panic!("not an object") };
     let path = format!("{}:/usr/bin:/bin", bench.text_path("bin"));
     let environment = [("PATH".to_owned(), path)].into();
-    let call = ModuleCall {
-        module: "apt".into(),
-        args,
-        check,
-        environment,
-        ..ModuleCall::default()
-    };
+    let call = ModuleCall { module: "apt".into(), args, check, environment, ..ModuleCall::default() };
     run_in(&bench.root(), &call)
 }
 
@@ -67,26 +59,19 @@ fn what_is_installed_costs_nothing() {
 #[test]
 fn installs_what_is_missing() {
     let bench = bench();
-    let args =
-        json!({"name": "nginx, curl", "install_recommends": false, "default_release": "sid"});
+    let args = json!({"name": "nginx, curl", "install_recommends": false, "default_release": "sid"});
     assert_eq!(apt(&bench, args.clone(), true).result["changed"], true);
     assert_eq!(notes(&bench), "", "a check must run nothing");
     assert_eq!(apt(&bench, args, false).result["changed"], true);
     let line = notes(&bench);
-    assert!(
-        line.contains("APT::Install-Recommends=no -t sid install curl"),
-        "{line}"
-    );
+    assert!(line.contains("APT::Install-Recommends=no -t sid install curl"), "{line}");
     assert!(line.contains("Dpkg::Options::=--force-confold"), "{line}");
 }
 
 #[test]
 fn latest_asks_for_candidates_and_versions_are_kept() {
     let bench = bench();
-    assert_eq!(
-        apt(&bench, json!({"name": "nginx", "state": "latest"}), false).result["changed"],
-        true
-    );
+    assert_eq!(apt(&bench, json!({"name": "nginx", "state": "latest"}), false).result["changed"], true);
     assert!(notes(&bench).contains("install nginx\n"));
     apt(&bench, json!({"name": "nginx=1.23"}), false);
     assert!(notes(&bench).contains("install nginx=1.23\n"));
@@ -95,11 +80,7 @@ fn latest_asks_for_candidates_and_versions_are_kept() {
 #[test]
 fn removes_and_purges() {
     let bench = bench();
-    apt(
-        &bench,
-        json!({"name": ["nginx", "old"], "state": "absent", "purge": true, "autoremove": true}),
-        false,
-    );
+    apt(&bench, json!({"name": ["nginx", "old"], "state": "absent", "purge": true, "autoremove": true}), false);
     let line = notes(&bench);
     assert!(line.contains("--auto-remove purge nginx old\n"), "{line}");
 }
@@ -108,10 +89,7 @@ fn removes_and_purges() {
 fn lists_are_fetched_when_old() {
     let bench = bench();
     let reply = apt(&bench, json!({"update_cache": true}), false);
-    assert_eq!(
-        (&reply.result["changed"], &reply.result["cache_updated"]),
-        (&json!(true), &json!(true))
-    );
+    assert_eq!((&reply.result["changed"], &reply.result["cache_updated"]), (&json!(true), &json!(true)));
     assert!(notes(&bench).ends_with("update\n"));
 }
 
@@ -130,9 +108,6 @@ fn fresh_lists_are_trusted_and_missing_ones_are_not() {
 fn unknown_packages_are_named() {
     let bench = bench();
     let reply = apt(&bench, json!({"name": "missing"}), false);
-    assert_eq!(
-        reply.result["msg"],
-        "No package matching 'missing' is available"
-    );
+    assert_eq!(reply.result["msg"], "No package matching 'missing' is available");
     assert_eq!(reply.result["failed"], true);
 }

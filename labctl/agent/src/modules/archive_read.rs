@@ -57,10 +57,7 @@ impl Unpack {
     fn wants(&self, path: &str) -> bool {
         let fits = |patterns: &[String]| {
             patterns.iter().any(|pattern| {
-                glob_matches(pattern, path)
-                    || path
-                        .strip_prefix(pattern.trim_end_matches('/'))
-                        .is_some_and(|rest| rest.starts_with('/'))
+                glob_matches(pattern, path) || path.strip_prefix(pattern.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
             })
         };
         (self.include.is_empty() || fits(&self.include)) && !fits(&self.exclude)
@@ -85,20 +82,10 @@ impl Unpack {
         for member in tar.entries().map_err(|err| broken(archive, &err))? {
             let member = member.map_err(|err| broken(archive, &err))?;
             let kind = member.header().entry_type();
-            let path = member
-                .path()
-                .map_err(|err| broken(archive, &err))?
-                .to_string_lossy()
-                .into_owned();
+            let path = member.path().map_err(|err| broken(archive, &err))?.to_string_lossy().into_owned();
             inside(&path)?;
-            let bare = path
-                .trim_start_matches("./")
-                .trim_end_matches('/')
-                .to_owned();
-            if bare.is_empty()
-                || !self.wants(&bare)
-                || !(kind.is_file() || kind.is_dir() || kind.is_symlink())
-            {
+            let bare = path.trim_start_matches("./").trim_end_matches('/').to_owned();
+            if bare.is_empty() || !self.wants(&bare) || !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
                 continue;
             }
             let link = match member.link_name() {
@@ -129,15 +116,8 @@ impl Unpack {
     }
 
     /// Unpacks the wanted members; Ansible's name for what did it.
-    pub(super) fn extract(
-        &self,
-        archive: &Path,
-        dest: &Path,
-        keep_newer: bool,
-    ) -> Result<&'static str, Fault> {
-        let newer = |path: &Path, modified: i64| {
-            keep_newer && fs::metadata(path).is_ok_and(|meta| meta.mtime() > modified)
-        };
+    pub(super) fn extract(&self, archive: &Path, dest: &Path, keep_newer: bool) -> Result<&'static str, Fault> {
+        let newer = |path: &Path, modified: i64| keep_newer && fs::metadata(path).is_ok_and(|meta| meta.mtime() > modified);
         if is_zip(archive)? {
             let mut zip = open_zip(archive)?;
             for number in 0..zip.len() {
@@ -158,15 +138,8 @@ impl Unpack {
         let mut folders = Vec::new();
         for member in tar.entries().map_err(|err| broken(archive, &err))? {
             let mut member = member.map_err(|err| broken(archive, &err))?;
-            let path = member
-                .path()
-                .map_err(|err| broken(archive, &err))?
-                .into_owned();
-            let bare = path
-                .to_string_lossy()
-                .trim_start_matches("./")
-                .trim_end_matches('/')
-                .to_owned();
+            let path = member.path().map_err(|err| broken(archive, &err))?.into_owned();
+            let bare = path.to_string_lossy().trim_start_matches("./").trim_end_matches('/').to_owned();
             inside(&bare)?;
             let modified = member.header().mtime().unwrap_or(0) as i64;
             if !self.wants(&bare) || newer(&dest.join(&bare), modified) {
@@ -174,8 +147,7 @@ impl Unpack {
             }
             if member.header().entry_type().is_dir() {
                 let mode = member.header().mode().unwrap_or(0o755) & 0o7777;
-                fs::create_dir_all(dest.join(&bare))
-                    .attempt("make the folder", dest.join(&bare))?;
+                fs::create_dir_all(dest.join(&bare)).attempt("make the folder", dest.join(&bare))?;
                 folders.push((bare, mode));
             } else if !member.unpack_in(dest).attempt("unpack", dest.join(&bare))? {
                 return Err(outside(&bare));
@@ -183,8 +155,7 @@ impl Unpack {
         }
         for (path, mode) in folders.iter().rev() {
             let path = dest.join(path);
-            fs::set_permissions(&path, fs::Permissions::from_mode(*mode))
-                .attempt("change the mode of", &path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).attempt("change the mode of", &path)?;
         }
         Ok("TgzArchive")
     }
@@ -195,16 +166,11 @@ fn broken(archive: &Path, err: &dyn std::fmt::Display) -> Fault {
 }
 
 fn outside(path: &str) -> Fault {
-    format!(
-        "the archive's member '{path}' leads outside of the destination; nothing of it was unpacked"
-    )
-    .into()
+    format!("the archive's member '{path}' leads outside of the destination; nothing of it was unpacked").into()
 }
 
 fn inside(path: &str) -> Result<(), Fault> {
-    let safe = Path::new(path)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let safe = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if safe { Ok(()) } else { Err(outside(path)) }
 }
 
@@ -232,32 +198,18 @@ fn open_tar(archive: &Path) -> Result<Box<dyn Read>, Fault> {
     let file = File::open(archive).attempt("open", archive)?;
     let program = match head {
         _ if head.starts_with(b"\x1f\x8b") => {
-            return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(
-                file,
-            ))));
+            return Ok(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))));
         }
         _ if head.starts_with(b"\xfd7zXZ") => "xz",
         _ if head.starts_with(b"BZh") => "bzip2",
         _ if head.starts_with(b"\x28\xb5\x2f\xfd") => "zstd",
         _ => return Ok(Box::new(BufReader::new(file))),
     };
-    let found = super::spawn::which(program).ok_or_else(|| {
-        Fault::from(format!(
-            "Unable to find the program '{program}' that {} needs",
-            archive.display()
-        ))
-    })?;
-    let mut child = Command::new(found)
-        .arg("-dc")
-        .stdin(file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .attempt("decompress", archive)?;
-    let output = child
-        .stdout
-        .take()
-        .ok_or_else(|| Fault::from("no output of the decompressor"))?;
+    let found = super::spawn::which(program)
+        .ok_or_else(|| Fault::from(format!("Unable to find the program '{program}' that {} needs", archive.display())))?;
+    let mut child =
+        Command::new(found).arg("-dc").stdin(file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().attempt("decompress", archive)?;
+    let output = child.stdout.take().ok_or_else(|| Fault::from("no output of the decompressor"))?;
     Ok(Box::new(Decompressor { child, output }))
 }
 
@@ -292,10 +244,7 @@ fn zip_entry<R: Read>(file: &zip::read::ZipFile<'_, R>) -> Entry {
             + i64::from(time.second())
     });
     Entry {
-        path: file
-            .name()
-            .map(|name| name.trim_end_matches('/').to_owned())
-            .unwrap_or_default(),
+        path: file.name().map(|name| name.trim_end_matches('/').to_owned()).unwrap_or_default(),
         link: String::new(),
         size: file.size(),
         modified,
@@ -313,31 +262,17 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
-fn put_zip<R: Read>(
-    file: &mut zip::read::ZipFile<'_, R>,
-    entry: &Entry,
-    dest: &Path,
-) -> io::Result<()> {
+fn put_zip<R: Read>(file: &mut zip::read::ZipFile<'_, R>, entry: &Entry, dest: &Path) -> io::Result<()> {
     if file.enclosed_name().is_none() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the member leads outside of the destination",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the member leads outside of the destination"));
     }
     let path = dest.join(&entry.path);
     // A link that an earlier member or someone else left must not lead the file out of the folder.
     let mut above = dest.to_owned();
-    for part in Path::new(&entry.path)
-        .parent()
-        .into_iter()
-        .flat_map(Path::components)
-    {
+    for part in Path::new(&entry.path).parent().into_iter().flat_map(Path::components) {
         above.push(part);
         if above.is_symlink() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a link is in the way",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a link is in the way"));
         }
     }
     if entry.folder {

@@ -32,14 +32,7 @@ pub(crate) struct Param {
 }
 
 const fn param(name: &'static str, kind: Kind) -> Param {
-    Param {
-        name,
-        kind,
-        aliases: &[],
-        default: None,
-        required: false,
-        choices: &[],
-    }
+    Param { name, kind, aliases: &[], default: None, required: false, choices: &[] }
 }
 
 pub(crate) const fn text(name: &'static str) -> Param {
@@ -91,17 +84,11 @@ impl Param {
     }
 
     pub(crate) const fn or(self, default: &'static str) -> Self {
-        Self {
-            default: Some(default),
-            ..self
-        }
+        Self { default: Some(default), ..self }
     }
 
     pub(crate) const fn must(self) -> Self {
-        Self {
-            required: true,
-            ..self
-        }
+        Self { required: true, ..self }
     }
 
     pub(crate) const fn of(self, choices: &'static [&'static str]) -> Self {
@@ -130,16 +117,8 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// Checks `given` against `params` (and [`FILE_PARAMS`] if `files`) of `module`.
-    pub(crate) fn check(
-        module: &str,
-        given: &Map<String, Value>,
-        params: &[Param],
-        files: bool,
-    ) -> Result<Self, Fault> {
-        let all: Vec<&Param> = params
-            .iter()
-            .chain(if files { FILE_PARAMS } else { &[] }.iter())
-            .collect();
+    pub(crate) fn check(module: &str, given: &Map<String, Value>, params: &[Param], files: bool) -> Result<Self, Fault> {
+        let all: Vec<&Param> = params.iter().chain(if files { FILE_PARAMS } else { &[] }.iter()).collect();
         let mut values = Map::new();
         let mut unknown = Vec::new();
         for (key, value) in given {
@@ -147,10 +126,7 @@ impl Arguments {
                 values.insert(key.clone(), value.clone());
                 continue;
             }
-            match all
-                .iter()
-                .find(|p| p.name == key || p.aliases.contains(&key.as_str()))
-            {
+            match all.iter().find(|p| p.name == key || p.aliases.contains(&key.as_str())) {
                 Some(_) if value.is_null() => {}
                 Some(param) => {
                     let value = coerce(param, value)?;
@@ -163,11 +139,7 @@ impl Arguments {
         if !unknown.is_empty() {
             return Err(unsupported(module, &unknown, &all));
         }
-        let missing: Vec<&str> = all
-            .iter()
-            .filter(|p| p.required && !values.contains_key(p.name))
-            .map(|p| p.name)
-            .collect();
+        let missing: Vec<&str> = all.iter().filter(|p| p.required && !values.contains_key(p.name)).map(|p| p.name).collect();
         if !missing.is_empty() {
             return Err(format!("missing required arguments: {}", missing.join(", ")).into());
         }
@@ -175,10 +147,7 @@ impl Arguments {
             if let Some(default) = param.default
                 && !values.contains_key(param.name)
             {
-                values.insert(
-                    param.name.to_owned(),
-                    coerce(param, &Value::String(default.into()))?,
-                );
+                values.insert(param.name.to_owned(), coerce(param, &Value::String(default.into()))?);
             }
         }
         Ok(Self { values })
@@ -213,10 +182,7 @@ impl Arguments {
 
     /// A boolean; false if absent.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.values
-            .get(name)
-            .and_then(Value::as_bool)
-            .unwrap_or(false)
+        self.values.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// A boolean that may be left open.
@@ -266,11 +232,7 @@ impl Arguments {
         if self.text(key) != Some(value) {
             return Ok(());
         }
-        let missing: Vec<&str> = names
-            .iter()
-            .copied()
-            .filter(|name| !self.has(name))
-            .collect();
+        let missing: Vec<&str> = names.iter().copied().filter(|name| !self.has(name)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -304,16 +266,8 @@ fn choice(param: &Param, value: &Value) -> Result<(), Fault> {
     }
     let refuse = |got: &str| -> Fault {
         let name = param.name;
-        let many = if param.kind == Kind::List {
-            "one or more"
-        } else {
-            "one"
-        };
-        format!(
-            "value of {name} must be {many} of: {}, got: {got}",
-            param.choices.join(", ")
-        )
-        .into()
+        let many = if param.kind == Kind::List { "one or more" } else { "one" };
+        format!("value of {name} must be {many} of: {}, got: {got}", param.choices.join(", ")).into()
     };
     match value {
         Value::Array(items) => {
@@ -326,11 +280,7 @@ fn choice(param: &Param, value: &Value) -> Result<(), Fault> {
         }
         other => {
             let got = as_text(other);
-            if param.choices.contains(&got.as_str()) {
-                Ok(())
-            } else {
-                Err(refuse(&got))
-            }
+            if param.choices.contains(&got.as_str()) { Ok(()) } else { Err(refuse(&got)) }
         }
     }
 }
@@ -376,12 +326,7 @@ fn type_name(value: &Value) -> &'static str {
 
 fn coerce(param: &Param, value: &Value) -> Result<Value, Fault> {
     let refuse = |wanted: &str, why: String| -> Fault {
-        format!(
-            "argument '{}' is of type {} and we were unable to convert to {wanted}: {why}",
-            param.name,
-            type_name(value)
-        )
-        .into()
+        format!("argument '{}' is of type {} and we were unable to convert to {wanted}: {why}", param.name, type_name(value)).into()
     };
     match param.kind {
         Kind::Raw => Ok(value.clone()),
@@ -436,12 +381,7 @@ fn coerce(param: &Param, value: &Value) -> Result<Value, Fault> {
 
 fn as_int(value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_i64().or_else(|| {
-            number
-                .as_f64()
-                .filter(|f| f.fract() == 0.0)
-                .map(|f| f as i64)
-        }),
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().filter(|f| f.fract() == 0.0).map(|f| f as i64)),
         Value::String(text) => text.trim().parse().ok(),
         Value::Bool(flag) => Some(i64::from(*flag)),
         _ => None,

@@ -21,22 +21,12 @@ use super::task::{Module, Task};
 
 const STORE: &str = "/var/lib/labctl/artifacts";
 
-pub(super) const MODULE: Module = Module {
-    names: &["artifact"],
-    params: &[path("dest").must()],
-    files: true,
-    run,
-};
+pub(super) const MODULE: Module = Module { names: &["artifact"], params: &[path("dest").must()], files: true, run };
 
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let dest = args.path("dest").unwrap_or_default();
-    let Some(Content::Spool {
-        sha256,
-        size,
-        path: spool,
-    }) = Content::announced(task)?
-    else {
+    let Some(Content::Spool { sha256, size, path: spool }) = Content::announced(task)? else {
         return Err("missing required arguments: _sha256, _size".into());
     };
     let mut files = task.file_args()?;
@@ -47,9 +37,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let there = fs::symlink_metadata(&dest).ok().filter(Metadata::is_file);
     let index = store.join(format!("{sha256}.copies"));
     let in_place = there.as_ref().is_some_and(|there| {
-        let linked = in_store
-            .as_ref()
-            .is_some_and(|kept| (kept.dev(), kept.ino()) == (there.dev(), there.ino()));
+        let linked = in_store.as_ref().is_some_and(|kept| (kept.dev(), kept.ino()) == (there.dev(), there.ino()));
         linked || there.len() == size && copied(&index, &dest, there)
     });
     let mut result = Map::new();
@@ -97,55 +85,32 @@ fn take_in(spool: &Path, kept: &Path, sha256: &str, size: u64) -> Result<(), Fau
     let length = fs::metadata(spool).attempt("look at", spool)?.len();
     if got != sha256 || length != size {
         let _ = fs::remove_file(spool);
-        return Err(format!(
-            "the content sent is {length} bytes with SHA-256 {got}, not {size} bytes with {sha256}"
-        )
-        .into());
+        return Err(format!("the content sent is {length} bytes with SHA-256 {got}, not {size} bytes with {sha256}").into());
     }
     if let Some(parent) = kept.parent() {
         fs::create_dir_all(parent).attempt("make the folder", parent)?;
     }
-    replace_with(
-        kept,
-        spool,
-        &Attributes {
-            mode: 0o755,
-            uid: None,
-            gid: None,
-        },
-    )
-    .attempt("store", kept)
+    replace_with(kept, spool, &Attributes { mode: 0o755, uid: None, gid: None }).attempt("store", kept)
 }
 
 /// Links or copies the stored file to `dest`, atomically.
 fn place(kept: &Path, dest: &Path, index: &Path, task: &Task<'_>) -> Result<(), Fault> {
-    let parent = dest
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = dest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
         return Err(format!("Destination directory {} does not exist", parent.display()).into());
     }
     let files = task.file_args()?;
     let meta = fs::metadata(kept).attempt("look at", kept)?;
     // A link shares owner and mode with the store and every other link, so only equal wishes share.
-    let mode = files
-        .mode
-        .as_ref()
-        .map_or(0o755, |mode| mode.resolve(0o755, false));
+    let mode = files.mode.as_ref().map_or(0o755, |mode| mode.resolve(0o755, false));
     let wanted = files.resolve(Some(&meta), false);
-    let shares = meta.nlink() == 1
-        || (meta.mode() & 0o7777 == mode
-            && wanted.uid == Some(meta.uid())
-            && wanted.gid == Some(meta.gid()));
+    let shares = meta.nlink() == 1 || (meta.mode() & 0o7777 == mode && wanted.uid == Some(meta.uid()) && wanted.gid == Some(meta.gid()));
     if shares {
         let temporary = beside(dest);
         if fs::hard_link(kept, &temporary).is_ok() {
-            return fs::rename(&temporary, dest)
-                .attempt("place", dest)
-                .inspect_err(|_| {
-                    let _ = fs::remove_file(&temporary);
-                });
+            return fs::rename(&temporary, dest).attempt("place", dest).inspect_err(|_| {
+                let _ = fs::remove_file(&temporary);
+            });
         }
     }
     replace_with_copy(dest, kept, &Attributes { mode, ..wanted }).attempt("place", dest)?;
@@ -153,37 +118,21 @@ fn place(kept: &Path, dest: &Path, index: &Path, task: &Task<'_>) -> Result<(), 
 }
 
 fn line(dest: &Path, meta: &Metadata) -> String {
-    format!(
-        "{} {} {} {}.{:09} {}\n",
-        meta.dev(),
-        meta.ino(),
-        meta.size(),
-        meta.mtime(),
-        meta.mtime_nsec(),
-        dest.display()
-    )
+    format!("{} {} {} {}.{:09} {}\n", meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), dest.display())
 }
 
 /// Whether the index knows this very file as an unchanged copy.
 fn copied(index: &Path, dest: &Path, meta: &Metadata) -> bool {
     let wanted = line(dest, meta);
-    fs::read_to_string(index)
-        .is_ok_and(|text| text.split_inclusive('\n').any(|line| line == wanted))
+    fs::read_to_string(index).is_ok_and(|text| text.split_inclusive('\n').any(|line| line == wanted))
 }
 
 fn remember(index: &Path, dest: &Path, meta: &Metadata) -> Result<(), Fault> {
     let suffix = format!(" {}\n", dest.display());
-    let mut text: String = fs::read_to_string(index)
-        .unwrap_or_default()
-        .split_inclusive('\n')
-        .filter(|line| !line.ends_with(&suffix))
-        .collect();
+    let mut text: String =
+        fs::read_to_string(index).unwrap_or_default().split_inclusive('\n').filter(|line| !line.ends_with(&suffix)).collect();
     text.push_str(&line(dest, meta));
-    let attributes = Attributes {
-        mode: 0o600,
-        uid: None,
-        gid: None,
-    };
+    let attributes = Attributes { mode: 0o600, uid: None, gid: None };
     replace(&PathBuf::from(index), text.as_bytes(), &attributes).attempt("write", index)
 }
 
@@ -196,10 +145,7 @@ mod tests {
 
     fn send(bench: &Bench, content: &str) -> (String, u64) {
         let sha = digest::sums_of(content.as_bytes()).sha256;
-        bench.write(
-            ModuleCall::spool_path(&sha).trim_start_matches('/'),
-            content,
-        );
+        bench.write(ModuleCall::spool_path(&sha).trim_start_matches('/'), content);
         (sha, content.len() as u64)
     }
 
@@ -217,10 +163,7 @@ mod tests {
         let own = json!({"dest": bench.text_path("mine"), "mode": "0700", "owner": "app", "_sha256": sha, "_size": size});
         bench.converges("artifact", own, true);
         assert_ne!(inode("mine"), inode(&stored));
-        assert_eq!(
-            bench.path("consul").metadata().unwrap().mode() & 0o777,
-            0o755
-        );
+        assert_eq!(bench.path("consul").metadata().unwrap().mode() & 0o777, 0o755);
         assert_eq!(bench.path("mine").metadata().unwrap().uid(), 1000);
     }
 
@@ -231,11 +174,7 @@ mod tests {
         let args = json!({"dest": bench.text_path("x"), "_sha256": sha, "_size": 1});
         assert!(bench.call("artifact", args.clone(), false).needs_content);
         bench.write(ModuleCall::spool_path(&sha).trim_start_matches('/'), "y");
-        assert!(
-            bench
-                .fault("artifact", args)
-                .starts_with("the content sent is 1 bytes")
-        );
+        assert!(bench.fault("artifact", args).starts_with("the content sent is 1 bytes"));
         assert!(!bench.exists("x"));
     }
 }

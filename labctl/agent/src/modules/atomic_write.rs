@@ -36,33 +36,18 @@ impl Drop for Temporary {
 pub(crate) fn beside(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".labctl-");
-    name.push(format!(
-        "{}-{}-",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    ));
+    name.push(format!("{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     name.push(path.file_name().unwrap_or_default());
     // Long names must not grow past the file system's 255 bytes.
-    let name = if name.len() > 200 {
-        OsString::from(&name.to_string_lossy()[..60])
-    } else {
-        name
-    };
+    let name = if name.len() > 200 { OsString::from(&name.to_string_lossy()[..60]) } else { name };
     path.with_file_name(name)
 }
 
 fn create(path: &Path, attributes: &Attributes) -> io::Result<(Temporary, File)> {
     let temporary = beside(path);
     let _ = fs::remove_file(&temporary);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    let temporary = Temporary {
-        path: temporary,
-        done: false,
-    };
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let temporary = Temporary { path: temporary, done: false };
     fchown(&file, attributes.uid, attributes.gid)?;
     Ok((temporary, file))
 }
@@ -85,11 +70,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], attributes: &Attributes) -> io:
 }
 
 /// Puts a copy of `source` at `path`.
-pub(crate) fn replace_with_copy(
-    path: &Path,
-    source: &Path,
-    attributes: &Attributes,
-) -> io::Result<()> {
+pub(crate) fn replace_with_copy(path: &Path, source: &Path, attributes: &Attributes) -> io::Result<()> {
     let (temporary, mut file) = create(path, attributes)?;
     io::copy(&mut File::open(source)?, &mut file)?;
     finish(temporary, file, path, attributes.mode)
@@ -97,10 +78,7 @@ pub(crate) fn replace_with_copy(
 
 /// Puts `source` itself at `path`, by a rename if both are on one file system; `source` is gone afterwards.
 pub(crate) fn replace_with(path: &Path, source: &Path, attributes: &Attributes) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if fs::metadata(parent)?.dev() == fs::metadata(source)?.dev() {
         let file = File::open(source)?;
         fchown(&file, attributes.uid, attributes.gid)?;
@@ -121,10 +99,7 @@ pub(crate) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Whether a rename failed because the target is a mount point or on another file system.
 pub(crate) fn must_overwrite(err: &io::Error) -> bool {
-    matches!(
-        err.raw_os_error(),
-        Some(libc::EBUSY | libc::EXDEV | libc::ETXTBSY)
-    )
+    matches!(err.raw_os_error(), Some(libc::EBUSY | libc::EXDEV | libc::ETXTBSY))
 }
 
 #[cfg(test)]
@@ -135,33 +110,12 @@ mod tests {
     fn contents_and_mode_appear_together_and_nothing_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
-        replace(
-            &path,
-            b"one",
-            &Attributes {
-                mode: 0o4711,
-                uid: None,
-                gid: None,
-            },
-        )
-        .unwrap();
+        replace(&path, b"one", &Attributes { mode: 0o4711, uid: None, gid: None }).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-            0o4711
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o4711);
         let source = folder.path().join("s");
         fs::write(&source, "two").unwrap();
-        replace_with(
-            &path,
-            &source,
-            &Attributes {
-                mode: 0o600,
-                uid: None,
-                gid: None,
-            },
-        )
-        .unwrap();
+        replace_with(&path, &source, &Attributes { mode: 0o600, uid: None, gid: None }).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -172,18 +126,7 @@ mod tests {
         let path = folder.path().join("d");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("x"), "").unwrap();
-        assert!(
-            replace(
-                &path,
-                b"one",
-                &Attributes {
-                    mode: 0o600,
-                    uid: None,
-                    gid: None
-                }
-            )
-            .is_err()
-        );
+        assert!(replace(&path, b"one", &Attributes { mode: 0o600, uid: None, gid: None }).is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -51,9 +51,7 @@ fn parse(line: &str) -> Option<(String, String, String, String)> {
     if line.is_empty() || line.starts_with('#') {
         return None;
     }
-    let known = |word: &str| {
-        word.starts_with("ssh-") || word.starts_with("ecdsa-") || word.starts_with("sk-")
-    };
+    let known = |word: &str| word.starts_with("ssh-") || word.starts_with("ecdsa-") || word.starts_with("sk-");
     // Options may hold blanks within quotes.
     let (mut start, mut quoted, mut escaped) = (0, false, false);
     let mut words = Vec::new();
@@ -71,21 +69,9 @@ fn parse(line: &str) -> Option<(String, String, String, String)> {
         escaped = c == '\\';
     }
     words.push(&line[start..]);
-    let kind = words
-        .iter()
-        .position(|word| known(word))
-        .filter(|at| *at < 2)?;
-    let options = if kind == 1 {
-        words[0].to_owned()
-    } else {
-        String::new()
-    };
-    Some((
-        options,
-        words[kind].to_owned(),
-        (*words.get(kind + 1)?).to_owned(),
-        words[kind + 2..].join(" "),
-    ))
+    let kind = words.iter().position(|word| known(word)).filter(|at| *at < 2)?;
+    let options = if kind == 1 { words[0].to_owned() } else { String::new() };
+    Some((options, words[kind].to_owned(), (*words.get(kind + 1)?).to_owned(), words[kind + 2..].join(" ")))
 }
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -95,9 +81,7 @@ fn run(task: &Task<'_>) -> Outcome {
         if task.check && args.filled("path").is_none() {
             return Ok(serde_json::json!({"changed": true, "user": name}).into());
         }
-        return Err(
-            format!("Failed to lookup user {name}: 'getpwnam(): name not found: {name}'").into(),
-        );
+        return Err(format!("Failed to lookup user {name}: 'getpwnam(): name not found: {name}'").into());
     };
     let path = match args.filled("path") {
         Some(path) => PathBuf::from(path),
@@ -112,33 +96,15 @@ fn run(task: &Task<'_>) -> Outcome {
         keys = String::from_utf8_lossy(&response.bytes().attempt("read", &keys)?).into_owned();
     }
     let mut wanted = Vec::new();
-    for line in keys
-        .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
-    {
-        let (options, kind, key, comment) =
-            parse(line).ok_or_else(|| Fault::from(format!("invalid key specified: {line}")))?;
+    for line in keys.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        let (options, kind, key, comment) = parse(line).ok_or_else(|| Fault::from(format!("invalid key specified: {line}")))?;
         let options = args.text("key_options").map_or(options, str::to_owned);
         let comment = args.text("comment").map_or(comment, str::to_owned);
         let words = [options, kind, key.clone(), comment];
-        wanted.push((
-            key,
-            format!(
-                "{}\n",
-                words
-                    .into_iter()
-                    .filter(|word| !word.is_empty())
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            ),
-        ));
+        wanted.push((key, format!("{}\n", words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))));
     }
     let before = Edit::read(&path)?;
-    let old = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut lines = lines_of(&old);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
@@ -152,9 +118,7 @@ fn run(task: &Task<'_>) -> Outcome {
                 Some(at) => {
                     // A comment alone makes no difference unless one is asked for.
                     let (a, b) = (parse(&lines[at]), parse(line));
-                    let same = a
-                        .zip(b)
-                        .is_some_and(|(a, b)| a.0 == b.0 && (a.3 == b.3 || !args.has("comment")));
+                    let same = a.zip(b).is_some_and(|(a, b)| a.0 == b.0 && (a.3 == b.3 || !args.has("comment")));
                     if !same {
                         lines[at].clone_from(line);
                     }
@@ -163,14 +127,10 @@ fn run(task: &Task<'_>) -> Outcome {
             }
         }
         if args.flag("exclusive") {
-            lines.retain(|line| {
-                of(line).is_none_or(|key| wanted.iter().any(|(wanted, _)| *wanted == key))
-            });
+            lines.retain(|line| of(line).is_none_or(|key| wanted.iter().any(|(wanted, _)| *wanted == key)));
         }
     } else {
-        lines.retain(|line| {
-            of(line).is_none_or(|key| !wanted.iter().any(|(wanted, _)| *wanted == key))
-        });
+        lines.retain(|line| of(line).is_none_or(|key| !wanted.iter().any(|(wanted, _)| *wanted == key)));
     }
     let new = lines.concat();
     let changed = new != old;
@@ -180,27 +140,17 @@ fn run(task: &Task<'_>) -> Outcome {
         {
             private_folder(folder, &user).attempt("make the folder", folder)?;
         }
-        let attributes = Attributes {
-            mode: 0o600,
-            uid: Some(user.uid),
-            gid: Some(user.gid),
-        };
+        let attributes = Attributes { mode: 0o600, uid: Some(user.uid), gid: Some(user.gid) };
         replace(&path, new.as_bytes(), &attributes).attempt("write", &path)?;
     }
     let mut result = Map::new();
     result.insert("changed".into(), changed.into());
-    for (key, value) in [
-        ("user", name),
-        ("key", args.str("key")),
-        ("state", args.str("state")),
-    ] {
+    for (key, value) in [("user", name), ("key", args.str("key")), ("state", args.str("state"))] {
         result.insert(key.into(), value.into());
     }
     result.insert("keyfile".into(), path.to_string_lossy().into());
     result.insert("exclusive".into(), args.flag("exclusive").into());
-    task.put_diff(&mut result, || {
-        diff::texts(&path.to_string_lossy(), &old, &new)
-    });
+    task.put_diff(&mut result, || diff::texts(&path.to_string_lossy(), &old, &new));
     Ok(Done::from(result))
 }
 
@@ -212,32 +162,16 @@ fn known_hosts(task: &Task<'_>) -> Outcome {
         return Err("hash_host is not supported by labctl's known_hosts module".into());
     }
     let before = Edit::read(&path)?;
-    let old = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut lines = lines_of(&old);
     let fields = |line: &str| {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let at = usize::from(words.first().is_some_and(|word| word.starts_with('@')));
-        (
-            words.get(at).cloned().unwrap_or_default(),
-            words.get(at + 1).cloned(),
-            words.get(at + 2).cloned(),
-        )
+        (words.get(at).cloned().unwrap_or_default(), words.get(at + 1).cloned(), words.get(at + 2).cloned())
     };
-    let names = |line: &str| {
-        fields(line)
-            .0
-            .split(',')
-            .any(|name| name.to_lowercase() == host)
-    };
+    let names = |line: &str| fields(line).0.split(',').any(|name| name.to_lowercase() == host);
     if args.str("state") == "present" {
-        let key = args
-            .filled("key")
-            .ok_or_else(|| Fault::from("No key specified when adding a host"))?
-            .trim();
+        let key = args.filled("key").ok_or_else(|| Fault::from("No key specified when adding a host"))?.trim();
         let (_, kind, data) = fields(key);
         if !names(key) {
             return Err("Host parameter does not match hashed host field in supplied key".into());
@@ -245,9 +179,7 @@ fn known_hosts(task: &Task<'_>) -> Outcome {
         let (Some(kind), Some(data)) = (kind, data) else {
             return Err("Could not parse the supplied key".into());
         };
-        let there = lines
-            .iter()
-            .position(|line| names(line) && fields(line).1.as_ref() == Some(&kind));
+        let there = lines.iter().position(|line| names(line) && fields(line).1.as_ref() == Some(&kind));
         match there {
             Some(at) if fields(&lines[at]).2.as_ref() == Some(&data) => {}
             Some(at) => lines[at] = format!("{key}\n"),
@@ -264,20 +196,10 @@ fn known_hosts(task: &Task<'_>) -> Outcome {
         lines.retain(|line| !names(line));
     }
     let after = lines.concat();
-    let before = if after == old {
-        before.or(Some(Vec::new()))
-    } else {
-        before
-    };
+    let before = if after == old { before.or(Some(Vec::new())) } else { before };
     let owner = path.parent().and_then(|p| p.metadata().ok());
     let fresh = before.is_none();
-    let mut result = Edit {
-        path: path.clone(),
-        before,
-        after: after.into_bytes(),
-        msg: String::new(),
-    }
-    .finish(task)?;
+    let mut result = Edit { path: path.clone(), before, after: after.into_bytes(), msg: String::new() }.finish(task)?;
     if fresh
         && !task.check
         && let Some(meta) = owner
@@ -288,10 +210,7 @@ fn known_hosts(task: &Task<'_>) -> Outcome {
     result.remove("msg");
     result.insert("name".into(), args.str("name").into());
     result.insert("state".into(), args.str("state").into());
-    result.insert(
-        "key".into(),
-        args.text("key").map_or(Value::Null, Value::from),
-    );
+    result.insert("key".into(), args.text("key").map_or(Value::Null, Value::from));
     Ok(Done::from(result))
 }
 
@@ -308,54 +227,24 @@ mod tests {
         let bench = Bench::new();
         let key = "ssh-ed25519 AAAA one@x";
         bench.converges("authorized_key", json!({"user": "app", "key": key}), true);
-        let file = bench
-            .path("home/app/.ssh/authorized_keys")
-            .metadata()
-            .unwrap();
+        let file = bench.path("home/app/.ssh/authorized_keys").metadata().unwrap();
         assert_eq!((file.uid(), file.mode() & 0o777), (1000, 0o600));
         let options = json!({"user": "app", "key": "ssh-rsa BBBB two", "key_options": "command=\"a b\",no-pty"});
         bench.converges("authorized_key", options, true);
-        assert_eq!(
-            bench.read("home/app/.ssh/authorized_keys"),
-            "ssh-ed25519 AAAA one@x\ncommand=\"a b\",no-pty ssh-rsa BBBB two\n"
-        );
-        bench.converges(
-            "authorized_key",
-            json!({"user": "app", "key": key, "exclusive": true}),
-            true,
-        );
-        bench.converges(
-            "authorized_key",
-            json!({"user": "app", "key": key, "state": "absent"}),
-            true,
-        );
+        assert_eq!(bench.read("home/app/.ssh/authorized_keys"), "ssh-ed25519 AAAA one@x\ncommand=\"a b\",no-pty ssh-rsa BBBB two\n");
+        bench.converges("authorized_key", json!({"user": "app", "key": key, "exclusive": true}), true);
+        bench.converges("authorized_key", json!({"user": "app", "key": key, "state": "absent"}), true);
         assert_eq!(bench.read("home/app/.ssh/authorized_keys"), "");
-        assert!(
-            bench
-                .fault("authorized_key", json!({"user": "app", "key": "rubbish"}))
-                .starts_with("invalid key specified")
-        );
+        assert!(bench.fault("authorized_key", json!({"user": "app", "key": "rubbish"})).starts_with("invalid key specified"));
     }
 
     #[test]
     fn hosts_keys() {
         let bench = Bench::new();
         let path = bench.text_path("kh");
-        bench.converges(
-            "known_hosts",
-            json!({"path": path, "name": "web", "key": "web,10.0.0.1 ssh-ed25519 AAAA"}),
-            true,
-        );
-        bench.converges(
-            "known_hosts",
-            json!({"path": path, "name": "web", "key": "web ssh-ed25519 BBBB"}),
-            true,
-        );
+        bench.converges("known_hosts", json!({"path": path, "name": "web", "key": "web,10.0.0.1 ssh-ed25519 AAAA"}), true);
+        bench.converges("known_hosts", json!({"path": path, "name": "web", "key": "web ssh-ed25519 BBBB"}), true);
         assert_eq!(bench.read("kh"), "web ssh-ed25519 BBBB\n");
-        bench.converges(
-            "known_hosts",
-            json!({"path": path, "name": "web", "state": "absent"}),
-            true,
-        );
+        bench.converges("known_hosts", json!({"path": path, "name": "web", "state": "absent"}), true);
     }
 }

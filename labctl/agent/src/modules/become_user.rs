@@ -15,8 +15,7 @@ pub(super) fn is_needed(root: &Root, call: &ModuleCall) -> Result<bool, Fault> {
     let Some(name) = call.become_user.as_deref().filter(|name| !name.is_empty()) else {
         return Ok(false);
     };
-    let user = passwd::user(root, name)
-        .ok_or_else(|| Fault::from(format!("failed to look up user {name} to become")))?;
+    let user = passwd::user(root, name).ok_or_else(|| Fault::from(format!("failed to look up user {name} to become")))?;
     Ok(user.uid != rustix::process::geteuid().as_raw())
 }
 
@@ -28,10 +27,7 @@ pub(super) fn spawns_itself(module: &str) -> bool {
 /// Runs the call in a child of this program that is that user.
 pub(super) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
     let name = call.become_user.clone().unwrap_or_default();
-    let inner = ModuleCall {
-        become_user: None,
-        ..call.clone()
-    };
+    let inner = ModuleCall { become_user: None, ..call.clone() };
     let request = serde_json::to_vec(&inner).map_err(|err| Fault::from(err.to_string()))?;
     let spawn = Spawn {
         argv: ["/proc/self/exe", "module"].map(str::to_owned).to_vec(),
@@ -41,18 +37,11 @@ pub(super) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
         ..Spawn::default()
     }
     .by_user(root, &name)?;
-    let output = spawn
-        .run()
-        .map_err(|err| Fault::from(format!("could not run as {name}: {err}")))?;
+    let output = spawn.run().map_err(|err| Fault::from(format!("could not run as {name}: {err}")))?;
     let reply: ModuleReply = serde_json::from_slice(&output.stdout).map_err(|err| {
-        Fault::from(format!("the module run as {name} gave no result: {err}"))
-            .with("rc", output.rc)
-            .with("module_stderr", output.err())
+        Fault::from(format!("the module run as {name} gave no result: {err}")).with("rc", output.rc).with("module_stderr", output.err())
     })?;
-    Ok(Done {
-        result: reply.result,
-        needs_content: reply.needs_content,
-    })
+    Ok(Done { result: reply.result, needs_content: reply.needs_content })
 }
 
 /// The other end of a call for another user: reads a [`ModuleCall`] as JSON from standard input, runs it as whoever this
@@ -68,15 +57,14 @@ pub fn run_child() -> i32 {
         Ok(call) => super::run(&call),
         Err(err) => {
             let mut reply = ModuleReply::default();
-            if let Value::Object(result) = json!({"failed": true, "changed": false, "msg": format!("no module call on standard input: {err}")})
+            if let Value::Object(result) =
+                json!({"failed": true, "changed": false, "msg": format!("no module call on standard input: {err}")})
             {
                 reply.result = result;
             }
             reply
         }
     };
-    let sent = serde_json::to_vec(&reply)
-        .map_err(std::io::Error::from)
-        .and_then(|bytes| std::io::stdout().write_all(&bytes));
+    let sent = serde_json::to_vec(&reply).map_err(std::io::Error::from).and_then(|bytes| std::io::stdout().write_all(&bytes));
     i32::from(sent.is_err())
 }

@@ -59,15 +59,7 @@ fn run(task: &Task<'_>) -> Outcome {
         Some(_) if removed => "Block removed",
         Some(_) => "Block inserted",
     };
-    Ok(Done::from(
-        Edit {
-            path,
-            before,
-            after,
-            msg: msg.to_owned(),
-        }
-        .finish(task)?,
-    ))
+    Ok(Done::from(Edit { path, before, after, msg: msg.to_owned() }.finish(task)?))
 }
 
 /// Puts the block where it belongs; whether there is none to put.
@@ -112,46 +104,27 @@ fn rewrite(task: &Task<'_>, lines: &mut Vec<String>, text: &str) -> Result<bool,
     let length = block.len();
     let removed = block.is_empty();
     lines.splice(at..at, block);
-    if args.flag("append_newline")
-        && present
-        && lines.get(at + length).is_some_and(|line| line != "\n")
-    {
+    if args.flag("append_newline") && present && lines.get(at + length).is_some_and(|line| line != "\n") {
         lines.insert(at + length, "\n".to_owned());
     }
     Ok(removed)
 }
 
-fn place(
-    lines: &[String],
-    text: &str,
-    after: Option<&str>,
-    before: Option<&str>,
-) -> Result<usize, Fault> {
+fn place(lines: &[String], text: &str, after: Option<&str>, before: Option<&str>) -> Result<usize, Fault> {
     let anchor = match (after, before) {
         (Some("EOF"), _) | (None, None) => return Ok(lines.len()),
         (_, Some("BOF")) => return Ok(0),
         (Some(anchor), _) | (None, Some(anchor)) => anchor,
     };
     let pattern = Pattern::new(anchor)?;
-    let inline = anchor
-        .strip_prefix("(?")
-        .and_then(|rest| rest.split_once(')'));
+    let inline = anchor.strip_prefix("(?").and_then(|rest| rest.split_once(')'));
     let found = if inline.is_some_and(|(flags, _)| flags.contains('m')) {
-        pattern
-            .captures(text)
-            .and_then(|captures| captures.get(0))
-            .map(|found| {
-                let end = if after.is_some() {
-                    found.end()
-                } else {
-                    found.start()
-                };
-                text[..end].matches('\n').count()
-            })
+        pattern.captures(text).and_then(|captures| captures.get(0)).map(|found| {
+            let end = if after.is_some() { found.end() } else { found.start() };
+            text[..end].matches('\n').count()
+        })
     } else {
-        lines
-            .iter()
-            .rposition(|line| pattern.found(line.trim_end_matches(['\r', '\n'])))
+        lines.iter().rposition(|line| pattern.found(line.trim_end_matches(['\r', '\n'])))
     };
     Ok(match found {
         None => lines.len(),
@@ -172,21 +145,11 @@ mod tests {
         bench.write("f", "one\ntwo");
         let path = bench.text_path("f");
         bench.converges("blockinfile", json!({"path": path, "block": "a\nb"}), true);
-        assert_eq!(
-            bench.read("f"),
-            "one\ntwo\n# BEGIN ANSIBLE MANAGED BLOCK\na\nb\n# END ANSIBLE MANAGED BLOCK\n"
-        );
+        assert_eq!(bench.read("f"), "one\ntwo\n# BEGIN ANSIBLE MANAGED BLOCK\na\nb\n# END ANSIBLE MANAGED BLOCK\n");
         bench.converges("blockinfile", json!({"path": path, "block": "c\n"}), true);
         assert!(bench.read("f").contains("BLOCK\nc\n# END"));
-        let result = bench.converges(
-            "blockinfile",
-            json!({"path": path, "state": "absent"}),
-            true,
-        );
-        assert_eq!(
-            (bench.read("f").as_str(), result["msg"].as_str()),
-            ("one\ntwo\n", Some("Block removed"))
-        );
+        let result = bench.converges("blockinfile", json!({"path": path, "state": "absent"}), true);
+        assert_eq!((bench.read("f").as_str(), result["msg"].as_str()), ("one\ntwo\n", Some("Block removed")));
     }
 
     #[test]
@@ -198,9 +161,6 @@ mod tests {
         bench.converges("blockinfile", args, true);
         assert_eq!(bench.read("f"), "one\n\n; BEGIN\nx\n; END\n\ntwo\n");
         let args = json!({"path": bench.text_path("g"), "block": "x", "create": true, "insertbefore": "BOF"});
-        assert_eq!(
-            bench.converges("blockinfile", args, true)["msg"],
-            "File created"
-        );
+        assert_eq!(bench.converges("blockinfile", args, true)["msg"], "File created");
     }
 }

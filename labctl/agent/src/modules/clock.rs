@@ -37,9 +37,7 @@ pub(crate) fn moment(time: SystemTime, utc: bool) -> Moment {
         }
         let zone = match tm.tm_zone.is_null() {
             true => "UTC".to_owned(),
-            false => std::ffi::CStr::from_ptr(tm.tm_zone)
-                .to_string_lossy()
-                .into_owned(),
+            false => std::ffi::CStr::from_ptr(tm.tm_zone).to_string_lossy().into_owned(),
         };
         (tm, zone)
     };
@@ -53,11 +51,7 @@ pub(crate) fn moment(time: SystemTime, utc: bool) -> Moment {
         weekday: tm.tm_wday,
         yearday: tm.tm_yday,
         offset: tm.tm_gmtoff,
-        zone: if utc || zone == "GMT" {
-            "UTC".to_owned()
-        } else {
-            zone
-        },
+        zone: if utc || zone == "GMT" { "UTC".to_owned() } else { zone },
         micros: since.subsec_micros(),
         epoch: since.as_secs() as i64,
     }
@@ -97,12 +91,7 @@ pub(crate) fn delta(duration: Duration) -> String {
         1 => "1 day, ".to_owned(),
         days => format!("{days} days, "),
     };
-    format!(
-        "{days}{}:{:02}:{:02}{micros}",
-        seconds / 3600 % 24,
-        seconds / 60 % 60,
-        seconds % 60
-    )
+    format!("{days}{}:{:02}:{:02}{micros}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
 /// Seconds since 1970 with their fraction, as in `stat`'s results.
@@ -116,19 +105,10 @@ mod tests {
 
     #[test]
     fn prints_like_python() {
-        let time = moment(
-            UNIX_EPOCH + Duration::from_micros(1_709_210_096_000_007),
-            true,
-        );
+        let time = moment(UNIX_EPOCH + Duration::from_micros(1_709_210_096_000_007), true);
         assert_eq!(time.long(), "2024-02-29 12:34:56.000007");
-        assert_eq!(
-            (time.weekday, time.yearday, time.zone.as_str()),
-            (4, 59, "UTC")
-        );
-        assert_eq!(
-            delta(Duration::from_micros(3_661_000_001)),
-            "1:01:01.000001"
-        );
+        assert_eq!((time.weekday, time.yearday, time.zone.as_str()), (4, 59, "UTC"));
+        assert_eq!(delta(Duration::from_micros(3_661_000_001)), "1:01:01.000001");
         assert_eq!(delta(Duration::from_secs(90_000)), "1 day, 1:00:00");
     }
 }

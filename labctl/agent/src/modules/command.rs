@@ -55,11 +55,7 @@ fn run(task: &Task<'_>) -> Outcome {
         (true, Some(line)) => Value::from(line),
         _ => json!(words),
     };
-    let words = if shell || !args.flag("expand_argument_vars") {
-        words
-    } else {
-        words.iter().map(|word| expand(word, task)).collect()
-    };
+    let words = if shell || !args.flag("expand_argument_vars") { words } else { words.iter().map(|word| expand(word, task)).collect() };
     if words.first().is_none_or(String::is_empty) {
         return Err(Fault::from("no command given").with("rc", 256));
     }
@@ -67,8 +63,11 @@ fn run(task: &Task<'_>) -> Outcome {
     if let Some(cwd) = &cwd
         && !cwd.is_dir()
     {
-        return Err(Fault::from(format!("Unable to change directory before execution: [Errno 2] No such file or directory: '{}'", cwd.display()))
-            .with("cmd", cmd));
+        return Err(Fault::from(format!(
+            "Unable to change directory before execution: [Errno 2] No such file or directory: '{}'",
+            cwd.display()
+        ))
+        .with("cmd", cmd));
     }
     let within = |pattern: &str| cwd.clone().unwrap_or_default().join(pattern);
     if let Some(pattern) = args.filled("creates")
@@ -94,16 +93,10 @@ fn run(task: &Task<'_>) -> Outcome {
         result.insert("start".into(), Value::Null);
         result.insert("end".into(), Value::Null);
         if guarded {
-            result.insert(
-                "msg".into(),
-                "Command would have run if not in check mode".into(),
-            );
+            result.insert("msg".into(), "Command would have run if not in check mode".into());
         } else {
             result.insert("skipped".into(), true.into());
-            result.insert(
-                "msg".into(),
-                "Command would have run if not in check mode".into(),
-            );
+            result.insert("msg".into(), "Command would have run if not in check mode".into());
         }
         return Ok(result.into());
     }
@@ -126,18 +119,11 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
         spawn = spawn.cwd(cwd);
     }
     if let Some(input) = args.text("stdin") {
-        let newline = if args.flag("stdin_add_newline") {
-            "\n"
-        } else {
-            ""
-        };
+        let newline = if args.flag("stdin_add_newline") { "\n" } else { "" };
         spawn = spawn.stdin(format!("{input}{newline}"));
     }
     if super::become_user::is_needed(task.root, task.call)? {
-        spawn = spawn.by_user(
-            task.root,
-            task.call.become_user.as_deref().unwrap_or_default(),
-        )?;
+        spawn = spawn.by_user(task.root, task.call.become_user.as_deref().unwrap_or_default())?;
     }
     let (start, clock) = (SystemTime::now(), Instant::now());
     let output = spawn.run();
@@ -149,10 +135,8 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
             let text = err.to_string();
             let text = text.split(" (os error").next().unwrap_or_default();
             let program = spawn.argv.first().cloned().unwrap_or_default();
-            return Err(
-                Fault::from(format!("[Errno {number}] {text}: b'{program}'"))
-                    .with_all(json!({"cmd": cmd, "rc": number, "stdout": "", "stderr": ""})),
-            );
+            return Err(Fault::from(format!("[Errno {number}] {text}: b'{program}'"))
+                .with_all(json!({"cmd": cmd, "rc": number, "stdout": "", "stderr": ""})));
         }
     };
     let strip = |text: String| match args.flag("strip_empty_ends") {
@@ -184,10 +168,7 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
 fn expand(word: &str, task: &Task<'_>) -> String {
     let word = match word.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-            format!(
-                "{}{rest}",
-                std::env::var("HOME").unwrap_or_else(|_| "/root".into())
-            )
+            format!("{}{rest}", std::env::var("HOME").unwrap_or_else(|_| "/root".into()))
         }
         _ => word.to_owned(),
     };
@@ -207,12 +188,7 @@ fn expand(word: &str, task: &Task<'_>) -> String {
                 (&after[..end], end)
             }
         };
-        let value = task
-            .call
-            .environment
-            .get(name)
-            .cloned()
-            .or_else(|| std::env::var(name).ok());
+        let value = task.call.environment.get(name).cloned().or_else(|| std::env::var(name).ok());
         match value.filter(|_| !name.is_empty()) {
             Some(value) => text.push_str(&value),
             None => text.push_str(&rest[at..at + 1 + length]),
@@ -231,20 +207,11 @@ mod tests {
     fn results_of_commands() {
         let bench = Bench::new();
         let result = bench.run("command", json!({"_raw_params": "echo 'a  b' $NOPE"}));
-        assert_eq!(
-            (result["stdout"].as_str(), result["rc"].as_i64()),
-            (Some("a  b $NOPE"), Some(0))
-        );
+        assert_eq!((result["stdout"].as_str(), result["rc"].as_i64()), (Some("a  b $NOPE"), Some(0)));
         assert_eq!(result["cmd"], json!(["echo", "a  b", "$NOPE"]));
-        let result = bench.run(
-            "shell",
-            json!({"cmd": "echo one; echo two >&2; pwd", "chdir": "/tmp"}),
-        );
+        let result = bench.run("shell", json!({"cmd": "echo one; echo two >&2; pwd", "chdir": "/tmp"}));
         assert_eq!(result["stdout_lines"], json!(["one", "/tmp"]));
-        assert_eq!(
-            (result["stderr"].as_str(), result["changed"].as_bool()),
-            (Some("two"), Some(true))
-        );
+        assert_eq!((result["stderr"].as_str(), result["changed"].as_bool()), (Some("two"), Some(true)));
         let result = bench.run("command", json!({"argv": ["cat"], "stdin": "x"}));
         assert_eq!(result["stdout"], "x");
     }
@@ -253,17 +220,11 @@ mod tests {
     fn failures() {
         let bench = Bench::new();
         let reply = bench.call("shell", json!({"cmd": "echo out; exit 3"}), false);
-        assert_eq!(
-            (reply.result["rc"].as_i64(), reply.result["stdout"].as_str()),
-            (Some(3), Some("out"))
-        );
+        assert_eq!((reply.result["rc"].as_i64(), reply.result["stdout"].as_str()), (Some(3), Some("out")));
         assert_eq!(reply.result["msg"], "non-zero return code");
         let reply = bench.call("command", json!({"cmd": "no-such-thing-here"}), false);
         assert_eq!(reply.result["rc"], 2);
-        assert_eq!(
-            reply.result["msg"],
-            "[Errno 2] No such file or directory: b'no-such-thing-here'"
-        );
+        assert_eq!(reply.result["msg"], "[Errno 2] No such file or directory: b'no-such-thing-here'");
         assert_eq!(bench.fault("command", json!({})), "no command given");
     }
 
@@ -275,19 +236,9 @@ mod tests {
         assert_eq!(bench.run("command", creates)["changed"], false);
         let removes = json!({"cmd": "false", "removes": bench.text_path("gone")});
         let result = bench.run("command", removes);
-        assert!(
-            result["msg"]
-                .as_str()
-                .unwrap()
-                .starts_with("Did not run command since '"),
-            "{result}"
-        );
+        assert!(result["msg"].as_str().unwrap().starts_with("Did not run command since '"), "{result}");
         let made = bench.text_path("made");
-        let check = bench.call(
-            "shell",
-            json!({"cmd": format!("touch {made}"), "creates": made}),
-            true,
-        );
+        let check = bench.call("shell", json!({"cmd": format!("touch {made}"), "creates": made}), true);
         assert_eq!(check.result["changed"], true);
         let check = bench.call("shell", json!({"cmd": format!("touch {made}")}), true);
         assert_eq!(check.result["skipped"], true);

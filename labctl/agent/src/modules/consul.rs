@@ -12,9 +12,7 @@ pub(super) const KV: Module = Module {
     params: &[
         text("key").must(),
         text("value"),
-        text("state")
-            .of(&["absent", "acquire", "present", "release"])
-            .or("present"),
+        text("state").of(&["absent", "acquire", "present", "release"]).or("present"),
         text("host").or("localhost"),
         int("port").or("8500"),
         text("scheme").or("http"),
@@ -53,13 +51,7 @@ pub(super) const JOB: Module = Module {
     run: job,
 };
 
-fn talk(
-    task: &Task<'_>,
-    method: &str,
-    url: &str,
-    header: &str,
-    body: Option<Vec<u8>>,
-) -> Result<Response, Fault> {
+fn talk(task: &Task<'_>, method: &str, url: &str, header: &str, body: Option<Vec<u8>>) -> Result<Response, Fault> {
     let mut request = Request::get(task, url);
     if let Some(token) = task.args.filled("token") {
         request = request.header(header, token);
@@ -81,9 +73,7 @@ fn read(response: &mut Response, url: &str) -> Result<String, Fault> {
 fn quote(text: &str) -> String {
     text.bytes().fold(String::new(), |mut quoted, byte| {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'_' | b'.' | b'-' | b'~' => {
-                quoted.push(byte.into())
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'_' | b'.' | b'-' | b'~' => quoted.push(byte.into()),
             other => quoted.push_str(&format!("%{other:02X}")),
         }
         quoted
@@ -93,41 +83,17 @@ fn quote(text: &str) -> String {
 fn kv(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let key = args.str("key");
-    let base = format!(
-        "{}://{}:{}/v1/kv/{}",
-        args.str("scheme"),
-        args.str("host"),
-        args.int("port").unwrap_or(8500),
-        quote(key)
-    );
-    let datacenter = args
-        .filled("datacenter")
-        .map(|dc| format!("dc={}", quote(dc)));
+    let base = format!("{}://{}:{}/v1/kv/{}", args.str("scheme"), args.str("host"), args.int("port").unwrap_or(8500), quote(key));
+    let datacenter = args.filled("datacenter").map(|dc| format!("dc={}", quote(dc)));
     let url = |more: &[String]| {
-        let all: Vec<&str> = more
-            .iter()
-            .chain(datacenter.as_ref())
-            .map(String::as_str)
-            .collect();
-        if all.is_empty() {
-            base.clone()
-        } else {
-            format!("{base}?{}", all.join("&"))
-        }
+        let all: Vec<&str> = more.iter().chain(datacenter.as_ref()).map(String::as_str).collect();
+        if all.is_empty() { base.clone() } else { format!("{base}?{}", all.join("&")) }
     };
     let state = args.str("state");
     let recurse = args.flag("recurse");
-    let asked = url(&if recurse {
-        vec!["recurse".to_owned()]
-    } else {
-        vec!["raw".to_owned()]
-    });
+    let asked = url(&if recurse { vec!["recurse".to_owned()] } else { vec!["raw".to_owned()] });
     let mut there = talk(task, "GET", &asked, "X-Consul-Token", None)?;
-    let old = if there.status == 404 {
-        None
-    } else {
-        Some(read(&mut there, &asked)?)
-    };
+    let old = if there.status == 404 { None } else { Some(read(&mut there, &asked)?) };
     let mut result = Map::new();
     result.insert("key".into(), key.into());
     result.insert("data".into(), old.clone().map_or(Value::Null, Value::from));
@@ -136,15 +102,7 @@ fn kv(task: &Task<'_>) -> Outcome {
             result.insert("changed".into(), false.into());
             return Ok(result.into());
         }
-        "absent" => (
-            "DELETE",
-            url(&if recurse {
-                vec!["recurse".to_owned()]
-            } else {
-                vec![]
-            }),
-            None,
-        ),
+        "absent" => ("DELETE", url(&if recurse { vec!["recurse".to_owned()] } else { vec![] }), None),
         "present" => {
             let Some(value) = args.text("value") else {
                 // Without a value this only looks.
@@ -161,15 +119,9 @@ fn kv(task: &Task<'_>) -> Outcome {
             ("PUT", url(&more), Some(value.as_bytes().to_vec()))
         }
         lock => {
-            let session = args
-                .filled("session")
-                .ok_or_else(|| Fault::from(format!("session is required with state={lock}")))?;
+            let session = args.filled("session").ok_or_else(|| Fault::from(format!("session is required with state={lock}")))?;
             let body = args.str("value").as_bytes().to_vec();
-            (
-                "PUT",
-                url(&[format!("{lock}={}", quote(session))]),
-                Some(body),
-            )
+            ("PUT", url(&[format!("{lock}={}", quote(session))]), Some(body))
         }
     };
     let mut changed = true;
@@ -189,19 +141,9 @@ fn job(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     args.exclusive(&["name", "content"])?;
     args.one_of(&["name", "content"])?;
-    let scheme = if args.flag("use_ssl") {
-        "https"
-    } else {
-        "http"
-    };
-    let base = format!(
-        "{scheme}://{}:{}/v1",
-        args.str("host"),
-        args.int("port").unwrap_or(4646)
-    );
-    let space = args.filled("namespace").map_or(String::new(), |space| {
-        format!("?namespace={}", quote(space))
-    });
+    let scheme = if args.flag("use_ssl") { "https" } else { "http" };
+    let base = format!("{scheme}://{}:{}/v1", args.str("host"), args.int("port").unwrap_or(4646));
+    let space = args.filled("namespace").map_or(String::new(), |space| format!("?namespace={}", quote(space)));
     let ask = |method: &str, path: &str, body: Option<Value>| -> Result<Value, Fault> {
         let url = format!("{base}{path}");
         let body = body.map(|body| body.to_string().into_bytes());
@@ -212,15 +154,10 @@ fn job(task: &Task<'_>) -> Outcome {
     let definition = match args.filled("content") {
         None => None,
         Some(text) if args.str("content_format") == "json" => {
-            let value: Value = serde_json::from_str(text)
-                .map_err(|err| Fault::from(format!("content is no JSON: {err}")))?;
+            let value: Value = serde_json::from_str(text).map_err(|err| Fault::from(format!("content is no JSON: {err}")))?;
             Some(value.get("Job").cloned().unwrap_or(value))
         }
-        Some(text) => Some(ask(
-            "POST",
-            "/jobs/parse",
-            Some(json!({"JobHCL": text, "Canonicalize": true})),
-        )?),
+        Some(text) => Some(ask("POST", "/jobs/parse", Some(json!({"JobHCL": text, "Canonicalize": true})))?),
     };
     let name = match (&definition, args.filled("name")) {
         (Some(definition), _) => definition["ID"].as_str().map(str::to_owned),
@@ -229,13 +166,7 @@ fn job(task: &Task<'_>) -> Outcome {
     let name = name.ok_or_else(|| Fault::from("the job has no ID"))?;
     let path = format!("/job/{}", quote(&name));
     if args.str("state") == "absent" {
-        let mut url_answer = talk(
-            task,
-            "GET",
-            &format!("{base}{path}{space}"),
-            "X-Nomad-Token",
-            None,
-        )?;
+        let mut url_answer = talk(task, "GET", &format!("{base}{path}{space}"), "X-Nomad-Token", None)?;
         let running = if url_answer.status == 404 {
             false
         } else {
@@ -252,11 +183,7 @@ fn job(task: &Task<'_>) -> Outcome {
         None => ask("GET", &format!("{path}{space}"), None)?,
     };
     // Nomad itself says what would differ.
-    let plan = ask(
-        "POST",
-        &format!("{path}/plan{space}"),
-        Some(json!({"Job": definition, "Diff": true})),
-    )?;
+    let plan = ask("POST", &format!("{path}/plan{space}"), Some(json!({"Job": definition, "Diff": true})))?;
     let changed = plan["Diff"]["Type"] != "None" || args.flag("force_start");
     if changed && !task.check {
         let mut job = definition.clone();
@@ -292,12 +219,7 @@ mod tests {
                 let mut reader = BufReader::new(stream);
                 let mut head = String::new();
                 while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
-                let find = |line: &str| {
-                    line.to_lowercase()
-                        .strip_prefix("content-length: ")?
-                        .parse::<usize>()
-                        .ok()
-                };
+                let find = |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok();
                 let mut body = vec![0; head.lines().find_map(find).unwrap_or(0)];
                 let _ = reader.read_exact(&mut body);
                 let mut stored = shared.lock().unwrap();
@@ -310,30 +232,15 @@ mod tests {
                         *stored = None;
                         ("200 OK", b"true".to_vec())
                     }
-                    _ => stored
-                        .clone()
-                        .map_or(("404 Not Found", vec![]), |value| ("200 OK", value)),
+                    _ => stored.clone().map_or(("404 Not Found", vec![]), |value| ("200 OK", value)),
                 };
-                let head = format!(
-                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    answer.len()
-                );
-                let _ = reader
-                    .get_mut()
-                    .write_all(&[head.as_bytes(), &answer].concat());
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+                let _ = reader.get_mut().write_all(&[head.as_bytes(), &answer].concat());
             }
         });
         let bench = Bench::new();
-        bench.converges(
-            "consul_kv",
-            json!({"key": "a/b", "value": "v", "host": "127.0.0.1", "port": port}),
-            true,
-        );
+        bench.converges("consul_kv", json!({"key": "a/b", "value": "v", "host": "127.0.0.1", "port": port}), true);
         assert_eq!(stored.lock().unwrap().as_deref(), Some(&b"v"[..]));
-        bench.converges(
-            "consul_kv",
-            json!({"key": "a/b", "state": "absent", "host": "127.0.0.1", "port": port}),
-            true,
-        );
+        bench.converges("consul_kv", json!({"key": "a/b", "state": "absent", "host": "127.0.0.1", "port": port}), true);
     }
 }

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use labctl_wire::ModuleCall;
 
-use super::atomic_write::{
-    Attributes, must_overwrite, overwrite, replace, replace_with, replace_with_copy,
-};
+use super::atomic_write::{Attributes, must_overwrite, overwrite, replace, replace_with, replace_with_copy};
 use super::digest::{self, Sums};
 use super::outcome::{Attempt, Fault};
 use super::task::Task;
@@ -19,11 +17,7 @@ pub(crate) enum Content {
     /// In memory.
     Bytes(Vec<u8>),
     /// The controller's, by its SHA-256; in the spool once it was sent.
-    Spool {
-        sha256: String,
-        size: u64,
-        path: PathBuf,
-    },
+    Spool { sha256: String, size: u64, path: PathBuf },
     /// A file of the guest's own that stays.
     Local(PathBuf),
 }
@@ -50,9 +44,7 @@ impl Content {
     /// Whether the contents can be written now.
     pub(crate) fn here(&self) -> bool {
         match self {
-            Self::Spool { size, path, .. } => {
-                fs::metadata(path).is_ok_and(|meta| meta.len() == *size)
-            }
+            Self::Spool { size, path, .. } => fs::metadata(path).is_ok_and(|meta| meta.len() == *size),
             _ => true,
         }
     }
@@ -106,15 +98,7 @@ impl Content {
         match self {
             Self::Bytes(bytes) => {
                 let path = super::atomic_write::beside(target);
-                replace(
-                    &path,
-                    bytes,
-                    &Attributes {
-                        mode: 0o600,
-                        uid: None,
-                        gid: None,
-                    },
-                )?;
+                replace(&path, bytes, &Attributes { mode: 0o600, uid: None, gid: None })?;
                 Ok(path)
             }
             Self::Spool { path, .. } | Self::Local(path) => Ok(path.clone()),
@@ -122,12 +106,7 @@ impl Content {
     }
 
     /// Puts the contents at `path`; those of the spool are gone from there afterwards.
-    pub(crate) fn put(
-        &self,
-        path: &Path,
-        attributes: &Attributes,
-        in_place: bool,
-    ) -> Result<(), Fault> {
+    pub(crate) fn put(&self, path: &Path, attributes: &Attributes, in_place: bool) -> Result<(), Fault> {
         let put = match self {
             Self::Bytes(bytes) => replace(path, bytes, attributes),
             Self::Spool { path: spool, .. } => replace_with(path, spool, attributes),
@@ -160,11 +139,7 @@ pub(crate) fn back_up(path: &Path) -> Result<PathBuf, Fault> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.{}", std::process::id(), now.backup()));
     let backup = PathBuf::from(name);
-    let attributes = Attributes {
-        mode: meta.mode() & 0o7777,
-        uid: Some(meta.uid()),
-        gid: Some(meta.gid()),
-    };
+    let attributes = Attributes { mode: meta.mode() & 0o7777, uid: Some(meta.uid()), gid: Some(meta.gid()) };
     replace_with_copy(&backup, path, &attributes).attempt("back up", path)?;
     Ok(backup)
 }

@@ -54,11 +54,8 @@ fn run(task: &Task<'_>) -> Outcome {
     let content = match Content::announced(task)? {
         Some(content) => content,
         None if args.flag("remote_src") => {
-            let src = args
-                .path("src")
-                .ok_or_else(|| Fault::from("src (or content) is required"))?;
-            let source = fs::metadata(&src)
-                .map_err(|_| Fault::from(format!("Source {} not found", src.display())))?;
+            let src = args.path("src").ok_or_else(|| Fault::from("src (or content) is required"))?;
+            let source = fs::metadata(&src).map_err(|_| Fault::from(format!("Source {} not found", src.display())))?;
             if source.is_dir() {
                 return super::copy_tree::copy(task, &src);
             }
@@ -73,11 +70,7 @@ fn run(task: &Task<'_>) -> Outcome {
 fn target(task: &Task<'_>) -> PathBuf {
     let text = task.args.str("dest");
     let dest = PathBuf::from(text);
-    let name = task
-        .args
-        .text("_original_basename")
-        .map(PathBuf::from)
-        .or_else(|| task.args.path("src"));
+    let name = task.args.text("_original_basename").map(PathBuf::from).or_else(|| task.args.path("src"));
     match name.as_deref().and_then(Path::file_name) {
         Some(name) if text.ends_with('/') || dest.is_dir() => dest.join(name),
         _ => dest,
@@ -91,9 +84,7 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
         files.mode = match content {
             Content::Local(src) => {
                 use std::os::unix::fs::MetadataExt;
-                Some(Mode::Bits(
-                    fs::metadata(src).attempt("look at", src)?.mode() & 0o7777,
-                ))
+                Some(Mode::Bits(fs::metadata(src).attempt("look at", src)?.mode() & 0o7777))
             }
             _ => None,
         };
@@ -108,11 +99,7 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
     }
     // A link is written through: Ansible's temporary file is renamed onto what it points to.
     let link = named.is_symlink();
-    let path = if link && args.flag("follow") {
-        real_path(&named)
-    } else {
-        named.clone()
-    };
+    let path = if link && args.flag("follow") { real_path(&named) } else { named.clone() };
     let existing = match args.flag("follow") {
         true => fs::metadata(&path).ok(),
         false => fs::symlink_metadata(&path).ok(),
@@ -123,11 +110,9 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
     {
         let sum = content.sums().attempt("read", &path)?.sha1;
         if sum != wanted {
-            return Err(Fault::from(
-                "Copied file does not match the expected checksum. Transfer failed.",
-            )
-            .with("checksum", sum)
-            .with("expected_checksum", wanted));
+            return Err(Fault::from("Copied file does not match the expected checksum. Transfer failed.")
+                .with("checksum", sum)
+                .with("expected_checksum", wanted));
         }
     }
     let replaces_link = link && !args.flag("follow");
@@ -149,20 +134,13 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
         return Ok(result.into());
     }
     result.insert("changed".into(), true.into());
-    let parent = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() && !task.check {
         return Err(format!("Destination directory {} does not exist", parent.display()).into());
     }
     task.put_diff(&mut result, || {
         let before = exists.then(|| fs::read(&path).unwrap_or_default());
-        match content
-            .here()
-            .then(|| content.bytes(diff::LONGEST))
-            .flatten()
-        {
+        match content.here().then(|| content.bytes(diff::LONGEST)).flatten() {
             Some(after) => diff::contents(&shown, before.as_deref(), Some(&after)),
             None => {
                 json!({"before_header": shown, "after_header": shown, "src_larger": diff::LONGEST})
@@ -179,25 +157,12 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
         validate(task, content, &path, command)?;
     }
     if args.flag("backup") && exists {
-        result.insert(
-            "backup_file".into(),
-            back_up(&path)?.to_string_lossy().into(),
-        );
+        result.insert("backup_file".into(), back_up(&path)?.to_string_lossy().into());
     }
     let sums = content.sums().attempt("read", &path)?;
-    let md5 = content
-        .bytes(1 << 20)
-        .map(|bytes| super::digest::md5_of(&bytes));
-    let kept = if replaces_link {
-        None
-    } else {
-        existing.as_ref()
-    };
-    content.put(
-        &path,
-        &files.resolve(kept, false),
-        args.flag("unsafe_writes"),
-    )?;
+    let md5 = content.bytes(1 << 20).map(|bytes| super::digest::md5_of(&bytes));
+    let kept = if replaces_link { None } else { existing.as_ref() };
+    content.put(&path, &files.resolve(kept, false), args.flag("unsafe_writes"))?;
     result.insert("checksum".into(), sums.sha1.into());
     result.insert("md5sum".into(), md5.map_or(Value::Null, Value::from));
     if let Some(src) = args.text("src") {
@@ -232,31 +197,21 @@ fn make_parents(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
 }
 
 /// Has a program judge the new contents before they take their place; `%s` is the file.
-pub(super) fn validate(
-    task: &Task<'_>,
-    content: &Content,
-    path: &Path,
-    command: &str,
-) -> Result<(), Fault> {
+pub(super) fn validate(task: &Task<'_>, content: &Content, path: &Path, command: &str) -> Result<(), Fault> {
     if !command.contains("%s") {
         return Err(format!("validate must contain %s: {command}").into());
     }
     let file = content.as_file(path).attempt("write", path)?;
-    let words =
-        shell_words(&command.replace("%s", &file.to_string_lossy())).map_err(Fault::from)?;
+    let words = shell_words(&command.replace("%s", &file.to_string_lossy())).map_err(Fault::from)?;
     let output = Spawn::of(task, words).run();
     if matches!(content, Content::Bytes(_)) {
         let _ = fs::remove_file(&file);
     }
-    let output =
-        output.map_err(|err| Fault::from(format!("failed to validate: {command}: {err}")))?;
+    let output = output.map_err(|err| Fault::from(format!("failed to validate: {command}: {err}")))?;
     if output.rc == 0 {
         return Ok(());
     }
-    Err(Fault::from("failed to validate")
-        .with("exit_status", output.rc)
-        .with("stdout", output.out())
-        .with("stderr", output.err()))
+    Err(Fault::from("failed to validate").with("exit_status", output.rc).with("stdout", output.out()).with("stderr", output.err()))
 }
 
 #[cfg(test)]
@@ -274,24 +229,12 @@ mod tests {
         let bench = Bench::new();
         let args = json!({"content": "hello", "dest": bench.text_path("c"), "mode": "0640", "owner": "app"});
         let result = bench.converges("copy", args, true);
-        assert_eq!(
-            result["checksum"],
-            "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"
-        );
+        assert_eq!(result["checksum"], "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d");
         assert_eq!(result["md5sum"], "5d41402abc4b2a76b9719d911017c592");
-        assert_eq!(
-            (result["mode"].as_str(), result["state"].as_str()),
-            (Some("0640"), Some("file"))
-        );
+        assert_eq!((result["mode"].as_str(), result["state"].as_str()), (Some("0640"), Some("file")));
         assert_eq!(result["diff"]["after"], "hello");
-        let again = bench.run(
-            "copy",
-            json!({"content": "jello", "dest": bench.text_path("c")}),
-        );
-        assert_eq!(
-            (again["mode"].as_str(), again["owner"].as_str()),
-            (Some("0640"), Some("app"))
-        );
+        let again = bench.run("copy", json!({"content": "jello", "dest": bench.text_path("c")}));
+        assert_eq!((again["mode"].as_str(), again["owner"].as_str()), (Some("0640"), Some("app")));
         assert_eq!(again["diff"]["before"], "hello");
     }
 
@@ -300,10 +243,7 @@ mod tests {
         let bench = Bench::new();
         let sha = sums_of(b"big file").sha256;
         let args = json!({"_sha256": sha, "_size": 8, "dest": bench.text_path("big")});
-        assert_eq!(
-            bench.call("copy", args.clone(), true).result["changed"],
-            true
-        );
+        assert_eq!(bench.call("copy", args.clone(), true).result["changed"], true);
         assert!(bench.call("copy", args.clone(), false).needs_content);
         assert!(!bench.exists("big"));
         let spool = ModuleCall::spool_path(&sha);
@@ -318,46 +258,26 @@ mod tests {
     fn a_refused_file_stays_out() {
         let bench = Bench::new();
         bench.write("c", "old");
-        let args =
-            json!({"content": "new", "dest": bench.text_path("c"), "validate": "grep -q old %s"});
+        let args = json!({"content": "new", "dest": bench.text_path("c"), "validate": "grep -q old %s"});
         assert_eq!(bench.fault("copy", args), "failed to validate");
         assert_eq!(bench.read("c"), "old");
         let args = json!({"content": "very old", "dest": bench.text_path("c"), "validate": "grep -q old %s", "backup": true});
         let result = bench.run("copy", args);
-        assert_eq!(
-            fs::read_to_string(result["backup_file"].as_str().unwrap()).unwrap(),
-            "old"
-        );
+        assert_eq!(fs::read_to_string(result["backup_file"].as_str().unwrap()).unwrap(), "old");
     }
 
     #[test]
     fn force_and_folders_and_missing_parents() {
         let bench = Bench::new();
         bench.write("c", "old");
-        bench.converges(
-            "copy",
-            json!({"content": "new", "dest": bench.text_path("c"), "force": false}),
-            false,
-        );
+        bench.converges("copy", json!({"content": "new", "dest": bench.text_path("c"), "force": false}), false);
         fs::create_dir(bench.path("d")).unwrap();
-        bench.run(
-            "copy",
-            json!({"content": "x", "dest": bench.text_path("d"), "_original_basename": "n"}),
-        );
+        bench.run("copy", json!({"content": "x", "dest": bench.text_path("d"), "_original_basename": "n"}));
         assert_eq!(bench.read("d/n"), "x");
         let missing = bench.text_path("no/where");
         let msg = bench.fault("copy", json!({"content": "x", "dest": missing}));
-        assert_eq!(
-            msg,
-            format!(
-                "Destination directory {} does not exist",
-                bench.text_path("no")
-            )
-        );
-        assert_eq!(
-            bench.fault("copy", json!({"dest": missing})),
-            "src (or content) is required"
-        );
+        assert_eq!(msg, format!("Destination directory {} does not exist", bench.text_path("no")));
+        assert_eq!(bench.fault("copy", json!({"dest": missing})), "src (or content) is required");
     }
 
     #[test]

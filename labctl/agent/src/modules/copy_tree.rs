@@ -32,16 +32,8 @@ pub(super) fn copy(task: &Task<'_>, src: &Path) -> Outcome {
         Some(mode) => Some(Mode::parse(mode).map_err(Fault::from)?),
         None => None,
     };
-    let folders = FileArgs {
-        mode,
-        ..files.clone()
-    };
-    let mut walk = Walk {
-        task,
-        files,
-        folders,
-        changed: false,
-    };
+    let folders = FileArgs { mode, ..files.clone() };
+    let mut walk = Walk { task, files, folders, changed: false };
     walk.folder(src, &dest)?;
     let mut result = Map::new();
     result.insert("changed".into(), walk.changed.into());
@@ -61,14 +53,10 @@ impl Walk<'_> {
             }
         }
         if dest.is_dir() {
-            self.changed |= self
-                .folders
-                .enforce(dest, check, &mut json!({}), &mut json!({}))?;
+            self.changed |= self.folders.enforce(dest, check, &mut json!({}), &mut json!({}))?;
         }
-        let mut names: Vec<PathBuf> = fs::read_dir(src)
-            .attempt("list", src)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .collect();
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(src).attempt("list", src)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
         names.sort();
         for from in names {
             let Some(name) = from.file_name() else {
@@ -110,9 +98,7 @@ impl Walk<'_> {
             let mode = fs::metadata(from).attempt("look at", from)?.mode() & 0o7777;
             files.mode = (!to.exists() || files.mode.is_some()).then_some(Mode::Bits(mode));
         }
-        if to.exists()
-            && (!self.task.args.flag("force") || content.is_at(to).attempt("compare", to)?)
-        {
+        if to.exists() && (!self.task.args.flag("force") || content.is_at(to).attempt("compare", to)?) {
             self.changed |= files.enforce(to, check, &mut json!({}), &mut json!({}))?;
             return Ok(());
         }

@@ -27,9 +27,7 @@ pub(super) const MODULE: Module = Module {
         text("day").or("*").aka(&["dom"]),
         text("month").or("*"),
         text("weekday").or("*").aka(&["dow"]),
-        text("special_time").of(&[
-            "reboot", "yearly", "annually", "monthly", "weekly", "daily", "hourly",
-        ]),
+        text("special_time").of(&["reboot", "yearly", "annually", "monthly", "weekly", "daily", "hourly"]),
         flag("disabled"),
         flag("env"),
         text("insertafter"),
@@ -57,11 +55,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let user = args.filled("user").unwrap_or("root");
     let path = table(task, user);
     let before = Edit::read(&path)?;
-    let text = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut lines = lines_of(&text);
     if args.flag("env") {
         variable(task, &mut lines)
@@ -78,9 +72,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let (jobs, envs) = listing(&lines);
     result.insert("jobs".into(), jobs);
     result.insert("envs".into(), envs);
-    task.put_diff(&mut result, || {
-        diff::texts(&path.to_string_lossy(), &text, &after)
-    });
+    task.put_diff(&mut result, || diff::texts(&path.to_string_lossy(), &text, &after));
     Ok(Done::from(result))
 }
 
@@ -103,20 +95,11 @@ fn write(task: &Task<'_>, path: &PathBuf, user: &str, text: &str) -> Result<(), 
         fs::create_dir_all(parent).attempt("make the folder", parent)?;
     }
     let attributes = if task.args.has("cron_file") {
-        Attributes {
-            mode: 0o644,
-            uid: Some(0),
-            gid: Some(0),
-        }
+        Attributes { mode: 0o644, uid: Some(0), gid: Some(0) }
     } else {
-        let owner = passwd::user(task.root, user)
-            .ok_or_else(|| Fault::from(format!("user {user} does not exist")))?;
+        let owner = passwd::user(task.root, user).ok_or_else(|| Fault::from(format!("user {user} does not exist")))?;
         let gid = passwd::group(task.root, "crontab").map_or(owner.gid, |group| group.gid);
-        Attributes {
-            mode: 0o600,
-            uid: Some(owner.uid),
-            gid: Some(gid),
-        }
+        Attributes { mode: 0o600, uid: Some(owner.uid), gid: Some(gid) }
     };
     replace(path, text.as_bytes(), &attributes).attempt("write", path)
 }
@@ -127,15 +110,9 @@ fn job(task: &Task<'_>, lines: &mut Vec<String>, user: &str) {
     let off = if args.flag("disabled") { "#" } else { "" };
     let time = match args.filled("special_time") {
         Some(time) => format!("@{time}"),
-        None => ["minute", "hour", "day", "month", "weekday"]
-            .map(|key| args.str(key))
-            .join(" "),
+        None => ["minute", "hour", "day", "month", "weekday"].map(|key| args.str(key)).join(" "),
     };
-    let who = if args.has("cron_file") {
-        format!(" {user}")
-    } else {
-        String::new()
-    };
+    let who = if args.has("cron_file") { format!(" {user}") } else { String::new() };
     let line = format!("{off}{time}{who} {}\n", args.str("job"));
     let at = lines.iter().position(|line| *line == mark);
     match (at, args.str("state") == "present") {
@@ -153,24 +130,15 @@ fn job(task: &Task<'_>, lines: &mut Vec<String>, user: &str) {
 
 fn variable(task: &Task<'_>, lines: &mut Vec<String>) {
     let args = &task.args;
-    let is = |line: &String, name: &str| {
-        line.split_once('=')
-            .is_some_and(|(key, _)| key.trim() == name)
-    };
+    let is = |line: &String, name: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == name);
     let line = format!("{}=\"{}\"\n", args.str("name"), args.str("job"));
     let at = lines.iter().position(|line| is(line, args.str("name")));
     match (at, args.str("state") == "present") {
         (Some(at), true) => lines[at] = line,
         (Some(at), false) => drop(lines.remove(at)),
         (None, true) => {
-            let anchor = |key: &str| {
-                args.filled(key)
-                    .and_then(|name| lines.iter().position(|line| is(line, name)))
-            };
-            let at = anchor("insertafter")
-                .map(|at| at + 1)
-                .or(anchor("insertbefore"))
-                .unwrap_or(0);
+            let anchor = |key: &str| args.filled(key).and_then(|name| lines.iter().position(|line| is(line, name)));
+            let at = anchor("insertafter").map(|at| at + 1).or(anchor("insertbefore")).unwrap_or(0);
             lines.insert(at, line);
         }
         (None, false) => {}
@@ -178,11 +146,7 @@ fn variable(task: &Task<'_>, lines: &mut Vec<String>) {
 }
 
 fn listing(lines: &[String]) -> (Value, Value) {
-    let jobs: Vec<&str> = lines
-        .iter()
-        .filter_map(|line| line.strip_prefix(MARK))
-        .map(str::trim_end)
-        .collect();
+    let jobs: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(MARK)).map(str::trim_end).collect();
     let envs: Vec<&str> = lines
         .iter()
         .filter_map(|line| line.split_once('='))
@@ -202,40 +166,14 @@ mod tests {
         let bench = Bench::new();
         let args = json!({"name": "backup", "minute": "5", "job": "/bin/true", "user": "app"});
         bench.converges("cron", args, true);
-        assert_eq!(
-            bench.read("var/spool/cron/crontabs/app"),
-            "#Ansible: backup\n5 * * * * /bin/true\n"
-        );
-        bench.converges(
-            "cron",
-            json!({"name": "PATH", "env": true, "job": "/bin", "user": "app"}),
-            true,
-        );
-        assert!(
-            bench
-                .read("var/spool/cron/crontabs/app")
-                .starts_with("PATH=\"/bin\"\n")
-        );
+        assert_eq!(bench.read("var/spool/cron/crontabs/app"), "#Ansible: backup\n5 * * * * /bin/true\n");
+        bench.converges("cron", json!({"name": "PATH", "env": true, "job": "/bin", "user": "app"}), true);
+        assert!(bench.read("var/spool/cron/crontabs/app").starts_with("PATH=\"/bin\"\n"));
         bench.converges("cron", json!({"name": "backup", "special_time": "daily", "job": "x", "user": "app", "disabled": true}), true);
-        assert!(
-            bench
-                .read("var/spool/cron/crontabs/app")
-                .contains("#@daily x\n")
-        );
-        bench.converges(
-            "cron",
-            json!({"name": "c", "cron_file": "lab", "user": "root", "job": "y"}),
-            true,
-        );
-        assert_eq!(
-            bench.read("etc/cron.d/lab"),
-            "#Ansible: c\n* * * * * root y\n"
-        );
-        bench.converges(
-            "cron",
-            json!({"name": "c", "cron_file": "lab", "state": "absent"}),
-            true,
-        );
+        assert!(bench.read("var/spool/cron/crontabs/app").contains("#@daily x\n"));
+        bench.converges("cron", json!({"name": "c", "cron_file": "lab", "user": "root", "job": "y"}), true);
+        assert_eq!(bench.read("etc/cron.d/lab"), "#Ansible: c\n* * * * * root y\n");
+        bench.converges("cron", json!({"name": "c", "cron_file": "lab", "state": "absent"}), true);
         assert!(!bench.exists("etc/cron.d/lab"));
     }
 }

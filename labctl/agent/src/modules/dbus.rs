@@ -47,10 +47,7 @@ impl Arg {
 pub(super) struct Message {
     /// 1 call, 2 reply, 3 error, 4 signal.
     pub(super) kind: u8,
-    #[allow(
-        dead_code,
-        reason = "a peer that answers needs it; here only the tests do"
-    )]
+    #[allow(dead_code, reason = "a peer that answers needs it; here only the tests do")]
     pub(super) serial: u32,
     pub(super) reply_to: u32,
     pub(super) path: String,
@@ -82,9 +79,7 @@ impl Body {
 
     pub(super) fn texts(mut self, texts: &[&str]) -> Self {
         self.signature.push_str("as");
-        put_array(&mut self.bytes, 4, |bytes| {
-            texts.iter().for_each(|text| put_text(bytes, text))
-        });
+        put_array(&mut self.bytes, 4, |bytes| texts.iter().for_each(|text| put_text(bytes, text)));
         self
     }
 }
@@ -128,13 +123,7 @@ fn put_field(bytes: &mut Vec<u8>, code: u8, kind: char, text: &str) {
 }
 
 /// A message as bytes. `fields` are header fields by code and type; `reply_to` is added if not 0.
-pub(super) fn marshal(
-    kind: u8,
-    serial: u32,
-    reply_to: u32,
-    fields: &[(u8, char, &str)],
-    body: &Body,
-) -> Vec<u8> {
+pub(super) fn marshal(kind: u8, serial: u32, reply_to: u32, fields: &[(u8, char, &str)], body: &Body) -> Vec<u8> {
     let mut bytes = vec![b'l', kind, 0, 1];
     put_u32(&mut bytes, body.bytes.len() as u32);
     put_u32(&mut bytes, serial);
@@ -168,10 +157,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> io::Result<&'a [u8]> {
-        let end = self
-            .at
-            .checked_add(length)
-            .filter(|end| *end <= self.bytes.len());
+        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
         let end = end.ok_or_else(|| broken("a message ends too early"))?;
         let part = &self.bytes[self.at..end];
         self.at = end;
@@ -205,9 +191,7 @@ impl<'a> Reader<'a> {
         if depth > 32 {
             return Err(broken("a value is nested too deep"));
         }
-        let (kind, rest) = signature
-            .split_first()
-            .ok_or_else(|| broken("a signature ends too early"))?;
+        let (kind, rest) = signature.split_first().ok_or_else(|| broken("a signature ends too early"))?;
         let value = match kind {
             b'y' => Arg::Unsigned(self.take(1)?[0].into()),
             b'b' => Arg::Bool(self.u32()? != 0),
@@ -234,10 +218,7 @@ impl<'a> Reader<'a> {
             b'a' => {
                 let length = self.u32()? as usize;
                 self.align(alignment(rest))?;
-                let end = self
-                    .at
-                    .checked_add(length)
-                    .filter(|end| *end <= self.bytes.len());
+                let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
                 let end = end.ok_or_else(|| broken("an array ends too early"))?;
                 let mut items = Vec::new();
                 while self.at < end {
@@ -255,9 +236,7 @@ impl<'a> Reader<'a> {
                     items.push(item);
                     inner = after;
                 }
-                let after = inner
-                    .get(1..)
-                    .ok_or_else(|| broken("a structure is not closed"))?;
+                let after = inner.get(1..).ok_or_else(|| broken("a structure is not closed"))?;
                 return Ok((Arg::List(items), after));
             }
             other => return Err(broken(&format!("unknown type '{}'", char::from(*other)))),
@@ -277,9 +256,7 @@ fn alignment(signature: &[u8]) -> usize {
 
 /// What follows the first complete type.
 fn skip(signature: &[u8], depth: usize) -> io::Result<&[u8]> {
-    let (kind, rest) = signature
-        .split_first()
-        .ok_or_else(|| broken("a signature ends too early"))?;
+    let (kind, rest) = signature.split_first().ok_or_else(|| broken("a signature ends too early"))?;
     match kind {
         _ if depth > 32 => Err(broken("a signature is nested too deep")),
         b'a' => skip(rest, depth + 1),
@@ -288,9 +265,7 @@ fn skip(signature: &[u8], depth: usize) -> io::Result<&[u8]> {
             while !matches!(inner.first(), Some(b')' | b'}') | None) {
                 inner = skip(inner, depth + 1)?;
             }
-            inner
-                .get(1..)
-                .ok_or_else(|| broken("a structure is not closed"))
+            inner.get(1..).ok_or_else(|| broken("a structure is not closed"))
         }
         _ => Ok(rest),
     }
@@ -311,16 +286,9 @@ pub(super) fn read_message(stream: &mut impl Read) -> io::Result<Message> {
     }
     let mut rest = vec![0; length];
     stream.read_exact(&mut rest)?;
-    let mut message = Message {
-        kind: head[1],
-        serial,
-        ..Message::default()
-    };
+    let mut message = Message { kind: head[1], serial, ..Message::default() };
     let mut signature = String::new();
-    let mut reader = Reader {
-        bytes: &rest[..fields],
-        at: 0,
-    };
+    let mut reader = Reader { bytes: &rest[..fields], at: 0 };
     while reader.at < fields {
         let (field, _) = reader.value(b"(yv)", 0)?;
         let [Arg::Unsigned(code), value] = field.list() else {
@@ -337,10 +305,7 @@ pub(super) fn read_message(stream: &mut impl Read) -> io::Result<Message> {
             _ => {}
         }
     }
-    let mut reader = Reader {
-        bytes: &rest[fields.next_multiple_of(8)..],
-        at: 0,
-    };
+    let mut reader = Reader { bytes: &rest[fields.next_multiple_of(8)..], at: 0 };
     let mut left = signature.as_bytes();
     while !left.is_empty() {
         let (value, after) = reader.value(left, 0)?;
@@ -399,16 +364,9 @@ impl Bus {
             }
         }
         if !answer.starts_with(b"OK ") {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "D-Bus: authentication was refused",
-            ));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "D-Bus: authentication was refused"));
         }
-        Ok(Self {
-            stream,
-            serial: 0,
-            signals: Vec::new(),
-        })
+        Ok(Self { stream, serial: 0, signals: Vec::new() })
     }
 
     /// Calls a method and waits for its reply.
@@ -422,12 +380,7 @@ impl Bus {
     ) -> Result<Vec<Arg>, CallError> {
         self.serial += 1;
         let serial = self.serial;
-        let fields = [
-            (1, 'o', path),
-            (2, 's', interface),
-            (3, 's', member),
-            (6, 's', destination),
-        ];
+        let fields = [(1, 'o', path), (2, 's', interface), (3, 's', member), (6, 's', destination)];
         let bytes = marshal(1, serial, 0, &fields, body);
         self.stream.write_all(&bytes).map_err(CallError::Io)?;
         loop {
@@ -436,10 +389,7 @@ impl Bus {
                 2 if message.reply_to == serial => return Ok(message.body),
                 3 if message.reply_to == serial => {
                     let text = message.body.first().map_or("", Arg::text).to_owned();
-                    return Err(CallError::Refused {
-                        name: message.error,
-                        text,
-                    });
+                    return Err(CallError::Refused { name: message.error, text });
                 }
                 4 => self.signals.push(message),
                 _ => {}

@@ -14,18 +14,7 @@ pub(super) const MODULE: Module = Module {
     params: &[
         text("name").must().aka(&["pkg"]),
         text("question").aka(&["selection", "setting"]),
-        text("vtype").of(&[
-            "boolean",
-            "error",
-            "multiselect",
-            "note",
-            "password",
-            "seen",
-            "select",
-            "string",
-            "text",
-            "title",
-        ]),
+        text("vtype").of(&["boolean", "error", "multiselect", "note", "password", "seen", "select", "string", "text", "title"]),
         raw("value").aka(&["answer"]),
         flag("unseen"),
     ],
@@ -35,12 +24,7 @@ pub(super) const MODULE: Module = Module {
 
 pub(super) const SELECTIONS: Module = Module {
     names: &["dpkg_selections"],
-    params: &[
-        text("name").must(),
-        text("selection")
-            .must()
-            .of(&["install", "hold", "deinstall", "purge"]),
-    ],
+    params: &[text("name").must(), text("selection").must().of(&["install", "hold", "deinstall", "purge"])],
     files: false,
     run: selections,
 };
@@ -50,17 +34,9 @@ fn answer(task: &Task<'_>, question: &str) -> Option<(String, bool)> {
     ["config.dat", "passwords.dat"].iter().find_map(|file| {
         let text = fs::read_to_string(task.root.join(format!("/var/cache/debconf/{file}"))).ok()?;
         text.split("\n\n").find_map(|block| {
-            let field = |key: &str| {
-                block
-                    .lines()
-                    .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
-            };
-            (field("Name")? == question).then(|| {
-                (
-                    field("Value").unwrap_or_default().to_owned(),
-                    field("Flags").is_some_and(|f| f.contains("seen")),
-                )
-            })
+            let field = |key: &str| block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+            (field("Name")? == question)
+                .then(|| (field("Value").unwrap_or_default().to_owned(), field("Flags").is_some_and(|f| f.contains("seen"))))
         })
     })
 }
@@ -88,17 +64,12 @@ fn debconf(task: &Task<'_>) -> Outcome {
         if args.flag("unseen") {
             argv.push("-u");
         }
-        Spawn::of(task, argv)
-            .stdin(format!("{name} {question} {kind} {value}\n"))
-            .must()?;
+        Spawn::of(task, argv).stdin(format!("{name} {question} {kind} {value}\n")).must()?;
     }
     let mut all = Map::new();
     all.insert(question.to_owned(), value.clone().into());
     let mut before = Map::new();
-    before.insert(
-        question.to_owned(),
-        current.map_or(Value::Null, |(old, _)| old.into()),
-    );
+    before.insert(question.to_owned(), current.map_or(Value::Null, |(old, _)| old.into()));
     let mut result = json!({"changed": changed, "msg": "", "current": all, "previous": before});
     if task.diff && kind != "password" {
         result["diff"] = json!({"before": result["previous"], "after": result["current"]});
@@ -110,16 +81,12 @@ fn selections(task: &Task<'_>) -> Outcome {
     let (name, wanted) = (task.args.str("name"), task.args.str("selection"));
     let database = super::dpkg::database(task.root);
     let Some(package) = database.find(name) else {
-        return Err(
-            format!("Failed to find package '{name}' to perform selection '{wanted}'.").into(),
-        );
+        return Err(format!("Failed to find package '{name}' to perform selection '{wanted}'.").into());
     };
     let before = package.selection().to_owned();
     let changed = before != wanted;
     if changed && !task.check {
-        Spawn::of(task, ["dpkg", "--set-selections"])
-            .stdin(format!("{name} {wanted}\n"))
-            .must()?;
+        Spawn::of(task, ["dpkg", "--set-selections"]).stdin(format!("{name} {wanted}\n")).must()?;
     }
     Ok(json!({"changed": changed, "before": before, "after": wanted}).into())
 }
@@ -132,33 +99,10 @@ mod tests {
     #[test]
     fn answers_and_selections_that_hold_cost_nothing() {
         let bench = Bench::new();
-        bench.write(
-            "var/cache/debconf/config.dat",
-            "Name: a/b\nTemplate: a/b\nValue: true\nOwners: a\nFlags: seen\n\n",
-        );
-        bench.converges(
-            "debconf",
-            json!({"name": "a", "question": "a/b", "vtype": "boolean", "value": true}),
-            false,
-        );
-        bench.write(
-            "var/lib/dpkg/status",
-            "Package: a\nStatus: hold ok installed\nVersion: 1\n",
-        );
-        bench.converges(
-            "dpkg_selections",
-            json!({"name": "a", "selection": "hold"}),
-            false,
-        );
-        assert_eq!(
-            bench
-                .call(
-                    "dpkg_selections",
-                    json!({"name": "a", "selection": "install"}),
-                    true
-                )
-                .result["changed"],
-            true
-        );
+        bench.write("var/cache/debconf/config.dat", "Name: a/b\nTemplate: a/b\nValue: true\nOwners: a\nFlags: seen\n\n");
+        bench.converges("debconf", json!({"name": "a", "question": "a/b", "vtype": "boolean", "value": true}), false);
+        bench.write("var/lib/dpkg/status", "Package: a\nStatus: hold ok installed\nVersion: 1\n");
+        bench.converges("dpkg_selections", json!({"name": "a", "selection": "hold"}), false);
+        assert_eq!(bench.call("dpkg_selections", json!({"name": "a", "selection": "install"}), true).result["changed"], true);
     }
 }

@@ -8,23 +8,14 @@ pub(crate) const LONGEST: usize = 104_448;
 /// A difference of contents; binary and very long ones are named instead of shown.
 pub(crate) fn contents(path: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> Value {
     let mut diff = json!({"before_header": path, "after_header": path});
-    for (key, large, bytes) in [
-        ("before", "dst_larger", before),
-        ("after", "src_larger", after),
-    ] {
+    for (key, large, bytes) in [("before", "dst_larger", before), ("after", "src_larger", after)] {
         match bytes.map(std::str::from_utf8) {
             None => diff[key] = "".into(),
             Some(_) if bytes.is_some_and(|bytes| bytes.len() > LONGEST) => {
                 diff[large] = LONGEST.into();
             }
             Some(Ok(text)) if !text.contains('\0') => diff[key] = text.into(),
-            Some(_) => {
-                diff[if key == "before" {
-                    "dst_binary"
-                } else {
-                    "src_binary"
-                }] = 1.into()
-            }
+            Some(_) => diff[if key == "before" { "dst_binary" } else { "src_binary" }] = 1.into(),
         }
     }
     diff

@@ -65,13 +65,8 @@ pub(crate) fn sums(path: &Path) -> io::Result<Sums> {
         sha256.update(block);
         sha1.update(block);
     })?;
-    let sums = Sums {
-        sha256: hex(&sha256.finalize()),
-        sha1: hex(&sha1.finalize()),
-    };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() as i64);
+    let sums = Sums { sha256: hex(&sha256.finalize()), sha1: hex(&sha1.finalize()) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
     if (now - meta.ctime()).abs() > SETTLED
         && let Ok(mut known) = KNOWN.lock()
     {
@@ -85,10 +80,7 @@ pub(crate) fn sums(path: &Path) -> io::Result<Sums> {
 
 /// Sums of bytes in memory.
 pub(crate) fn sums_of(bytes: &[u8]) -> Sums {
-    Sums {
-        sha256: hex(&Sha256::digest(bytes)),
-        sha1: hex(&Sha1::digest(bytes)),
-    }
+    Sums { sha256: hex(&Sha256::digest(bytes)), sha1: hex(&Sha1::digest(bytes)) }
 }
 
 fn each_block(file: &mut File, mut each: impl FnMut(&[u8])) -> io::Result<()> {

@@ -56,25 +56,15 @@ pub(crate) fn database(root: &Root) -> Arc<Database> {
     let Ok(meta) = fs::metadata(&path) else {
         return Arc::default();
     };
-    let stamp = (
-        path.clone(),
-        meta.ino(),
-        meta.mtime(),
-        meta.mtime_nsec(),
-        meta.size(),
-    );
+    let stamp = (path.clone(), meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size());
     if let Ok(cache) = CACHE.lock()
         && let Some((known, database)) = &*cache
         && *known == stamp
     {
         return database.clone();
     }
-    let text = fs::read(&path)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
-    let database = Arc::new(Database {
-        packages: parse(&text),
-    });
+    let text = fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let database = Arc::new(Database { packages: parse(&text) });
     if let Ok(mut cache) = CACHE.lock() {
         *cache = Some((stamp, database.clone()));
     }
@@ -105,9 +95,7 @@ fn parse(text: &str) -> Vec<Package> {
             "Status" => package.status = value.to_owned(),
             "Section" => package.section = value.to_owned(),
             "Provides" => {
-                let names = value
-                    .split(',')
-                    .filter_map(|one| one.split_whitespace().next());
+                let names = value.split(',').filter_map(|one| one.split_whitespace().next());
                 package.provides = names.map(str::to_owned).collect();
             }
             _ => {}
@@ -123,24 +111,16 @@ impl Database {
             Some((name, architecture)) => (name, Some(architecture)),
             None => (name, None),
         };
-        let fits = |package: &&Package| {
-            package.name == name
-                && architecture.is_none_or(|arch| arch == "any" || package.architecture == arch)
-        };
+        let fits =
+            |package: &&Package| package.name == name && architecture.is_none_or(|arch| arch == "any" || package.architecture == arch);
         let mut all = self.packages.iter().filter(fits);
         let first = all.next()?;
-        if first.installed() {
-            Some(first)
-        } else {
-            all.find(|p| p.installed()).or(Some(first))
-        }
+        if first.installed() { Some(first) } else { all.find(|p| p.installed()).or(Some(first)) }
     }
 
     /// Whether an installed package stands for this virtual one.
     pub(crate) fn provided(&self, name: &str) -> bool {
-        self.packages
-            .iter()
-            .any(|p| p.installed() && p.provides.iter().any(|one| one == name))
+        self.packages.iter().any(|p| p.installed() && p.provides.iter().any(|one| one == name))
     }
 }
 
@@ -157,9 +137,7 @@ pub(crate) fn compare(a: &str, b: &str) -> Ordering {
         }
     };
     let (a, b) = (split(a), split(b));
-    a.0.cmp(&b.0)
-        .then_with(|| part(&a.1, &b.1))
-        .then_with(|| part(&a.2, &b.2))
+    a.0.cmp(&b.0).then_with(|| part(&a.1, &b.1)).then_with(|| part(&a.2, &b.2))
 }
 
 fn weight(byte: Option<&u8>) -> i32 {

@@ -38,26 +38,15 @@ impl Edit {
 
     /// Does it (unless checking). The result holds `changed`, `msg`, `backup_file` and `diff`.
     pub(super) fn finish(self, task: &Task<'_>) -> Result<Map<String, Value>, Fault> {
-        let Self {
-            path,
-            before,
-            after,
-            mut msg,
-        } = self;
+        let Self { path, before, after, mut msg } = self;
         let files = task.file_args()?;
         let shown = path.to_string_lossy().into_owned();
         let content_changed = before.as_deref() != Some(&after[..]);
         let mut result = Map::new();
-        let real = if path.is_symlink() {
-            real_path(&path)
-        } else {
-            path.clone()
-        };
+        let real = if path.is_symlink() { real_path(&path) } else { path.clone() };
         let meta = fs::metadata(&real).ok();
         let (mut attributes_before, mut attributes_after) = (json!({}), json!({}));
-        let attributes_changed = meta
-            .as_ref()
-            .is_some_and(|meta| files.differs(meta, &mut attributes_before, &mut attributes_after));
+        let attributes_changed = meta.as_ref().is_some_and(|meta| files.differs(meta, &mut attributes_before, &mut attributes_after));
         if !task.check && content_changed {
             let content = Content::Bytes(after.clone());
             if let Some(command) = task.args.filled("validate") {
@@ -73,11 +62,7 @@ impl Edit {
             {
                 fs::create_dir_all(parent).attempt("make the folder", parent)?;
             }
-            content.put(
-                &real,
-                &files.resolve(meta.as_ref(), false),
-                task.args.flag("unsafe_writes"),
-            )?;
+            content.put(&real, &files.resolve(meta.as_ref(), false), task.args.flag("unsafe_writes"))?;
         } else if !task.check && attributes_changed {
             files.enforce(&real, false, &mut json!({}), &mut json!({}))?;
         }
@@ -85,22 +70,12 @@ impl Edit {
             let joint = if msg.is_empty() { "" } else { " and " };
             msg = format!("{msg}{joint}ownership, perms or SE linux context changed");
         }
-        result.insert(
-            "changed".into(),
-            (content_changed || attributes_changed).into(),
-        );
+        result.insert("changed".into(), (content_changed || attributes_changed).into());
         result.insert("msg".into(), msg.into());
         task.put_diff(&mut result, || {
-            let mut contents = diff::contents(
-                &shown,
-                Some(before.as_deref().unwrap_or_default()),
-                Some(&after),
-            );
+            let mut contents = diff::contents(&shown, Some(before.as_deref().unwrap_or_default()), Some(&after));
             let mut attributes = json!({"before": attributes_before, "after": attributes_after});
-            for (part, what) in [
-                (&mut contents, "content"),
-                (&mut attributes, "file attributes"),
-            ] {
+            for (part, what) in [(&mut contents, "content"), (&mut attributes, "file attributes")] {
                 part["before_header"] = format!("{shown} ({what})").into();
                 part["after_header"] = format!("{shown} ({what})").into();
             }
@@ -113,10 +88,7 @@ impl Edit {
 /// What a check says about a file that an earlier task would have made.
 pub(super) fn absent_in_check(path: &Path) -> Map<String, Value> {
     let mut result = Map::new();
-    let warning = format!(
-        "{} does not exist yet; a task before this one may make it",
-        path.display()
-    );
+    let warning = format!("{} does not exist yet; a task before this one may make it", path.display());
     result.insert("changed".into(), true.into());
     result.insert("msg".into(), "".into());
     result.insert("warnings".into(), json!([warning]));

@@ -58,13 +58,10 @@ fn run(task: &Task<'_>) -> Outcome {
     let mut path = args.path("path").unwrap_or_default();
     let asked = args.text("state");
     if !matches!(asked, Some("link" | "absent")) && path.is_dir() {
-        let name = args
-            .text("_original_basename")
-            .map(str::to_owned)
-            .or_else(|| {
-                let src = args.path("src")?;
-                Some(src.file_name()?.to_string_lossy().into_owned())
-            });
+        let name = args.text("_original_basename").map(str::to_owned).or_else(|| {
+            let src = args.path("src")?;
+            Some(src.file_name()?.to_string_lossy().into_owned())
+        });
         if let Some(name) = name {
             path.push(name);
         }
@@ -80,10 +77,7 @@ fn run(task: &Task<'_>) -> Outcome {
         return Err(at(&path, "recurse option requires state to be 'directory'"));
     }
     if args.has("src") && !matches!(state, "link" | "hard") {
-        return Err(at(
-            &path,
-            "src option requires state to be 'link' or 'hard'",
-        ));
+        return Err(at(&path, "src option requires state to be 'link' or 'hard'"));
     }
     let wish = Wish {
         task,
@@ -107,10 +101,7 @@ fn run(task: &Task<'_>) -> Outcome {
     result.insert(ensured.key.into(), ensured.path.to_string_lossy().into());
     result.extend(ensured.extra);
     describe(task.root, &ensured.path, &mut result);
-    task.put_diff(
-        &mut result,
-        || json!({"before": ensured.before, "after": ensured.after}),
-    );
+    task.put_diff(&mut result, || json!({"before": ensured.before, "after": ensured.after}));
     Ok(Done::from(result))
 }
 
@@ -126,14 +117,7 @@ impl Wish<'_> {
             before["state"] = self.previous.into();
             after["state"] = state.into();
         }
-        Ensured {
-            path: path.to_owned(),
-            key,
-            changed: false,
-            before,
-            after,
-            extra: Map::new(),
-        }
+        Ensured { path: path.to_owned(), key, changed: false, before, after, extra: Map::new() }
     }
 
     fn attributes(&self, path: &Path, ensured: &mut Ensured) -> Result<(), Fault> {
@@ -177,15 +161,8 @@ fn absent(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     };
     match removed {
         Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            let what = if wish.previous == "directory" {
-                "rmtree failed"
-            } else {
-                "unlinking failed"
-            };
-            Err(at(
-                &wish.path,
-                format!("{what}: {}: {err}", wish.path.display()),
-            ))
+            let what = if wish.previous == "directory" { "rmtree failed" } else { "unlinking failed" };
+            Err(at(&wish.path, format!("{what}: {}: {err}", wish.path.display())))
         }
         _ => Ok(ensured),
     }
@@ -196,15 +173,9 @@ fn file(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     let state = state_of(&path);
     if !matches!(state, "file" | "hard") {
         let shown = path.display();
-        return Err(
-            at(&path, format!("file ({shown}) is {state}, cannot continue")).with("state", state),
-        );
+        return Err(at(&path, format!("file ({shown}) is {state}, cannot continue")).with("state", state));
     }
-    let mut ensured = Ensured {
-        before: json!({}),
-        after: json!({}),
-        ..wish.ensured(&path, "path", "file")
-    };
+    let mut ensured = Ensured { before: json!({}), after: json!({}), ..wish.ensured(&path, "path", "file") };
     ensured.before["path"] = path.to_string_lossy().into();
     ensured.after["path"] = path.to_string_lossy().into();
     wish.attributes(&path, &mut ensured)?;
@@ -218,8 +189,7 @@ fn touch(wish: &Wish<'_>) -> Result<Ensured, Fault> {
         if wish.task.check {
             return Ok(ensured);
         }
-        super::atomic_write::replace(&wish.path, b"", &wish.files.resolve(None, false))
-            .attempt("touch", &wish.path)?;
+        super::atomic_write::replace(&wish.path, b"", &wish.files.resolve(None, false)).attempt("touch", &wish.path)?;
     }
     let path = wish.followed();
     wish.attributes(&path, &mut ensured)?;
@@ -245,10 +215,7 @@ fn directory(wish: &Wish<'_>) -> Result<Ensured, Fault> {
                 match fs::create_dir(&made) {
                     Err(err) if !made.is_dir() => {
                         let shown = made.display();
-                        return Err(at(
-                            &path,
-                            format!("There was an issue creating {shown} as requested: {err}"),
-                        ));
+                        return Err(at(&path, format!("There was an issue creating {shown} as requested: {err}")));
                     }
                     _ => wish.attributes(&made, &mut ensured)?,
                 }
@@ -262,30 +229,16 @@ fn directory(wish: &Wish<'_>) -> Result<Ensured, Fault> {
             }
             Ok(ensured)
         }
-        other => Err(at(
-            &path,
-            format!("{} already exists as a {other}", path.display()),
-        )),
+        other => Err(at(&path, format!("{} already exists as a {other}", path.display()))),
     }
 }
 
 /// Deepest nesting that is walked: links that are followed may form a circle.
 const DEEPEST: usize = 64;
 
-fn recurse(
-    wish: &Wish<'_>,
-    folder: &Path,
-    ensured: &mut Ensured,
-    depth: usize,
-) -> Result<(), Fault> {
+fn recurse(wish: &Wish<'_>, folder: &Path, ensured: &mut Ensured, depth: usize) -> Result<(), Fault> {
     if depth > DEEPEST {
-        return Err(at(
-            folder,
-            format!(
-                "Could not recursively set attributes on {}: too deep",
-                folder.display()
-            ),
-        ));
+        return Err(at(folder, format!("Could not recursively set attributes on {}: too deep", folder.display())));
     }
     for entry in fs::read_dir(folder).attempt("list", folder)? {
         let path = entry.attempt("list", folder)?.path();
@@ -300,9 +253,7 @@ fn recurse(
                 if target.is_dir() {
                     recurse(wish, &target, ensured, depth + 1)?;
                 }
-                ensured.changed |= wish
-                    .files
-                    .enforce(&target, check, &mut before, &mut after)?;
+                ensured.changed |= wish.files.enforce(&target, check, &mut before, &mut after)?;
             }
         } else if meta.is_dir() {
             recurse(wish, &path, ensured, depth + 1)?;
@@ -319,11 +270,7 @@ fn link(wish: &Wish<'_>) -> Result<Ensured, Fault> {
         src = fs::read_link(path).ok();
     }
     let is_folder = wish.previous == "directory";
-    let base = if is_folder {
-        path.clone()
-    } else {
-        path.parent().unwrap_or(Path::new("/")).to_owned()
-    };
+    let base = if is_folder { path.clone() } else { path.parent().unwrap_or(Path::new("/")).to_owned() };
     if let Some(src) = &src
         && !wish.force
         && !base.join(src).exists()
@@ -331,28 +278,16 @@ fn link(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     {
         return Err(at(
             path,
-            format!(
-                "src file does not exist, use 'force=yes' if you really want to create the link: {}",
-                base.join(src).display()
-            ),
+            format!("src file does not exist, use 'force=yes' if you really want to create the link: {}", base.join(src).display()),
         )
         .with("src", src.to_string_lossy()));
     }
     match wish.previous {
         "directory" | "file" | "hard" if !wish.force => {
-            return Err(at(
-                path,
-                format!(
-                    "refusing to convert from {} to symlink for {shown}",
-                    wish.previous
-                ),
-            ));
+            return Err(at(path, format!("refusing to convert from {} to symlink for {shown}", wish.previous)));
         }
         "directory" if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) => {
-            return Err(at(
-                path,
-                format!("the directory {shown} is not empty, refusing to convert it"),
-            ));
+            return Err(at(path, format!("the directory {shown} is not empty, refusing to convert it")));
         }
         _ => {}
     }
@@ -372,33 +307,24 @@ fn link(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     let Some(src) = src.or_else(|| fs::read_link(path).ok()) else {
         return Err("src is required for creating new symlinks".into());
     };
-    ensured
-        .extra
-        .insert("src".into(), src.to_string_lossy().into());
+    ensured.extra.insert("src".into(), src.to_string_lossy().into());
     if ensured.changed && !wish.task.check {
         let temporary = beside(path);
         symlink(&src, &temporary).attempt("link", path)?;
         if is_folder {
             fs::remove_dir(path).attempt("replace", path)?;
         }
-        fs::rename(&temporary, path)
-            .attempt("replace", path)
-            .inspect_err(|_| {
-                let _ = fs::remove_file(&temporary);
-            })?;
+        fs::rename(&temporary, path).attempt("replace", path).inspect_err(|_| {
+            let _ = fs::remove_file(&temporary);
+        })?;
     }
     if wish.task.check && ensured.changed {
         return Ok(ensured);
     }
-    let target = if wish.follow {
-        real_path(path)
-    } else {
-        path.clone()
-    };
+    let target = if wish.follow { real_path(path) } else { path.clone() };
     if target.symlink_metadata().is_ok() {
         wish.attributes(&target, &mut ensured)?;
-    } else if wish.files.mode.is_some() || wish.files.owner.is_some() || wish.files.group.is_some()
-    {
+    } else if wish.files.mode.is_some() || wish.files.owner.is_some() || wish.files.group.is_some() {
         ensured.extra.insert(
             "warnings".into(),
             json!(["Cannot set fs attributes on a non-existent symlink target. follow should be set to False to avoid this."]),
@@ -419,39 +345,23 @@ fn hard(wish: &Wish<'_>) -> Result<Ensured, Fault> {
         None => {}
         Some(src) => {
             if !src.exists() && !wish.task.check {
-                return Err(Fault::from("src does not exist")
-                    .with("dest", path.to_string_lossy())
-                    .with("src", src.to_string_lossy()));
+                return Err(Fault::from("src does not exist").with("dest", path.to_string_lossy()).with("src", src.to_string_lossy()));
             }
             ensured.changed = wish.previous == "absent" || inode(path) != inode(src);
             if ensured.changed && !wish.force && !matches!(wish.previous, "absent" | "link") {
-                let what = if wish.previous == "file" {
-                    "file"
-                } else {
-                    "different hard link"
-                };
-                return Err(
-                    Fault::from(format!("Cannot link, {what} exists at destination"))
-                        .with("dest", path.to_string_lossy())
-                        .with("src", src.to_string_lossy()),
-                );
+                let what = if wish.previous == "file" { "file" } else { "different hard link" };
+                return Err(Fault::from(format!("Cannot link, {what} exists at destination"))
+                    .with("dest", path.to_string_lossy())
+                    .with("src", src.to_string_lossy()));
             }
-            ensured
-                .extra
-                .insert("src".into(), src.to_string_lossy().into());
+            ensured.extra.insert("src".into(), src.to_string_lossy().into());
             if ensured.changed && !wish.task.check {
                 let temporary = beside(path);
-                let real = if wish.follow {
-                    real_path(src)
-                } else {
-                    src.clone()
-                };
+                let real = if wish.follow { real_path(src) } else { src.clone() };
                 fs::hard_link(&real, &temporary).attempt("link", path)?;
-                fs::rename(&temporary, path)
-                    .attempt("replace", path)
-                    .inspect_err(|_| {
-                        let _ = fs::remove_file(&temporary);
-                    })?;
+                fs::rename(&temporary, path).attempt("replace", path).inspect_err(|_| {
+                    let _ = fs::remove_file(&temporary);
+                })?;
             }
         }
     }

@@ -23,15 +23,10 @@ const LETTERS: [(char, u32, &str); 12] = [
 
 /// Adds `attr_flags` and `attributes` to the facts.
 pub(super) fn describe(path: &Path, facts: &mut Map<String, Value>) {
-    let flags = File::open(path)
-        .ok()
-        .and_then(|file| ioctl_getflags(&file).ok());
+    let flags = File::open(path).ok().and_then(|file| ioctl_getflags(&file).ok());
     let bits = flags.unwrap_or(IFlags::empty()).bits();
     let set = LETTERS.iter().filter(|(_, bit, _)| bits & bit != 0);
-    facts.insert(
-        "attr_flags".into(),
-        set.clone().map(|(c, _, _)| *c).collect::<String>().into(),
-    );
+    facts.insert("attr_flags".into(), set.clone().map(|(c, _, _)| *c).collect::<String>().into());
     let names: Vec<Value> = set.map(|(_, _, name)| (*name).into()).collect();
     facts.insert("attributes".into(), names.into());
 }

@@ -7,13 +7,9 @@ use super::*;
 fn folders_appear_with_owner_and_mode() {
     let bench = Bench::new();
     let path = bench.text_path("a/b/c");
-    let args =
-        json!({"path": path, "state": "directory", "mode": "0750", "owner": "app", "group": 4});
+    let args = json!({"path": path, "state": "directory", "mode": "0750", "owner": "app", "group": 4});
     let result = bench.converges("file", args, true);
-    assert_eq!(
-        (result["mode"].as_str(), result["owner"].as_str()),
-        (Some("0750"), Some("app"))
-    );
+    assert_eq!((result["mode"].as_str(), result["owner"].as_str()), (Some("0750"), Some("app")));
     assert_eq!(result["group"], "adm");
     assert_eq!(result["diff"]["before"]["state"], "absent");
     let parent = bench.path("a").metadata().unwrap();
@@ -26,10 +22,7 @@ fn recursion_reaches_everything_below() {
     bench.write("d/e/f", "x");
     let args = json!({"path": bench.text_path("d"), "recurse": true, "mode": "u=rwX,g=,o="});
     bench.converges("file", args, true);
-    assert_eq!(
-        bench.path("d/e/f").metadata().unwrap().mode() & 0o777,
-        0o600
-    );
+    assert_eq!(bench.path("d/e/f").metadata().unwrap().mode() & 0o777, 0o600);
     assert_eq!(bench.path("d/e").metadata().unwrap().mode() & 0o777, 0o700);
 }
 
@@ -39,38 +32,14 @@ fn links_are_made_replaced_and_refused() {
     bench.write("one", "");
     bench.write("two", "");
     let link = bench.text_path("link");
-    bench.converges(
-        "file",
-        json!({"path": link, "src": bench.text_path("one"), "state": "link"}),
-        true,
-    );
-    bench.converges(
-        "file",
-        json!({"path": link, "src": bench.text_path("two"), "state": "link"}),
-        true,
-    );
+    bench.converges("file", json!({"path": link, "src": bench.text_path("one"), "state": "link"}), true);
+    bench.converges("file", json!({"path": link, "src": bench.text_path("two"), "state": "link"}), true);
     assert_eq!(fs::read_link(&link).unwrap(), bench.path("two"));
-    let msg = bench.fault(
-        "file",
-        json!({"path": link, "src": "nowhere", "state": "link"}),
-    );
-    assert!(
-        msg.starts_with("src file does not exist, use 'force=yes'"),
-        "{msg}"
-    );
-    let msg = bench.fault(
-        "file",
-        json!({"path": bench.text_path("one"), "src": "two", "state": "link"}),
-    );
-    assert!(
-        msg.starts_with("refusing to convert from file to symlink"),
-        "{msg}"
-    );
-    bench.converges(
-        "file",
-        json!({"path": bench.text_path("h"), "src": bench.text_path("one"), "state": "hard"}),
-        true,
-    );
+    let msg = bench.fault("file", json!({"path": link, "src": "nowhere", "state": "link"}));
+    assert!(msg.starts_with("src file does not exist, use 'force=yes'"), "{msg}");
+    let msg = bench.fault("file", json!({"path": bench.text_path("one"), "src": "two", "state": "link"}));
+    assert!(msg.starts_with("refusing to convert from file to symlink"), "{msg}");
+    bench.converges("file", json!({"path": bench.text_path("h"), "src": bench.text_path("one"), "state": "hard"}), true);
 }
 
 #[test]
@@ -89,15 +58,8 @@ fn touch_always_changes_unless_times_are_preserved() {
 fn absence() {
     let bench = Bench::new();
     bench.write("d/e", "");
-    bench.converges(
-        "file",
-        json!({"path": bench.text_path("d"), "state": "absent"}),
-        true,
-    );
+    bench.converges("file", json!({"path": bench.text_path("d"), "state": "absent"}), true);
     assert!(!bench.exists("d"));
     let missing = bench.text_path("d");
-    assert_eq!(
-        bench.fault("file", json!({"path": missing})),
-        format!("file ({missing}) is absent, cannot continue")
-    );
+    assert_eq!(bench.fault("file", json!({"path": missing})), format!("file ({missing}) is absent, cannot continue"));
 }

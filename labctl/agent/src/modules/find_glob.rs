@@ -22,10 +22,7 @@ pub(super) fn expand(pattern: &Path) -> Vec<PathBuf> {
             }
             continue;
         }
-        found = found
-            .iter()
-            .flat_map(|folder| matching(folder, &text))
-            .collect();
+        found = found.iter().flat_map(|folder| matching(folder, &text)).collect();
     }
     found.retain(|path| path.symlink_metadata().is_ok());
     found.sort();
@@ -33,11 +30,7 @@ pub(super) fn expand(pattern: &Path) -> Vec<PathBuf> {
 }
 
 fn matching(folder: &Path, pattern: &str) -> Vec<PathBuf> {
-    let listed = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+    let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Ok(entries) = fs::read_dir(listed) else {
         return Vec::new();
     };

@@ -53,11 +53,7 @@ fn run(task: &Task<'_>) -> Outcome {
     };
     let mut result = Map::new();
     result.insert("url".into(), url.into());
-    let mut path = if dest.is_dir() {
-        dest.join(name_of(url))
-    } else {
-        dest.clone()
-    };
+    let mut path = if dest.is_dir() { dest.join(name_of(url)) } else { dest.clone() };
     result.insert("dest".into(), path.to_string_lossy().into());
     if path.exists() && !dest.is_dir() || checksum.is_some() && path.exists() {
         let matches = match &checksum {
@@ -67,11 +63,7 @@ fn run(task: &Task<'_>) -> Outcome {
         if matches || (checksum.is_none() && !args.flag("force")) {
             let changed = attributes(task, &path, &mut result)?;
             result.insert("changed".into(), changed.into());
-            let msg = if changed {
-                "file already exists but file attributes changed"
-            } else {
-                "file already exists"
-            };
+            let msg = if changed { "file already exists but file attributes changed" } else { "file already exists" };
             result.insert("msg".into(), msg.into());
             if let Some((_, sum)) = &checksum {
                 result.insert("checksum_dest".into(), sum.as_str().into());
@@ -85,11 +77,7 @@ fn run(task: &Task<'_>) -> Outcome {
         result.insert("msg".into(), "OK".into());
         return Ok(result.into());
     }
-    let parent = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-        .to_owned();
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     if !parent.is_dir() {
         return Err(format!("Destination {} does not exist", parent.display()).into());
     }
@@ -106,9 +94,7 @@ fn run(task: &Task<'_>) -> Outcome {
     done?;
     result.insert("status_code".into(), response.status.into());
     let size = fs::metadata(&path).map_or(0, |meta| meta.len());
-    let said = response
-        .header("content-length")
-        .map_or_else(|| "unknown".to_owned(), str::to_owned);
+    let said = response.header("content-length").map_or_else(|| "unknown".to_owned(), str::to_owned);
     result.insert("msg".into(), format!("OK ({said} bytes)").into());
     result.insert("size".into(), size.into());
     Ok(Done::from(result))
@@ -126,31 +112,17 @@ fn place(
         let got = sum_of(temporary, algorithm)?;
         if got != *wanted {
             let shown = path.display();
-            return Err(Fault::from(format!(
-                "The checksum for {shown} did not match {wanted}; it was {got}."
-            )));
+            return Err(Fault::from(format!("The checksum for {shown} did not match {wanted}; it was {got}.")));
         }
     }
     let sums = digest::sums(temporary).attempt("read", temporary)?;
     result.insert("checksum_src".into(), sums.sha1.clone().into());
-    let there = path
-        .exists()
-        .then(|| digest::sums(path))
-        .transpose()
-        .attempt("read", path)?;
-    result.insert(
-        "checksum_dest".into(),
-        there
-            .as_ref()
-            .map_or(Value::Null, |sums| sums.sha1.clone().into()),
-    );
+    let there = path.exists().then(|| digest::sums(path)).transpose().attempt("read", path)?;
+    result.insert("checksum_dest".into(), there.as_ref().map_or(Value::Null, |sums| sums.sha1.clone().into()));
     let mut changed = there.as_ref() != Some(&sums);
     if changed {
         if task.args.flag("backup") && path.exists() {
-            result.insert(
-                "backup_file".into(),
-                back_up(path)?.to_string_lossy().into(),
-            );
+            result.insert("backup_file".into(), back_up(path)?.to_string_lossy().into());
         }
         let meta = fs::metadata(path).ok();
         let files = task.file_args()?.resolve(meta.as_ref(), false);
@@ -163,22 +135,14 @@ fn place(
     Ok(())
 }
 
-fn attributes(
-    task: &Task<'_>,
-    path: &Path,
-    result: &mut Map<String, Value>,
-) -> Result<bool, Fault> {
-    let changed = task
-        .file_args()?
-        .enforce(path, task.check, &mut json!({}), &mut json!({}))?;
+fn attributes(task: &Task<'_>, path: &Path, result: &mut Map<String, Value>) -> Result<bool, Fault> {
+    let changed = task.file_args()?.enforce(path, task.check, &mut json!({}), &mut json!({}))?;
     describe(task.root, path, result);
     Ok(changed)
 }
 
 fn sum_of(path: &Path, algorithm: &str) -> Result<String, Fault> {
-    digest::by_name(path, algorithm)
-        .ok_or_else(|| Fault::from(format!("unknown checksum algorithm {algorithm}")))?
-        .attempt("read", path)
+    digest::by_name(path, algorithm).ok_or_else(|| Fault::from(format!("unknown checksum algorithm {algorithm}")))?.attempt("read", path)
 }
 
 /// `algorithm:sum`, or `algorithm:URL` of a list in which the file's name stands.
@@ -187,11 +151,7 @@ fn wanted_sum(task: &Task<'_>, text: &str, url: &str) -> Result<(String, String)
     let (algorithm, sum) = text.split_once(':').ok_or_else(bad)?;
     let (algorithm, sum) = (algorithm.trim().to_lowercase(), sum.trim());
     if !sum.contains("://") {
-        return Ok((
-            algorithm,
-            sum.to_lowercase()
-                .replace(|c: char| !c.is_alphanumeric(), ""),
-        ));
+        return Ok((algorithm, sum.to_lowercase().replace(|c: char| !c.is_alphanumeric(), "")));
     }
     let mut response = Request::get(task, sum).send()?;
     if response.status != 200 {
@@ -200,10 +160,7 @@ fn wanted_sum(task: &Task<'_>, text: &str, url: &str) -> Result<(String, String)
     let list = response.bytes().attempt("read", sum)?;
     let list = String::from_utf8_lossy(&list).into_owned();
     let name = name_of(url);
-    let lines: Vec<Vec<&str>> = list
-        .lines()
-        .map(|line| line.split_whitespace().collect())
-        .collect();
+    let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
     if let [only] = &lines[..]
         && let [sum] = only[..]
     {
@@ -225,23 +182,14 @@ fn wanted_sum(task: &Task<'_>, text: &str, url: &str) -> Result<(String, String)
 fn name_of(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
-    if name.is_empty() {
-        "index.html".to_owned()
-    } else {
-        name.to_owned()
-    }
+    if name.is_empty() { "index.html".to_owned() } else { name.to_owned() }
 }
 
 /// The file name that the server proposes, without any folders.
 fn disposition(response: &Response) -> Option<String> {
     let value = response.header("content-disposition")?;
-    let name = value
-        .split(';')
-        .find_map(|part| part.trim().strip_prefix("filename="))?;
-    let name = PathBuf::from(name.trim_matches('"'))
-        .file_name()?
-        .to_string_lossy()
-        .into_owned();
+    let name = value.split(';').find_map(|part| part.trim().strip_prefix("filename="))?;
+    let name = PathBuf::from(name.trim_matches('"')).file_name()?.to_string_lossy().into_owned();
     (!name.is_empty()).then_some(name)
 }
 

@@ -8,37 +8,22 @@ use super::task::{Module, Task};
 
 pub(super) const MODULE: Module = Module {
     names: &["getent"],
-    params: &[
-        text("database").must(),
-        text("key"),
-        text("service"),
-        text("split"),
-        on("fail_key"),
-    ],
+    params: &[text("database").must(), text("key"), text("service"), text("split"), on("fail_key")],
     files: false,
     run,
 };
 
-pub(super) const SLURP: Module = Module {
-    names: &["slurp"],
-    params: &[path("src").must().aka(&["path"])],
-    files: false,
-    run: slurp,
-};
+pub(super) const SLURP: Module = Module { names: &["slurp"], params: &[path("src").must().aka(&["path"])], files: false, run: slurp };
 
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let database = args.str("database");
     let (file, colons) = match database {
         "passwd" | "group" | "shadow" | "gshadow" => (format!("/etc/{database}"), true),
-        "hosts" | "services" | "protocols" | "networks" | "rpc" | "ethers" => {
-            (format!("/etc/{database}"), false)
-        }
+        "hosts" | "services" | "protocols" | "networks" | "rpc" | "ethers" => (format!("/etc/{database}"), false),
         "ahosts" | "ahostsv4" | "ahostsv6" => ("/etc/hosts".to_owned(), false),
         _ => {
-            return Err(
-                Fault::from("Missing arguments, or database unknown.").with("database", database)
-            );
+            return Err(Fault::from("Missing arguments, or database unknown.").with("database", database));
         }
     };
     let text = std::fs::read_to_string(task.root.join(&file)).unwrap_or_default();
@@ -46,25 +31,15 @@ fn run(task: &Task<'_>) -> Outcome {
     let key = args.filled("key");
     let mut found = Map::new();
     for line in text.lines() {
-        let line = if colons {
-            line
-        } else {
-            line.split('#').next().unwrap_or_default()
-        };
+        let line = if colons { line } else { line.split('#').next().unwrap_or_default() };
         if line.trim().is_empty() {
             continue;
         }
-        let fields: Vec<&str> = if split.is_empty() {
-            line.split_whitespace().collect()
-        } else {
-            line.split(split).collect()
-        };
+        let fields: Vec<&str> = if split.is_empty() { line.split_whitespace().collect() } else { line.split(split).collect() };
         let fits = match (key, database) {
             (None, _) => true,
             (Some(key), "passwd" | "group") => fields[0] == key || fields.get(2) == Some(&key),
-            (Some(key), "hosts" | "ahosts" | "ahostsv4" | "ahostsv6" | "services") => {
-                fields.contains(&key)
-            }
+            (Some(key), "hosts" | "ahosts" | "ahostsv4" | "ahostsv6" | "services") => fields.contains(&key),
             (Some(key), _) => fields[0] == key,
         };
         if fits {
@@ -109,29 +84,13 @@ mod tests {
     #[test]
     fn databases_and_files() {
         let bench = Bench::new();
-        let facts =
-            bench.run("getent", json!({"database": "passwd", "key": "app"}))["ansible_facts"]
-                .clone();
+        let facts = bench.run("getent", json!({"database": "passwd", "key": "app"}))["ansible_facts"].clone();
         assert_eq!(facts["getent_passwd"]["app"][1], "1000");
-        assert!(
-            bench
-                .fault("getent", json!({"database": "group", "key": "nope"}))
-                .starts_with("One or more")
-        );
-        let soft = bench.run(
-            "getent",
-            json!({"database": "group", "key": "nope", "fail_key": false}),
-        );
+        assert!(bench.fault("getent", json!({"database": "group", "key": "nope"})).starts_with("One or more"));
+        let soft = bench.run("getent", json!({"database": "group", "key": "nope", "fail_key": false}));
         assert_eq!(soft["ansible_facts"]["getent_group"]["nope"], Value::Null);
         bench.write("f", b"\xff\x00");
-        assert_eq!(
-            bench.run("slurp", json!({"src": bench.text_path("f")}))["content"],
-            "/wA="
-        );
-        assert!(
-            bench
-                .fault("slurp", json!({"src": "/no/such"}))
-                .starts_with("file not found")
-        );
+        assert_eq!(bench.run("slurp", json!({"src": bench.text_path("f")}))["content"], "/wA=");
+        assert!(bench.fault("slurp", json!({"src": "/no/such"})).starts_with("file not found"));
     }
 }

@@ -57,9 +57,7 @@ pub(super) const PIP: Module = Module {
         flag("editable"),
         path("chdir"),
         path("executable"),
-        text("state")
-            .of(&["absent", "forcereinstall", "latest", "present"])
-            .or("present"),
+        text("state").of(&["absent", "forcereinstall", "latest", "present"]).or("present"),
         raw("umask"),
         flag("break_system_packages"),
     ],
@@ -73,10 +71,7 @@ fn git(task: &Task<'_>, folder: Option<&Path>, words: &[&str]) -> Spawn {
     argv.extend(words.iter().map(|word| (*word).to_owned()));
     let mut ssh = String::from("ssh -o BatchMode=yes");
     if let Some(key) = args.filled("key_file") {
-        ssh.push_str(&format!(
-            " -i {} -o IdentitiesOnly=yes",
-            super::text::shell_quote(key)
-        ));
+        ssh.push_str(&format!(" -i {} -o IdentitiesOnly=yes", super::text::shell_quote(key)));
     }
     if args.flag("accept_hostkey") {
         ssh.push_str(" -o StrictHostKeyChecking=no");
@@ -86,9 +81,7 @@ fn git(task: &Task<'_>, folder: Option<&Path>, words: &[&str]) -> Spawn {
     if let Some(options) = args.filled("ssh_opts") {
         ssh.push_str(&format!(" {options}"));
     }
-    let spawn = Spawn::of(task, argv)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_SSH_COMMAND", &ssh);
+    let spawn = Spawn::of(task, argv).env("GIT_TERMINAL_PROMPT", "0").env("GIT_SSH_COMMAND", &ssh);
     match folder {
         Some(folder) => spawn.cwd(folder),
         None => spawn,
@@ -96,11 +89,7 @@ fn git(task: &Task<'_>, folder: Option<&Path>, words: &[&str]) -> Spawn {
 }
 
 fn head(dest: &Path, bare: bool) -> Option<String> {
-    let mut folder = if bare {
-        dest.to_owned()
-    } else {
-        dest.join(".git")
-    };
+    let mut folder = if bare { dest.to_owned() } else { dest.join(".git") };
     if folder.is_file() {
         let text = fs::read_to_string(&folder).ok()?;
         folder = dest.join(text.trim().strip_prefix("gitdir: ")?);
@@ -113,11 +102,7 @@ fn head(dest: &Path, bare: bool) -> Option<String> {
         return Some(sum.trim().to_owned());
     }
     let packed = fs::read_to_string(folder.join("packed-refs")).ok()?;
-    packed.lines().find_map(|line| {
-        line.split_once(' ')
-            .filter(|(_, n)| *n == name)
-            .map(|(sum, _)| sum.to_owned())
-    })
+    packed.lines().find_map(|line| line.split_once(' ').filter(|(_, n)| *n == name).map(|(sum, _)| sum.to_owned()))
 }
 
 fn is_sum(version: &str) -> bool {
@@ -131,34 +116,17 @@ fn remote_sum(task: &Task<'_>, version: &str) -> Result<String, Fault> {
     }
     let output = git(task, None, &["ls-remote", task.args.str("repo")])
         .must()
-        .map_err(|fault| Fault {
-            msg: format!("Could not read the remote: {}", fault.msg),
-            ..fault
-        })?;
+        .map_err(|fault| Fault { msg: format!("Could not read the remote: {}", fault.msg), ..fault })?;
     let text = output.out();
-    let find = |name: &str| {
-        text.lines().find_map(|line| {
-            line.split_once('\t')
-                .filter(|(_, n)| *n == name)
-                .map(|(sum, _)| sum.to_owned())
-        })
-    };
+    let find = |name: &str| text.lines().find_map(|line| line.split_once('\t').filter(|(_, n)| *n == name).map(|(sum, _)| sum.to_owned()));
     let names = match version {
         "HEAD" => vec!["HEAD".to_owned()],
-        _ => vec![
-            format!("refs/heads/{version}"),
-            format!("refs/tags/{version}^{{}}"),
-            format!("refs/tags/{version}"),
-            version.to_owned(),
-        ],
+        _ => vec![format!("refs/heads/{version}"), format!("refs/tags/{version}^{{}}"), format!("refs/tags/{version}"), version.to_owned()],
     };
-    names.iter().find_map(|name| find(name)).ok_or_else(|| {
-        format!(
-            "Could not determine remote revision for {}: {version}",
-            task.args.str("repo")
-        )
-        .into()
-    })
+    names
+        .iter()
+        .find_map(|name| find(name))
+        .ok_or_else(|| format!("Could not determine remote revision for {}: {version}", task.args.str("repo")).into())
 }
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -175,10 +143,7 @@ fn run(task: &Task<'_>) -> Outcome {
     };
     let before = head(&dest, bare);
     let mut result = Map::new();
-    result.insert(
-        "before".into(),
-        before.clone().map_or(Value::Null, Value::from),
-    );
+    result.insert("before".into(), before.clone().map_or(Value::Null, Value::from));
     result.insert("remote_url_changed".into(), false.into());
     if let Some(before) = &before
         && (!args.flag("update") || is_sum(version) && *before == version)
@@ -192,16 +157,8 @@ fn run(task: &Task<'_>) -> Outcome {
         return Ok(result.into());
     }
     let wanted = remote_sum(task, version)?;
-    let dirty = before.is_some()
-        && !bare
-        && !git(
-            task,
-            Some(&dest),
-            &["status", "--porcelain", "--untracked-files=no"],
-        )
-        .must()?
-        .stdout
-        .is_empty();
+    let dirty =
+        before.is_some() && !bare && !git(task, Some(&dest), &["status", "--porcelain", "--untracked-files=no"]).must()?.stdout.is_empty();
     let changed = before.as_ref() != Some(&wanted) || dirty && args.flag("force");
     result.insert("after".into(), wanted.clone().into());
     result.insert("changed".into(), changed.into());
@@ -209,26 +166,18 @@ fn run(task: &Task<'_>) -> Outcome {
         return Ok(result.into());
     }
     if dirty && !args.flag("force") {
-        return Err(Fault::from(
-            "Local modifications exist in the destination: use force=yes to discard them",
-        )
-        .with("before", before.unwrap_or_default()));
+        return Err(Fault::from("Local modifications exist in the destination: use force=yes to discard them")
+            .with("before", before.unwrap_or_default()));
     }
     fetch(task, &dest, before.is_some(), &wanted)?;
-    result.insert(
-        "after".into(),
-        head(&dest, bare).map_or(Value::Null, Value::from),
-    );
+    result.insert("after".into(), head(&dest, bare).map_or(Value::Null, Value::from));
     Ok(Done::from(result))
 }
 
 fn fetch(task: &Task<'_>, dest: &Path, exists: bool, wanted: &str) -> Result<(), Fault> {
     let args = &task.args;
     let (version, remote) = (args.str("version"), args.str("remote"));
-    let depth = args
-        .int("depth")
-        .filter(|depth| *depth > 0)
-        .map(|depth| format!("--depth={depth}"));
+    let depth = args.int("depth").filter(|depth| *depth > 0).map(|depth| format!("--depth={depth}"));
     if !exists {
         let parent: PathBuf = dest.parent().map_or_else(|| "/".into(), Path::to_owned);
         fs::create_dir_all(&parent).attempt("make the folder", &parent)?;
@@ -247,12 +196,7 @@ fn fetch(task: &Task<'_>, dest: &Path, exists: bool, wanted: &str) -> Result<(),
         words.extend([args.str("repo"), &target]);
         git(task, None, &words).must()?;
     } else {
-        git(
-            task,
-            Some(dest),
-            &["remote", "set-url", remote, args.str("repo")],
-        )
-        .must()?;
+        git(task, Some(dest), &["remote", "set-url", remote, args.str("repo")]).must()?;
         let refspec = args
             .filled("refspec")
             .unwrap_or("+refs/heads/*:refs/remotes/origin/*")
@@ -267,37 +211,17 @@ fn fetch(task: &Task<'_>, dest: &Path, exists: bool, wanted: &str) -> Result<(),
     }
     if exists || is_sum(version) {
         let branch = format!("refs/remotes/{remote}/{version}");
-        let is_branch = git(
-            task,
-            Some(dest),
-            &["rev-parse", "--verify", "--quiet", &branch],
-        )
-        .run()
-        .is_ok_and(|output: Output| output.rc == 0);
+        let is_branch =
+            git(task, Some(dest), &["rev-parse", "--verify", "--quiet", &branch]).run().is_ok_and(|output: Output| output.rc == 0);
         if is_branch {
-            git(
-                task,
-                Some(dest),
-                &["checkout", "--force", "-B", version, &branch],
-            )
-            .must()?;
+            git(task, Some(dest), &["checkout", "--force", "-B", version, &branch]).must()?;
         } else {
-            git(
-                task,
-                Some(dest),
-                &["checkout", "--force", "--detach", wanted],
-            )
-            .must()?;
+            git(task, Some(dest), &["checkout", "--force", "--detach", wanted]).must()?;
         }
         git(task, Some(dest), &["reset", "--hard", wanted]).must()?;
     }
     if args.flag("recursive") && dest.join(".gitmodules").exists() {
-        git(
-            task,
-            Some(dest),
-            &["submodule", "update", "--init", "--recursive", "--force"],
-        )
-        .must()?;
+        git(task, Some(dest), &["submodule", "update", "--init", "--recursive", "--force"]).must()?;
     }
     Ok(())
 }
@@ -317,9 +241,7 @@ fn pip(task: &Task<'_>) -> Outcome {
         if task.check {
             return Ok(json!({"changed": true}).into());
         }
-        let command = args
-            .filled("virtualenv_command")
-            .unwrap_or("python3 -m venv");
+        let command = args.filled("virtualenv_command").unwrap_or("python3 -m venv");
         let mut words = super::text::shell_words(command).map_err(Fault::from)?;
         if args.flag("virtualenv_site_packages") {
             words.push("--system-site-packages".into());
@@ -344,11 +266,7 @@ fn pip(task: &Task<'_>) -> Outcome {
         _ => name.clone(),
     };
     let mut words = vec![program.clone()];
-    words.push(if state == "absent" {
-        "uninstall".into()
-    } else {
-        "install".into()
-    });
+    words.push(if state == "absent" { "uninstall".into() } else { "install".into() });
     match state {
         "absent" => words.push("-y".into()),
         "latest" => words.push("--upgrade".into()),
@@ -377,16 +295,11 @@ fn pip(task: &Task<'_>) -> Outcome {
     }
     let output = spawn.must()?;
     let out = output.out();
-    changed |= out.contains("Successfully installed")
-        || out.contains("Successfully uninstalled")
-        || out.contains("Would install");
+    changed |= out.contains("Successfully installed") || out.contains("Successfully uninstalled") || out.contains("Would install");
     result.insert("changed".into(), changed.into());
     result.insert("stdout".into(), out.into());
     result.insert("stderr".into(), output.err().into());
-    result.insert(
-        "version".into(),
-        args.text("version").map_or(Value::Null, Value::from),
-    );
+    result.insert("version".into(), args.text("version").map_or(Value::Null, Value::from));
     Ok(Done::from(result))
 }
 
@@ -404,10 +317,7 @@ mod tests {
                 "mkdir -p {0}; cd {0}; git init -q -b main .; echo {text} > f; git add f; git -c user.name=x -c user.email=x@x commit -qm {text}",
                 source.display()
             );
-            let spawn = Spawn {
-                argv: ["sh", "-c", &script].map(str::to_owned).to_vec(),
-                ..Spawn::default()
-            };
+            let spawn = Spawn { argv: ["sh", "-c", &script].map(str::to_owned).to_vec(), ..Spawn::default() };
             assert_eq!(spawn.run().unwrap().rc, 0);
         };
         commit("one");
@@ -419,10 +329,6 @@ mod tests {
         assert_eq!(bench.read("out/f"), "two\n");
         bench.write("out/f", "mine");
         commit("three");
-        assert!(
-            bench
-                .fault("git", args)
-                .starts_with("Local modifications exist")
-        );
+        assert!(bench.fault("git", args).starts_with("Local modifications exist"));
     }
 }

@@ -32,10 +32,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let wanted = args.int("gid").map(account_ids::valid).transpose()?;
     let present = args.str("state") == "present";
     // Held over looking and writing, so that two tasks cannot choose the same id.
-    let _lock = (!task.check)
-        .then(|| passwd::lock(task.root))
-        .transpose()
-        .attempt("lock", "/etc/.pwd.lock")?;
+    let _lock = (!task.check).then(|| passwd::lock(task.root)).transpose().attempt("lock", "/etc/.pwd.lock")?;
     let current = passwd::group(task.root, name);
     let mut result = Map::new();
     result.insert("name".into(), name.into());
@@ -52,13 +49,9 @@ fn run(task: &Task<'_>) -> Outcome {
     if changed && present {
         if let Some(gid) = wanted
             && !args.flag("non_unique")
-            && passwd::groups(task.root)
-                .iter()
-                .any(|group| group.gid == gid && group.name != name)
+            && passwd::groups(task.root).iter().any(|group| group.gid == gid && group.name != name)
         {
-            return Err(
-                Fault::from(format!("groupadd: GID '{gid}' already exists")).with("name", name)
-            );
+            return Err(Fault::from(format!("groupadd: GID '{gid}' already exists")).with("name", name));
         }
         if !task.check {
             let gid = match wanted {
@@ -67,12 +60,7 @@ fn run(task: &Task<'_>) -> Outcome {
             };
             let group = match current {
                 Some(group) => Group { gid, ..group },
-                None => Group {
-                    name: name.into(),
-                    password: "x".into(),
-                    gid,
-                    members: vec![],
-                },
+                None => Group { name: name.into(), password: "x".into(), gid, members: vec![] },
             };
             write(task, &group)?;
         }
@@ -89,34 +77,25 @@ fn run(task: &Task<'_>) -> Outcome {
 pub(super) fn write(task: &Task<'_>, group: &Group) -> Result<(), Fault> {
     let members = group.members.join(",");
     let line = group.line();
-    passwd::set_line(task.root, "/etc/group", &group.name, Some(&line))
-        .attempt("write", "/etc/group")?;
+    passwd::set_line(task.root, "/etc/group", &group.name, Some(&line)).attempt("write", "/etc/group")?;
     let shadow = format!("{}:!::{members}", group.name);
     let existing = std::fs::read_to_string(task.root.join("/etc/gshadow")).unwrap_or_default();
-    let old = existing
-        .lines()
-        .find(|line| line.split(':').next() == Some(&group.name));
+    let old = existing.lines().find(|line| line.split(':').next() == Some(&group.name));
     let shadow = match old.map(|line| line.split(':').collect::<Vec<_>>()) {
         Some(fields) if fields.len() == 4 => {
             format!("{}:{}:{}:{members}", fields[0], fields[1], fields[2])
         }
         _ => shadow,
     };
-    passwd::set_line(task.root, "/etc/gshadow", &group.name, Some(&shadow))
-        .attempt("write", "/etc/gshadow")
+    passwd::set_line(task.root, "/etc/gshadow", &group.name, Some(&shadow)).attempt("write", "/etc/gshadow")
 }
 
 fn remove(task: &Task<'_>, group: &Group) -> Result<(), Fault> {
-    if let Some(user) = passwd::users(task.root)
-        .iter()
-        .find(|user| user.gid == group.gid)
+    if let Some(user) = passwd::users(task.root).iter().find(|user| user.gid == group.gid)
         && !task.args.flag("force")
     {
-        return Err(Fault::from(format!(
-            "groupdel: cannot remove the primary group of user '{}'",
-            user.name
-        ))
-        .with("name", Value::from(group.name.as_str())));
+        return Err(Fault::from(format!("groupdel: cannot remove the primary group of user '{}'", user.name))
+            .with("name", Value::from(group.name.as_str())));
     }
     if task.check {
         return Ok(());
@@ -141,19 +120,13 @@ mod tests {
         assert_eq!(result["gid"], 1001);
         let result = bench.converges("group", json!({"name": "sys", "system": true}), true);
         assert_eq!(result["gid"], 999);
-        assert_eq!(
-            bench.converges("group", json!({"name": "web", "gid": 2000}), true)["gid"],
-            2000
-        );
+        assert_eq!(bench.converges("group", json!({"name": "web", "gid": 2000}), true)["gid"], 2000);
         assert!(bench.read("etc/gshadow").contains("web:!::\n"));
         bench.converges("group", json!({"name": "web", "state": "absent"}), true);
         assert_eq!(
             bench.fault("group", json!({"name": "app", "state": "absent"})),
             "groupdel: cannot remove the primary group of user 'app'"
         );
-        assert_eq!(
-            bench.fault("group", json!({"name": "x", "gid": 4})),
-            "groupadd: GID '4' already exists"
-        );
+        assert_eq!(bench.fault("group", json!({"name": "x", "gid": 4})), "groupadd: GID '4' already exists");
     }
 }

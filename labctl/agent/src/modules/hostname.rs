@@ -11,19 +11,10 @@ use super::outcome::{Attempt, Outcome};
 use super::spawn::Spawn;
 use super::task::{Module, Task};
 
-pub(super) const MODULE: Module = Module {
-    names: &["hostname"],
-    params: &[text("name").must(), text("use")],
-    files: false,
-    run: hostname,
-};
+pub(super) const MODULE: Module = Module { names: &["hostname"], params: &[text("name").must(), text("use")], files: false, run: hostname };
 
-pub(super) const TIMEZONE: Module = Module {
-    names: &["timezone"],
-    params: &[text("name"), text("hwclock").aka(&["rtc"])],
-    files: false,
-    run: timezone,
-};
+pub(super) const TIMEZONE: Module =
+    Module { names: &["timezone"], params: &[text("name"), text("hwclock").aka(&["rtc"])], files: false, run: timezone };
 
 pub(super) const MODPROBE: Module = Module {
     names: &["modprobe"],
@@ -31,9 +22,7 @@ pub(super) const MODPROBE: Module = Module {
         text("name").must(),
         text("state").of(&["absent", "present"]).or("present"),
         text("params").or(""),
-        text("persistent")
-            .of(&["disabled", "present", "absent"])
-            .or("disabled"),
+        text("persistent").of(&["disabled", "present", "absent"]).or("disabled"),
     ],
     files: false,
     run: modprobe,
@@ -41,40 +30,21 @@ pub(super) const MODPROBE: Module = Module {
 
 fn hostname(task: &Task<'_>) -> Outcome {
     let name = task.args.str("name");
-    let bad = name.is_empty()
-        || name.len() > 64
-        || !name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
+    let bad = name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
     if bad || name.starts_with(['-', '.']) {
         return Err(format!("name is not a host name: '{name}'").into());
     }
     let path = task.root.join("/etc/hostname");
     let before = Edit::read(&path)?;
-    let permanent = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
-    let current = fs::read_to_string(task.root.join("/proc/sys/kernel/hostname"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
+    let permanent = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().trim().to_owned();
+    let current = fs::read_to_string(task.root.join("/proc/sys/kernel/hostname")).unwrap_or_default().trim().to_owned();
     let changed = permanent != name || current != name;
     if changed && !task.check {
         if permanent != name {
-            Edit {
-                path,
-                before,
-                after: format!("{name}\n").into_bytes(),
-                msg: String::new(),
-            }
-            .finish(task)?;
+            Edit { path, before, after: format!("{name}\n").into_bytes(), msg: String::new() }.finish(task)?;
         }
         if task.root.is_real() {
-            rustix::system::sethostname(name.as_bytes())
-                .attempt("set the host name in", "/proc/sys/kernel/hostname")?;
+            rustix::system::sethostname(name.as_bytes()).attempt("set the host name in", "/proc/sys/kernel/hostname")?;
         } else {
             let proc = task.root.join("/proc/sys/kernel/hostname");
             fs::write(&proc, format!("{name}\n")).attempt("write", &proc)?;
@@ -103,15 +73,10 @@ fn timezone(task: &Task<'_>) -> Outcome {
     }
     let link = task.root.join("/etc/localtime");
     let target = fs::read_link(&link).unwrap_or_default();
-    let before = target
-        .to_string_lossy()
-        .split_once("zoneinfo/")
-        .map_or(String::new(), |(_, name)| name.to_owned());
+    let before = target.to_string_lossy().split_once("zoneinfo/").map_or(String::new(), |(_, name)| name.to_owned());
     let file = task.root.join("/etc/timezone");
     let text = Edit::read(&file)?;
-    let stale = text
-        .as_deref()
-        .is_some_and(|text| String::from_utf8_lossy(text).trim() != name);
+    let stale = text.as_deref().is_some_and(|text| String::from_utf8_lossy(text).trim() != name);
     let changed = before != name || stale;
     if changed && !task.check {
         if before != name {
@@ -119,13 +84,7 @@ fn timezone(task: &Task<'_>) -> Outcome {
             std::os::unix::fs::symlink(&zone, &temporary).attempt("link", &link)?;
             fs::rename(&temporary, &link).attempt("replace", &link)?;
         }
-        Edit {
-            path: file,
-            before: text,
-            after: format!("{name}\n").into_bytes(),
-            msg: String::new(),
-        }
-        .finish(task)?;
+        Edit { path: file, before: text, after: format!("{name}\n").into_bytes(), msg: String::new() }.finish(task)?;
     }
     let mut result = json!({"changed": changed});
     if task.diff {
@@ -159,20 +118,11 @@ fn modprobe(task: &Task<'_>) -> Outcome {
 }
 
 fn built_in(task: &Task<'_>, plain: &str) -> bool {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let list = fs::read_to_string(
-        task.root
-            .join(format!("/lib/modules/{release}/modules.builtin")),
-    )
-    .unwrap_or_default();
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let list = fs::read_to_string(task.root.join(format!("/lib/modules/{release}/modules.builtin"))).unwrap_or_default();
     list.lines().any(|line| {
         let file = line.rsplit('/').next().unwrap_or_default();
-        file.split('.')
-            .next()
-            .is_some_and(|stem| stem.replace('-', "_") == plain)
+        file.split('.').next().is_some_and(|stem| stem.replace('-', "_") == plain)
     })
 }
 
@@ -186,18 +136,8 @@ fn persist(task: &Task<'_>, name: &str) -> Result<bool, super::outcome::Fault> {
     let mut changed = false;
     let params = task.args.str("params");
     let files = [
-        (
-            format!("/etc/modules-load.d/{name}.conf"),
-            format!("{name}\n"),
-        ),
-        (
-            format!("/etc/modprobe.d/{name}.conf"),
-            if params.is_empty() {
-                String::new()
-            } else {
-                format!("options {name} {params}\n")
-            },
-        ),
+        (format!("/etc/modules-load.d/{name}.conf"), format!("{name}\n")),
+        (format!("/etc/modprobe.d/{name}.conf"), if params.is_empty() { String::new() } else { format!("options {name} {params}\n") }),
     ];
     for (path, content) in files {
         let path = task.root.join(path);
@@ -210,13 +150,7 @@ fn persist(task: &Task<'_>, name: &str) -> Result<bool, super::outcome::Fault> {
                 }
             }
         } else {
-            let result = Edit {
-                path,
-                before,
-                after: content.into_bytes(),
-                msg: String::new(),
-            }
-            .finish(task)?;
+            let result = Edit { path, before, after: content.into_bytes(), msg: String::new() }.finish(task)?;
             changed |= result.get("changed") == Some(&Value::Bool(true));
         }
     }
@@ -235,30 +169,16 @@ mod tests {
         bench.write("proc/sys/kernel/hostname", "old\n");
         let result = bench.converges("hostname", json!({"name": "web.demo"}), true);
         assert_eq!(
-            (
-                bench.read("etc/hostname").as_str(),
-                result["ansible_facts"]["ansible_hostname"].as_str()
-            ),
+            (bench.read("etc/hostname").as_str(), result["ansible_facts"]["ansible_hostname"].as_str()),
             ("web.demo\n", Some("web"))
         );
         bench.write("usr/share/zoneinfo/Europe/Berlin", "");
         bench.converges("timezone", json!({"name": "Europe/Berlin"}), true);
         assert_eq!(bench.read("etc/timezone"), "Europe/Berlin\n");
-        assert!(
-            bench
-                .fault("timezone", json!({"name": "Mars/Base"}))
-                .contains("is not available")
-        );
+        assert!(bench.fault("timezone", json!({"name": "Mars/Base"})).contains("is not available"));
         bench.write("proc/modules", "br_netfilter 1 0 - Live 0x0\n");
         bench.converges("modprobe", json!({"name": "br-netfilter"}), false);
-        bench.converges(
-            "modprobe",
-            json!({"name": "br_netfilter", "persistent": "present"}),
-            true,
-        );
-        assert_eq!(
-            bench.read("etc/modules-load.d/br_netfilter.conf"),
-            "br_netfilter\n"
-        );
+        bench.converges("modprobe", json!({"name": "br_netfilter", "persistent": "present"}), true);
+        assert_eq!(bench.read("etc/modules-load.d/br_netfilter.conf"), "br_netfilter\n");
     }
 }

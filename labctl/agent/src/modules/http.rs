@@ -14,11 +14,7 @@ use super::outcome::{Attempt, Fault};
 use super::task::Task;
 
 /// Where distributions keep the bundle of certificates.
-const BUNDLES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
+const BUNDLES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Redirections that are followed at most (Python's urllib has 10 too).
 const REDIRECTS: u32 = 10;
@@ -56,41 +52,22 @@ impl Request {
         let args = &task.args;
         let env = |name: &str| {
             let lower = task.call.environment.get(name);
-            lower
-                .or_else(|| task.call.environment.get(&name.to_uppercase()))
-                .cloned()
+            lower.or_else(|| task.call.environment.get(&name.to_uppercase())).cloned()
         };
-        let scheme = if url.starts_with("https:") {
-            "https_proxy"
-        } else {
-            "http_proxy"
-        };
-        let use_proxy =
-            args.maybe("use_proxy").unwrap_or(true) && !direct(url, env("no_proxy").as_deref());
+        let scheme = if url.starts_with("https:") { "https_proxy" } else { "http_proxy" };
+        let use_proxy = args.maybe("use_proxy").unwrap_or(true) && !direct(url, env("no_proxy").as_deref());
         let mut headers = Vec::new();
         if let Some(given) = args.dict("headers") {
-            headers.extend(
-                given
-                    .iter()
-                    .map(|(key, value)| (key.clone(), super::arguments::as_text(value))),
-            );
+            headers.extend(given.iter().map(|(key, value)| (key.clone(), super::arguments::as_text(value))));
         }
         if let Some(user) = args.filled("url_username") {
             let pair = format!("{user}:{}", args.str("url_password"));
-            headers.push((
-                "Authorization".into(),
-                format!("Basic {}", super::base64::encode(pair.as_bytes())),
-            ));
+            headers.push(("Authorization".into(), format!("Basic {}", super::base64::encode(pair.as_bytes()))));
         }
         let agent = args.filled("http_agent").unwrap_or("ansible-httpget");
         headers.push(("User-Agent".into(), agent.to_owned()));
         let bundle = args.filled("ca_path").map(std::path::PathBuf::from);
-        let bundle = bundle.or_else(|| {
-            BUNDLES
-                .iter()
-                .map(|path| task.root.join(path))
-                .find(|path| path.is_file())
-        });
+        let bundle = bundle.or_else(|| BUNDLES.iter().map(|path| task.root.join(path)).find(|path| path.is_file()));
         Self {
             method: "GET".into(),
             url: url.to_owned(),
@@ -110,11 +87,7 @@ impl Request {
     }
 
     fn roots(&self) -> RootCerts {
-        let Some(pem) = self
-            .bundle
-            .as_ref()
-            .and_then(|path| std::fs::read(path).ok())
-        else {
+        let Some(pem) = self.bundle.as_ref().and_then(|path| std::fs::read(path).ok()) else {
             return RootCerts::WebPki;
         };
         let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
@@ -123,25 +96,14 @@ impl Request {
                 _ => None,
             })
             .collect();
-        if certificates.is_empty() {
-            RootCerts::WebPki
-        } else {
-            RootCerts::Specific(Arc::new(certificates))
-        }
+        if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(Arc::new(certificates)) }
     }
 
     /// Sends it. Any status is an answer, not a fault.
     pub(super) fn send(&self) -> Result<Response, Fault> {
-        let fault = |why: String| {
-            Fault::from(format!("Request failed: {why}"))
-                .with("url", self.url.as_str())
-                .with("status", -1)
-        };
+        let fault = |why: String| Fault::from(format!("Request failed: {why}")).with("url", self.url.as_str()).with("status", -1);
         let tls = match self.url.starts_with("https:") {
-            true => TlsConfig::builder()
-                .root_certs(self.roots())
-                .disable_verification(!self.verify)
-                .build(),
+            true => TlsConfig::builder().root_certs(self.roots()).disable_verification(!self.verify).build(),
             false => TlsConfig::default(),
         };
         let proxy = self.proxy.as_deref().map(Proxy::new).transpose();
@@ -160,37 +122,23 @@ impl Request {
             .user_agent("")
             .build()
             .into();
-        let mut request = http::Request::builder()
-            .method(self.method.as_str())
-            .uri(&self.url);
+        let mut request = http::Request::builder().method(self.method.as_str()).uri(&self.url);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         let answer = match &self.body {
-            Some(body) => agent.run(
-                request
-                    .body(&body[..])
-                    .map_err(|err| fault(err.to_string()))?,
-            ),
+            Some(body) => agent.run(request.body(&body[..]).map_err(|err| fault(err.to_string()))?),
             None => agent.run(request.body(()).map_err(|err| fault(err.to_string()))?),
         };
         let answer = answer.map_err(|err| fault(err.to_string()))?;
         use ureq::ResponseExt;
         let url = answer.get_uri().to_string();
         let (parts, body) = answer.into_parts();
-        let headers = parts.headers.iter().map(|(name, value)| {
-            (
-                name.as_str().to_owned(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        });
+        let headers =
+            parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         Ok(Response {
             status: parts.status.as_u16(),
-            reason: parts
-                .status
-                .canonical_reason()
-                .unwrap_or_default()
-                .to_owned(),
+            reason: parts.status.canonical_reason().unwrap_or_default().to_owned(),
             headers: headers.collect(),
             url,
             body,
@@ -219,28 +167,17 @@ impl Request {
 
 /// Whether `no_proxy` names the URL's host.
 fn direct(url: &str, no_proxy: Option<&str>) -> bool {
-    let host = url
-        .split("://")
-        .nth(1)
-        .unwrap_or_default()
-        .split(['/', ':'])
-        .next()
-        .unwrap_or_default();
+    let host = url.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
     no_proxy.is_some_and(|list| {
-        super::text::comma_list(list).iter().any(|suffix| {
-            suffix == "*"
-                || host == suffix
-                || host.ends_with(&format!(".{}", suffix.trim_start_matches('.')))
-        })
+        super::text::comma_list(list)
+            .iter()
+            .any(|suffix| suffix == "*" || host == suffix || host.ends_with(&format!(".{}", suffix.trim_start_matches('.'))))
     })
 }
 
 impl Response {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     fn save(&mut self, path: &Path) -> io::Result<()> {
@@ -253,10 +190,7 @@ impl Response {
     /// The body, up to 64 MiB of it.
     pub(super) fn bytes(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.body
-            .as_reader()
-            .take(64 << 20)
-            .read_to_end(&mut bytes)?;
+        self.body.as_reader().take(64 << 20).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }

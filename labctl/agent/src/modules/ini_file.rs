@@ -37,11 +37,7 @@ fn run(task: &Task<'_>) -> Outcome {
         let msg = format!("Destination {} does not exist!", path.display());
         return Err(Fault::from(msg).with("rc", 257));
     }
-    let text = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut lines = lines_of(&text);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
@@ -50,22 +46,9 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let msg = rewrite(task, &mut lines)?;
     let changed = msg != "OK";
-    let after = if changed {
-        lines.concat().into_bytes()
-    } else {
-        before.clone().unwrap_or_default()
-    };
-    let before = if changed {
-        before
-    } else {
-        before.or(Some(Vec::new()))
-    };
-    let edit = Edit {
-        path: path.clone(),
-        before,
-        after,
-        msg: msg.to_owned(),
-    };
+    let after = if changed { lines.concat().into_bytes() } else { before.clone().unwrap_or_default() };
+    let before = if changed { before } else { before.or(Some(Vec::new())) };
+    let edit = Edit { path: path.clone(), before, after, msg: msg.to_owned() };
     let mut result = edit.finish(task)?;
     result.insert("path".into(), path.to_string_lossy().into());
     Ok(Done::from(result))
@@ -80,11 +63,7 @@ fn parse(line: &str) -> Option<(String, Option<String>, bool)> {
         return None;
     }
     match body.split_once('=') {
-        Some((key, value)) => Some((
-            key.trim().to_owned(),
-            Some(value.trim().to_owned()),
-            commented,
-        )),
+        Some((key, value)) => Some((key.trim().to_owned(), Some(value.trim().to_owned()), commented)),
         None => Some((body.to_owned(), None, commented)),
     }
 }
@@ -93,18 +72,10 @@ fn rewrite(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fau
     let args = &task.args;
     let section = args.filled("section");
     let present = args.str("state") == "present";
-    let header = |line: &str| {
-        line.trim()
-            .strip_prefix('[')
-            .and_then(|l| l.split(']').next())
-            .map(str::to_owned)
-    };
+    let header = |line: &str| line.trim().strip_prefix('[').and_then(|l| l.split(']').next()).map(str::to_owned);
     let start = match section {
         None => Some(0),
-        Some(name) => lines
-            .iter()
-            .position(|line| header(line).as_deref() == Some(name))
-            .map(|at| at + 1),
+        Some(name) => lines.iter().position(|line| header(line).as_deref() == Some(name)).map(|at| at + 1),
     };
     let Some(option) = args.filled("option") else {
         return Ok(match (start, present, section) {
@@ -113,10 +84,7 @@ fn rewrite(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fau
                 "section added"
             }
             (Some(start), false, Some(_)) => {
-                let end = lines[start..]
-                    .iter()
-                    .position(|l| header(l).is_some())
-                    .map_or(lines.len(), |n| start + n);
+                let end = lines[start..].iter().position(|l| header(l).is_some()).map_or(lines.len(), |n| start + n);
                 lines.drain(start - 1..end);
                 "section removed"
             }
@@ -131,16 +99,9 @@ fn rewrite(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fau
         values.push(None);
     }
     if present && values.is_empty() {
-        return Err(
-            "Parameter 'value(s)' must be defined if state=present and 'allow_no_value' is False"
-                .into(),
-        );
+        return Err("Parameter 'value(s)' must be defined if state=present and 'allow_no_value' is False".into());
     }
-    let equals = if args.flag("no_extra_spaces") {
-        "="
-    } else {
-        " = "
-    };
+    let equals = if args.flag("no_extra_spaces") { "=" } else { " = " };
     let render = |value: &Option<String>| match value {
         Some(value) => format!("{option}{equals}{value}\n").replace(" \n", "\n"),
         None => format!("{option}\n"),
@@ -153,64 +114,35 @@ fn rewrite(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fau
         lines.extend(values.iter().map(render));
         return Ok("section and option added");
     };
-    let end = lines[start..]
-        .iter()
-        .position(|line| header(line).is_some())
-        .map_or(lines.len(), |n| start + n);
+    let end = lines[start..].iter().position(|line| header(line).is_some()).map_or(lines.len(), |n| start + n);
     let hits = |commented: bool| -> Vec<usize> {
-        (start..end)
-            .filter(|at| {
-                parse(&lines[*at]).is_some_and(|(key, _, off)| key == option && off == commented)
-            })
-            .collect()
+        (start..end).filter(|at| parse(&lines[*at]).is_some_and(|(key, _, off)| key == option && off == commented)).collect()
     };
     let active = hits(false);
     let had = |at: &usize| parse(&lines[*at]).and_then(|(_, value, _)| value);
     if !present {
-        let gone: Vec<usize> = active
-            .iter()
-            .copied()
-            .filter(|at| args.flag("exclusive") || values.is_empty() || values.contains(&had(at)))
-            .collect();
+        let gone: Vec<usize> =
+            active.iter().copied().filter(|at| args.flag("exclusive") || values.is_empty() || values.contains(&had(at))).collect();
         for at in gone.iter().rev() {
             lines.remove(*at);
         }
-        return Ok(if gone.is_empty() {
-            "OK"
-        } else {
-            "option changed"
-        });
+        return Ok(if gone.is_empty() { "OK" } else { "option changed" });
     }
     let ignore = args.flag("ignore_spaces");
     let fits = |at: &usize, value: &Option<String>| {
-        if ignore {
-            had(at) == *value
-        } else {
-            lines[*at].trim_end() == render(value).trim_end()
-        }
+        if ignore { had(at) == *value } else { lines[*at].trim_end() == render(value).trim_end() }
     };
     let mut kept = Vec::new();
     let mut open: Vec<&Option<String>> = Vec::new();
     for value in &values {
-        match active
-            .iter()
-            .find(|at| !kept.contains(*at) && fits(at, value))
-        {
+        match active.iter().find(|at| !kept.contains(*at) && fits(at, value)) {
             Some(at) => kept.push(*at),
             None => open.push(value),
         }
     }
     let mut free: Vec<usize> = match args.flag("exclusive") {
-        true => active
-            .iter()
-            .copied()
-            .filter(|at| !kept.contains(at))
-            .collect(),
-        false => active
-            .iter()
-            .copied()
-            .filter(|at| values.contains(&had(at)) && !kept.contains(at))
-            .collect(),
+        true => active.iter().copied().filter(|at| !kept.contains(at)).collect(),
+        false => active.iter().copied().filter(|at| values.contains(&had(at)) && !kept.contains(at)).collect(),
     };
     if active.is_empty() && args.flag("modify_inactive_option") {
         free = hits(true).into_iter().take(open.len()).collect();
@@ -260,40 +192,18 @@ mod tests {
         let path = bench.text_path("f");
         let with = |extra: serde_json::Value| {
             let mut args = json!({"path": path, "section": "a"});
-            args.as_object_mut()
-                .unwrap()
-                .extend(extra.as_object().unwrap().clone());
+            args.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
             args
         };
-        assert_eq!(
-            bench.converges("ini_file", with(json!({"option": "x", "value": "2"})), true)["msg"],
-            "option changed"
-        );
+        assert_eq!(bench.converges("ini_file", with(json!({"option": "x", "value": "2"})), true)["msg"], "option changed");
         bench.converges("ini_file", with(json!({"option": "y", "value": "5"})), true);
-        assert_eq!(
-            bench.converges("ini_file", with(json!({"option": "n", "value": "6"})), true)["msg"],
-            "option added"
-        );
+        assert_eq!(bench.converges("ini_file", with(json!({"option": "n", "value": "6"})), true)["msg"], "option added");
         assert_eq!(bench.read("f"), "[a]\nx = 2\ny = 5\nn = 6\n\n[b]\nz=3\n");
-        bench.converges(
-            "ini_file",
-            with(json!({"option": "x", "state": "absent"})),
-            true,
-        );
+        bench.converges("ini_file", with(json!({"option": "x", "state": "absent"})), true);
         let new = json!({"path": path, "section": "c", "option": "k", "value": "v", "no_extra_spaces": true});
-        assert_eq!(
-            bench.converges("ini_file", new, true)["msg"],
-            "section and option added"
-        );
-        assert_eq!(
-            bench.read("f"),
-            "[a]\ny = 5\nn = 6\n\n[b]\nz=3\n\n[c]\nk=v\n"
-        );
-        bench.converges(
-            "ini_file",
-            json!({"path": path, "section": "b", "state": "absent"}),
-            true,
-        );
+        assert_eq!(bench.converges("ini_file", new, true)["msg"], "section and option added");
+        assert_eq!(bench.read("f"), "[a]\ny = 5\nn = 6\n\n[b]\nz=3\n\n[c]\nk=v\n");
+        bench.converges("ini_file", json!({"path": path, "section": "b", "state": "absent"}), true);
         assert!(!bench.read("f").contains("[b]"));
         let many = json!({"path": path, "section": "c", "option": "k", "values": ["v", "w"], "no_extra_spaces": true});
         bench.converges("ini_file", many, true);

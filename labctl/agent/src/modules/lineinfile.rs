@@ -33,14 +33,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     args.exclusive(&["insertbefore", "insertafter"])?;
     args.exclusive(&["regexp", "search_string"])?;
-    args.exclusive(&["backrefs", "search_string"])
-        .or_else(|fault| {
-            if args.flag("backrefs") {
-                Err(fault)
-            } else {
-                Ok(())
-            }
-        })?;
+    args.exclusive(&["backrefs", "search_string"]).or_else(|fault| if args.flag("backrefs") { Err(fault) } else { Ok(()) })?;
     let path = args.path("path").unwrap_or_default();
     let before = Edit::read(&path)?;
     let present = args.str("state") == "present";
@@ -74,24 +67,10 @@ fn run(task: &Task<'_>) -> Outcome {
     } else {
         let count = remove(task, &mut lines)?;
         found = Some(count);
-        if count > 0 {
-            format!("{count} line(s) removed")
-        } else {
-            String::new()
-        }
+        if count > 0 { format!("{count} line(s) removed") } else { String::new() }
     };
-    let after = if msg.is_empty() && before.is_some() {
-        before.clone().unwrap_or_default()
-    } else {
-        encode(&lines.concat(), utf8)
-    };
-    let mut result = Edit {
-        path,
-        before,
-        after,
-        msg,
-    }
-    .finish(task)?;
+    let after = if msg.is_empty() && before.is_some() { before.clone().unwrap_or_default() } else { encode(&lines.concat(), utf8) };
+    let mut result = Edit { path, before, after, msg }.finish(task)?;
     result.entry("backup").or_insert(Value::from(""));
     if let Some(found) = found {
         result.insert("found".into(), found.into());
@@ -148,10 +127,7 @@ fn put(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fault> 
         for (number, current) in lines.iter().enumerate() {
             if bare(current) == line {
                 hit = Some(number);
-            } else if anchor
-                .as_ref()
-                .is_some_and(|anchor| anchor.found(bare(current)))
-            {
+            } else if anchor.as_ref().is_some_and(|anchor| anchor.found(bare(current))) {
                 place = Some(if after.is_some() { number + 1 } else { number });
                 if first {
                     break;
@@ -216,54 +192,18 @@ mod tests {
     #[test]
     fn lines_replace_add_and_go() {
         for (start, args, wanted) in [
-            (
-                "a=1\nb=2\n",
-                json!({"regexp": "^a=", "line": "a=3"}),
-                "a=3\nb=2\n",
-            ),
-            (
-                "a=1\na=2\n",
-                json!({"regexp": "^a=", "line": "a=3"}),
-                "a=1\na=3\n",
-            ),
-            (
-                "a=1\na=2\n",
-                json!({"regexp": "^a=", "line": "a=3", "firstmatch": true}),
-                "a=3\na=2\n",
-            ),
+            ("a=1\nb=2\n", json!({"regexp": "^a=", "line": "a=3"}), "a=3\nb=2\n"),
+            ("a=1\na=2\n", json!({"regexp": "^a=", "line": "a=3"}), "a=1\na=3\n"),
+            ("a=1\na=2\n", json!({"regexp": "^a=", "line": "a=3", "firstmatch": true}), "a=3\na=2\n"),
             ("x", json!({"line": "y"}), "x\ny\n"),
-            (
-                "x\nz\n",
-                json!({"line": "y", "insertafter": "^x"}),
-                "x\ny\nz\n",
-            ),
-            (
-                "x\nz\n",
-                json!({"line": "y", "insertbefore": "^z"}),
-                "x\ny\nz\n",
-            ),
+            ("x\nz\n", json!({"line": "y", "insertafter": "^x"}), "x\ny\nz\n"),
+            ("x\nz\n", json!({"line": "y", "insertbefore": "^z"}), "x\ny\nz\n"),
             ("x\n", json!({"line": "y", "insertbefore": "BOF"}), "y\nx\n"),
-            (
-                "x\n",
-                json!({"line": "y", "insertafter": "^none"}),
-                "x\ny\n",
-            ),
-            (
-                "k: 1\n",
-                json!({"regexp": r"^(\w+): (\d)$", "line": r"\1: <\2>", "backrefs": true}),
-                "k: <1>\n",
-            ),
+            ("x\n", json!({"line": "y", "insertafter": "^none"}), "x\ny\n"),
+            ("k: 1\n", json!({"regexp": r"^(\w+): (\d)$", "line": r"\1: <\2>", "backrefs": true}), "k: <1>\n"),
             ("a\nb\na\n", json!({"line": "a", "state": "absent"}), "b\n"),
-            (
-                "ab\nb\n",
-                json!({"search_string": "a", "state": "absent"}),
-                "b\n",
-            ),
-            (
-                "ab\nb\n",
-                json!({"search_string": "a", "line": "c"}),
-                "c\nb\n",
-            ),
+            ("ab\nb\n", json!({"search_string": "a", "state": "absent"}), "b\n"),
+            ("ab\nb\n", json!({"search_string": "a", "line": "c"}), "c\nb\n"),
         ] {
             let bench = Bench::new();
             bench.write("f", start);
@@ -281,33 +221,22 @@ mod tests {
     #[test]
     fn converges_and_creates() {
         let bench = Bench::new();
-        let args =
-            json!({"path": bench.text_path("n/f"), "line": "x", "create": true, "mode": "0600"});
+        let args = json!({"path": bench.text_path("n/f"), "line": "x", "create": true, "mode": "0600"});
         let result = bench.converges("lineinfile", args, true);
         assert_eq!(result["msg"], "line added");
         assert_eq!(bench.read("n/f"), "x\n");
         let missing = bench.text_path("g");
-        assert_eq!(
-            bench.fault("lineinfile", json!({"path": missing, "line": "x"})),
-            format!("Destination {missing} does not exist !")
-        );
+        assert_eq!(bench.fault("lineinfile", json!({"path": missing, "line": "x"})), format!("Destination {missing} does not exist !"));
         let mode = json!({"path": bench.text_path("n/f"), "line": "x", "mode": "0644"});
         let result = bench.converges("lineinfile", mode, true);
-        assert_eq!(
-            result["msg"],
-            "ownership, perms or SE linux context changed"
-        );
+        assert_eq!(result["msg"], "ownership, perms or SE linux context changed");
     }
 
     #[test]
     fn bytes_that_are_no_text_stay() {
         let bench = Bench::new();
         bench.write("f", b"\xff\xfe\nold\n");
-        bench.converges(
-            "lineinfile",
-            json!({"path": bench.text_path("f"), "regexp": "^old", "line": "new"}),
-            true,
-        );
+        bench.converges("lineinfile", json!({"path": bench.text_path("f"), "regexp": "^old", "line": "new"}), true);
         assert_eq!(std::fs::read(bench.path("f")).unwrap(), b"\xff\xfe\nnew\n");
     }
 }

@@ -146,10 +146,7 @@ const MODULES: &[&Module] = &[
 ];
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut names: Vec<_> = MODULES
-        .iter()
-        .flat_map(|module| module.names.iter().copied())
-        .collect();
+    let mut names: Vec<_> = MODULES.iter().flat_map(|module| module.names.iter().copied()).collect();
     names.sort_unstable();
     names
 });
@@ -174,10 +171,7 @@ fn run_in(root: &Root, call: &ModuleCall) -> ModuleReply {
             result.entry("changed").or_insert(false.into());
             result.insert("msg".into(), fault.msg.into());
             add_lines(&mut result);
-            ModuleReply {
-                result,
-                needs_content: false,
-            }
+            ModuleReply { result, needs_content: false }
         }
         Err(panic) => {
             let what = panic
@@ -196,16 +190,10 @@ fn run_in(root: &Root, call: &ModuleCall) -> ModuleReply {
 }
 
 fn finish(done: Done) -> ModuleReply {
-    let Done {
-        mut result,
-        needs_content,
-    } = done;
+    let Done { mut result, needs_content } = done;
     result.entry("changed").or_insert(false.into());
     add_lines(&mut result);
-    ModuleReply {
-        result,
-        needs_content,
-    }
+    ModuleReply { result, needs_content }
 }
 
 /// `stdout_lines` and `stderr_lines` beside every `stdout` and `stderr`.
@@ -213,9 +201,7 @@ fn add_lines(result: &mut serde_json::Map<String, Value>) {
     for key in ["stdout", "stderr"] {
         if let Some(Value::String(text)) = result.get(key) {
             let lines = text::split_lines(text);
-            result
-                .entry(format!("{key}_lines"))
-                .or_insert(Value::Array(lines));
+            result.entry(format!("{key}_lines")).or_insert(Value::Array(lines));
         }
     }
 }
@@ -229,13 +215,7 @@ fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
     if become_user::is_needed(root, call)? && !become_user::spawns_itself(name) {
         return become_user::run_as(root, call);
     }
-    let task = Task {
-        call,
-        args,
-        root,
-        check: call.check,
-        diff: call.diff,
-    };
+    let task = Task { call, args, root, check: call.check, diff: call.diff };
     (module.run)(&task)
 }
 
@@ -258,18 +238,11 @@ mod tests {
     #[test]
     fn unknown_modules_and_arguments_fail() {
         let bench = Bench::new();
-        assert_eq!(
-            bench.fault("no_such", json!({})),
-            "module no_such is not supported in guests"
-        );
+        assert_eq!(bench.fault("no_such", json!({})), "module no_such is not supported in guests");
         assert_eq!(
             bench.fault("ansible.builtin.ping", json!({"zork": 1})),
             "Unsupported parameters for (ping) module: zork. Supported parameters include: data."
         );
-        assert!(
-            bench
-                .fault("ping", json!({"data": "crash"}))
-                .ends_with("boom")
-        );
+        assert!(bench.fault("ping", json!({"data": "crash"})).ends_with("boom"));
     }
 }

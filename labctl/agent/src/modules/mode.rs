@@ -19,15 +19,11 @@ impl Mode {
         let text = match value {
             Value::Number(number) => {
                 let bits = number.as_u64().and_then(|bits| u32::try_from(bits).ok());
-                return bits
-                    .map(Self::Bits)
-                    .ok_or_else(|| format!("mode {number} is out of range"));
+                return bits.map(Self::Bits).ok_or_else(|| format!("mode {number} is out of range"));
             }
             Value::String(text) => text.trim(),
             other => {
-                return Err(format!(
-                    "mode must be in octal or symbolic form, got: {other}"
-                ));
+                return Err(format!("mode must be in octal or symbolic form, got: {other}"));
             }
         };
         if text == "preserve" {
@@ -35,9 +31,7 @@ impl Mode {
         }
         let digits = text.strip_prefix("0o").unwrap_or(text);
         if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-            return u32::from_str_radix(digits, 8)
-                .map(Self::Bits)
-                .map_err(|_| format!("mode must be in octal or symbolic form: {text}"));
+            return u32::from_str_radix(digits, 8).map(Self::Bits).map_err(|_| format!("mode must be in octal or symbolic form: {text}"));
         }
         apply_symbolic(text, 0, false)?;
         Ok(Self::Symbolic(text.to_owned()))
@@ -69,11 +63,7 @@ fn apply_symbolic(text: &str, current: u32, folder: bool) -> Result<u32, String>
     for clause in text.split(',') {
         let split = clause.find(['=', '+', '-']).ok_or_else(bad)?;
         let (who, mut actions) = clause.split_at(split);
-        let users = if who.is_empty() || who.contains('a') {
-            "ugo"
-        } else {
-            who
-        };
+        let users = if who.is_empty() || who.contains('a') { "ugo" } else { who };
         if !users.chars().all(|c| "ugo".contains(c)) {
             return Err(bad());
         }
@@ -174,11 +164,7 @@ mod tests {
             ("+t", 0o755, true, 0o1755),
         ] {
             let mode = Mode::parse(&json!(text)).unwrap();
-            assert_eq!(
-                octal(mode.resolve(current, folder)),
-                octal(wanted),
-                "{text} on {current:o}"
-            );
+            assert_eq!(octal(mode.resolve(current, folder)), octal(wanted), "{text} on {current:o}");
         }
     }
 }

@@ -22,15 +22,7 @@ pub(super) const MODULE: Module = Module {
         text("opts_no_log"),
         text("dump").or("0"),
         text("passno").or("0"),
-        text("state").must().of(&[
-            "absent",
-            "absent_from_fstab",
-            "mounted",
-            "present",
-            "unmounted",
-            "remounted",
-            "ephemeral",
-        ]),
+        text("state").must().of(&["absent", "absent_from_fstab", "mounted", "present", "unmounted", "remounted", "ephemeral"]),
         path("fstab").or("/etc/fstab"),
         on("boot"),
         flag("backup"),
@@ -41,10 +33,7 @@ pub(super) const MODULE: Module = Module {
 
 /// Blanks as fstab writes them.
 fn escape(field: &str) -> String {
-    field
-        .replace('\\', "\\134")
-        .replace(' ', "\\040")
-        .replace('\t', "\\011")
+    field.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011")
 }
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -57,11 +46,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let point = if point.is_empty() { "/" } else { point };
     let fstab = task.root.join(args.str("fstab"));
     let before = Edit::read(&fstab)?;
-    let old = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut lines = lines_of(&old);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
@@ -79,12 +64,7 @@ fn run(task: &Task<'_>) -> Outcome {
                 (opts, false) => format!("{opts},noauto"),
             };
             let (src, kind) = (escape(args.str("src")), args.str("fstype"));
-            let line = format!(
-                "{src} {} {kind} {opts} {} {}\n",
-                escape(point),
-                args.str("dump"),
-                args.str("passno")
-            );
+            let line = format!("{src} {} {kind} {opts} {} {}\n", escape(point), args.str("dump"), args.str("passno"));
             let same = |a: &str, b: &str| a.split_whitespace().eq(b.split_whitespace());
             match lines.iter().position(|old| is(old)) {
                 Some(at) if same(&lines[at], &line) => {}
@@ -97,18 +77,8 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let after = lines.concat();
     let edited = after != old;
-    let before = if edited {
-        before
-    } else {
-        before.or(Some(Vec::new()))
-    };
-    let mut result = Edit {
-        path: fstab,
-        before,
-        after: after.into_bytes(),
-        msg: String::new(),
-    }
-    .finish(task)?;
+    let before = if edited { before } else { before.or(Some(Vec::new())) };
+    let mut result = Edit { path: fstab, before, after: after.into_bytes(), msg: String::new() }.finish(task)?;
     result.remove("msg");
     let mounted = is_mounted(task, point);
     let acted = act(task, state, point, mounted, edited)?;
@@ -118,13 +88,7 @@ fn run(task: &Task<'_>) -> Outcome {
 }
 
 /// Mounts and unmounts; whether anything had to be done.
-fn act(
-    task: &Task<'_>,
-    state: &str,
-    point: &str,
-    mounted: bool,
-    edited: bool,
-) -> Result<bool, Fault> {
+fn act(task: &Task<'_>, state: &str, point: &str, mounted: bool, edited: bool) -> Result<bool, Fault> {
     let args = &task.args;
     let needed = match state {
         "mounted" | "ephemeral" => !mounted || (edited && state == "mounted"),
@@ -135,24 +99,13 @@ fn act(
     if !needed || task.check {
         return Ok(needed);
     }
-    let fstab = task
-        .root
-        .join(args.str("fstab"))
-        .to_string_lossy()
-        .into_owned();
+    let fstab = task.root.join(args.str("fstab")).to_string_lossy().into_owned();
     match state {
         "mounted" | "ephemeral" => {
             fs::create_dir_all(point).attempt("make the folder", point)?;
             let mut argv: Vec<&str> = vec!["mount"];
             if state == "ephemeral" {
-                argv.extend([
-                    "-t",
-                    args.str("fstype"),
-                    "-o",
-                    args.filled("opts").unwrap_or("defaults"),
-                    args.str("src"),
-                    point,
-                ]);
+                argv.extend(["-t", args.str("fstype"), "-o", args.filled("opts").unwrap_or("defaults"), args.str("src"), point]);
             } else {
                 argv.extend(["-T", &fstab]);
                 if mounted {
@@ -161,13 +114,9 @@ fn act(
                 argv.push(point);
             }
             let program = argv.join(" ");
-            Spawn::of(task, argv).must().map_err(|fault| Fault {
-                msg: format!(
-                    "Error mounting {point}: {}",
-                    fault.msg.trim_start_matches(&program)
-                ),
-                ..fault
-            })?;
+            Spawn::of(task, argv)
+                .must()
+                .map_err(|fault| Fault { msg: format!("Error mounting {point}: {}", fault.msg.trim_start_matches(&program)), ..fault })?;
         }
         "remounted" => {
             Spawn::of(task, ["mount", "-T", &fstab, "-o", "remount", point]).must()?;
@@ -186,9 +135,7 @@ fn act(
 
 fn is_mounted(task: &Task<'_>, point: &str) -> bool {
     let table = fs::read_to_string(task.root.join("/proc/self/mounts")).unwrap_or_default();
-    table
-        .lines()
-        .any(|line| line.split(' ').nth(1) == Some(escape(point).as_str()))
+    table.lines().any(|line| line.split(' ').nth(1) == Some(escape(point).as_str()))
 }
 
 fn report(task: &Task<'_>, point: &str, result: &mut Map<String, Value>) {
@@ -212,20 +159,9 @@ mod tests {
         bench.write("etc/fstab", "# c\n/dev/vda1 / ext4 defaults 0 1\n");
         let args = json!({"path": "/no/such/data dir", "src": "/dev/vdb", "fstype": "ext4", "opts": "noatime", "state": "present"});
         bench.converges("mount", args, true);
-        assert!(
-            bench
-                .read("etc/fstab")
-                .ends_with("/dev/vdb /no/such/data\\040dir ext4 noatime 0 0\n")
-        );
-        bench.converges(
-            "mount",
-            json!({"path": "/no/such/data dir", "state": "absent"}),
-            true,
-        );
-        assert_eq!(
-            bench.read("etc/fstab"),
-            "# c\n/dev/vda1 / ext4 defaults 0 1\n"
-        );
+        assert!(bench.read("etc/fstab").ends_with("/dev/vdb /no/such/data\\040dir ext4 noatime 0 0\n"));
+        bench.converges("mount", json!({"path": "/no/such/data dir", "state": "absent"}), true);
+        assert_eq!(bench.read("etc/fstab"), "# c\n/dev/vda1 / ext4 defaults 0 1\n");
         bench.write("proc/self/mounts", "/dev/vdb /no/such/there ext4 rw 0 0\n");
         bench.write("etc/fstab", "/dev/vdb /no/such/there ext4 defaults 0 0\n");
         let args = json!({"path": "/no/such/there", "src": "/dev/vdb", "fstype": "ext4", "state": "mounted"});

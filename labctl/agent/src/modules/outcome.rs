@@ -19,20 +19,14 @@ pub(crate) struct Done {
 impl Done {
     /// Nothing was changed; the content must be sent first.
     pub(crate) fn needs_content() -> Self {
-        Self {
-            result: Map::new(),
-            needs_content: true,
-        }
+        Self { result: Map::new(), needs_content: true }
     }
 }
 
 impl From<Value> for Done {
     fn from(value: Value) -> Self {
         match value {
-            Value::Object(result) => Self {
-                result,
-                needs_content: false,
-            },
+            Value::Object(result) => Self { result, needs_content: false },
             _ => Self::default(),
         }
     }
@@ -40,10 +34,7 @@ impl From<Value> for Done {
 
 impl From<Map<String, Value>> for Done {
     fn from(result: Map<String, Value>) -> Self {
-        Self {
-            result,
-            needs_content: false,
-        }
+        Self { result, needs_content: false }
     }
 }
 
@@ -72,10 +63,7 @@ impl Fault {
 
 impl From<String> for Fault {
     fn from(msg: String) -> Self {
-        Self {
-            msg,
-            extra: Map::new(),
-        }
+        Self { msg, extra: Map::new() }
     }
 }
 
@@ -103,15 +91,8 @@ impl<T, E: Into<std::io::Error>> Attempt<T> for Result<T, E> {
             let err: std::io::Error = err.into();
             let text = err.to_string();
             let text = text.split(" (os error").next().unwrap_or_default();
-            let number = err
-                .raw_os_error()
-                .map(|n| format!("[Errno {n}] "))
-                .unwrap_or_default();
-            format!(
-                "could not {what} {}: {number}{text}",
-                path.as_ref().display()
-            )
-            .into()
+            let number = err.raw_os_error().map(|n| format!("[Errno {n}] ")).unwrap_or_default();
+            format!("could not {what} {}: {number}{text}", path.as_ref().display()).into()
         })
     }
 }

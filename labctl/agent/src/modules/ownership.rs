@@ -51,10 +51,7 @@ impl FileArgs {
             _ => None,
         };
         Attributes {
-            mode: self
-                .mode
-                .as_ref()
-                .map_or(current, |mode| mode.resolve(current, folder)),
+            mode: self.mode.as_ref().map_or(current, |mode| mode.resolve(current, folder)),
             uid: known(self.owner).or(existing.map(Metadata::uid)),
             gid: known(self.group).or(existing.map(Metadata::gid)),
         }
@@ -63,10 +60,7 @@ impl FileArgs {
     /// Whether `meta` differs from what is asked for; notes the differences in `before` and `after`.
     pub(crate) fn differs(&self, meta: &Metadata, before: &mut Value, after: &mut Value) -> bool {
         let mut differs = false;
-        for (key, wanted, current) in [
-            ("owner", self.owner, meta.uid()),
-            ("group", self.group, meta.gid()),
-        ] {
+        for (key, wanted, current) in [("owner", self.owner, meta.uid()), ("group", self.group, meta.gid())] {
             match wanted {
                 Some(Id::Known(id)) if id != current => {
                     before[key] = current.into();
@@ -92,13 +86,7 @@ impl FileArgs {
     }
 
     /// Gives `path` itself (never what a link points to) the owner, group and mode asked for; whether that changed anything.
-    pub(crate) fn enforce(
-        &self,
-        path: &Path,
-        check: bool,
-        before: &mut Value,
-        after: &mut Value,
-    ) -> Result<bool, Fault> {
+    pub(crate) fn enforce(&self, path: &Path, check: bool, before: &mut Value, after: &mut Value) -> Result<bool, Fault> {
         let meta = fs::symlink_metadata(path).attempt("look at", path)?;
         if !self.differs(&meta, before, after) {
             return Ok(false);
@@ -113,8 +101,7 @@ impl FileArgs {
         if !meta.is_symlink() {
             let now = fs::symlink_metadata(path).attempt("look at", path)?.mode() & 0o7777;
             if now != wanted.mode {
-                fs::set_permissions(path, fs::Permissions::from_mode(wanted.mode))
-                    .attempt("change the mode of", path)?;
+                fs::set_permissions(path, fs::Permissions::from_mode(wanted.mode)).attempt("change the mode of", path)?;
             }
         }
         Ok(true)
@@ -189,11 +176,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         fs::write(&path, "").unwrap();
-        let args = FileArgs {
-            mode: Some(Mode::Bits(0o640)),
-            owner: Some(Id::Known(7)),
-            group: None,
-        };
+        let args = FileArgs { mode: Some(Mode::Bits(0o640)), owner: Some(Id::Known(7)), group: None };
         let (mut before, mut after) = (json!({}), json!({}));
         assert!(args.enforce(&path, true, &mut before, &mut after).unwrap());
         assert_eq!(fs::metadata(&path).unwrap().uid(), 0);
@@ -208,17 +191,8 @@ mod tests {
     fn unknown_names_fail_unless_only_checking() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::at(folder.path());
-        assert_eq!(
-            owner_id(&root, Some("33"), false).unwrap(),
-            Some(Id::Known(33))
-        );
-        assert_eq!(
-            owner_id(&root, Some("nobody-here"), true).unwrap(),
-            Some(Id::Unknown)
-        );
-        assert_eq!(
-            owner_id(&root, Some("nobody-here"), false).unwrap_err().msg,
-            "chown failed: failed to look up user nobody-here"
-        );
+        assert_eq!(owner_id(&root, Some("33"), false).unwrap(), Some(Id::Known(33)));
+        assert_eq!(owner_id(&root, Some("nobody-here"), true).unwrap(), Some(Id::Unknown));
+        assert_eq!(owner_id(&root, Some("nobody-here"), false).unwrap_err().msg, "chown failed: failed to look up user nobody-here");
     }
 }

@@ -49,10 +49,7 @@ pub(super) const MODULE: Module = Module {
 
 pub(super) const LOCALE: Module = Module {
     names: &["locale_gen"],
-    params: &[
-        list("name").must(),
-        text("state").of(&["absent", "present"]).or("present"),
-    ],
+    params: &[list("name").must(), text("state").of(&["absent", "present"]).or("present")],
     files: false,
     run: locale,
 };
@@ -71,44 +68,28 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let mut value = args.str("value").to_owned();
     if number(&value).is_none() {
-        return Err("Argument 'value' can be one of 'unlimited', 'infinity', '-1' or positive number. Refer to manual pages for more details.".into());
+        return Err(
+            "Argument 'value' can be one of 'unlimited', 'infinity', '-1' or positive number. Refer to manual pages for more details."
+                .into(),
+        );
     }
     let file = task.root.join(args.str("dest"));
     let before = Edit::read(&file)?;
-    let text = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut lines = lines_of(&text);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
     {
         last.push('\n');
     }
-    let wanted = [
-        args.str("domain"),
-        args.str("limit_type"),
-        args.str("limit_item"),
-    ];
-    let fields = |line: &str| -> Vec<String> {
-        line.split('#')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
-    };
-    let at = lines
-        .iter()
-        .position(|line| fields(line).iter().take(3).eq(wanted.iter()));
+    let wanted = [args.str("domain"), args.str("limit_type"), args.str("limit_item")];
+    let fields = |line: &str| -> Vec<String> { line.split('#').next().unwrap_or_default().split_whitespace().map(str::to_owned).collect() };
+    let at = lines.iter().position(|line| fields(line).iter().take(3).eq(wanted.iter()));
     let mut same = false;
     if let Some(at) = at {
         let old = fields(&lines[at]).get(3).cloned().unwrap_or_default();
         let keep_old = match (number(&old), number(&value)) {
-            (Some(old), Some(new)) => {
-                args.flag("use_max") && old > new || args.flag("use_min") && old < new
-            }
+            (Some(old), Some(new)) => args.flag("use_max") && old > new || args.flag("use_min") && old < new,
             _ => false,
         };
         if keep_old {
@@ -116,38 +97,20 @@ fn run(task: &Task<'_>) -> Outcome {
         }
         same = old == value;
     }
-    let comment = args
-        .filled("comment")
-        .map_or(String::new(), |comment| format!("\t#{comment}"));
-    let line = format!(
-        "{}\t{}\t{}\t{value}{comment}\n",
-        wanted[0], wanted[1], wanted[2]
-    );
+    let comment = args.filled("comment").map_or(String::new(), |comment| format!("\t#{comment}"));
+    let line = format!("{}\t{}\t{}\t{value}{comment}\n", wanted[0], wanted[1], wanted[2]);
     match at {
         Some(_) if same => {}
         Some(at) => lines[at].clone_from(&line),
         None => {
             // Before the line that by custom ends the file.
-            let end = lines
-                .iter()
-                .position(|line| line.starts_with("# End of file"))
-                .unwrap_or(lines.len());
+            let end = lines.iter().position(|line| line.starts_with("# End of file")).unwrap_or(lines.len());
             lines.insert(end, line.clone());
         }
     }
     let after = if same { text.clone() } else { lines.concat() };
-    let before = if same {
-        before.or(Some(Vec::new()))
-    } else {
-        before
-    };
-    let result = Edit {
-        path: file,
-        before,
-        after: after.into_bytes(),
-        msg: line.trim_end().to_owned(),
-    }
-    .finish(task)?;
+    let before = if same { before.or(Some(Vec::new())) } else { before };
+    let result = Edit { path: file, before, after: after.into_bytes(), msg: line.trim_end().to_owned() }.finish(task)?;
     Ok(Done::from(result))
 }
 
@@ -158,27 +121,16 @@ fn normal(name: &str) -> String {
 fn locale(task: &Task<'_>) -> Outcome {
     let names = task.args.list("name");
     let present = task.args.str("state") == "present";
-    let supported =
-        fs::read_to_string(task.root.join("/usr/share/i18n/SUPPORTED")).unwrap_or_default();
+    let supported = fs::read_to_string(task.root.join("/usr/share/i18n/SUPPORTED")).unwrap_or_default();
     let file = task.root.join("/etc/locale.gen");
     let before = Edit::read(&file)?;
     if before.is_none() && !task.check {
         return Err("/etc/locale.gen is missing: is the package locales installed?".into());
     }
-    let text = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let mut lines = lines_of(&text);
     for name in &names {
-        let entry = |line: &str| {
-            line.trim_start_matches(['#', ' '])
-                .split_whitespace()
-                .next()
-                .map(normal)
-                == Some(normal(name))
-        };
+        let entry = |line: &str| line.trim_start_matches(['#', ' ']).split_whitespace().next().map(normal) == Some(normal(name));
         let listed = supported.lines().find(|line| entry(line));
         let there = lines.iter().position(|line| entry(line));
         match (there, listed, present) {
@@ -186,9 +138,7 @@ fn locale(task: &Task<'_>) -> Outcome {
             (Some(at), _, false) if !lines[at].starts_with('#') => lines[at].insert_str(0, "# "),
             (None, Some(listed), true) => lines.push(format!("{listed}\n")),
             (None, None, true) if !supported.is_empty() => {
-                return Err(Fault::from(format!(
-                    "The following locales you have entered are not available on your system: {name}"
-                )));
+                return Err(Fault::from(format!("The following locales you have entered are not available on your system: {name}")));
             }
             (None, None, true) => lines.push(format!("{name} UTF-8\n")),
             _ => {}
@@ -196,13 +146,7 @@ fn locale(task: &Task<'_>) -> Outcome {
     }
     let changed = lines.concat() != text || before.is_none();
     if changed && !task.check {
-        Edit {
-            path: file,
-            before,
-            after: lines.concat().into_bytes(),
-            msg: String::new(),
-        }
-        .finish(task)?;
+        Edit { path: file, before, after: lines.concat().into_bytes(), msg: String::new() }.finish(task)?;
         Spawn::of(task, ["locale-gen"]).must()?;
     }
     Ok(json!({"changed": changed, "name": names}).into())
@@ -216,17 +160,10 @@ mod tests {
     #[test]
     fn limits() {
         let bench = Bench::new();
-        bench.write(
-            "etc/security/limits.conf",
-            "* soft nofile 1024\n# End of file\n",
-        );
-        let args =
-            json!({"domain": "*", "limit_type": "soft", "limit_item": "nofile", "value": "65536"});
+        bench.write("etc/security/limits.conf", "* soft nofile 1024\n# End of file\n");
+        let args = json!({"domain": "*", "limit_type": "soft", "limit_item": "nofile", "value": "65536"});
         bench.converges("pam_limits", args, true);
-        assert_eq!(
-            bench.read("etc/security/limits.conf"),
-            "*\tsoft\tnofile\t65536\n# End of file\n"
-        );
+        assert_eq!(bench.read("etc/security/limits.conf"), "*\tsoft\tnofile\t65536\n# End of file\n");
         let args = json!({"domain": "app", "limit_type": "-", "limit_item": "memlock", "value": "unlimited"});
         bench.converges("pam_limits", args, true);
         let less = json!({"domain": "*", "limit_type": "soft", "limit_item": "nofile", "value": 1000, "use_max": true});
@@ -238,11 +175,6 @@ mod tests {
         let bench = Bench::new();
         bench.write("etc/locale.gen", "# de_DE.UTF-8 UTF-8\nen_US.UTF-8 UTF-8\n");
         bench.converges("locale_gen", json!({"name": "en_US.UTF-8"}), false);
-        assert_eq!(
-            bench
-                .call("locale_gen", json!({"name": "de_DE.utf8"}), true)
-                .result["changed"],
-            true
-        );
+        assert_eq!(bench.call("locale_gen", json!({"name": "de_DE.utf8"}), true).result["changed"], true);
     }
 }

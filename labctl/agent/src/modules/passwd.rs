@@ -48,15 +48,7 @@ impl User {
 
     /// The line without its end.
     pub(crate) fn line(&self) -> String {
-        let Self {
-            name,
-            password,
-            uid,
-            gid,
-            comment,
-            home,
-            shell,
-        } = self;
+        let Self { name, password, uid, gid, comment, home, shell } = self;
         format!("{name}:{password}:{uid}:{gid}:{comment}:{home}:{shell}")
     }
 }
@@ -74,36 +66,22 @@ impl Group {
 
     /// The line without its end.
     pub(crate) fn line(&self) -> String {
-        format!(
-            "{}:{}:{}:{}",
-            self.name,
-            self.password,
-            self.gid,
-            self.members.join(",")
-        )
+        format!("{}:{}:{}:{}", self.name, self.password, self.gid, self.members.join(","))
     }
 }
 
 fn read(root: &Root, path: &str) -> String {
-    std::fs::read(root.join(path))
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    std::fs::read(root.join(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// All users.
 pub(crate) fn users(root: &Root) -> Vec<User> {
-    read(root, "/etc/passwd")
-        .lines()
-        .filter_map(User::parse)
-        .collect()
+    read(root, "/etc/passwd").lines().filter_map(User::parse).collect()
 }
 
 /// All groups.
 pub(crate) fn groups(root: &Root) -> Vec<Group> {
-    read(root, "/etc/group")
-        .lines()
-        .filter_map(Group::parse)
-        .collect()
+    read(root, "/etc/group").lines().filter_map(Group::parse).collect()
 }
 
 /// The user of this name.
@@ -118,26 +96,17 @@ pub(crate) fn group(root: &Root, name: &str) -> Option<Group> {
 
 /// Name of a user id.
 pub(crate) fn user_name(root: &Root, uid: u32) -> Option<String> {
-    users(root)
-        .into_iter()
-        .find(|user| user.uid == uid)
-        .map(|user| user.name)
+    users(root).into_iter().find(|user| user.uid == uid).map(|user| user.name)
 }
 
 /// Name of a group id.
 pub(crate) fn group_name(root: &Root, gid: u32) -> Option<String> {
-    groups(root)
-        .into_iter()
-        .find(|group| group.gid == gid)
-        .map(|group| group.name)
+    groups(root).into_iter().find(|group| group.gid == gid).map(|group| group.name)
 }
 
 /// The fields of a user's line in /etc/shadow.
 pub(crate) fn shadow(root: &Root, name: &str) -> Option<Vec<String>> {
-    read(root, "/etc/shadow")
-        .lines()
-        .map(|line| line.split(':').map(str::to_owned).collect::<Vec<_>>())
-        .find(|fields| fields[0] == name)
+    read(root, "/etc/shadow").lines().map(|line| line.split(':').map(str::to_owned).collect::<Vec<_>>()).find(|fields| fields[0] == name)
 }
 
 /// Ids of all groups that the user is in.
@@ -180,16 +149,8 @@ pub(crate) fn set_line(root: &Root, path: &str, name: &str, line: Option<&str>) 
         return Ok(());
     }
     let attributes = match file.metadata() {
-        Ok(meta) => Attributes {
-            mode: meta.mode() & 0o7777,
-            uid: Some(meta.uid()),
-            gid: Some(meta.gid()),
-        },
-        Err(_) => Attributes {
-            mode: 0o644,
-            uid: None,
-            gid: None,
-        },
+        Ok(meta) => Attributes { mode: meta.mode() & 0o7777, uid: Some(meta.uid()), gid: Some(meta.gid()) },
+        Err(_) => Attributes { mode: 0o644, uid: None, gid: None },
     };
     // What useradd(8) leaves too: the version before.
     let backup = root.join(format!("{path}-"));
@@ -207,13 +168,8 @@ pub(crate) struct AccountLock(#[allow(dead_code, reason = "closing it gives the 
 pub(crate) fn lock(root: &Root) -> io::Result<AccountLock> {
     // fcntl locks are per process: threads of the agent exclude each other here.
     let file = open_lock(&root.join("/etc/.pwd.lock"))?;
-    let request = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
+    let request =
+        libc::flock { l_type: libc::F_WRLCK as libc::c_short, l_whence: libc::SEEK_SET as libc::c_short, l_start: 0, l_len: 0, l_pid: 0 };
     loop {
         // Open-file-description locks conflict with glibc's process locks and with those of our other threads.
         // SAFETY: the descriptor is open and the structure is valid for the call.
@@ -229,12 +185,7 @@ pub(crate) fn lock(root: &Root) -> io::Result<AccountLock> {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 #[cfg(test)]
@@ -249,11 +200,7 @@ mod tests {
             "root:x:0:0:root:/root:/bin/bash\n+nis\napp:x:1000:1000:App,,,:/home/app:/bin/sh\n",
         )
         .unwrap();
-        std::fs::write(
-            folder.path().join("etc/group"),
-            "root:x:0:\nadm:x:4:app,other\napp:x:1000:\n",
-        )
-        .unwrap();
+        std::fs::write(folder.path().join("etc/group"), "root:x:0:\nadm:x:4:app,other\napp:x:1000:\n").unwrap();
         let root = Root::at(folder.path());
         (folder, root)
     }

@@ -19,13 +19,8 @@ impl Pattern {
     /// Likewise, with flags such as `m` (`re.MULTILINE`) or `s` (`re.DOTALL`).
     pub(super) fn with_flags(pattern: &str, flags: &str) -> Result<Self, Fault> {
         let translated = translate(pattern);
-        let full = if flags.is_empty() {
-            translated
-        } else {
-            format!("(?{flags}){translated}")
-        };
-        let regex = Regex::new(&full)
-            .map_err(|err| Fault::from(format!("invalid regular expression '{pattern}': {err}")))?;
+        let full = if flags.is_empty() { translated } else { format!("(?{flags}){translated}") };
+        let regex = Regex::new(&full).map_err(|err| Fault::from(format!("invalid regular expression '{pattern}': {err}")))?;
         Ok(Self { regex })
     }
 
@@ -44,9 +39,7 @@ impl Pattern {
         let mut result = String::with_capacity(text.len());
         let (mut copied, mut count) = (0, 0);
         for captures in self.regex.captures_iter(text) {
-            let captures = captures.map_err(|err| {
-                Fault::from(format!("Unable to process replace due to error: {err}"))
-            })?;
+            let captures = captures.map_err(|err| Fault::from(format!("Unable to process replace due to error: {err}")))?;
             let Some(whole) = captures.get(0) else {
                 continue;
             };
@@ -116,10 +109,7 @@ fn translate(pattern: &str) -> String {
                     Some('Z') if class.is_none() => text.push_str("\\z"),
                     Some(c @ ('<' | '>')) => text.push(*c),
                     Some('0') => {
-                        let digits = chars[at + 1..]
-                            .iter()
-                            .take(3)
-                            .take_while(|c| ('0'..='7').contains(*c));
+                        let digits = chars[at + 1..].iter().take(3).take_while(|c| ('0'..='7').contains(*c));
                         let digits: String = digits.collect();
                         let code = u32::from_str_radix(&digits, 8).unwrap_or_default();
                         text.push_str(&format!("\\x{code:02x}"));

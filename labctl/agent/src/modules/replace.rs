@@ -45,15 +45,10 @@ fn run(task: &Task<'_>) -> Outcome {
         None => 0..text.len(),
         Some(pattern) => {
             let compiled = Pattern::with_flags(&pattern, "s")?;
-            match compiled
-                .captures(&text)
-                .and_then(|captures| captures.name("subsection"))
-            {
+            match compiled.captures(&text).and_then(|captures| captures.name("subsection")) {
                 Some(found) => found.start()..found.end(),
                 None => {
-                    let msg = format!(
-                        "Pattern for before/after params did not match the given file: {pattern}"
-                    );
+                    let msg = format!("Pattern for before/after params did not match the given file: {pattern}");
                     return Ok(json!({"changed": false, "rc": 0, "msg": msg}).into());
                 }
             }
@@ -62,25 +57,12 @@ fn run(task: &Task<'_>) -> Outcome {
     let regexp = Pattern::with_flags(args.str("regexp"), "m")?;
     let (new, count) = regexp.replace_all(&text[range.clone()], args.str("replace"))?;
     let same = new == text[range.clone()];
-    let msg = if same {
-        String::new()
-    } else {
-        format!("{count} replacements made")
-    };
+    let msg = if same { String::new() } else { format!("{count} replacements made") };
     let after = match same {
         true => before.clone(),
-        false => encode(
-            &format!("{}{new}{}", &text[..range.start], &text[range.end..]),
-            utf8,
-        ),
+        false => encode(&format!("{}{new}{}", &text[..range.start], &text[range.end..]), utf8),
     };
-    let mut result = Edit {
-        path,
-        before: Some(before),
-        after,
-        msg,
-    }
-    .finish(task)?;
+    let mut result = Edit { path, before: Some(before), after, msg }.finish(task)?;
     result.insert("rc".into(), 0.into());
     Ok(Done::from(result))
 }
@@ -95,7 +77,8 @@ mod tests {
     fn matches_are_replaced_within_their_section() {
         let bench = Bench::new();
         bench.write("f", "a=1\n[s]\na=1\n[t]\na=1\n");
-        let args = json!({"path": bench.text_path("f"), "regexp": "^a=(\\d)$", "replace": "a = \\1", "after": "\\[s\\]", "before": "\\[t\\]"});
+        let args =
+            json!({"path": bench.text_path("f"), "regexp": "^a=(\\d)$", "replace": "a = \\1", "after": "\\[s\\]", "before": "\\[t\\]"});
         let result = bench.converges("replace", args, true);
         assert_eq!(result["msg"], "1 replacements made");
         assert_eq!(bench.read("f"), "a=1\n[s]\na = 1\n[t]\na=1\n");

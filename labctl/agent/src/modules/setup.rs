@@ -23,20 +23,12 @@ pub(super) const MODULE: Module = Module {
 
 pub(super) const PACKAGES: Module = Module {
     names: &["package_facts"],
-    params: &[
-        list("manager").or("auto"),
-        text("strategy").of(&["first", "all"]).or("first"),
-    ],
+    params: &[list("manager").or("auto"), text("strategy").of(&["first", "all"]).or("first")],
     files: false,
     run: packages,
 };
 
-pub(super) const SERVICES: Module = Module {
-    names: &["service_facts"],
-    params: &[],
-    files: false,
-    run: services,
-};
+pub(super) const SERVICES: Module = Module { names: &["service_facts"], params: &[], files: false, run: services };
 
 fn setup(task: &Task<'_>) -> Outcome {
     let filters = task.args.list("filter");
@@ -45,10 +37,7 @@ fn setup(task: &Task<'_>) -> Outcome {
         .map(|(key, value)| (format!("ansible_{key}"), value))
         .filter(|(key, _)| {
             let bare = key.trim_start_matches("ansible_");
-            filters.is_empty()
-                || filters
-                    .iter()
-                    .any(|f| f.is_empty() || glob_matches(f, key) || glob_matches(f, bare))
+            filters.is_empty() || filters.iter().any(|f| f.is_empty() || glob_matches(f, key) || glob_matches(f, bare))
         })
         .collect();
     Ok(json!({"changed": false, "ansible_facts": facts}).into())
@@ -56,11 +45,7 @@ fn setup(task: &Task<'_>) -> Outcome {
 
 fn packages(task: &Task<'_>) -> Outcome {
     let mut all: Map<String, Value> = Map::new();
-    for package in dpkg::database(task.root)
-        .packages
-        .iter()
-        .filter(|package| package.installed())
-    {
+    for package in dpkg::database(task.root).packages.iter().filter(|package| package.installed()) {
         let entry = json!({
             "name": package.name, "version": package.version, "arch": package.architecture,
             "category": package.section, "origin": "Debian", "source": "apt",
@@ -74,9 +59,7 @@ fn packages(task: &Task<'_>) -> Outcome {
 
 fn services(task: &Task<'_>) -> Outcome {
     let mut systemd = Systemd::connect(task.root, None, task.call.timeout_ms)?;
-    let fault = |err: super::dbus::CallError| {
-        super::outcome::Fault::from(format!("systemd did not list its units: {err}"))
-    };
+    let fault = |err: super::dbus::CallError| super::outcome::Fault::from(format!("systemd did not list its units: {err}"));
     let mut all = Map::new();
     for [name, load, active, sub] in systemd.units().map_err(fault)? {
         if !name.ends_with(".service") {
@@ -93,10 +76,7 @@ fn services(task: &Task<'_>) -> Outcome {
         } else {
             "unknown"
         };
-        all.insert(
-            name.clone(),
-            json!({"name": name, "state": state, "status": status, "source": "systemd"}),
-        );
+        all.insert(name.clone(), json!({"name": name, "state": state, "status": status, "source": "systemd"}));
     }
     for (path, state) in systemd.unit_files().map_err(fault)? {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -104,11 +84,7 @@ fn services(task: &Task<'_>) -> Outcome {
             continue;
         }
         let entry = all.entry(name.clone()).or_insert_with(|| {
-            let state = if name.contains("@.") {
-                "unknown"
-            } else {
-                "inactive"
-            };
+            let state = if name.contains("@.") { "unknown" } else { "inactive" };
             json!({"name": name, "state": state, "source": "systemd"})
         });
         if entry["status"] != "failed" {
@@ -133,10 +109,7 @@ mod tests {
     #[test]
     fn installed_packages_are_listed() {
         let bench = Bench::new();
-        bench.write(
-            "var/lib/dpkg/status",
-            "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n",
-        );
+        bench.write("var/lib/dpkg/status", "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n");
         let facts = &bench.run("package_facts", json!({}))["ansible_facts"];
         assert_eq!(facts["packages"]["a"][0]["version"], "1");
     }

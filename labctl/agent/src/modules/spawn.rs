@@ -85,8 +85,7 @@ impl Spawn {
 
     /// Runs as this user.
     pub(crate) fn by_user(mut self, root: &Root, name: &str) -> Result<Self, Fault> {
-        let user = passwd::user(root, name)
-            .ok_or_else(|| Fault::from(format!("failed to look up user {name} to become")))?;
+        let user = passwd::user(root, name).ok_or_else(|| Fault::from(format!("failed to look up user {name} to become")))?;
         let groups = passwd::group_ids(root, &user);
         self.user = Some((user, groups));
         Ok(self)
@@ -95,11 +94,7 @@ impl Spawn {
     /// Runs it to its end.
     pub(crate) fn run(&self) -> io::Result<Output> {
         let mut child = self.start()?;
-        let result = collect(
-            &mut child,
-            self.stdin.as_deref().unwrap_or_default(),
-            self.timeout,
-        );
+        let result = collect(&mut child, self.stdin.as_deref().unwrap_or_default(), self.timeout);
         if result.is_err() {
             let _ = child.kill();
             let _ = child.wait();
@@ -110,88 +105,45 @@ impl Spawn {
     /// Runs it; anything but exit code 0 is a fault that tells what it wrote.
     pub(crate) fn must(&self) -> Result<Output, Fault> {
         let name = self.argv.join(" ");
-        let output = self
-            .run()
-            .map_err(|err| Fault::from(format!("could not run {name}: {err}")).with("rc", 2))?;
+        let output = self.run().map_err(|err| Fault::from(format!("could not run {name}: {err}")).with("rc", 2))?;
         if output.rc == 0 {
             return Ok(output);
         }
-        let said = if output.stderr.is_empty() {
-            output.out()
-        } else {
-            output.err()
-        };
-        let why = if output.timed_out {
-            "took too long"
-        } else {
-            said.trim()
-        };
-        Err(Fault::from(format!("{name} failed: {why}"))
-            .with("rc", output.rc)
-            .with("stdout", output.out())
-            .with("stderr", output.err()))
+        let said = if output.stderr.is_empty() { output.out() } else { output.err() };
+        let why = if output.timed_out { "took too long" } else { said.trim() };
+        Err(Fault::from(format!("{name} failed: {why}")).with("rc", output.rc).with("stdout", output.out()).with("stderr", output.err()))
     }
 
     fn start(&self) -> io::Result<Child> {
-        let (program, arguments) = self
-            .argv
-            .split_first()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program is named"))?;
+        let (program, arguments) =
+            self.argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program is named"))?;
         let path = self.env.get("PATH").map_or(PATH, String::as_str);
-        let found = find_program(program, path, self.cwd.as_deref())
-            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+        let found = find_program(program, path, self.cwd.as_deref()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
         let mut command = Command::new(found);
-        command
-            .arg0(program)
-            .args(arguments)
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LANG", "C.UTF-8");
+        command.arg0(program).args(arguments).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
         let (home, name, shell) = match &self.user {
             Some((user, _)) => (user.home.as_str(), user.name.as_str(), user.shell.as_str()),
             None => ("/root", "root", "/bin/sh"),
         };
         let inherited = std::env::var("HOME").ok().filter(|home| !home.is_empty());
-        let home = if self.user.is_none() {
-            inherited.as_deref().unwrap_or(home)
-        } else {
-            home
-        };
-        command
-            .env("HOME", home)
-            .env("USER", name)
-            .env("LOGNAME", name)
-            .env("SHELL", shell);
+        let home = if self.user.is_none() { inherited.as_deref().unwrap_or(home) } else { home };
+        command.env("HOME", home).env("USER", name).env("LOGNAME", name).env("SHELL", shell);
         command.envs(&self.env);
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         } else if self.user.is_some() && Path::new(home).is_dir() {
             command.current_dir(home);
         }
-        let stdin = if self.stdin.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        };
-        command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         if let Some((user, groups)) = &self.user {
             let groups: Vec<libc::gid_t> = groups.clone();
             let (uid, gid) = (user.uid, user.gid);
             // SAFETY: between fork and exec only system calls are made; nothing is allocated.
             unsafe {
                 command.pre_exec(move || {
-                    let failed = libc::setgroups(groups.len(), groups.as_ptr()) != 0
-                        || libc::setgid(gid) != 0
-                        || libc::setuid(uid) != 0;
-                    if failed {
-                        Err(io::Error::last_os_error())
-                    } else {
-                        Ok(())
-                    }
+                    let failed = libc::setgroups(groups.len(), groups.as_ptr()) != 0 || libc::setgid(gid) != 0 || libc::setuid(uid) != 0;
+                    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
                 });
             }
         }
@@ -215,9 +167,7 @@ pub(crate) fn find_program(program: &str, path: &str, cwd: Option<&Path>) -> Opt
     if program.is_empty() {
         return None;
     }
-    path.split(':')
-        .map(|folder| Path::new(folder).join(program))
-        .find(|file| runs(file))
+    path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| runs(file))
 }
 
 /// The program in the usual places.
@@ -234,19 +184,13 @@ fn drain(stream: &mut impl Read, into: &mut Vec<u8>) -> bool {
             into.extend_from_slice(&block[..length]);
             false
         }
-        Err(err) => !matches!(
-            err.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-        ),
+        Err(err) => !matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
     }
 }
 
 fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
-    Ok(rustix::fs::fcntl_setfl(
-        fd,
-        flags | rustix::fs::OFlags::NONBLOCK,
-    )?)
+    Ok(rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?)
 }
 
 fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io::Result<Output> {
@@ -267,11 +211,8 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
         if status.is_some() && stdout.is_none() && stderr.is_none() {
             break;
         }
-        let wait = if status.is_some() {
-            Some(SILENCE)
-        } else {
-            deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-        };
+        let wait =
+            if status.is_some() { Some(SILENCE) } else { deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) };
         let mut fds = Vec::with_capacity(4);
         let mut index = [None; 4];
         let watched = [
@@ -302,18 +243,10 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
             status = Some(child.wait()?);
             continue;
         }
-        if fired[1]
-            && stdout
-                .as_mut()
-                .is_some_and(|s| drain(s, &mut output.stdout))
-        {
+        if fired[1] && stdout.as_mut().is_some_and(|s| drain(s, &mut output.stdout)) {
             stdout = None;
         }
-        if fired[2]
-            && stderr
-                .as_mut()
-                .is_some_and(|s| drain(s, &mut output.stderr))
-        {
+        if fired[2] && stderr.as_mut().is_some_and(|s| drain(s, &mut output.stderr)) {
             stderr = None;
         }
         if fired[3]
@@ -336,9 +269,7 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
         Some(status) => status,
         None => child.wait()?,
     };
-    output.rc = status
-        .code()
-        .unwrap_or_else(|| -status.signal().unwrap_or(1));
+    output.rc = status.code().unwrap_or_else(|| -status.signal().unwrap_or(1));
     Ok(output)
 }
 
@@ -347,22 +278,13 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Spawn {
-        Spawn {
-            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-            ..Spawn::default()
-        }
+        Spawn { argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(), ..Spawn::default() }
     }
 
     #[test]
     fn both_streams_code_and_input() {
-        let output = shell("cat; echo err >&2; exit 3")
-            .stdin("in")
-            .run()
-            .unwrap();
-        assert_eq!(
-            (output.rc, output.out().as_str(), output.err().as_str()),
-            (3, "in", "err\n")
-        );
+        let output = shell("cat; echo err >&2; exit 3").stdin("in").run().unwrap();
+        assert_eq!((output.rc, output.out().as_str(), output.err().as_str()), (3, "in", "err\n"));
     }
 
     #[test]
@@ -377,10 +299,7 @@ mod tests {
     fn a_child_that_keeps_the_pipes_does_not_hang() {
         let begin = Instant::now();
         let output = shell("sleep 60 & echo $!").run().unwrap();
-        assert!(
-            begin.elapsed() < Duration::from_secs(30),
-            "it waited for the child"
-        );
+        assert!(begin.elapsed() < Duration::from_secs(30), "it waited for the child");
         let pid: i32 = output.out().trim().parse().unwrap();
         let pid = Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, Signal::KILL).unwrap();
@@ -388,12 +307,7 @@ mod tests {
 
     #[test]
     fn time_limits_and_signals() {
-        let output = Spawn {
-            timeout: Some(Duration::from_millis(50)),
-            ..shell("sleep 60")
-        }
-        .run()
-        .unwrap();
+        let output = Spawn { timeout: Some(Duration::from_millis(50)), ..shell("sleep 60") }.run().unwrap();
         assert!(output.timed_out);
         assert_eq!(output.rc, -9);
         assert_eq!(shell("kill -TERM $$").run().unwrap().rc, -15);
@@ -401,10 +315,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_told() {
-        let spawn = Spawn {
-            argv: vec!["no-such-program-here".into()],
-            ..Spawn::default()
-        };
+        let spawn = Spawn { argv: vec!["no-such-program-here".into()], ..Spawn::default() };
         assert_eq!(spawn.run().unwrap_err().raw_os_error(), Some(libc::ENOENT));
     }
 }

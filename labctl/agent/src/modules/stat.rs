@@ -39,18 +39,9 @@ pub(super) const MODULE: Module = Module {
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let path = args.path("path").unwrap_or_default();
-    let meta = if args.flag("follow") {
-        fs::metadata(&path)
-    } else {
-        fs::symlink_metadata(&path)
-    };
+    let meta = if args.flag("follow") { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
     let meta = match meta {
-        Err(err)
-            if matches!(
-                err.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
+        Err(err) if matches!(err.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(json!({"changed": false, "stat": {"exists": false}}).into());
         }
         other => other.attempt("look at", &path)?,
@@ -58,11 +49,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let mut stat = facts(&path, &meta);
     stat.insert("exists".into(), true.into());
     names(task.root, &meta, &mut stat);
-    for (key, mode) in [
-        ("readable", libc::R_OK),
-        ("writeable", libc::W_OK),
-        ("executable", libc::X_OK),
-    ] {
+    for (key, mode) in [("readable", libc::R_OK), ("writeable", libc::W_OK), ("executable", libc::X_OK)] {
         stat.insert(key.into(), allowed(&path, mode).into());
     }
     if meta.is_symlink() {
@@ -194,11 +181,7 @@ fn mime(path: &Path, meta: &Metadata) -> (&'static str, &'static str) {
     if let Some((_, mime)) = KNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
         return (mime, "binary");
     }
-    let text = if head.starts_with(b"#!") && head.windows(2).take(40).any(|w| w == b"sh") {
-        "text/x-shellscript"
-    } else {
-        "text/plain"
-    };
+    let text = if head.starts_with(b"#!") && head.windows(2).take(40).any(|w| w == b"sh") { "text/x-shellscript" } else { "text/plain" };
     match std::str::from_utf8(&head) {
         _ if head.contains(&0) => ("application/octet-stream", "binary"),
         Ok(all) if all.is_ascii() => (text, "us-ascii"),
@@ -221,29 +204,13 @@ mod tests {
         std::os::unix::fs::symlink("f", bench.path("l")).unwrap();
         let stat = &bench.run("stat", json!({"path": bench.text_path("f")}))["stat"];
         assert_eq!(stat["checksum"], "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d");
-        assert_eq!(
-            (stat["mode"].as_str(), stat["isreg"].as_bool()),
-            (Some("0644"), Some(true))
-        );
-        assert_eq!(
-            (stat["mimetype"].as_str(), stat["charset"].as_str()),
-            (Some("text/plain"), Some("us-ascii"))
-        );
+        assert_eq!((stat["mode"].as_str(), stat["isreg"].as_bool()), (Some("0644"), Some(true)));
+        assert_eq!((stat["mimetype"].as_str(), stat["charset"].as_str()), (Some("text/plain"), Some("us-ascii")));
         assert_eq!(stat["pw_name"], "root");
         let link = &bench.run("stat", json!({"path": bench.text_path("l")}))["stat"];
-        assert_eq!(
-            (link["islnk"].as_bool(), link["lnk_target"].as_str()),
-            (Some(true), Some("f"))
-        );
-        let args =
-            json!({"path": bench.text_path("l"), "follow": true, "checksum_algorithm": "md5"});
-        assert_eq!(
-            bench.run("stat", args)["stat"]["checksum"],
-            "5d41402abc4b2a76b9719d911017c592"
-        );
-        assert_eq!(
-            bench.run("stat", json!({"path": bench.text_path("x")}))["stat"],
-            json!({"exists": false})
-        );
+        assert_eq!((link["islnk"].as_bool(), link["lnk_target"].as_str()), (Some(true), Some("f")));
+        let args = json!({"path": bench.text_path("l"), "follow": true, "checksum_algorithm": "md5"});
+        assert_eq!(bench.run("stat", args)["stat"]["checksum"], "5d41402abc4b2a76b9719d911017c592");
+        assert_eq!(bench.run("stat", json!({"path": bench.text_path("x")}))["stat"], json!({"exists": false}));
     }
 }

@@ -45,33 +45,16 @@ fn run(task: &Task<'_>) -> Outcome {
     };
     let file = task.root.join(args.str("sysctl_file"));
     let before = Edit::read(&file)?;
-    let text = before
-        .as_deref()
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
+    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
     let (lines, in_file) = rewrite(&text, name, present.then_some(value.as_str()));
     let current = read(task, name);
-    let write = if present {
-        in_file.as_deref() != Some(&value)
-    } else {
-        in_file.is_some()
-    };
+    let write = if present { in_file.as_deref() != Some(&value) } else { in_file.is_some() };
     let differs = |current: &Option<String>| current.as_ref().is_some_and(|now| !same(now, &value));
     let set = present && args.flag("sysctl_set") && (current.is_none() || differs(&current));
     let stale = present && args.flag("reload") && differs(&current);
     let changed = write || set || stale;
-    let after = if write {
-        lines.concat().into_bytes()
-    } else {
-        before.clone().unwrap_or_default()
-    };
-    let edit = Edit {
-        path: file,
-        before: before.clone().or_else(|| (!write).then(Vec::new)),
-        after,
-        msg: String::new(),
-    };
+    let after = if write { lines.concat().into_bytes() } else { before.clone().unwrap_or_default() };
+    let edit = Edit { path: file, before: before.clone().or_else(|| (!write).then(Vec::new)), after, msg: String::new() };
     let mut result = edit.finish(task)?;
     result.remove("msg");
     result.insert("changed".into(), changed.into());
@@ -108,23 +91,15 @@ fn key_file(task: &Task<'_>, name: &str) -> PathBuf {
 }
 
 fn read(task: &Task<'_>, name: &str) -> Option<String> {
-    fs::read_to_string(key_file(task, name))
-        .ok()
-        .map(|text| text.trim().to_owned())
+    fs::read_to_string(key_file(task, name)).ok().map(|text| text.trim().to_owned())
 }
 
 fn put(task: &Task<'_>, name: &str, value: &str) -> Result<(), Fault> {
     let path = key_file(task, name);
     if !path.exists() {
-        return Err(format!(
-            "Failed to reload sysctl: sysctl: cannot stat {}: No such file or directory",
-            path.display()
-        )
-        .into());
+        return Err(format!("Failed to reload sysctl: sysctl: cannot stat {}: No such file or directory", path.display()).into());
     }
-    fs::write(&path, format!("{value}\n")).map_err(|err| {
-        format!("setting {name} failed: sysctl: setting key \"{name}\": {err}").into()
-    })
+    fs::write(&path, format!("{value}\n")).map_err(|err| format!("setting {name} failed: sysctl: setting key \"{name}\": {err}").into())
 }
 
 /// The file's lines with the parameter set or gone, and the value that it had there.
@@ -134,9 +109,7 @@ fn rewrite(text: &str, name: &str, value: Option<&str>) -> (Vec<String>, Option<
     let mut lines = Vec::new();
     for line in lines_of(text) {
         let bare = line.trim();
-        let entry = bare
-            .split_once('=')
-            .filter(|_| !bare.starts_with(['#', ';']));
+        let entry = bare.split_once('=').filter(|_| !bare.starts_with(['#', ';']));
         match entry {
             Some((key, old)) if key.trim() == name => {
                 found.get_or_insert_with(|| old.trim().to_owned());
@@ -169,24 +142,12 @@ mod tests {
         let bench = Bench::new();
         bench.write("etc/sysctl.conf", "# c\nvm.swappiness = 60");
         bench.write("proc/sys/vm/swappiness", "60\n");
-        bench.converges(
-            "sysctl",
-            json!({"name": "vm.swappiness", "value": 10}),
-            true,
-        );
+        bench.converges("sysctl", json!({"name": "vm.swappiness", "value": 10}), true);
         assert_eq!(bench.read("etc/sysctl.conf"), "# c\nvm.swappiness=10\n");
         assert_eq!(bench.read("proc/sys/vm/swappiness"), "10\n");
         bench.write("proc/sys/vm/swappiness", "30\n");
-        bench.converges(
-            "sysctl",
-            json!({"name": "vm.swappiness", "value": "10", "sysctl_set": true}),
-            true,
-        );
-        bench.converges(
-            "sysctl",
-            json!({"name": "vm.swappiness", "state": "absent"}),
-            true,
-        );
+        bench.converges("sysctl", json!({"name": "vm.swappiness", "value": "10", "sysctl_set": true}), true);
+        bench.converges("sysctl", json!({"name": "vm.swappiness", "state": "absent"}), true);
         assert_eq!(bench.read("etc/sysctl.conf"), "# c\n");
         bench.write("proc/sys/net/ipv4/ip_forward", "0\n");
         let args = json!({"name": "net.ipv4.ip_forward", "value": true, "sysctl_file": "/etc/sysctl.d/9.conf"});
@@ -197,18 +158,8 @@ mod tests {
     #[test]
     fn unknown_parameters_fail_unless_ignored() {
         let bench = Bench::new();
-        assert!(
-            bench
-                .fault("sysctl", json!({"name": "no.such", "value": 1}))
-                .starts_with("Failed to reload sysctl")
-        );
-        bench.run(
-            "sysctl",
-            json!({"name": "no.other", "value": 1, "ignoreerrors": true}),
-        );
-        assert_eq!(
-            bench.fault("sysctl", json!({"name": "a.b"})),
-            "value cannot be blank for state=present"
-        );
+        assert!(bench.fault("sysctl", json!({"name": "no.such", "value": 1})).starts_with("Failed to reload sysctl"));
+        bench.run("sysctl", json!({"name": "no.other", "value": 1, "ignoreerrors": true}));
+        assert_eq!(bench.fault("sysctl", json!({"name": "a.b"})), "value cannot be blank for state=present");
     }
 }

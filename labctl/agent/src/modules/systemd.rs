@@ -48,26 +48,16 @@ fn run(task: &Task<'_>) -> Outcome {
     if task.call.module.ends_with("service") && !task.call.module.ends_with("systemd_service") {
         args.one_of(&["state", "enabled"])?;
     } else {
-        args.one_of(&[
-            "state",
-            "enabled",
-            "masked",
-            "daemon_reload",
-            "daemon_reexec",
-        ])?;
+        args.one_of(&["state", "enabled", "masked", "daemon_reload", "daemon_reexec"])?;
         needs_name(args)?;
     }
     let of_user = (args.text("scope") == Some("user")).then(|| rustix::process::geteuid().as_raw());
     let mut systemd = Systemd::connect(task.root, of_user, task.call.timeout_ms)?;
     if args.flag("daemon_reload") && !task.check {
-        systemd
-            .reload()
-            .map_err(|err| Fault::from(format!("failure 1 during daemon-reload: {err}")))?;
+        systemd.reload().map_err(|err| Fault::from(format!("failure 1 during daemon-reload: {err}")))?;
     }
     if args.flag("daemon_reexec") && !task.check {
-        systemd
-            .reexecute()
-            .map_err(|err| Fault::from(format!("failure 1 during daemon-reexec: {err}")))?;
+        systemd.reexecute().map_err(|err| Fault::from(format!("failure 1 during daemon-reexec: {err}")))?;
         systemd = Systemd::connect(task.root, of_user, task.call.timeout_ms)?;
     }
     let mut result = Map::new();
@@ -80,18 +70,9 @@ fn run(task: &Task<'_>) -> Outcome {
     result.insert("name".into(), name.into());
     let unit = unit_name(name);
     let status = systemd.unit(&unit).map_err(|err| refused(name, &err))?;
-    let mut work = Work {
-        task,
-        systemd,
-        name,
-        unit,
-        status,
-        result,
-    };
+    let mut work = Work { task, systemd, name, unit, status, result };
     work.all()?;
-    let Work {
-        status, mut result, ..
-    } = work;
+    let Work { status, mut result, .. } = work;
     result.insert("status".into(), Value::Object(status));
     Ok(result.into())
 }
@@ -120,10 +101,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn is(&self, key: &str, values: &[&str]) -> bool {
-        self.status
-            .get(key)
-            .and_then(Value::as_str)
-            .is_some_and(|value| values.contains(&value))
+        self.status.get(key).and_then(Value::as_str).is_some_and(|value| values.contains(&value))
     }
 
     fn changed(&mut self) {
@@ -139,28 +117,18 @@ impl Work<'_> {
             if !self.task.check {
                 let word = if masked { "mask" } else { "unmask" };
                 let unit = self.unit.clone();
-                self.systemd.mask(&unit, masked).map_err(|err| {
-                    Fault::from(format!("Unable to {word} service {}: {err}", self.name))
-                })?;
-                self.status = self
-                    .systemd
-                    .unit(&unit)
-                    .map_err(|err| refused(self.name, &err))?;
+                self.systemd.mask(&unit, masked).map_err(|err| Fault::from(format!("Unable to {word} service {}: {err}", self.name)))?;
+                self.status = self.systemd.unit(&unit).map_err(|err| refused(self.name, &err))?;
             }
         }
         let wants = args.has("state") || args.has("enabled");
         if wants && self.is("LoadState", &["not-found"]) {
             if !self.task.check {
-                return Err(
-                    format!("Could not find the requested service {}: host", self.name).into(),
-                );
+                return Err(format!("Could not find the requested service {}: host", self.name).into());
             }
             // A task before this one may bring the unit.
             self.changed();
-            let warning = format!(
-                "unit {} does not exist yet; a task before this one may bring it",
-                self.unit
-            );
+            let warning = format!("unit {} does not exist yet; a task before this one may bring it", self.unit);
             self.result.insert("warnings".into(), json!([warning]));
             return Ok(());
         }
@@ -203,9 +171,7 @@ impl Work<'_> {
                 true => self.systemd.enable(&unit, self.task.args.flag("force")),
                 false => self.systemd.disable(&unit),
             };
-            done.map_err(|err| {
-                Fault::from(format!("Unable to {word} service {}: {err}", self.name))
-            })?;
+            done.map_err(|err| Fault::from(format!("Unable to {word} service {}: {err}", self.name)))?;
         }
         if let Ok(status) = self.systemd.unit(&unit) {
             self.status = status;
@@ -216,18 +182,12 @@ impl Work<'_> {
     /// Whether an init script is linked into the default runlevel.
     fn sysv_enabled(&self) -> bool {
         let name = self.unit.trim_end_matches(".service");
-        let pattern = self
-            .task
-            .root
-            .join(format!("/etc/rc[2-5].d/S[0-9][0-9]{name}"));
+        let pattern = self.task.root.join(format!("/etc/rc[2-5].d/S[0-9][0-9]{name}"));
         super::find_glob::any(Path::new(&pattern))
     }
 
     fn state(&mut self, wanted: &str) -> Result<(), Fault> {
-        let running = self.is(
-            "ActiveState",
-            &["active", "activating", "reloading", "refreshing"],
-        );
+        let running = self.is("ActiveState", &["active", "activating", "reloading", "refreshing"]);
         let stopping = self.is("ActiveState", &["deactivating"]);
         self.result.insert("state".into(), wanted.into());
         let (word, method) = match wanted {
@@ -247,10 +207,8 @@ impl Work<'_> {
         }
         let block = !self.task.args.flag("no_block");
         let unit = self.unit.clone();
-        let ended = self
-            .systemd
-            .job(method, &unit, block)
-            .map_err(|err| Fault::from(format!("Unable to {word} service {}: {err}", self.name)))?;
+        let ended =
+            self.systemd.job(method, &unit, block).map_err(|err| Fault::from(format!("Unable to {word} service {}: {err}", self.name)))?;
         if ended == "done" {
             return Ok(());
         }
@@ -261,13 +219,8 @@ impl Work<'_> {
             _ => format!("Job for {unit} failed ({ended})"),
         };
         let status = self.systemd.unit(&unit).unwrap_or_default();
-        let hint =
-            format!("See \"systemctl status {unit}\" and \"journalctl -xeu {unit}\" for details.");
-        Err(Fault::from(format!(
-            "Unable to {word} service {}: {why}.\n{hint}",
-            self.name
-        ))
-        .with("status", Value::Object(status)))
+        let hint = format!("See \"systemctl status {unit}\" and \"journalctl -xeu {unit}\" for details.");
+        Err(Fault::from(format!("Unable to {word} service {}: {why}.\n{hint}", self.name)).with("status", Value::Object(status)))
     }
 }
 

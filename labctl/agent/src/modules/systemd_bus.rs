@@ -28,11 +28,7 @@ pub(crate) type Refusal = CallError;
 
 impl Systemd {
     /// Connects to the system's manager (its private socket for root, else the system bus), or to that of a user.
-    pub(crate) fn connect(
-        root: &Root,
-        of_user: Option<u32>,
-        timeout_ms: Option<u64>,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn connect(root: &Root, of_user: Option<u32>, timeout_ms: Option<u64>) -> Result<Self, Fault> {
         let patience = timeout_ms.map_or(PATIENCE, |ms| Duration::from_millis(ms.max(1)));
         let private = match of_user {
             Some(uid) => format!("/run/user/{uid}/systemd/private"),
@@ -50,17 +46,10 @@ impl Systemd {
             let bus = Bus::connect(&root.join(&shared), patience).map_err(CallError::Io)?;
             let mut systemd = Self { bus };
             let daemon = "org.freedesktop.DBus";
-            systemd.bus.call(
-                daemon,
-                "/org/freedesktop/DBus",
-                daemon,
-                "Hello",
-                &Body::default(),
-            )?;
-            let rule = Body::default().text("type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'");
-            systemd
-                .bus
-                .call(daemon, "/org/freedesktop/DBus", daemon, "AddMatch", &rule)?;
+            systemd.bus.call(daemon, "/org/freedesktop/DBus", daemon, "Hello", &Body::default())?;
+            let rule = Body::default()
+                .text("type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'");
+            systemd.bus.call(daemon, "/org/freedesktop/DBus", daemon, "AddMatch", &rule)?;
             systemd.manager("Subscribe", &Body::default())?;
             Ok(systemd)
         };
@@ -77,22 +66,14 @@ impl Systemd {
         let path = path.first().map_or("", Arg::text).to_owned();
         let mut properties = Map::new();
         let interface = Body::default().text("org.freedesktop.systemd1.Unit");
-        let answer = self
-            .bus
-            .call(NAME, &path, PROPERTIES, "GetAll", &interface)?;
+        let answer = self.bus.call(NAME, &path, PROPERTIES, "GetAll", &interface)?;
         for entry in answer.first().map_or(&[][..], Arg::list) {
             if let [name, value] = entry.list() {
                 properties.insert(name.text().to_owned(), shown(value));
             }
         }
-        if unit.ends_with(".service")
-            && properties
-                .get("ActiveState")
-                .is_some_and(|state| state == "active")
-        {
-            let name = Body::default()
-                .text("org.freedesktop.systemd1.Service")
-                .text("MainPID");
+        if unit.ends_with(".service") && properties.get("ActiveState").is_some_and(|state| state == "active") {
+            let name = Body::default().text("org.freedesktop.systemd1.Service").text("MainPID");
             if let Ok(answer) = self.bus.call(NAME, &path, PROPERTIES, "Get", &name)
                 && let Some(value) = answer.first()
             {
@@ -115,9 +96,7 @@ impl Systemd {
         Ok(items
             .iter()
             .filter_map(|item| match item.list() {
-                [name, _, load, active, sub, ..] => {
-                    Some([name, load, active, sub].map(|a| a.text().to_owned()))
-                }
+                [name, _, load, active, sub, ..] => Some([name, load, active, sub].map(|a| a.text().to_owned())),
                 _ => None,
             })
             .collect())
@@ -152,46 +131,29 @@ impl Systemd {
 
     /// Enables a unit and has systemd take note, as systemctl(1) does.
     pub(crate) fn enable(&mut self, unit: &str, force: bool) -> Result<(), CallError> {
-        self.manager(
-            "EnableUnitFiles",
-            &Body::default().texts(&[unit]).flag(false).flag(force),
-        )?;
+        self.manager("EnableUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(force))?;
         self.reload()
     }
 
     /// Undoes it.
     pub(crate) fn disable(&mut self, unit: &str) -> Result<(), CallError> {
-        self.manager(
-            "DisableUnitFiles",
-            &Body::default().texts(&[unit]).flag(false),
-        )?;
+        self.manager("DisableUnitFiles", &Body::default().texts(&[unit]).flag(false))?;
         self.reload()
     }
 
     /// Masks a unit, or unmasks it.
     pub(crate) fn mask(&mut self, unit: &str, mask: bool) -> Result<(), CallError> {
         if mask {
-            self.manager(
-                "MaskUnitFiles",
-                &Body::default().texts(&[unit]).flag(false).flag(false),
-            )?;
+            self.manager("MaskUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(false))?;
         } else {
-            self.manager(
-                "UnmaskUnitFiles",
-                &Body::default().texts(&[unit]).flag(false),
-            )?;
+            self.manager("UnmaskUnitFiles", &Body::default().texts(&[unit]).flag(false))?;
         }
         self.reload()
     }
 
     /// Queues a job (`StartUnit`, `StopUnit`, `RestartUnit`, `ReloadUnit`) and waits for its end unless `block` is off; systemd's
     /// word for how it ended: `done`, `failed`, `dependency`, `timeout`, `canceled`, `skipped`.
-    pub(crate) fn job(
-        &mut self,
-        method: &str,
-        unit: &str,
-        block: bool,
-    ) -> Result<String, CallError> {
+    pub(crate) fn job(&mut self, method: &str, unit: &str, block: bool) -> Result<String, CallError> {
         let answer = self.manager(method, &Body::default().text(unit).text("replace"))?;
         let job = answer.first().map_or("", Arg::text).to_owned();
         if !block {
@@ -222,31 +184,16 @@ fn shown(value: &Arg) -> Value {
         Arg::Signed(number) => number.to_string().into(),
         Arg::Double(number) => number.to_string().into(),
         Arg::Text(text) => text.as_str().into(),
-        Arg::List(items) if items.iter().all(|item| matches!(item, Arg::Text(_))) => items
-            .iter()
-            .map(Arg::text)
-            .collect::<Vec<_>>()
-            .join(" ")
-            .into(),
+        Arg::List(items) if items.iter().all(|item| matches!(item, Arg::Text(_))) => {
+            items.iter().map(Arg::text).collect::<Vec<_>>().join(" ").into()
+        }
         Arg::List(items) => Value::Array(items.iter().map(shown).collect()),
     }
 }
 
 /// The unit's full name: `.service` unless it has a kind of unit as its suffix.
 pub(crate) fn unit_name(name: &str) -> String {
-    const KINDS: [&str; 11] = [
-        "service",
-        "socket",
-        "target",
-        "device",
-        "mount",
-        "automount",
-        "swap",
-        "timer",
-        "path",
-        "slice",
-        "scope",
-    ];
+    const KINDS: [&str; 11] = ["service", "socket", "target", "device", "mount", "automount", "swap", "timer", "path", "slice", "scope"];
     match name.rsplit_once('.') {
         Some((_, kind)) if KINDS.contains(&kind) => name.to_owned(),
         _ => format!("{name}.service"),

@@ -35,35 +35,19 @@ fn serve(mut stream: UnixStream, unit: &Mutex<Unit>) -> std::io::Result<()> {
         let (mut reply, mut after) = (Body::default(), None);
         match call.member.as_str() {
             "LoadUnit" => {
-                let path = if name == "web.service" {
-                    "/unit/web"
-                } else {
-                    "/unit/missing"
-                };
+                let path = if name == "web.service" { "/unit/web" } else { "/unit/missing" };
                 reply = Body::default().text(path);
             }
             "GetAll" => {
-                let load = if call.path.ends_with("web") {
-                    "loaded"
-                } else {
-                    "not-found"
-                };
-                let bytes = properties(
-                    serial,
-                    call.serial,
-                    &[("LoadState", load), ("ActiveState", unit.active)],
-                );
+                let load = if call.path.ends_with("web") { "loaded" } else { "not-found" };
+                let bytes = properties(serial, call.serial, &[("LoadState", load), ("ActiveState", unit.active)]);
                 stream.write_all(&bytes)?;
                 continue;
             }
             "GetUnitFileState" => reply = Body::default().text(unit.file),
             "StartUnit" | "RestartUnit" => {
                 unit.asked.push(call.member.clone());
-                let result = if unit.active == "failed" {
-                    "failed"
-                } else {
-                    "done"
-                };
+                let result = if unit.active == "failed" { "failed" } else { "done" };
                 reply = Body::default().text("/job/1");
                 after = Some(result);
                 if result == "done" {
@@ -81,11 +65,7 @@ fn serve(mut stream: UnixStream, unit: &Mutex<Unit>) -> std::io::Result<()> {
         stream.write_all(&marshal(2, serial, call.serial, &[], &reply))?;
         if let Some(result) = after {
             for (job, result) in [("/job/0", "canceled"), ("/job/1", result)] {
-                let body = Body::default()
-                    .text("1")
-                    .text(job)
-                    .text("web.service")
-                    .text(result);
+                let body = Body::default().text("1").text(job).text("web.service").text(result);
                 stream.write_all(&marshal(4, serial, 0, &[(3, 's', "JobRemoved")], &body))?;
             }
         }
@@ -129,11 +109,7 @@ fn bench(active: &'static str, file: &'static str) -> (Bench, Arc<Mutex<Unit>>) 
     let path = bench.path("run/systemd/private");
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let listener = UnixListener::bind(path).unwrap();
-    let unit = Arc::new(Mutex::new(Unit {
-        active,
-        file,
-        asked: vec![],
-    }));
+    let unit = Arc::new(Mutex::new(Unit { active, file, asked: vec![] }));
     let shared = unit.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -147,40 +123,19 @@ fn bench(active: &'static str, file: &'static str) -> (Bench, Arc<Mutex<Unit>>) 
 fn starts_and_enables_once() {
     let (bench, unit) = bench("inactive", "disabled");
     let args = json!({"name": "web", "state": "started", "enabled": true});
-    assert_eq!(
-        bench.call("systemd", args.clone(), true).result["changed"],
-        true
-    );
-    assert!(
-        unit.lock().unwrap().asked.is_empty(),
-        "a check must ask for nothing"
-    );
+    assert_eq!(bench.call("systemd", args.clone(), true).result["changed"], true);
+    assert!(unit.lock().unwrap().asked.is_empty(), "a check must ask for nothing");
     let result = bench.run("systemd", args.clone());
-    assert_eq!(
-        (result["changed"].as_bool(), result["state"].as_str()),
-        (Some(true), Some("started"))
-    );
-    assert_eq!(
-        unit.lock().unwrap().asked,
-        ["enable", "Reload", "StartUnit"]
-    );
+    assert_eq!((result["changed"].as_bool(), result["state"].as_str()), (Some(true), Some("started")));
+    assert_eq!(unit.lock().unwrap().asked, ["enable", "Reload", "StartUnit"]);
     let again = bench.run("service", args);
-    assert_eq!(
-        (
-            again["changed"].as_bool(),
-            again["status"]["MainPID"].as_str()
-        ),
-        (Some(false), Some("17"))
-    );
+    assert_eq!((again["changed"].as_bool(), again["status"]["MainPID"].as_str()), (Some(false), Some("17")));
 }
 
 #[test]
 fn restarts_and_reloads_the_manager() {
     let (bench, unit) = bench("active", "enabled");
-    bench.run(
-        "systemd",
-        json!({"name": "web.service", "state": "restarted", "daemon_reload": true}),
-    );
+    bench.run("systemd", json!({"name": "web.service", "state": "restarted", "daemon_reload": true}));
     assert_eq!(unit.lock().unwrap().asked, ["Reload", "RestartUnit"]);
     let result = bench.run("systemd", json!({"daemon_reload": "yes"}));
     assert_eq!(result["changed"], false);
@@ -190,17 +145,10 @@ fn restarts_and_reloads_the_manager() {
 fn failures_are_told() {
     let (bench, _unit) = bench("failed", "enabled");
     let msg = bench.fault("systemd", json!({"name": "web", "state": "started"}));
-    assert!(
-        msg.starts_with("Unable to start service web: Job for web.service failed"),
-        "{msg}"
-    );
+    assert!(msg.starts_with("Unable to start service web: Job for web.service failed"), "{msg}");
     let msg = bench.fault("service", json!({"name": "nope", "state": "started"}));
     assert_eq!(msg, "Could not find the requested service nope: host");
     let check = bench.call("service", json!({"name": "nope", "state": "started"}), true);
     assert_eq!(check.result["changed"], true);
-    assert!(
-        bench
-            .fault("systemd", json!({"state": "started"}))
-            .contains("name")
-    );
+    assert!(bench.fault("systemd", json!({"state": "started"})).contains("name"));
 }

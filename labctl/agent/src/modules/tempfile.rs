@@ -15,12 +15,7 @@ use super::task::{Module, Task};
 
 pub(super) const MODULE: Module = Module {
     names: &["tempfile"],
-    params: &[
-        text("state").of(&["file", "directory"]).or("file"),
-        path("path"),
-        text("prefix").or("ansible."),
-        text("suffix").or(""),
-    ],
+    params: &[text("state").of(&["file", "directory"]).or("file"), path("path"), text("prefix").or("ansible."), text("suffix").or("")],
     files: false,
     run,
 };
@@ -57,21 +52,11 @@ fn run(task: &Task<'_>) -> Outcome {
         fs::File::open("/dev/urandom")
             .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes))
             .attempt("read", "/dev/urandom")?;
-        let name = format!(
-            "{}{}{}",
-            args.str("prefix"),
-            super::text::hex(&bytes),
-            args.str("suffix")
-        );
+        let name = format!("{}{}{}", args.str("prefix"), super::text::hex(&bytes), args.str("suffix"));
         let path = Path::new(folder).join(name);
         let made = match args.str("state") {
             "directory" => fs::DirBuilder::new().mode(0o700).create(&path),
-            _ => fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-                .map(drop),
+            _ => fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map(drop),
         };
         match made {
             Ok(()) => {
@@ -85,40 +70,23 @@ fn run(task: &Task<'_>) -> Outcome {
             Err(err) => return Err(err).attempt("make", &path),
         }
     }
-    Err(format!(
-        "no free name in {folder}: {}",
-        last.map_or(String::new(), |err| err.to_string())
-    )
-    .into())
+    Err(format!("no free name in {folder}: {}", last.map_or(String::new(), |err| err.to_string())).into())
 }
 
 fn assemble(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let src = args.path("src").unwrap_or_default();
     if !src.is_dir() {
-        let why = if src.exists() {
-            "is not a directory"
-        } else {
-            "does not exist"
-        };
+        let why = if src.exists() { "is not a directory" } else { "does not exist" };
         return Err(format!("Source ({}) {why}", src.display()).into());
     }
     let regexp = args.filled("regexp").map(Pattern::new).transpose()?;
-    let mut parts: Vec<PathBuf> = fs::read_dir(&src)
-        .attempt("list", &src)?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut parts: Vec<PathBuf> = fs::read_dir(&src).attempt("list", &src)?.flatten().map(|entry| entry.path()).collect();
     parts.sort();
-    let delimiter = args
-        .filled("delimiter")
-        .map(|text| text.replace("\\n", "\n"));
+    let delimiter = args.filled("delimiter").map(|text| text.replace("\\n", "\n"));
     let (mut after, mut between) = (Vec::new(), false);
     for part in parts {
-        let name = part
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = part.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let wanted = regexp.as_ref().is_none_or(|regexp| regexp.found(&name));
         if !part.is_file() || !wanted || args.flag("ignore_hidden") && name.starts_with('.') {
             continue;
@@ -141,13 +109,7 @@ fn assemble(task: &Task<'_>) -> Outcome {
     let before = Edit::read(&dest)?;
     let checksum = super::digest::sums_of(&after).sha1;
     let md5 = super::digest::md5_of(&after);
-    let mut result = Edit {
-        path: dest.clone(),
-        before,
-        after,
-        msg: "OK".into(),
-    }
-    .finish(task)?;
+    let mut result = Edit { path: dest.clone(), before, after, msg: "OK".into() }.finish(task)?;
     result.insert("src".into(), src.to_string_lossy().into());
     result.insert("dest".into(), dest.to_string_lossy().into());
     result.insert("checksum".into(), checksum.into());
@@ -169,10 +131,7 @@ mod tests {
         let args = json!({"src": bench.text_path("parts"), "dest": bench.text_path("whole"), "delimiter": "--"});
         bench.converges("assemble", args, true);
         assert_eq!(bench.read("whole"), "a\n--\nb\n");
-        let made = bench.run(
-            "tempfile",
-            json!({"path": bench.text_path("parts"), "suffix": ".x"}),
-        );
+        let made = bench.run("tempfile", json!({"path": bench.text_path("parts"), "suffix": ".x"}));
         assert!(made["path"].as_str().unwrap().ends_with(".x") && made["mode"] == "0600");
     }
 }

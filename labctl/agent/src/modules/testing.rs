@@ -15,13 +15,8 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let bench = Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        };
-        bench.write(
-            "etc/passwd",
-            "root:x:0:0:root:/root:/bin/bash\napp:x:1000:1000::/home/app:/bin/sh\n",
-        );
+        let bench = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        bench.write("etc/passwd", "root:x:0:0:root:/root:/bin/bash\napp:x:1000:1000::/home/app:/bin/sh\n");
         bench.write("etc/group", "root:x:0:\napp:x:1000:\nadm:x:4:app\n");
         bench
     }
@@ -55,27 +50,15 @@ impl Bench {
     }
 
     pub(super) fn call(&self, module: &str, args: Value, check: bool) -> ModuleReply {
-        let Value::Object(args) = args else {
-            panic!("arguments must be an object")
-        };
-        let call = ModuleCall {
-            module: module.into(),
-            args,
-            check,
-            diff: true,
-            ..ModuleCall::default()
-        };
+        let Value::Object(args) = args else { panic!("arguments must be an object") };
+        let call = ModuleCall { module: module.into(), args, check, diff: true, ..ModuleCall::default() };
         run_in(&self.root(), &call)
     }
 
     /// Runs for real; the result, which must not have failed.
     pub(super) fn run(&self, module: &str, args: Value) -> Value {
         let reply = self.call(module, args, false);
-        assert!(
-            !reply.result.contains_key("failed"),
-            "{module} failed: {:?}",
-            reply.result
-        );
+        assert!(!reply.result.contains_key("failed"), "{module} failed: {:?}", reply.result);
         assert!(!reply.needs_content, "{module} wants content");
         Value::Object(reply.result)
     }
@@ -83,12 +66,7 @@ impl Bench {
     /// Runs for real; the message of its failure.
     pub(super) fn fault(&self, module: &str, args: Value) -> String {
         let reply = self.call(module, args, false);
-        assert_eq!(
-            reply.result.get("failed"),
-            Some(&Value::Bool(true)),
-            "{:?}",
-            reply.result
-        );
+        assert_eq!(reply.result.get("failed"), Some(&Value::Bool(true)), "{:?}", reply.result);
         reply.result["msg"].as_str().unwrap_or_default().to_owned()
     }
 
@@ -97,30 +75,13 @@ impl Bench {
     pub(super) fn converges(&self, module: &str, args: Value, changed: bool) -> Value {
         let before = self.snapshot();
         let check = self.call(module, args.clone(), true);
-        assert!(
-            !check.result.contains_key("failed"),
-            "checking {module} failed: {:?}",
-            check.result
-        );
-        assert_eq!(
-            self.snapshot(),
-            before,
-            "checking {module} changed something"
-        );
-        assert_eq!(
-            check.result["changed"],
-            Value::Bool(changed),
-            "prediction of {module}: {:?}",
-            check.result
-        );
+        assert!(!check.result.contains_key("failed"), "checking {module} failed: {:?}", check.result);
+        assert_eq!(self.snapshot(), before, "checking {module} changed something");
+        assert_eq!(check.result["changed"], Value::Bool(changed), "prediction of {module}: {:?}", check.result);
         let first = self.run(module, args.clone());
         assert_eq!(first["changed"], Value::Bool(changed), "{module}: {first}");
         let second = self.run(module, args);
-        assert_eq!(
-            second["changed"],
-            Value::Bool(false),
-            "{module} again: {second}"
-        );
+        assert_eq!(second["changed"], Value::Bool(false), "{module} again: {second}");
         first
     }
 
@@ -132,11 +93,7 @@ impl Bench {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
                 let meta = entry.path().symlink_metadata().expect("metadata");
-                let contents = if meta.is_file() {
-                    std::fs::read(entry.path()).unwrap_or_default()
-                } else {
-                    vec![]
-                };
+                let contents = if meta.is_file() { std::fs::read(entry.path()).unwrap_or_default() } else { vec![] };
                 if meta.is_dir() {
                     folders.push(entry.path());
                 }

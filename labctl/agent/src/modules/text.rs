@@ -6,21 +6,15 @@ use serde_json::Value;
 
 /// `a, b` as items, empty ones dropped.
 pub(crate) fn comma_list(text: &str) -> Vec<String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(str::to_owned)
-        .collect()
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 /// Bytes as lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// JSON as Python's `json.dumps` spaces it.
@@ -31,12 +25,8 @@ pub(crate) fn python_json(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Object(entries) => {
-            let entries: Vec<String> = entries
-                .iter()
-                .map(|(key, value)| {
-                    format!("{}: {}", Value::from(key.as_str()), python_json(value))
-                })
-                .collect();
+            let entries: Vec<String> =
+                entries.iter().map(|(key, value)| format!("{}: {}", Value::from(key.as_str()), python_json(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
         other => other.to_string(),
@@ -151,10 +141,7 @@ mod tests {
 
     #[test]
     fn words_split_like_a_shell() {
-        assert_eq!(
-            shell_words(r#"a 'b c' "d \" e" f\ g ''"#).unwrap(),
-            ["a", "b c", "d \" e", "f g", ""]
-        );
+        assert_eq!(shell_words(r#"a 'b c' "d \" e" f\ g ''"#).unwrap(), ["a", "b c", "d \" e", "f g", ""]);
         assert_eq!(shell_words("a 'b"), Err("No closing quotation"));
         assert_eq!(shell_quote("it's"), r#"'it'"'"'s'"#);
         assert_eq!(shell_quote("plain-1"), "plain-1");
@@ -176,9 +163,6 @@ mod tests {
 
     #[test]
     fn json_is_spaced_like_pythons() {
-        assert_eq!(
-            python_json(&json!({"a": [1, true], "b": "x"})),
-            r#"{"a": [1, true], "b": "x"}"#
-        );
+        assert_eq!(python_json(&json!({"a": [1, true], "b": "x"})), r#"{"a": [1, true], "b": "x"}"#);
     }
 }

@@ -42,47 +42,24 @@ impl Times {
                 })
             }
         };
-        Ok(Self {
-            modified: read("modification_time")?,
-            accessed: read("access_time")?,
-        })
+        Ok(Self { modified: read("modification_time")?, accessed: read("access_time")? })
     }
 
     /// Sets them; whether that changed anything.
-    pub(super) fn enforce(
-        self,
-        path: &Path,
-        check: bool,
-        before: &mut Value,
-        after: &mut Value,
-    ) -> Result<bool, Fault> {
-        if matches!(
-            (self.modified, self.accessed),
-            (Time::Preserve, Time::Preserve)
-        ) {
+    pub(super) fn enforce(self, path: &Path, check: bool, before: &mut Value, after: &mut Value) -> Result<bool, Fault> {
+        if matches!((self.modified, self.accessed), (Time::Preserve, Time::Preserve)) {
             return Ok(false);
         }
         let meta = fs::metadata(path).attempt("look at", path)?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut changed = false;
         let mut wanted = |key: &str, time: Time, seconds: i64, nanos: i64| {
             let time = match time {
                 Time::Preserve => {
-                    return Timespec {
-                        tv_sec: 0,
-                        tv_nsec: UTIME_OMIT,
-                    };
+                    return Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
                 }
-                Time::Now => Timespec {
-                    tv_sec: now.as_secs() as i64,
-                    tv_nsec: now.subsec_nanos().into(),
-                },
-                Time::At(seconds) => Timespec {
-                    tv_sec: seconds,
-                    tv_nsec: 0,
-                },
+                Time::Now => Timespec { tv_sec: now.as_secs() as i64, tv_nsec: now.subsec_nanos().into() },
+                Time::At(seconds) => Timespec { tv_sec: seconds, tv_nsec: 0 },
             };
             if (time.tv_sec, time.tv_nsec) != (seconds, nanos) {
                 changed = true;

@@ -51,10 +51,7 @@ fn run(task: &Task<'_>) -> Outcome {
         && super::find_glob::any(Path::new(creates))
     {
         result.insert("changed".into(), false.into());
-        result.insert(
-            "msg".into(),
-            format!("skipped, since {creates} exists").into(),
-        );
+        result.insert("msg".into(), format!("skipped, since {creates} exists").into());
         return Ok(result.into());
     }
     if !dest.is_dir() {
@@ -89,12 +86,7 @@ fn fetch(task: &Task<'_>, url: &str) -> Result<PathBuf, Fault> {
 }
 
 /// True if the archive must be sent first.
-fn unpack(
-    task: &Task<'_>,
-    content: &Content,
-    dest: &Path,
-    result: &mut Map<String, Value>,
-) -> Result<bool, Fault> {
+fn unpack(task: &Task<'_>, content: &Content, dest: &Path, result: &mut Map<String, Value>) -> Result<bool, Fault> {
     let files = task.file_args()?;
     let record = match content {
         Content::Spool { sha256, .. } => Some(record_path(task, sha256, dest)),
@@ -112,10 +104,7 @@ fn unpack(
         }
         return Ok(true);
     }
-    let wanted = Unpack {
-        include: task.args.list("include"),
-        exclude: task.args.list("exclude"),
-    };
+    let wanted = Unpack { include: task.args.list("include"), exclude: task.args.list("exclude") };
     let entries = match known {
         Some(entries) => entries,
         None if !archive.is_file() && task.check => {
@@ -128,18 +117,9 @@ fn unpack(
         None => wanted.list(&archive)?,
     };
     let keep_newer = task.args.flag("keep_newer");
-    let stale = entries
-        .iter()
-        .any(|entry| !entry.is_at(dest, &files, keep_newer));
+    let stale = entries.iter().any(|entry| !entry.is_at(dest, &files, keep_newer));
     if task.args.flag("list_files") {
-        result.insert(
-            "files".into(),
-            entries
-                .iter()
-                .map(|entry| entry.path.clone())
-                .collect::<Vec<_>>()
-                .into(),
-        );
+        result.insert("files".into(), entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>().into());
     }
     if stale && !task.check {
         if !content.here() {
@@ -178,33 +158,15 @@ fn enforce(files: &FileArgs, entries: &[Entry], dest: &Path, check: bool) -> Res
 
 fn record_path(task: &Task<'_>, sha256: &str, dest: &Path) -> PathBuf {
     let args = &task.args;
-    let key = format!(
-        "{}\0{:?}\0{:?}",
-        dest.display(),
-        args.list("include"),
-        args.list("exclude")
-    );
+    let key = format!("{}\0{:?}\0{:?}", dest.display(), args.list("include"), args.list("exclude"));
     let key = digest::sums_of(key.as_bytes()).sha256;
-    task.root
-        .join("/var/lib/labctl/unpacked")
-        .join(format!("{sha256}-{}", &key[..16]))
+    task.root.join("/var/lib/labctl/unpacked").join(format!("{sha256}-{}", &key[..16]))
 }
 
 fn read_record(path: &Path) -> Option<Vec<Entry>> {
     let bytes = fs::read(path).ok()?;
     let list: Vec<(String, String, u64, i64, u32, bool)> = serde_json::from_slice(&bytes).ok()?;
-    Some(
-        list.into_iter()
-            .map(|(path, link, size, modified, mode, folder)| Entry {
-                path,
-                link,
-                size,
-                modified,
-                mode,
-                folder,
-            })
-            .collect(),
-    )
+    Some(list.into_iter().map(|(path, link, size, modified, mode, folder)| Entry { path, link, size, modified, mode, folder }).collect())
 }
 
 fn write_record(path: &Path, entries: &[Entry]) -> Result<(), Fault> {
@@ -214,21 +176,9 @@ fn write_record(path: &Path, entries: &[Entry]) -> Result<(), Fault> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).attempt("make the folder", parent)?;
     }
-    let list: Vec<_> = entries
-        .iter()
-        .map(|e| (&e.path, &e.link, e.size, e.modified, e.mode, e.folder))
-        .collect();
+    let list: Vec<_> = entries.iter().map(|e| (&e.path, &e.link, e.size, e.modified, e.mode, e.folder)).collect();
     let bytes = serde_json::to_vec(&list).map_err(|err| Fault::from(err.to_string()))?;
-    replace(
-        path,
-        &bytes,
-        &Attributes {
-            mode: 0o600,
-            uid: None,
-            gid: None,
-        },
-    )
-    .attempt("write", path)
+    replace(path, &bytes, &Attributes { mode: 0o600, uid: None, gid: None }).attempt("write", path)
 }
 
 #[cfg(test)]
@@ -263,13 +213,7 @@ mod tests {
         fs::create_dir(bench.path("out")).unwrap();
         let args = json!({"src": bench.text_path("a.tgz"), "dest": bench.text_path("out"), "remote_src": true, "owner": "app"});
         bench.converges("unarchive", args.clone(), true);
-        assert_eq!(
-            (
-                bench.read("out/d/one").as_str(),
-                bench.read("out/two").as_str()
-            ),
-            ("1", "22")
-        );
+        assert_eq!((bench.read("out/d/one").as_str(), bench.read("out/two").as_str()), ("1", "22"));
         fs::write(bench.path("out/two"), "xx").unwrap();
         bench.converges("unarchive", args, true);
         assert_eq!(bench.read("out/two"), "22");
@@ -282,19 +226,12 @@ mod tests {
         let sha = digest::sums_of(&bytes).sha256;
         fs::create_dir(bench.path("out")).unwrap();
         let args = json!({"src": "a.tgz", "dest": bench.text_path("out"), "exclude": ["*.me"], "_sha256": sha, "_size": bytes.len()});
-        assert_eq!(
-            bench.call("unarchive", args.clone(), true).result["changed"],
-            true
-        );
+        assert_eq!(bench.call("unarchive", args.clone(), true).result["changed"], true);
         assert!(bench.call("unarchive", args.clone(), false).needs_content);
         let spool = ModuleCall::spool_path(&sha);
         bench.write(spool.trim_start_matches('/'), &bytes);
         assert_eq!(bench.run("unarchive", args.clone())["changed"], true);
-        assert!(
-            bench.exists("out/one")
-                && !bench.exists("out/skip.me")
-                && !bench.exists(spool.trim_start_matches('/'))
-        );
+        assert!(bench.exists("out/one") && !bench.exists("out/skip.me") && !bench.exists(spool.trim_start_matches('/')));
         assert_eq!(bench.run("unarchive", args)["changed"], false);
     }
 
@@ -321,9 +258,6 @@ mod tests {
         fs::create_dir(bench.path("out")).unwrap();
         bench.converges("unarchive", json!({"src": bench.text_path("a.zip"), "dest": bench.text_path("out"), "remote_src": true}), true);
         use std::os::unix::fs::MetadataExt;
-        assert_eq!(
-            bench.path("out/bin/tool").metadata().unwrap().mode() & 0o777,
-            0o755
-        );
+        assert_eq!(bench.path("out/bin/tool").metadata().unwrap().mode() & 0o777, 0o755);
     }
 }

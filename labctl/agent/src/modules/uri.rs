@@ -19,14 +19,10 @@ pub(super) const MODULE: Module = Module {
         path("dest"),
         text("method").or("GET"),
         raw("body"),
-        text("body_format")
-            .of(&["form-urlencoded", "form-multipart", "json", "raw"])
-            .or("raw"),
+        text("body_format").of(&["form-urlencoded", "form-multipart", "json", "raw"]).or("raw"),
         path("src"),
         flag("return_content"),
-        text("follow_redirects")
-            .of(&["all", "no", "none", "safe", "urllib2", "yes"])
-            .or("safe"),
+        text("follow_redirects").of(&["all", "no", "none", "safe", "urllib2", "yes"]).or("safe"),
         path("creates"),
         path("removes"),
         list("status_code").or("200"),
@@ -57,17 +53,11 @@ pub(super) const MODULE: Module = Module {
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     args.exclusive(&["body", "src"])?;
-    for (key, wanted, word) in [
-        ("creates", true, "exists"),
-        ("removes", false, "does not exist"),
-    ] {
+    for (key, wanted, word) in [("creates", true, "exists"), ("removes", false, "does not exist")] {
         if let Some(pattern) = args.filled(key)
             && super::find_glob::any(Path::new(pattern)) == wanted
         {
-            return Ok(
-                json!({"changed": false, "msg": format!("skipped, since '{pattern}' {word}")})
-                    .into(),
-            );
+            return Ok(json!({"changed": false, "msg": format!("skipped, since '{pattern}' {word}")}).into());
         }
     }
     if args.has("unix_socket") {
@@ -83,10 +73,7 @@ fn run(task: &Task<'_>) -> Outcome {
         "all" | "yes" | "urllib2" => true,
         _ => matches!(request.method.as_str(), "GET" | "HEAD"),
     };
-    let has_type = request
-        .headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let has_type = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
     let (body, kind) = body(task)?;
     request.body = body;
     if let Some(kind) = kind.filter(|_| !has_type) {
@@ -105,23 +92,14 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let text = format!("HTTP Error {}: {}", response.status, response.reason);
     let length = response.header("content-length").unwrap_or("unknown");
-    let msg = if response.status < 400 {
-        format!("OK ({length} bytes)")
-    } else {
-        text
-    };
+    let msg = if response.status < 400 { format!("OK ({length} bytes)") } else { text };
     result.insert("msg".into(), msg.clone().into());
     result.insert("status".into(), response.status.into());
     result.insert("url".into(), response.url.clone().into());
-    result.insert(
-        "redirected".into(),
-        (response.url != args.str("url")).into(),
-    );
+    result.insert("redirected".into(), (response.url != args.str("url")).into());
     result.insert("changed".into(), false.into());
     result.insert("elapsed".into(), 0.into());
-    let bytes = response
-        .bytes()
-        .attempt("read the answer of", args.str("url"))?;
+    let bytes = response.bytes().attempt("read the answer of", args.str("url"))?;
     let content = String::from_utf8_lossy(&bytes).into_owned();
     let is_json = response.header("content-type").is_some_and(|kind| {
         let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -135,10 +113,7 @@ fn run(task: &Task<'_>) -> Outcome {
         let list = accepted.join(", ");
         result.insert("content".into(), content.into());
         result.remove("msg");
-        return Err(Fault {
-            msg: format!("Status code was {status} and not [{list}]: {msg}"),
-            extra: result,
-        });
+        return Err(Fault { msg: format!("Status code was {status} and not [{list}]: {msg}"), extra: result });
     }
     if let Some(dest) = args.filled("dest") {
         save(task, Path::new(dest), &bytes, &mut result)?;
@@ -149,36 +124,15 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-fn save(
-    task: &Task<'_>,
-    dest: &Path,
-    bytes: &[u8],
-    result: &mut Map<String, Value>,
-) -> Result<(), Fault> {
-    let name = task
-        .args
-        .str("url")
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default()
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
-    let path: PathBuf = if dest.is_dir() {
-        dest.join(name)
-    } else {
-        dest.to_owned()
-    };
+fn save(task: &Task<'_>, dest: &Path, bytes: &[u8], result: &mut Map<String, Value>) -> Result<(), Fault> {
+    let name = task.args.str("url").split(['?', '#']).next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let path: PathBuf = if dest.is_dir() { dest.join(name) } else { dest.to_owned() };
     let content = Content::Bytes(bytes.to_vec());
     let files = task.file_args()?;
     let changed = if content.is_at(&path).attempt("compare", &path)? {
         files.enforce(&path, false, &mut json!({}), &mut json!({}))?
     } else {
-        content.put(
-            &path,
-            &files.resolve(std::fs::metadata(&path).ok().as_ref(), false),
-            false,
-        )?;
+        content.put(&path, &files.resolve(std::fs::metadata(&path).ok().as_ref(), false), false)?;
         true
     };
     result.insert("changed".into(), changed.into());
@@ -219,41 +173,26 @@ fn body(task: &Task<'_>) -> Result<Coded, Fault> {
                 }
                 other => as_text(other),
             };
-            Ok((
-                Some(text.into_bytes()),
-                Some("application/x-www-form-urlencoded".to_owned()),
-            ))
+            Ok((Some(text.into_bytes()), Some("application/x-www-form-urlencoded".to_owned())))
         }
         "form-multipart" => {
             let Value::Object(fields) = body else {
                 return Err("failed to parse body as form-multipart: body must be mapping".into());
             };
             // Long and unlikely: a part must not contain it.
-            let boundary = format!(
-                "labctl{}",
-                super::digest::md5_of(python_json(body).as_bytes())
-            );
+            let boundary = format!("labctl{}", super::digest::md5_of(python_json(body).as_bytes()));
             let mut text = Vec::new();
             for (name, value) in fields {
-                text.extend_from_slice(
-                    format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"")
-                        .as_bytes(),
-                );
+                text.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"").as_bytes());
                 let content = match value {
                     Value::Object(part) => {
                         if let Some(file) = part.get("filename").map(as_text) {
-                            let shown = Path::new(&file)
-                                .file_name()
-                                .map(|n| n.to_string_lossy().into_owned());
-                            text.extend_from_slice(
-                                format!("; filename=\"{}\"", shown.unwrap_or_default()).as_bytes(),
-                            );
+                            let shown = Path::new(&file).file_name().map(|n| n.to_string_lossy().into_owned());
+                            text.extend_from_slice(format!("; filename=\"{}\"", shown.unwrap_or_default()).as_bytes());
                         }
                         match (part.get("content"), part.get("filename")) {
                             (Some(content), _) => as_text(content).into_bytes(),
-                            (None, Some(file)) => {
-                                std::fs::read(as_text(file)).attempt("read", as_text(file))?
-                            }
+                            (None, Some(file)) => std::fs::read(as_text(file)).attempt("read", as_text(file))?,
                             _ => Vec::new(),
                         }
                     }
@@ -264,10 +203,7 @@ fn body(task: &Task<'_>) -> Result<Coded, Fault> {
                 text.extend_from_slice(b"\r\n");
             }
             text.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-            Ok((
-                Some(text),
-                Some(format!("multipart/form-data; boundary={boundary}")),
-            ))
+            Ok((Some(text), Some(format!("multipart/form-data; boundary={boundary}"))))
         }
         _ => Ok((Some(as_text(body).into_bytes()), None)),
     }
@@ -281,9 +217,7 @@ fn pair(key: &str, value: &Value) -> String {
 fn quote(text: &str) -> String {
     text.bytes().fold(String::new(), |mut quoted, byte| {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
-                quoted.push(byte.into())
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => quoted.push(byte.into()),
             b' ' => quoted.push('+'),
             other => quoted.push_str(&format!("%{other:02X}")),
         }

@@ -45,9 +45,7 @@ pub(super) const MODULE: Module = Module {
         path("ssh_key_file"),
         text("ssh_key_comment"),
         text("ssh_key_passphrase"),
-        text("update_password")
-            .of(&["always", "on_create"])
-            .or("always"),
+        text("update_password").of(&["always", "on_create"]).or("always"),
         float("expires"),
         flag("password_lock"),
         flag("local"),
@@ -66,10 +64,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let name = args.str("name");
     account_ids::valid_name(name, "user")?;
-    let lock = (!task.check)
-        .then(|| passwd::lock(task.root))
-        .transpose()
-        .attempt("lock", "/etc/.pwd.lock")?;
+    let lock = (!task.check).then(|| passwd::lock(task.root)).transpose().attempt("lock", "/etc/.pwd.lock")?;
     let current = passwd::user(task.root, name);
     let mut result = Map::new();
     result.insert("name".into(), name.into());
@@ -146,9 +141,7 @@ fn remove(task: &Task<'_>, user: &User) -> Result<(), Fault> {
     // The user's own group goes too, unless others use it (userdel(8), USERGROUPS_ENAB).
     if let Some(group) = passwd::group(task.root, name)
         && group.members.is_empty()
-        && !passwd::users(task.root)
-            .iter()
-            .any(|other| other.gid == group.gid)
+        && !passwd::users(task.root).iter().any(|other| other.gid == group.gid)
     {
         for file in ["/etc/group", "/etc/gshadow"] {
             passwd::set_line(task.root, file, name, None).attempt("write", file)?;
@@ -167,9 +160,7 @@ fn remove(task: &Task<'_>, user: &User) -> Result<(), Fault> {
 fn ssh_key(task: &Task<'_>, user: &User, result: &mut Map<String, Value>) -> Result<bool, Fault> {
     let args = &task.args;
     let kind = args.str("ssh_key_type");
-    let file = args
-        .filled("ssh_key_file")
-        .map_or(format!(".ssh/id_{kind}"), str::to_owned);
+    let file = args.filled("ssh_key_file").map_or(format!(".ssh/id_{kind}"), str::to_owned);
     let shown = Path::new(&user.home).join(file);
     let path = task.root.join(&shown);
     let changed = !path.exists() || (args.flag("force") && !task.check);
@@ -180,22 +171,10 @@ fn ssh_key(task: &Task<'_>, user: &User, result: &mut Map<String, Value>) -> Res
         let _ = std::fs::remove_file(&path);
         let comment = match args.filled("ssh_key_comment") {
             Some(comment) => comment.to_owned(),
-            None => format!(
-                "ansible-generated on {}",
-                rustix::system::uname().nodename().to_string_lossy()
-            ),
+            None => format!("ansible-generated on {}", rustix::system::uname().nodename().to_string_lossy()),
         };
         let bits = args.int("ssh_key_bits").unwrap_or(0).to_string();
-        let mut argv = vec![
-            "ssh-keygen",
-            "-q",
-            "-t",
-            kind,
-            "-C",
-            &comment,
-            "-N",
-            args.str("ssh_key_passphrase"),
-        ];
+        let mut argv = vec!["ssh-keygen", "-q", "-t", kind, "-C", &comment, "-N", args.str("ssh_key_passphrase")];
         if bits != "0" {
             argv.extend(["-b", &bits]);
         }
@@ -204,18 +183,13 @@ fn ssh_key(task: &Task<'_>, user: &User, result: &mut Map<String, Value>) -> Res
         Spawn::of(task, argv).must()?;
         for suffix in ["", ".pub"] {
             let file = format!("{target}{suffix}");
-            std::os::unix::fs::chown(&file, Some(user.uid), Some(user.gid))
-                .attempt("change the owner of", &file)?;
+            std::os::unix::fs::chown(&file, Some(user.uid), Some(user.gid)).attempt("change the owner of", &file)?;
         }
     }
     result.insert("ssh_key_file".into(), shown.to_string_lossy().into());
     if let Ok(public) = std::fs::read_to_string(format!("{}.pub", path.display())) {
         result.insert("ssh_public_key".into(), public.trim_end().into());
-        let argv = [
-            "ssh-keygen".into(),
-            "-lf".into(),
-            path.to_string_lossy().into_owned(),
-        ];
+        let argv = ["ssh-keygen".into(), "-lf".into(), path.to_string_lossy().into_owned()];
         if let Ok(output) = Spawn::of(task, argv).run() {
             result.insert("ssh_fingerprint".into(), output.out().trim().into());
         }
@@ -245,25 +219,15 @@ mod tests {
         let bench = bench();
         let args = json!({"name": "web", "comment": "Web", "shell": "/bin/bash", "groups": ["adm"], "password": "$6$x"});
         let result = bench.converges("user", args, true);
-        assert_eq!(
-            (result["uid"].as_u64(), result["home"].as_str()),
-            (Some(1001), Some("/home/web"))
-        );
-        assert!(
-            bench
-                .read("etc/passwd")
-                .contains("web:x:1001:1001:Web:/home/web:/bin/bash\n")
-        );
+        assert_eq!((result["uid"].as_u64(), result["home"].as_str()), (Some(1001), Some("/home/web")));
+        assert!(bench.read("etc/passwd").contains("web:x:1001:1001:Web:/home/web:/bin/bash\n"));
         assert!(bench.read("etc/group").contains("web:x:1001:\n"));
         assert!(bench.read("etc/group").contains("adm:x:4:app,web\n"));
         assert!(bench.read("etc/shadow").contains("web:$6$x:"));
         assert!(bench.read("etc/subuid").contains("web:165536:65536\n"));
         let home = bench.path("home/web").metadata().unwrap();
         assert_eq!((home.uid(), home.mode() & 0o777), (1001, 0o755));
-        assert_eq!(
-            bench.path("home/web/.profile").metadata().unwrap().uid(),
-            1001
-        );
+        assert_eq!(bench.path("home/web/.profile").metadata().unwrap().uid(), 1001);
     }
 
     #[test]
@@ -272,58 +236,26 @@ mod tests {
         let args = json!({"name": "consul", "system": true, "create_home": false, "shell": "/usr/sbin/nologin", "home": "/var/lib/consul"});
         let result = bench.converges("user", args, true);
         assert_eq!(result["uid"], 999);
-        assert!(
-            bench
-                .read("etc/passwd")
-                .contains("consul:x:999:999::/var/lib/consul:/usr/sbin/nologin\n")
-        );
+        assert!(bench.read("etc/passwd").contains("consul:x:999:999::/var/lib/consul:/usr/sbin/nologin\n"));
         assert!(!bench.exists("var/lib/consul"));
-        let line = bench
-            .read("etc/shadow")
-            .lines()
-            .find(|l| l.starts_with("consul"))
-            .unwrap()
-            .to_owned();
-        assert!(
-            line.starts_with("consul:!:") && line.ends_with("::::::"),
-            "{line}"
-        );
+        let line = bench.read("etc/shadow").lines().find(|l| l.starts_with("consul")).unwrap().to_owned();
+        assert!(line.starts_with("consul:!:") && line.ends_with("::::::"), "{line}");
     }
 
     #[test]
     fn changes_to_an_account() {
         let bench = bench();
-        bench.converges(
-            "user",
-            json!({"name": "app", "shell": "/bin/zsh", "uid": 1500}),
-            true,
-        );
-        assert!(
-            bench
-                .read("etc/passwd")
-                .contains("app:x:1500:1000::/home/app:/bin/zsh")
-        );
-        bench.converges(
-            "user",
-            json!({"name": "app", "groups": "root", "append": true}),
-            true,
-        );
+        bench.converges("user", json!({"name": "app", "shell": "/bin/zsh", "uid": 1500}), true);
+        assert!(bench.read("etc/passwd").contains("app:x:1500:1000::/home/app:/bin/zsh"));
+        bench.converges("user", json!({"name": "app", "groups": "root", "append": true}), true);
         assert!(bench.read("etc/group").contains("root:x:0:app\n"));
         bench.converges("user", json!({"name": "app", "groups": ["root"]}), true);
         assert!(bench.read("etc/group").contains("adm:x:4:\n"));
         bench.converges("user", json!({"name": "app", "password": "$6$y"}), true);
         bench.converges("user", json!({"name": "app", "password_lock": true}), true);
         assert!(bench.read("etc/shadow").contains("app:!$6$y:"));
-        bench.converges(
-            "user",
-            json!({"name": "app", "password": "other", "update_password": "on_create"}),
-            false,
-        );
-        bench.converges(
-            "user",
-            json!({"name": "app", "expires": 86400, "password_expire_max": 30}),
-            true,
-        );
+        bench.converges("user", json!({"name": "app", "password": "other", "update_password": "on_create"}), false);
+        bench.converges("user", json!({"name": "app", "expires": 86400, "password_expire_max": 30}), true);
         assert!(bench.read("etc/shadow").contains(":0:30:7::1:\n"));
     }
 
@@ -331,25 +263,11 @@ mod tests {
     fn removal_and_faults() {
         let bench = bench();
         bench.write("home/app/file", "");
-        bench.converges(
-            "user",
-            json!({"name": "app", "state": "absent", "remove": true}),
-            true,
-        );
+        bench.converges("user", json!({"name": "app", "state": "absent", "remove": true}), true);
         assert!(!bench.exists("home/app") && !bench.read("etc/passwd").contains("app"));
         assert!(!bench.read("etc/group").contains("app"));
-        assert_eq!(
-            bench.fault("user", json!({"name": "x", "group": "nope"})),
-            "Group nope does not exist"
-        );
-        assert_eq!(
-            bench.fault("user", json!({"name": "x", "uid": 0})),
-            "useradd: UID 0 is not unique"
-        );
-        assert!(
-            bench
-                .fault("user", json!({"name": "a:b"}))
-                .contains("not a valid user name")
-        );
+        assert_eq!(bench.fault("user", json!({"name": "x", "group": "nope"})), "Group nope does not exist");
+        assert_eq!(bench.fault("user", json!({"name": "x", "uid": 0})), "useradd: UID 0 is not unique");
+        assert!(bench.fault("user", json!({"name": "a:b"})).contains("not a valid user name"));
     }
 }

@@ -23,13 +23,7 @@ pub(super) fn make(task: &Task<'_>, user: &User, home: &str) -> Result<(), Fault
         None => login_setting(task, "HOME_MODE")
             .as_deref()
             .and_then(octal)
-            .unwrap_or_else(|| {
-                0o777
-                    & !login_setting(task, "UMASK")
-                        .as_deref()
-                        .and_then(octal)
-                        .unwrap_or(0o022)
-            }),
+            .unwrap_or_else(|| 0o777 & !login_setting(task, "UMASK").as_deref().and_then(octal).unwrap_or(0o022)),
     };
     let skeleton = task.args.filled("skeleton").unwrap_or("/etc/skel");
     // Under another name until it is whole: a home that exists is never filled again.

@@ -12,9 +12,7 @@ use super::{group, user_home};
 const SUB_IDS: (u64, u64) = (100_000, 65_536);
 
 fn today() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() / 86_400)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400)
 }
 
 /// A default of useradd(8), from /etc/default/useradd.
@@ -22,11 +20,7 @@ fn default(task: &Task<'_>, key: &str) -> Option<String> {
     std::fs::read_to_string(task.root.join("/etc/default/useradd"))
         .unwrap_or_default()
         .lines()
-        .find_map(|line| {
-            line.strip_prefix(key)?
-                .strip_prefix('=')
-                .map(|v| v.trim().to_owned())
-        })
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix('=').map(|v| v.trim().to_owned()))
         .filter(|value| !value.is_empty())
 }
 
@@ -34,10 +28,7 @@ fn default(task: &Task<'_>, key: &str) -> Option<String> {
 fn lookup(task: &Task<'_>, name: &str) -> Result<Option<Group>, Fault> {
     let groups = passwd::groups(task.root);
     let number = name.parse::<u32>().ok();
-    let found = groups
-        .iter()
-        .find(|g| g.name == name)
-        .or(groups.iter().find(|g| Some(g.gid) == number));
+    let found = groups.iter().find(|g| g.name == name).or(groups.iter().find(|g| Some(g.gid) == number));
     match found {
         Some(group) => Ok(Some(group.clone())),
         None if task.check => Ok(None),
@@ -47,13 +38,9 @@ fn lookup(task: &Task<'_>, name: &str) -> Result<Option<Group>, Fault> {
 
 fn unique(task: &Task<'_>, uid: u32, program: &str) -> Result<(), Fault> {
     let name = task.args.str("name");
-    let taken = passwd::users(task.root)
-        .iter()
-        .any(|user| user.uid == uid && user.name != name);
+    let taken = passwd::users(task.root).iter().any(|user| user.uid == uid && user.name != name);
     if taken && !task.args.flag("non_unique") {
-        return Err(Fault::from(format!("{program}: UID {uid} is not unique"))
-            .with("name", name)
-            .with("rc", 4));
+        return Err(Fault::from(format!("{program}: UID {uid} is not unique")).with("name", name).with("rc", 4));
     }
     Ok(())
 }
@@ -66,15 +53,8 @@ pub(super) fn create(task: &Task<'_>) -> Result<(), Fault> {
     if let Some(uid) = uid {
         unique(task, uid, "useradd")?;
     }
-    let primary = args
-        .filled("group")
-        .map(|name| lookup(task, name))
-        .transpose()?;
-    let extra: Vec<Option<Group>> = args
-        .list("groups")
-        .iter()
-        .map(|name| lookup(task, name))
-        .collect::<Result<_, _>>()?;
+    let primary = args.filled("group").map(|name| lookup(task, name)).transpose()?;
+    let extra: Vec<Option<Group>> = args.list("groups").iter().map(|name| lookup(task, name)).collect::<Result<_, _>>()?;
     if task.check {
         return Ok(());
     }
@@ -86,24 +66,11 @@ pub(super) fn create(task: &Task<'_>) -> Result<(), Fault> {
     let gid = match primary.flatten() {
         Some(group) => group.gid,
         // A group of the user's name exists already: Ansible then asks for no group of the user's own.
-        None if passwd::group(task.root, name).is_some() => default(task, "GROUP")
-            .and_then(|gid| gid.parse().ok())
-            .unwrap_or(100),
+        None if passwd::group(task.root, name).is_some() => default(task, "GROUP").and_then(|gid| gid.parse().ok()).unwrap_or(100),
         None => {
-            let taken = passwd::groups(task.root)
-                .iter()
-                .any(|group| group.gid == uid);
-            let gid = if taken {
-                account_ids::free(task, Space::Groups, system)?
-            } else {
-                uid
-            };
-            let own = Group {
-                name: name.into(),
-                password: "x".into(),
-                gid,
-                members: vec![],
-            };
+            let taken = passwd::groups(task.root).iter().any(|group| group.gid == uid);
+            let gid = if taken { account_ids::free(task, Space::Groups, system)? } else { uid };
+            let own = Group { name: name.into(), password: "x".into(), gid, members: vec![] };
             group::write(task, &own)?;
             gid
         }
@@ -115,43 +82,19 @@ pub(super) fn create(task: &Task<'_>) -> Result<(), Fault> {
         uid,
         gid,
         comment: args.str("comment").into(),
-        home: args
-            .filled("home")
-            .map_or_else(|| format!("{base}/{name}"), str::to_owned),
-        shell: args
-            .filled("shell")
-            .map(str::to_owned)
-            .or_else(|| default(task, "SHELL"))
-            .unwrap_or_else(|| "/bin/sh".into()),
+        home: args.filled("home").map_or_else(|| format!("{base}/{name}"), str::to_owned),
+        shell: args.filled("shell").map(str::to_owned).or_else(|| default(task, "SHELL")).unwrap_or_else(|| "/bin/sh".into()),
     };
     check_fields(&user)?;
-    let limits =
-        |key: &str, default: &str| account_ids::login_setting(task, key).unwrap_or(default.into());
+    let limits = |key: &str, default: &str| account_ids::login_setting(task, key).unwrap_or(default.into());
     let (min, max, warn) = if system {
         (String::new(), String::new(), String::new())
     } else {
-        (
-            limits("PASS_MIN_DAYS", "0"),
-            limits("PASS_MAX_DAYS", "99999"),
-            limits("PASS_WARN_AGE", "7"),
-        )
+        (limits("PASS_MIN_DAYS", "0"), limits("PASS_MAX_DAYS", "99999"), limits("PASS_WARN_AGE", "7"))
     };
-    let mut fields: Vec<String> = [
-        name,
-        "!",
-        &today().to_string(),
-        &min,
-        &max,
-        &warn,
-        "",
-        "",
-        "",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut fields: Vec<String> = [name, "!", &today().to_string(), &min, &max, &warn, "", "", ""].map(str::to_owned).to_vec();
     shadow_fields(task, &mut fields, true);
-    passwd::set_line(task.root, "/etc/shadow", name, Some(&fields.join(":")))
-        .attempt("write", "/etc/shadow")?;
+    passwd::set_line(task.root, "/etc/shadow", name, Some(&fields.join(":"))).attempt("write", "/etc/shadow")?;
     for group in extra.into_iter().flatten().filter(|group| group.gid != gid) {
         add_member(task, group, name)?;
     }
@@ -161,8 +104,7 @@ pub(super) fn create(task: &Task<'_>) -> Result<(), Fault> {
         }
     }
     // Last: with this line the account exists.
-    passwd::set_line(task.root, "/etc/passwd", name, Some(&user.line()))
-        .attempt("write", "/etc/passwd")?;
+    passwd::set_line(task.root, "/etc/passwd", name, Some(&user.line())).attempt("write", "/etc/passwd")?;
     let home = task.root.join(&user.home);
     if args.flag("create_home") && !home.exists() {
         user_home::make(task, &user, &user.home)?;
@@ -171,11 +113,7 @@ pub(super) fn create(task: &Task<'_>) -> Result<(), Fault> {
 }
 
 fn check_fields(user: &User) -> Result<(), Fault> {
-    for (what, field) in [
-        ("comment", &user.comment),
-        ("home", &user.home),
-        ("shell", &user.shell),
-    ] {
+    for (what, field) in [("comment", &user.comment), ("home", &user.home), ("shell", &user.shell)] {
         if field.contains([':', '\n']) {
             return Err(format!("useradd: invalid {what} '{field}'").into());
         }
@@ -196,10 +134,7 @@ fn sub_ids(task: &Task<'_>, file: &str, name: &str) -> Result<(), Fault> {
         return Ok(());
     };
     let end = text.lines().filter_map(|line| {
-        let mut fields = line
-            .split(':')
-            .skip(1)
-            .map(|field| field.parse::<u64>().ok());
+        let mut fields = line.split(':').skip(1).map(|field| field.parse::<u64>().ok());
         Some(fields.next()?? + fields.next()??)
     });
     let start = end.max().unwrap_or(SUB_IDS.0).max(SUB_IDS.0);
@@ -229,18 +164,11 @@ fn shadow_fields(task: &Task<'_>, fields: &mut Vec<String>, new: bool) -> bool {
         _ => {}
     }
     if let Some(expires) = args.float("expires") {
-        fields[7] = if expires < 0.0 {
-            String::new()
-        } else {
-            ((expires / 86_400.0) as u64).to_string()
-        };
+        fields[7] = if expires < 0.0 { String::new() } else { ((expires / 86_400.0) as u64).to_string() };
     }
-    for (key, field) in [
-        ("password_expire_min", 3),
-        ("password_expire_max", 4),
-        ("password_expire_warn", 5),
-        ("password_expire_account_disable", 6),
-    ] {
+    for (key, field) in
+        [("password_expire_min", 3), ("password_expire_max", 4), ("password_expire_warn", 5), ("password_expire_account_disable", 6)]
+    {
         if let Some(days) = args.int(key) {
             fields[field] = days.to_string();
         }
@@ -291,20 +219,13 @@ pub(super) fn modify(task: &Task<'_>, user: &User) -> Result<bool, Fault> {
         group::write(task, group)?;
     }
     if shadow_changed {
-        passwd::set_line(
-            task.root,
-            "/etc/shadow",
-            &user.name,
-            Some(&shadow.join(":")),
-        )
-        .attempt("write", "/etc/shadow")?;
+        passwd::set_line(task.root, "/etc/shadow", &user.name, Some(&shadow.join(":"))).attempt("write", "/etc/shadow")?;
     }
     if new != *user {
         if new.home != user.home && args.flag("move_home") {
             user_home::move_to(task, &user.home, &new.home)?;
         }
-        passwd::set_line(task.root, "/etc/passwd", &user.name, Some(&new.line()))
-            .attempt("write", "/etc/passwd")?;
+        passwd::set_line(task.root, "/etc/passwd", &user.name, Some(&new.line())).attempt("write", "/etc/passwd")?;
         if new.uid != user.uid {
             user_home::hand_over(&task.root.join(&new.home), user.uid, new.uid);
         }

@@ -23,9 +23,7 @@ pub(super) const MODULE: Module = Module {
         list("active_connection_states"),
         path("path"),
         text("search_regex"),
-        text("state")
-            .of(&["absent", "drained", "present", "started", "stopped"])
-            .or("started"),
+        text("state").of(&["absent", "drained", "present", "started", "stopped"]).or("started"),
         list("exclude_hosts"),
         int("sleep").or("1"),
         text("msg"),
@@ -45,18 +43,11 @@ fn run(task: &Task<'_>) -> Outcome {
         return Err("port and path parameter can not both be passed to wait_for".into());
     }
     if file.is_some() && matches!(args.str("state"), "stopped" | "drained") {
-        return Err(
-            "state=stopped should only be used for checking a port in the wait_for module".into(),
-        );
+        return Err("state=stopped should only be used for checking a port in the wait_for module".into());
     }
-    let regex = args
-        .filled("search_regex")
-        .map(|p| Pattern::with_flags(p, "m"))
-        .transpose()?;
+    let regex = args.filled("search_regex").map(|p| Pattern::with_flags(p, "m")).transpose()?;
     let limit = Duration::from_secs(args.int("timeout").unwrap_or(300).max(0) as u64);
-    std::thread::sleep(Duration::from_secs(
-        args.int("delay").unwrap_or(0).max(0) as u64
-    ));
+    std::thread::sleep(Duration::from_secs(args.int("delay").unwrap_or(0).max(0) as u64));
     let state = args.str("state");
     let wants = matches!(state, "started" | "present");
     if port.is_none() && file.is_none() {
@@ -93,26 +84,13 @@ fn done(task: &Task<'_>, begin: Instant, groups: Value) -> super::outcome::Done 
 
 fn late(task: &Task<'_>, begin: Instant) -> Fault {
     let args = &task.args;
-    let what = match (
-        args.int("port"),
-        args.filled("path"),
-        args.filled("search_regex"),
-    ) {
-        (Some(port), _, Some(regex)) => format!(
-            "Timeout when waiting for search string {regex} in {}:{port}",
-            args.str("host")
-        ),
+    let what = match (args.int("port"), args.filled("path"), args.filled("search_regex")) {
+        (Some(port), _, Some(regex)) => format!("Timeout when waiting for search string {regex} in {}:{port}", args.str("host")),
         (Some(port), _, None) if args.str("state") == "drained" => {
-            format!(
-                "Timeout when waiting for {}:{port} to drain",
-                args.str("host")
-            )
+            format!("Timeout when waiting for {}:{port} to drain", args.str("host"))
         }
         (Some(port), ..) if matches!(args.str("state"), "stopped" | "absent") => {
-            format!(
-                "Timeout when waiting for {}:{port} to stop.",
-                args.str("host")
-            )
+            format!("Timeout when waiting for {}:{port} to stop.", args.str("host"))
         }
         (Some(port), ..) => format!("Timeout when waiting for {}:{port}", args.str("host")),
         (None, Some(path), Some(regex)) => {
@@ -137,13 +115,7 @@ fn in_file(path: &Path, regex: Option<&Pattern>) -> Option<Value> {
 
 fn groups(regex: &Pattern, text: &str) -> Option<Value> {
     let captures = regex.captures(text)?;
-    let groups: Vec<Value> = (1..captures.len())
-        .map(|n| {
-            captures
-                .get(n)
-                .map_or(Value::Null, |found| found.as_str().into())
-        })
-        .collect();
+    let groups: Vec<Value> = (1..captures.len()).map(|n| captures.get(n).map_or(Value::Null, |found| found.as_str().into())).collect();
     Some(json!({"groups": groups}))
 }
 
@@ -156,9 +128,7 @@ fn on_port(task: &Task<'_>, port: i64, state: &str, regex: Option<&Pattern>) -> 
     }
     let patience = Duration::from_secs(args.int("connect_timeout").unwrap_or(5).max(1) as u64);
     let addresses = (args.str("host"), port).to_socket_addrs().ok()?;
-    let mut stream = addresses
-        .into_iter()
-        .find_map(|address| TcpStream::connect_timeout(&address, patience).ok())?;
+    let mut stream = addresses.into_iter().find_map(|address| TcpStream::connect_timeout(&address, patience).ok())?;
     let Some(regex) = regex else {
         return Some(Value::Null);
     };
@@ -184,8 +154,7 @@ fn connections(task: &Task<'_>, port: u16) -> bool {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let local = fields.get(1).and_then(|f| f.rsplit(':').next());
             let state = fields.get(3).copied().unwrap_or_default();
-            local.and_then(|p| u16::from_str_radix(p, 16).ok()) == Some(port)
-                && !matches!(state, "0A" | "07" | "06")
+            local.and_then(|p| u16::from_str_radix(p, 16).ok()) == Some(port) && !matches!(state, "0A" | "07" | "06")
         })
     })
 }
@@ -204,19 +173,10 @@ mod tests {
         drop(listener);
         bench.run("wait_for", json!({"port": port, "state": "stopped"}));
         bench.write("log", "a\nready 42\n");
-        let result = bench.run(
-            "wait_for",
-            json!({"path": bench.text_path("log"), "search_regex": "^ready (\\d+)"}),
-        );
+        let result = bench.run("wait_for", json!({"path": bench.text_path("log"), "search_regex": "^ready (\\d+)"}));
         assert_eq!(result["match_groups"], json!(["42"]));
-        bench.run(
-            "wait_for",
-            json!({"path": bench.text_path("gone"), "state": "absent"}),
-        );
-        let msg = bench.fault(
-            "wait_for",
-            json!({"path": bench.text_path("gone"), "timeout": 0}),
-        );
+        bench.run("wait_for", json!({"path": bench.text_path("gone"), "state": "absent"}));
+        let msg = bench.fault("wait_for", json!({"path": bench.text_path("gone"), "timeout": 0}));
         assert!(msg.starts_with("Timeout when waiting for file"), "{msg}");
     }
 }

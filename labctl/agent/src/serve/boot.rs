@@ -73,11 +73,8 @@ fn failed_units() -> Result<Vec<String>, AgentError> {
 
 /// Asks systemd to power off or to reboot; returns once it has begun.
 pub fn systemctl(verb: &str) -> Result<Reply, AgentError> {
-    let output = Command::new("systemctl")
-        .args(["--no-block", verb])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(failed(format!("systemctl {verb}")))?;
+    let output =
+        Command::new("systemctl").args(["--no-block", verb]).stdin(Stdio::null()).output().map_err(failed(format!("systemctl {verb}")))?;
     if output.status.success() {
         return Ok(Reply::Done);
     }

@@ -36,13 +36,7 @@ pub fn put(put: &Put, channel: &Channel) -> Result<Reply, AgentError> {
     hidden.push(format!(".labctl-{}-{:?}", std::process::id(), std::thread::current().id()).replace(['(', ')'], ""));
     let temporary = Temporary(folder.join(hidden));
     let write = failed(temporary.0.display().to_string());
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary.0)
-        .map_err(write)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary.0).map_err(write)?;
     let mut hash = Sha256::new();
     let mut size = 0u64;
     loop {

@@ -173,9 +173,8 @@ impl Server {
         let working = channel.clone();
         let run = move || {
             let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| perform(request, &working, &shots)));
-            let result = worked.unwrap_or_else(|_| {
-                Err(AgentError { kind: ErrorKind::Internal, message: "the agent failed; see its journal".into() })
-            });
+            let result = worked
+                .unwrap_or_else(|_| Err(AgentError { kind: ErrorKind::Internal, message: "the agent failed; see its journal".into() }));
             // A request of a dropped session is not in the table any more, and its controller must not hear of it.
             let known = {
                 let mut requests = lock(&requests);
@@ -202,9 +201,7 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
         Request::Exec(exec) => exec::run(&exec, channel),
         Request::Put(put) => files::put(&put, channel),
         Request::Get { path } => files::get(&path, channel),
-        Request::TakeIdentity(identity) => {
-            identity::take(&identity).map(|()| Reply::Done).map_err(failed("take on the identity"))
-        }
+        Request::TakeIdentity(identity) => identity::take(&identity).map(|()| Reply::Done).map_err(failed("take on the identity")),
         Request::Units { units } => units::states(&units).map(Reply::Units),
         Request::Arm { shot, units } => lock(shots).arm(shot, &units),
         Request::Fire { shot, signal } => {

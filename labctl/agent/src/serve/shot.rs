@@ -31,10 +31,7 @@ impl Shots {
             .into_iter()
             .map(|state| Held { process: hold(state.main_pid), unit: state.unit, pid: state.main_pid })
             .collect();
-        let armed = held.iter().map(|held| ArmedProcess {
-            unit: held.unit.clone(),
-            pid: if held.process.is_ok() { held.pid } else { 0 },
-        });
+        let armed = held.iter().map(|held| ArmedProcess { unit: held.unit.clone(), pid: if held.process.is_ok() { held.pid } else { 0 } });
         let armed = armed.collect();
         self.0.insert(shot, held);
         Ok(Reply::Armed(armed))
@@ -118,10 +115,8 @@ mod tests {
     fn a_held_process_dies_and_is_seen_to_die() {
         let mut child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
         let pid = child.id().cast_signed();
-        let held = vec![
-            Held { unit: "a.service".into(), pid, process: hold(pid) },
-            Held { unit: "b.service".into(), pid: 0, process: hold(0) },
-        ];
+        let held =
+            vec![Held { unit: "a.service".into(), pid, process: hold(pid) }, Held { unit: "b.service".into(), pid: 0, process: hold(0) }];
         let Reply::Fired(deaths) = fire(Some(held), 9).unwrap() else { panic!("another reply") };
         assert!(deaths[0].dead_ns.unwrap() >= deaths[0].sent_ns);
         assert_eq!(deaths[1].error.as_deref(), Some("the unit has no main process"));

@@ -42,26 +42,11 @@ impl Comebacks {
 
     /// Takes what was seen into the fault's report.
     pub(crate) fn see(&mut self, sighting: Sighting, faults: &mut [KillReport]) -> Option<What> {
-        let Sighting {
-            fault,
-            node,
-            state,
-            at,
-        } = sighting;
-        let comeback = self
-            .0
-            .iter_mut()
-            .find(|c| c.fault == fault && c.node == node && c.unit == state.unit)?;
-        let target = faults
-            .get_mut(fault)?
-            .targets
-            .iter_mut()
-            .find(|t| t.node == node && t.unit == state.unit)?;
+        let Sighting { fault, node, state, at } = sighting;
+        let comeback = self.0.iter_mut().find(|c| c.fault == fault && c.node == node && c.unit == state.unit)?;
+        let target = faults.get_mut(fault)?.targets.iter_mut().find(|t| t.node == node && t.unit == state.unit)?;
         target.state = format!("{}/{}", state.active, state.sub);
-        let before = comeback
-            .seen
-            .as_ref()
-            .map_or(comeback.old_pid, |s| s.main_pid);
+        let before = comeback.seen.as_ref().map_or(comeback.old_pid, |s| s.main_pid);
         let now = state.main_pid;
         comeback.seen = Some(state);
         if now == before {
@@ -74,11 +59,7 @@ impl Comebacks {
         let (node, unit) = (comeback.node.clone(), comeback.unit.clone());
         if now == 0 {
             let was_up = comeback.up.take().is_some();
-            return was_up.then(|| What::Down {
-                node,
-                unit,
-                state: target.state.clone(),
-            });
+            return was_up.then(|| What::Down { node, unit, state: target.state.clone() });
         }
         if now == comeback.old_pid {
             return None;
@@ -87,20 +68,12 @@ impl Comebacks {
         target.new_pid = Some(now);
         let after_ms = (at - comeback.shot).as_millis() as u64;
         target.back_after_ms.get_or_insert(after_ms);
-        Some(What::Back {
-            node,
-            unit,
-            old_pid: comeback.old_pid,
-            new_pid: now,
-            after_ms,
-        })
+        Some(What::Back { node, unit, old_pid: comeback.old_pid, new_pid: now, after_ms })
     }
 
     /// When the last unit came back, `start` if none was expected; none while one is down.
     pub(crate) fn all_up(&self, start: Instant) -> Option<Instant> {
-        self.0
-            .iter()
-            .try_fold(start, |latest, comeback| Some(latest.max(comeback.up?)))
+        self.0.iter().try_fold(start, |latest, comeback| Some(latest.max(comeback.up?)))
     }
 
     /// The units that are down, in words.
@@ -111,10 +84,7 @@ impl Comebacks {
                 Some(state) => format!("{}/{}", state.active, state.sub),
                 None => "its state was not seen again".to_owned(),
             };
-            format!(
-                "{} on {} did not come back: {state}",
-                comeback.unit, comeback.node
-            )
+            format!("{} on {} did not come back: {state}", comeback.unit, comeback.node)
         })
         .collect()
     }
@@ -123,19 +93,14 @@ impl Comebacks {
     /// said.
     pub(crate) fn conclude(&self, faults: &mut [KillReport]) {
         for comeback in &self.0 {
-            let unchanged = comeback
-                .seen
-                .as_ref()
-                .is_some_and(|s| s.main_pid == comeback.old_pid);
+            let unchanged = comeback.seen.as_ref().is_some_and(|s| s.main_pid == comeback.old_pid);
             let Some(fault) = faults.get_mut(comeback.fault).filter(|_| unchanged) else {
                 continue;
             };
             let targets = fault.targets.iter_mut();
             for target in targets.filter(|t| t.node == comeback.node && t.unit == comeback.unit) {
                 target.fate = Fate::Survived;
-                target
-                    .error
-                    .get_or_insert("still has the same main process".to_owned());
+                target.error.get_or_insert("still has the same main process".to_owned());
             }
             fault.no_effect = kill::why(&fault.targets, |target| target.error.is_none());
         }

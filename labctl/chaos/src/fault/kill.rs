@@ -36,12 +36,7 @@ pub(crate) struct Fired {
 
 impl Fired {
     fn nothing(report: KillReport) -> Self {
-        Self {
-            report,
-            shot: None,
-            lease: None,
-            broken: None,
-        }
+        Self { report, shot: None, lease: None, broken: None }
     }
 }
 
@@ -70,12 +65,7 @@ fn name(signal: Signal) -> &'static str {
 ///
 /// # Errors
 /// Nothing was fired: an agent, the switch or the journal failed before the shot.
-pub(crate) async fn kill(
-    scene: &Scene<'_>,
-    index: usize,
-    step: &KillStep,
-    remaining: Duration,
-) -> Result<Fired, FaultError> {
+pub(crate) async fn kill(scene: &Scene<'_>, index: usize, step: &KillStep, remaining: Duration) -> Result<Fired, FaultError> {
     let candidates = pick::resolve(&step.on, scene.groups)?;
     let picked = pick::choose(scene.options.seed, index, step.pick, &candidates);
     let mut report = KillReport {
@@ -112,47 +102,26 @@ pub(crate) async fn kill(
         confirm_stop(scene, step.signal, &mut report.targets).await;
     }
     report.no_effect = missed(step.signal, &report.targets);
-    Ok(Fired {
-        report,
-        shot: Some((at, end)),
-        lease,
-        broken,
-    })
+    Ok(Fired { report, shot: Some((at, end)), lease, broken })
 }
 
 /// Holds the processes on all nodes; their list, node by node. Nothing has happened to them yet.
-async fn arm(
-    scene: &Scene<'_>,
-    shot: u64,
-    step: &KillStep,
-    nodes: &[String],
-) -> Result<Vec<TargetReport>, FaultError> {
+async fn arm(scene: &Scene<'_>, shot: u64, step: &KillStep, nodes: &[String]) -> Result<Vec<TargetReport>, FaultError> {
     let limit = scene.options.arm_limit;
     let answers = join_all(nodes.iter().map(|node| async move {
-        let both = async {
-            tokio::try_join!(
-                scene.target.arm(node, shot, &step.units),
-                scene.target.units(node, &step.units)
-            )
-        };
+        let both = async { tokio::try_join!(scene.target.arm(node, shot, &step.units), scene.target.units(node, &step.units)) };
         match timeout(limit, both).await {
             Ok(Ok(answers)) => Ok(answers),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(FaultError::new(format!(
-                "{node}: the agent does not answer within {limit:?}"
-            ))
-            .hint(format!("see `labctl status` and `labctl console {node}`"))),
+            Err(_) => Err(FaultError::new(format!("{node}: the agent does not answer within {limit:?}"))
+                .hint(format!("see `labctl status` and `labctl console {node}`"))),
         }
     }))
     .await;
     let mut targets = Vec::new();
     for (node, answer) in nodes.iter().zip(answers) {
         let (armed, states) = answer?;
-        targets.extend(
-            step.units
-                .iter()
-                .map(|unit| target(node, unit, &armed, &states)),
-        );
+        targets.extend(step.units.iter().map(|unit| target(node, unit, &armed, &states)));
     }
     Ok(existing(targets))
 }
@@ -175,20 +144,13 @@ fn target(node: &str, unit: &str, armed: &[Armed], states: &[UnitState]) -> Targ
         latency_us: None,
         answered_ms: None,
         back_after_ms: None,
-        state: states
-            .iter()
-            .find(|state| state.unit == unit)
-            .map_or("unknown".to_owned(), |s| format!("{}/{}", s.active, s.sub)),
+        state: states.iter().find(|state| state.unit == unit).map_or("unknown".to_owned(), |s| format!("{}/{}", s.active, s.sub)),
         error: None,
     }
 }
 
 /// Why nothing should be fired: a process that is meant is not there (or is not stopped, for SIGCONT).
-async fn nothing_to_shoot(
-    scene: &Scene<'_>,
-    signal: Signal,
-    targets: &mut [TargetReport],
-) -> Result<Option<String>, FaultError> {
+async fn nothing_to_shoot(scene: &Scene<'_>, signal: Signal, targets: &mut [TargetReport]) -> Result<Option<String>, FaultError> {
     for target in targets.iter_mut() {
         if target.old_pid == 0 {
             target.error = Some("has no main process".to_owned());
@@ -199,23 +161,12 @@ async fn nothing_to_shoot(
             }
         }
     }
-    Ok(why(targets, |target| target.error.is_none())
-        .map(|reason| format!("{reason}; nothing was fired")))
+    Ok(why(targets, |target| target.error.is_none()).map(|reason| format!("{reason}; nothing was fired")))
 }
 
-fn stop_lease(
-    scene: &Scene<'_>,
-    step: &KillStep,
-    report: &KillReport,
-    remaining: Duration,
-) -> Result<OpenLease, FaultError> {
-    let on = |node: &String| UnitsOn {
-        node: node.clone(),
-        units: step.units.clone(),
-    };
-    let undo = Undo::Continue {
-        targets: report.picked.iter().map(on).collect(),
-    };
+fn stop_lease(scene: &Scene<'_>, step: &KillStep, report: &KillReport, remaining: Duration) -> Result<OpenLease, FaultError> {
+    let on = |node: &String| UnitsOn { node: node.clone(), units: step.units.clone() };
+    let undo = Undo::Continue { targets: report.picked.iter().map(on).collect() };
     let length = remaining + scene.options.fire_limit + scene.options.lease_margin;
     scene.lease(report.text.clone(), undo, length)
 }
@@ -267,10 +218,7 @@ async fn fire(
             }
         }
     }
-    report.skew = Some(Skew {
-        spread_ms: last - first,
-        within_ms: last,
-    });
+    report.skew = Some(Skew { spread_ms: last - first, within_ms: last });
     Ok((at, end, released.err()))
 }
 
@@ -302,38 +250,23 @@ fn judge(target: &mut TargetReport, signal: Signal, deaths: &[Death]) {
 async fn confirm_stop(scene: &Scene<'_>, signal: Signal, targets: &mut [TargetReport]) {
     let options = scene.options;
     let want = signal == Signal::Sigstop;
-    let looks = targets
-        .iter_mut()
-        .filter(|t| t.fate == Fate::Signalled)
-        .map(|target| async move {
-            let look = async {
-                while is_stopped(
-                    &**scene.target,
-                    &target.node,
-                    target.old_pid,
-                    options.fire_limit,
-                )
-                .await?
-                    != want
-                {
-                    tokio::time::sleep(options.poll).await;
-                }
-                Ok::<(), FaultError>(())
-            };
-            match timeout(options.fire_limit, look).await {
-                Ok(Ok(())) => target.fate = if want { Fate::Stopped } else { Fate::Continued },
-                Ok(Err(error)) => target.error = Some(error.message),
-                Err(_) => {
-                    target.fate = Fate::Survived;
-                    let not = if want {
-                        "did not stop"
-                    } else {
-                        "did not continue"
-                    };
-                    target.error = Some(not.to_owned());
-                }
+    let looks = targets.iter_mut().filter(|t| t.fate == Fate::Signalled).map(|target| async move {
+        let look = async {
+            while is_stopped(&**scene.target, &target.node, target.old_pid, options.fire_limit).await? != want {
+                tokio::time::sleep(options.poll).await;
             }
-        });
+            Ok::<(), FaultError>(())
+        };
+        match timeout(options.fire_limit, look).await {
+            Ok(Ok(())) => target.fate = if want { Fate::Stopped } else { Fate::Continued },
+            Ok(Err(error)) => target.error = Some(error.message),
+            Err(_) => {
+                target.fate = Fate::Survived;
+                let not = if want { "did not stop" } else { "did not continue" };
+                target.error = Some(not.to_owned());
+            }
+        }
+    });
     join_all(looks).await;
 }
 
@@ -345,9 +278,7 @@ fn missed(signal: Signal, targets: &[TargetReport]) -> Option<String> {
         Signal::Sigstop => [Fate::Stopped, Fate::Stopped],
         Signal::Sigcont => [Fate::Continued, Fate::Continued],
     };
-    why(targets, |target| {
-        target.error.is_none() && wanted.contains(&target.fate)
-    })
+    why(targets, |target| target.error.is_none() && wanted.contains(&target.fate))
 }
 
 /// `2 of 3 processes were hit; consul.service on client1 did not die`, unless all were.
@@ -357,20 +288,11 @@ pub(super) fn why(targets: &[TargetReport], hit: impl Fn(&TargetReport) -> bool)
         .filter(|target| !hit(target))
         .map(|target| {
             let reason = target.error.as_deref().unwrap_or("was not hit");
-            format!(
-                "{} on {}: {reason} ({})",
-                target.unit, target.node, target.state
-            )
+            format!("{} on {}: {reason} ({})", target.unit, target.node, target.state)
         })
         .collect();
     let (total, missed) = (targets.len(), misses.len());
-    (missed > 0).then(|| {
-        format!(
-            "{} of {total} processes hit; {}",
-            total - missed,
-            misses.join("; ")
-        )
-    })
+    (missed > 0).then(|| format!("{} of {total} processes hit; {}", total - missed, misses.join("; ")))
 }
 
 #[cfg(test)]
@@ -384,7 +306,13 @@ mod tests {
             let state = UnitState { unit: unit.into(), active: active.into(), sub: sub.into(), main_pid: 1, restarts: 0 };
             target(node, unit, &[], &[state])
         };
-        let all = vec![on("a", "x", "running"), on("a", "y", "running"), on("b", "x", "running"), on("b", "y", "not-found"), on("b", "z", "not-found")];
+        let all = vec![
+            on("a", "x", "running"),
+            on("a", "y", "running"),
+            on("b", "x", "running"),
+            on("b", "y", "not-found"),
+            on("b", "z", "not-found"),
+        ];
         let left: Vec<(String, String)> = existing(all).into_iter().map(|target| (target.node, target.unit)).collect();
         let expected = [("a", "x"), ("a", "y"), ("b", "x"), ("b", "z")];
         assert_eq!(left, expected.map(|(node, unit)| (node.to_owned(), unit.to_owned())), "z is nowhere and must be reported");

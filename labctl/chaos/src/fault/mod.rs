@@ -111,12 +111,7 @@ pub struct HeldReport {
 
 impl From<Held> for HeldReport {
     fn from(held: Held) -> Self {
-        Self {
-            frames: held.frames,
-            bytes: held.bytes,
-            dropped: held.dropped,
-            duration_ms: held.duration.as_secs_f64() * 1e3,
-        }
+        Self { frames: held.frames, bytes: held.bytes, dropped: held.dropped, duration_ms: held.duration.as_secs_f64() * 1e3 }
     }
 }
 
@@ -132,12 +127,7 @@ pub(crate) struct Scene<'a> {
 
 impl Scene<'_> {
     /// Journals a fault that must be undone after `length`.
-    fn lease(
-        &self,
-        what: String,
-        undo: Undo,
-        length: std::time::Duration,
-    ) -> Result<OpenLease, FaultError> {
+    fn lease(&self, what: String, undo: Undo, length: std::time::Duration) -> Result<OpenLease, FaultError> {
         let lease = Lease {
             id: format!("{:020}", crate::lease::next_shot()),
             scenario: self.scenario.to_owned(),

@@ -5,12 +5,7 @@ use std::time::Duration;
 use crate::target::{FaultError, FaultTarget};
 
 /// Whether the process is stopped by a signal.
-pub(super) async fn is_stopped(
-    target: &dyn FaultTarget,
-    node: &str,
-    pid: i32,
-    limit: Duration,
-) -> Result<bool, FaultError> {
+pub(super) async fn is_stopped(target: &dyn FaultTarget, node: &str, pid: i32, limit: Duration) -> Result<bool, FaultError> {
     let argv = ["cat".to_owned(), format!("/proc/{pid}/stat")];
     let answer = target.exec(node, &argv, limit).await?;
     if answer.code != 0 {

@@ -40,22 +40,14 @@ pub(crate) async fn watch<M: From<Sighting>>(
         if let Ok(Ok(states)) = tokio::time::timeout(limit, target.units(&node, &units)).await {
             let at = Instant::now();
             for state in states.iter().filter(|state| !last.contains(state)) {
-                let sighting = Sighting {
-                    fault,
-                    node: node.clone(),
-                    state: state.clone(),
-                    at,
-                };
+                let sighting = Sighting { fault, node: node.clone(), state: state.clone(), at };
                 if seen.send(sighting.into()).is_err() {
                     return;
                 }
             }
             last = states;
         }
-        let back = old.iter().all(|(unit, pid)| {
-            last.iter()
-                .any(|s| s.unit == *unit && s.main_pid != 0 && s.main_pid != *pid)
-        });
+        let back = old.iter().all(|(unit, pid)| last.iter().any(|s| s.unit == *unit && s.main_pid != 0 && s.main_pid != *pid));
         let pause = if back { poll * SLOWER } else { poll };
         tokio::time::sleep(pause).await;
     }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use labctl_spec::scenario::{Check, Signal};
 
 use super::{Answer, ask};
-use crate::target::{
-    Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState,
-};
+use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState};
 
 /// Answers to `PORT PATH`; everything else is refused.
 #[derive(Default)]
@@ -33,29 +31,15 @@ fn unused<T>() -> BoxFuture<'static, Result<T, FaultError>> {
 }
 
 impl FaultTarget for Canned {
-    fn units<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
+    fn units<'a>(&'a self, _: &'a str, _: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
         unused()
     }
 
-    fn arm<'a>(
-        &'a self,
-        _: &'a str,
-        _: u64,
-        _: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
+    fn arm<'a>(&'a self, _: &'a str, _: u64, _: &'a [String]) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
         unused()
     }
 
-    fn fire<'a>(
-        &'a self,
-        _: &'a str,
-        _: u64,
-        _: Signal,
-    ) -> BoxFuture<'a, Result<Vec<Death>, FaultError>> {
+    fn fire<'a>(&'a self, _: &'a str, _: u64, _: Signal) -> BoxFuture<'a, Result<Vec<Death>, FaultError>> {
         unused()
     }
 
@@ -67,30 +51,16 @@ impl FaultTarget for Canned {
         unused()
     }
 
-    fn http<'a>(
-        &'a self,
-        node: &'a str,
-        port: u16,
-        path: &'a str,
-        _: Duration,
-    ) -> BoxFuture<'a, Result<HttpAnswer, FaultError>> {
+    fn http<'a>(&'a self, node: &'a str, port: u16, path: &'a str, _: Duration) -> BoxFuture<'a, Result<HttpAnswer, FaultError>> {
         Box::pin(async move {
             match self.http.get(&format!("{port} {path}")) {
-                Some((status, body)) => Ok(HttpAnswer {
-                    status: *status,
-                    body: body.clone().into_bytes(),
-                }),
+                Some((status, body)) => Ok(HttpAnswer { status: *status, body: body.clone().into_bytes() }),
                 None => Err(FaultError::new(format!("{node}:{port}{path} refuses"))),
             }
         })
     }
 
-    fn tcp<'a>(
-        &'a self,
-        node: &'a str,
-        port: u16,
-        _: Duration,
-    ) -> BoxFuture<'a, Result<(), FaultError>> {
+    fn tcp<'a>(&'a self, node: &'a str, port: u16, _: Duration) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
             match port {
                 22 => Ok(()),
@@ -99,12 +69,7 @@ impl FaultTarget for Canned {
         })
     }
 
-    fn exec<'a>(
-        &'a self,
-        _: &'a str,
-        argv: &'a [String],
-        _: Duration,
-    ) -> BoxFuture<'a, Result<ExecAnswer, FaultError>> {
+    fn exec<'a>(&'a self, _: &'a str, argv: &'a [String], _: Duration) -> BoxFuture<'a, Result<ExecAnswer, FaultError>> {
         Box::pin(async move {
             match argv.first().map(String::as_str) {
                 Some("missing") => Err(FaultError::new("missing: no such program")),

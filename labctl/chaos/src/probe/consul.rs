@@ -52,12 +52,7 @@ struct InstanceNode {
 }
 
 pub(super) async fn ask(check: &ConsulCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
-    let api = Api {
-        target,
-        node: &check.node,
-        port: PORT,
-        limit,
-    };
+    let api = Api { target, node: &check.node, port: PORT, limit };
     // Without a leader nothing else can be answered, and every question would only wait.
     let leader = match api.leader().await {
         Ok(leader) => leader,
@@ -110,10 +105,7 @@ fn all_passing(checks: &[HealthCheck]) -> Result<String, String> {
         let culprits = by_status.entry(&check.status).or_default();
         culprits.push(format!("{what} on {}", check.node));
     }
-    let culprits: String = by_status
-        .into_iter()
-        .map(|(status, names)| blamed(status, names))
-        .collect();
+    let culprits: String = by_status.into_iter().map(|(status, names)| blamed(status, names)).collect();
     Err(format!("{passing} of {total} checks passing{culprits}"))
 }
 
@@ -124,9 +116,7 @@ fn enough_members(members: &[Member], wanted: u32) -> Result<String, String> {
         return Ok(words);
     }
     let others = members.iter().filter(|m| m.status != ALIVE);
-    let others = others
-        .map(|m| format!("{} {}", m.name, serf_status(m.status)))
-        .collect();
+    let others = others.map(|m| format!("{} {}", m.name, serf_status(m.status))).collect();
     Err(words + &blamed("others", others))
 }
 
@@ -159,10 +149,7 @@ fn enough_instances(name: &str, instances: &[Instance], wanted: u32) -> Result<S
         let culprits = by_status.entry(status).or_default();
         culprits.push(instance.node.node.clone());
     }
-    let culprits: String = by_status
-        .into_iter()
-        .map(|(status, names)| blamed(status, names))
-        .collect();
+    let culprits: String = by_status.into_iter().map(|(status, names)| blamed(status, names)).collect();
     Err(words + &culprits)
 }
 

@@ -27,9 +27,7 @@ pub(super) async fn ask(check: &ExecCheck, target: &dyn FaultTarget, limit: Dura
             Answer::yes(format!("says `{text}`"))
         } else {
             let code = answer.code;
-            Answer::no(format!(
-                "`{text}` is not in its output, exit code {code}: {said}"
-            ))
+            Answer::no(format!("`{text}` is not in its output, exit code {code}: {said}"))
         };
     }
     match answer.code {

@@ -18,19 +18,14 @@ pub(super) struct Api<'a> {
 impl Api<'_> {
     /// The decoded answer to `GET path`, or why there is none, in words.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
-        let answer = self
-            .target
-            .http(self.node, self.port, path, self.limit)
-            .await
-            .map_err(|error| error.message)?;
+        let answer = self.target.http(self.node, self.port, path, self.limit).await.map_err(|error| error.message)?;
         // Queries belong to the engine, not to the reader.
         let short = path.split('?').next().unwrap_or(path);
         if answer.status != 200 {
             let said = excerpt(&answer.body);
             return Err(format!("{short} answers {}: {said}", answer.status));
         }
-        serde_json::from_slice(&answer.body)
-            .map_err(|error| format!("{short} answers something else than expected: {error}"))
+        serde_json::from_slice(&answer.body).map_err(|error| format!("{short} answers something else than expected: {error}"))
     }
 
     /// The leader's address as the agent knows it; an empty one is "no leader".
@@ -60,15 +55,9 @@ pub(super) fn segment(name: &str) -> String {
 pub(super) fn verdict(found: Vec<Result<String, String>>) -> super::Answer {
     let holds = found.iter().all(Result::is_ok);
     // A probe that does not hold tells only what is amiss.
-    let words: Vec<String> = if holds {
-        found.into_iter().filter_map(Result::ok).collect()
-    } else {
-        found.into_iter().filter_map(Result::err).collect()
-    };
-    super::Answer {
-        holds,
-        words: words.join("; "),
-    }
+    let words: Vec<String> =
+        if holds { found.into_iter().filter_map(Result::ok).collect() } else { found.into_iter().filter_map(Result::err).collect() };
+    super::Answer { holds, words: words.join("; ") }
 }
 
 #[cfg(test)]

@@ -32,17 +32,11 @@ pub struct Answer {
 
 impl Answer {
     fn yes(words: impl Into<String>) -> Self {
-        Self {
-            holds: true,
-            words: words.into(),
-        }
+        Self { holds: true, words: words.into() }
     }
 
     fn no(words: impl Into<String>) -> Self {
-        Self {
-            holds: false,
-            words: words.into(),
-        }
+        Self { holds: false, words: words.into() }
     }
 }
 
@@ -79,16 +73,8 @@ pub fn node(check: &Check) -> &str {
 fn excerpt(bytes: &[u8]) -> String {
     const LONGEST: usize = 100;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * LONGEST)]);
-    let line = text
-        .lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
-        .unwrap_or("");
-    let mut short: String = line
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(LONGEST)
-        .collect();
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+    let mut short: String = line.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     if line.chars().count() > LONGEST {
         short.push('…');
     }
@@ -105,11 +91,7 @@ fn blamed(word: &str, mut names: Vec<String>) -> String {
     names.dedup();
     let more = names.len().saturating_sub(MOST);
     names.truncate(MOST);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!(" ({word}: {}{more})", names.join(", "))
 }
 
@@ -119,10 +101,7 @@ mod tests {
 
     #[test]
     fn excerpts_are_one_clean_line() {
-        assert_eq!(
-            excerpt(b"\n  \n<h1>\x1b[31mno\tway</h1>\nmore"),
-            "<h1>[31mnoway</h1>"
-        );
+        assert_eq!(excerpt(b"\n  \n<h1>\x1b[31mno\tway</h1>\nmore"), "<h1>[31mnoway</h1>");
         assert_eq!(excerpt(&[b'x'; 500]), format!("{}…", "x".repeat(100)));
         assert_eq!(excerpt(b""), "");
         assert_eq!(excerpt(&[0xff, b'a']), "\u{fffd}a");
@@ -133,9 +112,6 @@ mod tests {
         let names = |n: usize| (0..n).map(|i| format!("n{i}")).collect::<Vec<_>>();
         assert_eq!(blamed("down", names(0)), "");
         assert_eq!(blamed("down", names(2)), " (down: n0, n1)");
-        assert_eq!(
-            blamed("down", names(8)),
-            " (down: n0, n1, n2, n3, n4, n5 and 2 more)"
-        );
+        assert_eq!(blamed("down", names(8)), " (down: n0, n1, n2, n3, n4, n5 and 2 more)");
     }
 }

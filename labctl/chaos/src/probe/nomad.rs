@@ -51,21 +51,12 @@ impl Client {
 impl Allocation {
     /// Runs, is meant to, and no deployment says or has yet to say otherwise.
     fn healthy(&self) -> bool {
-        self.client_status == "running"
-            && self
-                .deployment_status
-                .as_ref()
-                .is_none_or(|status| status.healthy == Some(true))
+        self.client_status == "running" && self.deployment_status.as_ref().is_none_or(|status| status.healthy == Some(true))
     }
 }
 
 pub(super) async fn ask(check: &NomadCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
-    let api = Api {
-        target,
-        node: &check.node,
-        port: PORT,
-        limit,
-    };
+    let api = Api { target, node: &check.node, port: PORT, limit };
     let leader = match api.leader().await {
         Ok(leader) => leader,
         Err(why) => return Answer::no(why),
@@ -110,15 +101,8 @@ fn enough_clients(clients: &[Client], wanted: Option<u32>) -> Result<Option<Stri
     Err(words + &blamed("others", others.collect()))
 }
 
-fn enough_allocations(
-    name: &str,
-    allocations: &[Allocation],
-    wanted: u32,
-) -> Result<String, String> {
-    let current: Vec<&Allocation> = allocations
-        .iter()
-        .filter(|a| a.desired_status == "run")
-        .collect();
+fn enough_allocations(name: &str, allocations: &[Allocation], wanted: u32) -> Result<String, String> {
+    let current: Vec<&Allocation> = allocations.iter().filter(|a| a.desired_status == "run").collect();
     let healthy = current.iter().filter(|a| a.healthy()).count();
     let words = format!("job {name}: {healthy} of {wanted} running");
     if healthy >= wanted as usize {

@@ -23,8 +23,7 @@ fn allocation(node: &str, client: &str, desired: &str, deployment: &str) -> Stri
     )
 }
 
-const HEALTHY: &str =
-    r#"{"Healthy":true,"Timestamp":"2024-01-01T00:00:00Z","Canary":false,"ModifyIndex":3}"#;
+const HEALTHY: &str = r#"{"Healthy":true,"Timestamp":"2024-01-01T00:00:00Z","Canary":false,"ModifyIndex":3}"#;
 
 fn list(items: &[String]) -> String {
     format!("[{}]", items.join(","))
@@ -33,14 +32,7 @@ fn list(items: &[String]) -> String {
 fn good() -> Canned {
     Canned::default()
         .answer(LEADER, 200, r#""10.7.0.2:4647""#)
-        .answer(
-            NODES,
-            200,
-            &list(&[
-                client("client1", "ready", "eligible"),
-                client("client2", "ready", "eligible"),
-            ]),
-        )
+        .answer(NODES, 200, &list(&[client("client1", "ready", "eligible"), client("client2", "ready", "eligible")]))
         .answer(
             FIB,
             200,
@@ -54,11 +46,7 @@ fn good() -> Canned {
 
 fn check(clients: Option<u32>, jobs: &[(&str, u32)]) -> Check {
     let jobs: BTreeMap<String, u32> = jobs.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect();
-    Check::Nomad(NomadCheck {
-        node: "root".into(),
-        clients,
-        jobs,
-    })
+    Check::Nomad(NomadCheck { node: "root".into(), clients, jobs })
 }
 
 #[tokio::test]
@@ -67,10 +55,7 @@ async fn a_healthy_cluster_holds() {
         good().ask(check(Some(2), &[("fib", 2)])).await,
         Answer::yes("leader 10.7.0.2:4647; 2 of 2 clients ready; job fib: 2 of 2 running")
     );
-    assert_eq!(
-        good().ask(check(None, &[])).await,
-        Answer::yes("leader 10.7.0.2:4647")
-    );
+    assert_eq!(good().ask(check(None, &[])).await, Answer::yes("leader 10.7.0.2:4647"));
 }
 
 #[tokio::test]
@@ -79,10 +64,7 @@ async fn a_leader_that_does_not_answer_does_not_hold() {
     assert_eq!(lab.ask(check(None, &[])).await, Answer::no("no leader"));
     // The old leader's name is still known, but nobody leads.
     let lab = good().answer(NODES, 500, "No cluster leader");
-    assert_eq!(
-        lab.ask(check(None, &[])).await,
-        Answer::no("/v1/nodes answers 500: No cluster leader")
-    );
+    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("/v1/nodes answers 500: No cluster leader"));
 }
 
 #[tokio::test]
@@ -119,8 +101,5 @@ async fn everything_amiss_is_named() {
 #[tokio::test]
 async fn a_job_that_does_not_exist_does_not_hold() {
     let lab = good().answer("4646 /v1/job/web/allocations", 200, "[]");
-    assert_eq!(
-        lab.ask(check(None, &[("web", 1)])).await,
-        Answer::no("job web: 0 of 1 running")
-    );
+    assert_eq!(lab.ask(check(None, &[("web", 1)])).await, Answer::no("job web: 0 of 1 running"));
 }

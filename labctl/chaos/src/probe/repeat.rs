@@ -29,12 +29,7 @@ pub(crate) async fn repeat<M: From<Sample>>(
         let started = Instant::now();
         let answer = ask(&check, &*target, limit).await;
         let ended = Instant::now();
-        let sample = Sample {
-            probe,
-            started,
-            ended,
-            answer,
-        };
+        let sample = Sample { probe, started, ended, answer };
         if samples.send(sample.into()).is_err() {
             return;
         }

@@ -20,20 +20,14 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         for (index, step) in self.scenario.method.iter().enumerate() {
             match step {
                 Step::Wait(duration) => {
-                    self.tell(What::Step {
-                        step: index,
-                        text: format!("wait {duration}"),
-                    });
+                    self.tell(What::Step { step: index, text: format!("wait {duration}") });
                     let end = Instant::now() + bounded(*duration);
                     while Instant::now() < end {
                         self.listen(end).await;
                     }
                 }
                 Step::Kill(step) => {
-                    self.tell(What::Step {
-                        step: index,
-                        text: text(step),
-                    });
+                    self.tell(What::Step { step: index, text: text(step) });
                     let rest = &self.scenario.method[index + 1..];
                     let options = self.scene.options;
                     let remaining = rest.iter().map(|step| match step {
@@ -51,12 +45,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
 
     /// Takes in what a kill step did.
     fn fired(&mut self, fired: Fired) -> Result<(), Outcome> {
-        let Fired {
-            report,
-            shot,
-            lease,
-            broken,
-        } = fired;
+        let Fired { report, shot, lease, broken } = fired;
         let fault = self.faults.len();
         if let Some((at, end)) = shot {
             self.last_shot = Some(at);
@@ -65,26 +54,13 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             for target in &report.targets {
                 let fate = fate(target);
                 let (node, unit, pid) = (target.node.clone(), target.unit.clone(), target.old_pid);
-                self.tell(What::Shot {
-                    step: report.step,
-                    node,
-                    unit,
-                    pid,
-                    fate,
-                });
+                self.tell(What::Shot { step: report.step, node, unit, pid, fate });
             }
             if let Some(held) = report.held {
                 let (frames, dropped, held_ms) = (held.frames, held.dropped, held.duration_ms);
-                self.tell(What::Released {
-                    frames,
-                    dropped,
-                    held_ms,
-                });
+                self.tell(What::Released { frames, dropped, held_ms });
             }
-            let deadly = report
-                .targets
-                .iter()
-                .all(|t| matches!(t.fate, Fate::Died | Fate::Signalled));
+            let deadly = report.targets.iter().all(|t| matches!(t.fate, Fate::Died | Fate::Signalled));
             if deadly {
                 self.comebacks.expect(fault, at, &report.targets);
                 self.watch(fault, &report);
@@ -92,10 +68,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         }
         self.leases.extend(lease);
         self.move_barrier();
-        let no_effect = report
-            .no_effect
-            .clone()
-            .map(|reason| format!("{}: {reason}", report.text));
+        let no_effect = report.no_effect.clone().map(|reason| format!("{}: {reason}", report.text));
         if report.signal == "SIGCONT" && no_effect.is_none() {
             self.continued(&report)?;
         }
@@ -111,12 +84,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
 
     /// Settles the leases of processes that a step has continued.
     fn continued(&mut self, report: &KillReport) -> Result<(), FaultError> {
-        let hit = |node: &str, unit: &str| {
-            report
-                .targets
-                .iter()
-                .any(|t| t.node == node && t.unit == unit)
-        };
+        let hit = |node: &str, unit: &str| report.targets.iter().any(|t| t.node == node && t.unit == unit);
         for lease in &mut self.leases {
             if lease.covered_by(hit) {
                 lease.settled()?;
@@ -131,19 +99,9 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         let options = self.scene.options;
         for node in &report.picked {
             let units = report.targets.iter().filter(|target| target.node == *node);
-            let old = units
-                .map(|target| (target.unit.clone(), target.old_pid))
-                .collect();
+            let old = units.map(|target| (target.unit.clone(), target.old_pid)).collect();
             let (target, send) = (self.scene.target.clone(), self.send.clone());
-            self.tasks.spawn(watch(
-                fault,
-                node.clone(),
-                old,
-                target,
-                options.poll,
-                options.probe_limit,
-                send,
-            ));
+            self.tasks.spawn(watch(fault, node.clone(), old, target, options.poll, options.probe_limit, send));
         }
     }
 
@@ -151,10 +109,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     pub(super) async fn heal(&mut self) -> Result<(), Outcome> {
         let mut failed = Ok(());
         for mut lease in std::mem::take(&mut self.leases) {
-            let what = lease
-                .lease()
-                .map(|lease| lease.what.clone())
-                .unwrap_or_default();
+            let what = lease.lease().map(|lease| lease.what.clone()).unwrap_or_default();
             let mut tries = 0;
             let result = loop {
                 tries += 1;
@@ -172,10 +127,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                     let mut outcome = Outcome::new(Verdict::Aborted, reason);
                     outcome.hint = Some("repeat it with `labctl chaos heal`".to_owned());
                     failed = Err(outcome);
-                    self.tell(What::NotHealed {
-                        what,
-                        error: error.message,
-                    });
+                    self.tell(What::NotHealed { what, error: error.message });
                 }
             }
         }

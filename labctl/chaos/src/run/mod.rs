@@ -53,14 +53,7 @@ pub async fn run(
     let start = Instant::now();
     let names = scenario.steady_state.iter().map(|probe| probe.name.clone());
     let mut run = Run {
-        scene: Scene {
-            scenario: &scenario.name,
-            groups,
-            target: &target,
-            journal: &journal,
-            options,
-            start,
-        },
+        scene: Scene { scenario: &scenario.name, groups, target: &target, journal: &journal, options, start },
         scenario,
         events,
         tasks: JoinSet::new(),
@@ -78,10 +71,7 @@ pub async fn run(
         announced: None,
     };
     let started_unix_ms = unix_ms();
-    run.tell(What::Started {
-        scenario: scenario.name.clone(),
-        seed: options.seed,
-    });
+    run.tell(What::Started { scenario: scenario.name.clone(), seed: options.seed });
     let outcome = run.carry_out().await;
     run.report(outcome, started_unix_ms)
 }
@@ -120,21 +110,13 @@ struct Outcome {
 
 impl Outcome {
     fn new(verdict: Verdict, reason: impl Into<String>) -> Self {
-        Self {
-            verdict,
-            reason: Some(reason.into()),
-            hint: None,
-        }
+        Self { verdict, reason: Some(reason.into()), hint: None }
     }
 }
 
 impl From<FaultError> for Outcome {
     fn from(error: FaultError) -> Self {
-        Self {
-            verdict: Verdict::Aborted,
-            reason: Some(error.message),
-            hint: error.hint,
-        }
+        Self { verdict: Verdict::Aborted, reason: Some(error.message), hint: error.hint }
     }
 }
 
@@ -182,28 +164,13 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     /// Everything that can be known to be wrong before anything starts.
     fn check_names(&self) -> Result<(), FaultError> {
         if self.scenario.steady_state.is_empty() {
-            return Err(
-                FaultError::new("the scenario has no steady state to come back to")
-                    .hint("give `steady_state` a probe"),
-            );
+            return Err(FaultError::new("the scenario has no steady state to come back to").hint("give `steady_state` a probe"));
         }
-        let nodes = self
-            .scenario
-            .steady_state
-            .iter()
-            .map(|probe| probe::node(&probe.check));
+        let nodes = self.scenario.steady_state.iter().map(|probe| probe::node(&probe.check));
         for node in nodes {
-            if !self
-                .scene
-                .groups
-                .values()
-                .flatten()
-                .any(|known| known == node)
-            {
-                return Err(FaultError::new(format!(
-                    "a probe asks `{node}`, which is not a node of the lab"
-                ))
-                .hint("`labctl status` lists the nodes"));
+            if !self.scene.groups.values().flatten().any(|known| known == node) {
+                return Err(FaultError::new(format!("a probe asks `{node}`, which is not a node of the lab"))
+                    .hint("`labctl status` lists the nodes"));
             }
         }
         for step in &self.scenario.method {
@@ -217,19 +184,8 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     fn start_probes(&mut self) {
         let options = self.scene.options;
         for (index, probe) in self.scenario.steady_state.iter().enumerate() {
-            let (check, target, send) = (
-                probe.check.clone(),
-                self.scene.target.clone(),
-                self.send.clone(),
-            );
-            self.tasks.spawn(probe::repeat(
-                index,
-                check,
-                target,
-                options.interval,
-                options.probe_limit,
-                send,
-            ));
+            let (check, target, send) = (probe.check.clone(), self.scene.target.clone(), self.send.clone());
+            self.tasks.spawn(probe::repeat(index, check, target, options.interval, options.probe_limit, send));
         }
     }
 
@@ -250,11 +206,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                 let (index, answer) = (sample.probe, sample.answer.clone());
                 if self.observer.take(sample) {
                     let probe = self.scenario.steady_state[index].name.clone();
-                    self.tell(What::Probe {
-                        probe,
-                        holds: answer.holds,
-                        answer: answer.words,
-                    });
+                    self.tell(What::Probe { probe, holds: answer.holds, answer: answer.words });
                 }
             }
             Message::Sighting(sighting) => {
@@ -269,9 +221,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             && self.announced != Some(since)
         {
             self.announced = Some(since);
-            self.tell(What::Recovered {
-                after_ms: (since - shot).as_millis() as u64,
-            });
+            self.tell(What::Recovered { after_ms: (since - shot).as_millis() as u64 });
         }
     }
 
@@ -286,10 +236,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     }
 
     fn tell(&mut self, what: What) {
-        let event = Event {
-            at_ms: self.since_start(Instant::now()),
-            what,
-        };
+        let event = Event { at_ms: self.since_start(Instant::now()), what };
         self.timeline.push(event.clone());
         (self.events)(event);
     }
@@ -299,9 +246,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     }
 
     fn report(mut self, outcome: Outcome, started_unix_ms: u64) -> Report {
-        self.tell(What::Finished {
-            verdict: outcome.verdict,
-        });
+        self.tell(What::Finished { verdict: outcome.verdict });
         let options = self.scene.options;
         let command = match options.command.as_str() {
             "" => format!("labctl scenario run {}", self.scenario.name),

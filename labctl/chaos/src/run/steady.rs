@@ -12,11 +12,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         let deadline = self.scene.start + limit;
         loop {
             if let Some(since) = self.observer.settled(settle) {
-                self.before = Before {
-                    steady: true,
-                    waited_ms: self.since_start(Instant::now()),
-                    complaints: Vec::new(),
-                };
+                self.before = Before { steady: true, waited_ms: self.since_start(Instant::now()), complaints: Vec::new() };
                 let since_ms = self.since_start(since);
                 self.tell(What::Steady { since_ms });
                 return None;
@@ -25,11 +21,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             // What holds at the deadline may still show that it lasts.
             if now >= deadline && self.observer.steady_since().is_none() {
                 let complaints = self.observer.complaints();
-                self.before = Before {
-                    steady: false,
-                    waited_ms: self.since_start(now),
-                    complaints: complaints.clone(),
-                };
+                self.before = Before { steady: false, waited_ms: self.since_start(now), complaints: complaints.clone() };
                 let reason = match complaints.is_empty() {
                     true => {
                         format!("within {limit:?} the probes never held together for {settle:?}")
@@ -37,9 +29,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                     false => format!("after {limit:?} {}", complaints.join("; ")),
                 };
                 let mut outcome = Outcome::new(Verdict::NotSteadyBefore, reason);
-                outcome.hint = Some(
-                    "nothing was broken; see `labctl status` and bring the lab up first".to_owned(),
-                );
+                outcome.hint = Some("nothing was broken; see `labctl status` and bring the lab up first".to_owned());
                 return Some(outcome);
             }
             self.listen(deadline).await;
@@ -63,28 +53,18 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         self.comebacks.conclude(&mut self.faults);
         let mut complaints = self.comebacks.complaints();
         complaints.extend(self.observer.complaints());
-        let after = since
-            .zip(self.last_shot)
-            .map(|(since, shot)| (since - shot).as_secs_f64());
-        self.recovery = self.last_shot.map(|_| Recovery {
-            seconds: after,
-            allowed_seconds: allowed.as_secs_f64(),
-            complaints: complaints.clone(),
-        });
+        let after = since.zip(self.last_shot).map(|(since, shot)| (since - shot).as_secs_f64());
+        self.recovery =
+            self.last_shot.map(|_| Recovery { seconds: after, allowed_seconds: allowed.as_secs_f64(), complaints: complaints.clone() });
         if let Some(fault) = self.faults.iter().find(|fault| fault.no_effect.is_some()) {
             let reason = fault.no_effect.as_deref().unwrap_or_default();
             return Outcome::new(Verdict::NoEffect, format!("{}: {reason}", fault.text));
         }
         match since {
-            Some(since) if since <= deadline => Outcome {
-                verdict: Verdict::Passed,
-                reason: None,
-                hint: None,
-            },
+            Some(since) if since <= deadline => Outcome { verdict: Verdict::Passed, reason: None, hint: None },
             Some(since) => {
                 let late = (since - deadline).as_secs_f64();
-                let reason =
-                    format!("steady again {late:.1} s later than the {allowed:?} that are allowed");
+                let reason = format!("steady again {late:.1} s later than the {allowed:?} that are allowed");
                 Outcome::new(Verdict::Failed, reason)
             }
             None => {
@@ -92,10 +72,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                     true => format!("the probes never held together for {settle:?}"),
                     false => complaints.join("; "),
                 };
-                Outcome::new(
-                    Verdict::Failed,
-                    format!("not steady again within {allowed:?}: {why}"),
-                )
+                Outcome::new(Verdict::Failed, format!("not steady again within {allowed:?}: {why}"))
             }
         }
     }

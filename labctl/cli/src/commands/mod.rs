@@ -32,7 +32,9 @@ use crate::session::{Global, Session};
 /// A real cluster on a laptop: boots virtual machines from one lab file, provisions them, breaks them on purpose.
 #[derive(Debug, Parser)]
 #[command(name = "labctl", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done, 1 a fault of labctl's own, 2 wrong usage, 3 a wrong file or argument, 4 the host lacks something,\n5 not found, 6 in conflict with another command or lab, 7 a machine failed, 8 provisioning failed, 9 a scenario did not pass.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 a fault of labctl's own, 2 wrong usage, 3 a wrong file or argument, 4 the host lacks something,\n5 not found, 6 in conflict with another command or lab, 7 a machine failed, 8 provisioning failed, 9 a scenario did not pass."
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -47,7 +47,9 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             let healing = chaos::heal(supervisor, &lab_home, None).await?;
             session.out.result(&healing, || match (healing.healed.is_empty(), healing.failed.is_empty()) {
                 (true, true) => "no fault is in force".to_owned(),
-                _ => [healing.healed.iter().map(|what| format!("healed: {what}")).collect::<Vec<_>>(), healing.failed.clone()].concat().join("\n"),
+                _ => [healing.healed.iter().map(|what| format!("healed: {what}")).collect::<Vec<_>>(), healing.failed.clone()]
+                    .concat()
+                    .join("\n"),
             });
             match healing.failed.is_empty() {
                 true => Ok(ExitCode::SUCCESS),

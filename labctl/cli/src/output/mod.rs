@@ -101,7 +101,9 @@ impl Output {
     pub fn failure(&self, failure: &Failure) {
         self.finish();
         if self.json {
-            return self.json_line(&serde_json::json!({ "event": "failure", "kind": failure.kind, "message": failure.message, "hint": failure.hint }));
+            return self.json_line(
+                &serde_json::json!({ "event": "failure", "kind": failure.kind, "message": failure.message, "hint": failure.hint }),
+            );
         }
         let red = std::io::stderr().is_terminal() && self.lively;
         let (open, close) = if red { ("\x1b[31m", "\x1b[0m") } else { ("", "") };

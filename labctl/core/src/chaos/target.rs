@@ -81,7 +81,8 @@ impl LabTarget {
     }
 
     async fn dial(&self, node: &str, port: u16) -> Result<UnixStream, FaultError> {
-        self.supervisor.dial(&Self::name(node)?, port).await.map_err(failed(node))
+        // The supervisor's message names the node already.
+        self.supervisor.dial(&Self::name(node)?, port).await.map_err(|why| FaultError { message: why.message, hint: why.hint })
     }
 }
 
@@ -139,12 +140,7 @@ impl FaultTarget for LabTarget {
         Box::pin(async move {
             let Some(hold) = self.hold.lock().await.take() else { return Ok(Held::default()) };
             let held = hold.release().await.map_err(failed("the switch"))?;
-            Ok(Held {
-                frames: held.frames,
-                bytes: held.bytes,
-                dropped: held.dropped,
-                duration: Duration::from_micros(held.duration_us),
-            })
+            Ok(Held { frames: held.frames, bytes: held.bytes, dropped: held.dropped, duration: Duration::from_micros(held.duration_us) })
         })
     }
 
@@ -152,7 +148,9 @@ impl FaultTarget for LabTarget {
         Box::pin(async move {
             let asked = async {
                 let stream = self.dial(node, port).await?;
-                http::get(stream, &format!("{node}:{port}"), path).await.map_err(|why| FaultError::new(format!("{node}:{port}{path}: {why}")))
+                http::get(stream, &format!("{node}:{port}"), path)
+                    .await
+                    .map_err(|why| FaultError::new(format!("{node}:{port}{path}: {why}")))
             };
             timeout(limit, asked).await.map_err(|_| late(node, limit))?
         })

@@ -17,17 +17,9 @@ pub enum Broken {
     /// An end that no begin precedes.
     Unopened { lab: LabName, line: usize },
     /// A second begin.
-    Second {
-        lab: LabName,
-        line: usize,
-        first: usize,
-    },
+    Second { lab: LabName, line: usize, first: usize },
     /// Another lab's marker inside the block.
-    Foreign {
-        lab: LabName,
-        line: usize,
-        first: usize,
-    },
+    Foreign { lab: LabName, line: usize, first: usize },
 }
 
 impl Broken {
@@ -35,27 +27,12 @@ impl Broken {
     pub fn at(self, file: &Path) -> Failure {
         let file = file.display();
         let (message, lab) = match self {
-            Self::Open { lab, line } => (
-                format!("{file}:{line}: `{}` without an end", begin(&lab)),
-                lab,
-            ),
-            Self::Unopened { lab, line } => (
-                format!("{file}:{line}: `{}` without a begin before it", end(&lab)),
-                lab,
-            ),
-            Self::Second { lab, line, first } => (
-                format!(
-                    "{file}:{line}: a second `{}`; the first is in line {first}",
-                    begin(&lab)
-                ),
-                lab,
-            ),
-            Self::Foreign { lab, line, first } => (
-                format!(
-                    "{file}:{line}: another lab's marker inside the block of lab `{lab}` that begins in line {first}"
-                ),
-                lab,
-            ),
+            Self::Open { lab, line } => (format!("{file}:{line}: `{}` without an end", begin(&lab)), lab),
+            Self::Unopened { lab, line } => (format!("{file}:{line}: `{}` without a begin before it", end(&lab)), lab),
+            Self::Second { lab, line, first } => (format!("{file}:{line}: a second `{}`; the first is in line {first}", begin(&lab)), lab),
+            Self::Foreign { lab, line, first } => {
+                (format!("{file}:{line}: another lab's marker inside the block of lab `{lab}` that begins in line {first}"), lab)
+            }
         };
         Failure::new(Kind::Input, message).hint(format!(
             "nothing was changed; edit {file} and take out what is left of the block (all lines with `# labctl {lab} ...` and the lab's lines between), then repeat"
@@ -74,13 +51,11 @@ fn end(lab: &LabName) -> String {
 /// The lines of a file with their ends, and where each starts.
 fn numbered(text: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     let mut at = 0;
-    text.split_inclusive(|byte| *byte == b'\n')
-        .enumerate()
-        .map(move |(index, line)| {
-            let start = at;
-            at += line.len();
-            (index + 1, start, line)
-        })
+    text.split_inclusive(|byte| *byte == b'\n').enumerate().map(move |(index, line)| {
+        let start = at;
+        at += line.len();
+        (index + 1, start, line)
+    })
 }
 
 /// Bytes that the lab's block takes, markers included; none if there is no block.
@@ -91,40 +66,23 @@ pub fn find(text: &[u8], lab: &LabName) -> Result<Option<Range<usize>>, Broken> 
     for (number, start, line) in numbered(text) {
         let bare = line.trim_ascii_end();
         if bare == begin.as_bytes() {
-            if let Some(first) = opened
-                .map(|(first, _)| first)
-                .or(found.as_ref().map(|(first, _)| *first))
-            {
-                return Err(Broken::Second {
-                    lab: lab.clone(),
-                    line: number,
-                    first,
-                });
+            if let Some(first) = opened.map(|(first, _)| first).or(found.as_ref().map(|(first, _)| *first)) {
+                return Err(Broken::Second { lab: lab.clone(), line: number, first });
             }
             opened = Some((number, start));
         } else if bare == end.as_bytes() {
             let Some((first, from)) = opened.take() else {
-                return Err(Broken::Unopened {
-                    lab: lab.clone(),
-                    line: number,
-                });
+                return Err(Broken::Unopened { lab: lab.clone(), line: number });
             };
             found = Some((first, from..start + line.len()));
         } else if let Some((first, _)) = opened
             && is_marker(bare)
         {
-            return Err(Broken::Foreign {
-                lab: lab.clone(),
-                line: number,
-                first,
-            });
+            return Err(Broken::Foreign { lab: lab.clone(), line: number, first });
         }
     }
     match opened {
-        Some((line, _)) => Err(Broken::Open {
-            lab: lab.clone(),
-            line,
-        }),
+        Some((line, _)) => Err(Broken::Open { lab: lab.clone(), line }),
         None => Ok(found.map(|(_, range)| range)),
     }
 }
@@ -137,12 +95,7 @@ fn is_marker(line: &[u8]) -> bool {
 
 /// The text with the block that was found replaced by one of `lines`, or without a block. A new block goes to the end.
 /// Taking out what was put in gives back the same bytes: a block after a last line without line end has none either.
-pub fn replace(
-    text: &[u8],
-    lab: &LabName,
-    found: Option<Range<usize>>,
-    lines: Option<&str>,
-) -> Vec<u8> {
+pub fn replace(text: &[u8], lab: &LabName, found: Option<Range<usize>>, lines: Option<&str>) -> Vec<u8> {
     let newline = newline(text);
     let range = found.unwrap_or(text.len()..text.len());
     let (mut before, after) = (text[..range.start].to_vec(), &text[range.end..]);
@@ -187,12 +140,7 @@ fn entry(line: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
 }
 
 /// Names of `lines` that other lines of the file give to another address.
-pub fn shadowed(
-    file: &Path,
-    text: &[u8],
-    found: Option<Range<usize>>,
-    lines: &str,
-) -> Vec<Shadowed> {
+pub fn shadowed(file: &Path, text: &[u8], found: Option<Range<usize>>, lines: &str) -> Vec<Shadowed> {
     let mut ours = BTreeMap::new();
     for (address, names) in lines.lines().filter_map(entry) {
         ours.extend(names.map(|name| (name.to_ascii_lowercase(), address)));
@@ -205,10 +153,7 @@ pub fn shadowed(
             continue;
         };
         for name in names {
-            if let Some(wanted) = ours
-                .get(&name.to_ascii_lowercase())
-                .filter(|wanted| **wanted != address)
-            {
+            if let Some(wanted) = ours.get(&name.to_ascii_lowercase()).filter(|wanted| **wanted != address) {
                 result.push(Shadowed {
                     file: file.to_owned(),
                     line: number,

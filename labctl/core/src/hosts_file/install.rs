@@ -24,12 +24,8 @@ pub fn install(target: &Path, old: &File, text: &[u8]) -> io::Result<Installed> 
         // EBUSY: the file is a mount point; EXDEV: it lies on another file system than its folder; EROFS: only the file
         // is mounted writable; EACCES, EPERM: the folder or the owner is not ours to change, the file may be.
         Err(why) => match Errno::from_io_error(&why) {
-            Some(Errno::BUSY | Errno::XDEV | Errno::ROFS) => {
-                in_place(target, text).or_else(not_allowed)
-            }
-            Some(Errno::ACCESS | Errno::PERM) if is_mount_point(target) => {
-                in_place(target, text).or_else(not_allowed)
-            }
+            Some(Errno::BUSY | Errno::XDEV | Errno::ROFS) => in_place(target, text).or_else(not_allowed),
+            Some(Errno::ACCESS | Errno::PERM) if is_mount_point(target) => in_place(target, text).or_else(not_allowed),
             _ => not_allowed(why),
         },
     }
@@ -44,16 +40,12 @@ fn not_allowed(why: io::Error) -> io::Result<Installed> {
 
 fn is_mount_point(target: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
-    target
-        .parent()
-        .is_some_and(|folder| device(folder) != device(target))
+    target.parent().is_some_and(|folder| device(folder) != device(target))
 }
 
 fn rename_over(target: &Path, old: &File, text: &[u8]) -> io::Result<()> {
     let folder = target.parent().unwrap_or(Path::new("/"));
-    let mut new = tempfile::Builder::new()
-        .prefix(".labctl-hosts-")
-        .tempfile_in(folder)?;
+    let mut new = tempfile::Builder::new().prefix(".labctl-hosts-").tempfile_in(folder)?;
     new.write_all(text)?;
     let (about, made) = (old.metadata()?, new.as_file().metadata()?);
     if (about.uid(), about.gid()) != (made.uid(), made.gid()) {
@@ -62,8 +54,7 @@ fn rename_over(target: &Path, old: &File, text: &[u8]) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     copy_attributes(old, new.as_file());
     // After the owner: chown takes mode bits away.
-    new.as_file()
-        .set_permissions(Permissions::from_mode(about.mode() & 0o7777))?;
+    new.as_file().set_permissions(Permissions::from_mode(about.mode() & 0o7777))?;
     new.as_file().sync_all()?;
     new.persist(target).map_err(|why| why.error)?;
     File::open(folder)?.sync_all()
@@ -77,14 +68,10 @@ fn copy_attributes(old: &File, new: &File) {
     let Ok(length) = rustix::fs::flistxattr(old, &mut names[..]) else {
         return;
     };
-    for name in names[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0_u8; 4096];
         if let Ok(length) = rustix::fs::fgetxattr(old, name, &mut value[..]) {
-            let _ =
-                rustix::fs::fsetxattr(new, name, &value[..length], rustix::fs::XattrFlags::empty());
+            let _ = rustix::fs::fsetxattr(new, name, &value[..length], rustix::fs::XattrFlags::empty());
         }
     }
 }
@@ -110,13 +97,7 @@ mod tests {
             fs::write(&file, "some text\n").unwrap();
             let inode = fs::metadata(&file).unwrap().ino();
             assert_eq!(in_place(&file, text.as_bytes()).unwrap(), Installed::Done);
-            assert_eq!(
-                (
-                    fs::read_to_string(&file).unwrap().as_str(),
-                    fs::metadata(&file).unwrap().ino()
-                ),
-                (text, inode)
-            );
+            assert_eq!((fs::read_to_string(&file).unwrap().as_str(), fs::metadata(&file).unwrap().ino()), (text, inode));
         }
     }
 }

@@ -53,18 +53,8 @@ pub struct Shadowed {
 
 impl fmt::Display for Shadowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            name,
-            address,
-            wanted,
-        } = self;
-        write!(
-            f,
-            "{}:{line}: `{name}` is {address} there and {wanted} in the lab",
-            file.display()
-        )
+        let Self { file, line, name, address, wanted } = self;
+        write!(f, "{}:{line}: `{name}` is {address} there and {wanted} in the lab", file.display())
     }
 }
 
@@ -74,14 +64,8 @@ pub fn lines(record: &Record) -> String {
     let mut seen = BTreeSet::from(["localhost".to_owned()]);
     let mut text = String::new();
     for node in &record.lab.nodes {
-        let all = node
-            .hostnames
-            .iter()
-            .cloned()
-            .chain([node.name.to_string()]);
-        let names: Vec<String> = all
-            .filter(|name| seen.insert(name.to_ascii_lowercase()))
-            .collect();
+        let all = node.hostnames.iter().cloned().chain([node.name.to_string()]);
+        let names: Vec<String> = all.filter(|name| seen.insert(name.to_ascii_lowercase())).collect();
         if !names.is_empty() {
             text += &format!("{} {}\n", record.loopback(node), names.join(" "));
         }
@@ -99,10 +83,7 @@ pub fn edit(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Edited, F
             return Ok(edited);
         }
     }
-    let message = format!(
-        "{} is being changed all the time by another program",
-        file.display()
-    );
+    let message = format!("{} is being changed all the time by another program", file.display());
     Err(Failure::new(Kind::Conflict, message).hint("repeat the command"))
 }
 
@@ -110,27 +91,19 @@ pub fn edit(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Edited, F
 fn attempt(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Option<Edited>, Failure> {
     let Some(target) = target(file)? else {
         return match lines {
-            Some(_) => Err(Failure::new(
-                Kind::Input,
-                format!("there is no file {}", file.display()),
-            )
-            .hint("make an empty one, or give another with --file")),
-            None => Ok(Some(Edited {
-                changed: false,
-                shadowed: Vec::new(),
-            })),
+            Some(_) => Err(Failure::new(Kind::Input, format!("there is no file {}", file.display()))
+                .hint("make an empty one, or give another with --file")),
+            None => Ok(Some(Edited { changed: false, shadowed: Vec::new() })),
         };
     };
     let mut open = File::open(&target).map_err(Failure::io(target.display()))?;
     // One labctl at a time: without this, two labs that are brought up together could lose a block.
-    open.lock()
-        .map_err(Failure::io(format!("lock {}", target.display())))?;
+    open.lock().map_err(Failure::io(format!("lock {}", target.display())))?;
     if !is_still(&open, &target) {
         return Ok(None);
     }
     let mut before = Vec::new();
-    open.read_to_end(&mut before)
-        .map_err(Failure::io(target.display()))?;
+    open.read_to_end(&mut before).map_err(Failure::io(target.display()))?;
     let found = block::find(&before, lab).map_err(|why| why.at(file))?;
     let after = block::replace(&before, lab, found.clone(), lines);
     let shadowed = match lines {
@@ -138,15 +111,9 @@ fn attempt(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Option<Edi
         None => Vec::new(),
     };
     if after == before {
-        return Ok(Some(Edited {
-            changed: false,
-            shadowed,
-        }));
+        return Ok(Some(Edited { changed: false, shadowed }));
     }
-    let edited = Edited {
-        changed: true,
-        shadowed,
-    };
+    let edited = Edited { changed: true, shadowed };
     match install::install(&target, &open, &after) {
         Ok(Installed::Done) => Ok(Some(edited)),
         Ok(Installed::NotAllowed) => {
@@ -161,10 +128,7 @@ fn attempt(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Option<Edi
 fn target(file: &Path) -> Result<Option<PathBuf>, Failure> {
     match fs::canonicalize(file) {
         Ok(target) if target.is_file() => Ok(Some(target)),
-        Ok(_) => Err(Failure::new(
-            Kind::Input,
-            format!("{} is not a regular file", file.display()),
-        )),
+        Ok(_) => Err(Failure::new(Kind::Input, format!("{} is not a regular file", file.display()))),
         Err(why) if why.kind() == ErrorKind::NotFound && !file.is_symlink() => Ok(None),
         Err(why) => Err(Failure::io(file.display())(why)),
     }

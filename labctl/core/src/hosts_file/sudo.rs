@@ -30,23 +30,10 @@ mv -f -- "$tmp" "$target" 2>/dev/null || cat -- "$new" >"$target"
 const CHANGED: i32 = 75;
 
 /// Replaces `target` by `after` as the administrator. False if it no longer holds `before`: read it again.
-pub fn install(
-    file: &Path,
-    target: &Path,
-    before: &[u8],
-    after: &[u8],
-    lab: &LabName,
-    apply: bool,
-) -> Result<bool, Failure> {
+pub fn install(file: &Path, target: &Path, before: &[u8], after: &[u8], lab: &LabName, apply: bool) -> Result<bool, Failure> {
     run(OsStr::new("sudo"), target, before, after).map_err(|why| {
-        Failure::new(
-            Kind::Host,
-            format!(
-                "{} can only be changed by the administrator, and {why}",
-                file.display()
-            ),
-        )
-        .hint(format!("run: {}", by_hand(file, lab, apply)))
+        Failure::new(Kind::Host, format!("{} can only be changed by the administrator, and {why}", file.display()))
+            .hint(format!("run: {}", by_hand(file, lab, apply)))
     })
 }
 
@@ -54,62 +41,39 @@ pub fn install(
 fn by_hand(file: &Path, lab: &LabName, apply: bool) -> String {
     let file = quoted(&file.to_string_lossy());
     let action = if apply { "apply" } else { "remove" };
-    format!(
-        "cp {file} hosts.new && labctl --lab {lab} hosts {action} --file hosts.new && sudo cp hosts.new {file}; rm hosts.new"
-    )
+    format!("cp {file} hosts.new && labctl --lab {lab} hosts {action} --file hosts.new && sudo cp hosts.new {file}; rm hosts.new")
 }
 
 /// One word for the shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 fn run(sudo: &OsStr, target: &Path, before: &[u8], after: &[u8]) -> Result<bool, String> {
     // Root reads these; only this user can write them.
-    let folder =
-        tempfile::tempdir().map_err(|why| format!("no temporary folder can be made: {why}"))?;
+    let folder = tempfile::tempdir().map_err(|why| format!("no temporary folder can be made: {why}"))?;
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));
     for (path, text) in [(&old, before), (&new, after)] {
         persist::write(path, text).map_err(|why| why.message)?;
     }
     let mut command = Command::new(sudo);
     // sudo asks on the terminal itself, whatever standard input is; without a terminal it must not try.
-    if OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/tty")
-        .is_err()
-    {
+    if OpenOptions::new().read(true).write(true).open("/dev/tty").is_err() {
         command.arg("--non-interactive");
     }
-    command.arg("--prompt").arg(format!(
-        "[sudo] password of %p, to change {}: ",
-        target.display()
-    ));
-    command
-        .args(["--", "sh", "-c", SCRIPT, "labctl-hosts"])
-        .args([target, &old, &new]);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|why| match why.kind() {
-            ErrorKind::NotFound => "there is no `sudo` here".to_owned(),
-            _ => format!("sudo: {why}"),
-        })?;
+    command.arg("--prompt").arg(format!("[sudo] password of %p, to change {}: ", target.display()));
+    command.args(["--", "sh", "-c", SCRIPT, "labctl-hosts"]).args([target, &old, &new]);
+    let output = command.stdin(Stdio::null()).output().map_err(|why| match why.kind() {
+        ErrorKind::NotFound => "there is no `sudo` here".to_owned(),
+        _ => format!("sudo: {why}"),
+    })?;
     match output.status.code() {
         Some(0) => Ok(true),
         Some(CHANGED) => Ok(false),
         _ => {
             let said = String::from_utf8_lossy(&output.stderr);
-            let last = said
-                .lines()
-                .rfind(|line| !line.trim().is_empty())
-                .unwrap_or("sudo said nothing");
+            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("sudo said nothing");
             Err(format!("sudo did not do it: {last}"))
         }
     }
@@ -145,17 +109,9 @@ mod tests {
         let about = fs::metadata(&file).unwrap();
         assert_eq!(about.mode() & 0o7777, 0o604);
         assert_ne!(about.ino(), inode);
-        assert_eq!(
-            run(sudo.as_os_str(), &file, b"old\n", b"newer\n"),
-            Ok(false),
-            "changed meanwhile"
-        );
+        assert_eq!(run(sudo.as_os_str(), &file, b"old\n", b"newer\n"), Ok(false), "changed meanwhile");
         assert_eq!(fs::read(&file).unwrap(), b"new\xff");
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            2,
-            "no temporary file may stay"
-        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file may stay");
     }
 
     #[test]
@@ -163,19 +119,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("hosts");
         fs::write(&file, "old\n").unwrap();
-        let sudo = stand_in(
-            folder.path(),
-            "echo first >&2; echo 'sudo: a password is required' >&2; exit 1",
-        );
+        let sudo = stand_in(folder.path(), "echo first >&2; echo 'sudo: a password is required' >&2; exit 1");
         let why = run(sudo.as_os_str(), &file, b"old\n", b"new\n").unwrap_err();
         assert_eq!(why, "sudo did not do it: sudo: a password is required");
-        let why = run(
-            folder.path().join("none").as_os_str(),
-            &file,
-            b"old\n",
-            b"new\n",
-        )
-        .unwrap_err();
+        let why = run(folder.path().join("none").as_os_str(), &file, b"old\n", b"new\n").unwrap_err();
         assert_eq!(why, "there is no `sudo` here");
         assert_eq!(fs::read(&file).unwrap(), b"old\n");
         assert_eq!(

@@ -36,7 +36,8 @@ impl NodeTarget {
         }
         let unreachable = |why: String| TargetError::Unreachable(format!("{}: {why}", self.node));
         let opened = timeout(PATIENCE, self.supervisor.agent(&self.node)).await;
-        let agent = opened.map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?.map_err(|why| unreachable(why.to_string()))?;
+        let agent =
+            opened.map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?.map_err(|why| unreachable(why.to_string()))?;
         *kept = Some(agent.clone());
         Ok(agent)
     }

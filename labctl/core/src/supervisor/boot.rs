@@ -29,9 +29,10 @@ pub fn machine(folder: &Path) -> PathBuf {
 pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Result<Machine, Failure> {
     let record = supervisor.record();
     let node = record.node(name)?;
-    let image = up.images.get(&node.image).ok_or_else(|| {
-        Failure::new(Kind::Internal, format!("{name}: the image `{}` was not prepared", node.image))
-    })?;
+    let image = up
+        .images
+        .get(&node.image)
+        .ok_or_else(|| Failure::new(Kind::Internal, format!("{name}: the image `{}` was not prepared", node.image)))?;
     let folder = supervisor.home.node(name);
     tokio::fs::create_dir_all(&folder).await.map_err(Failure::io(folder.display()))?;
     if !disk(&folder).exists() {

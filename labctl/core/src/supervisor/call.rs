@@ -99,7 +99,8 @@ async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
         }
     }
     if !refused.is_empty() {
-        return Err(Failure::new(Kind::Host, refused.join("\n")).hint("end what uses the port, or publish the node's port on another: publish: [\"18500:8500\"]"));
+        return Err(Failure::new(Kind::Host, refused.join("\n"))
+            .hint("end what uses the port, or publish the node's port on another: publish: [\"18500:8500\"]"));
     }
     let up = Arc::new(up);
     let mut starts = JoinSet::new();

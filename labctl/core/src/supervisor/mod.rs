@@ -110,8 +110,7 @@ fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
 
 /// The lock file, locked; none if another process holds it.
 fn try_lock(path: &Path) -> Result<Option<std::fs::File>, Failure> {
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Failure::io(path.display()))?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Failure::io(path.display()))?;
     match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

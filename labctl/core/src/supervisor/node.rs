@@ -165,12 +165,8 @@ impl Slot {
     async fn join(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, qemu: Qemu) -> Result<(), Failure> {
         let record = supervisor.record();
         let node = record.node(&self.name)?;
-        let port = labctl_net::PortConfig {
-            name: node.name.clone(),
-            mac: machine.mac,
-            address: node.address,
-            socket: machine.files.net.clone(),
-        };
+        let port =
+            labctl_net::PortConfig { name: node.name.clone(), mac: machine.mac, address: node.address, socket: machine.files.net.clone() };
         supervisor.switch.attach(port).await;
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
         let qemu = Arc::new(qemu);

@@ -236,10 +236,7 @@ async fn a_terminal_is_asked_for_with_its_size() {
 #[tokio::test]
 async fn sizes_and_signals_are_passed_on() {
     let session = entered().await;
-    let cases = [
-        ("resize", Control::Resize(Size { columns: 10, rows: 20 }), "10x20", 0),
-        ("interrupted", Control::Interrupt, "", 130),
-    ];
+    let cases = [("resize", Control::Resize(Size { columns: 10, rows: 20 }), "10x20", 0), ("interrupted", Control::Interrupt, "", 130)];
     for (line, told, wanted, code) in cases {
         let (tell, control) = mpsc::channel(1);
         tell.send(told).await.unwrap();

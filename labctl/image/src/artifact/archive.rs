@@ -20,9 +20,7 @@ pub(super) fn extract(packed: &Path, name: &str, member: &str, to: &Path) -> Res
     } else if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
         from_tar(file, name, member, to)
     } else {
-        std::fs::rename(packed, to)
-            .map_err(at("move", packed))
-            .map_err(Failure::from)
+        std::fs::rename(packed, to).map_err(at("move", packed)).map_err(Failure::from)
     }
 }
 
@@ -39,14 +37,11 @@ fn odd(name: &str, member: &str) -> Failure {
 }
 
 fn from_zip(file: File, name: &str, member: &str, to: &Path) -> Result<(), Failure> {
-    let mut archive =
-        zip::ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(name, error))?;
+    let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| damaged(name, error))?;
     let Some(index) = archive.index_for_name(member) else {
         return Err(absent(name, member));
     };
-    let entry = archive
-        .by_index(index)
-        .map_err(|error| damaged(name, error))?;
+    let entry = archive.by_index(index).map_err(|error| damaged(name, error))?;
     if !entry.is_file() || entry.is_symlink() {
         return Err(odd(name, member));
     }
@@ -75,10 +70,7 @@ fn from_tar(file: File, name: &str, member: &str, to: &Path) -> Result<(), Failu
 /// Writes `size` bytes of a member, and not one more than it says it has.
 fn write(member: impl Read, size: u64, name: &str, to: &Path) -> Result<(), Failure> {
     if size > LARGEST {
-        return Err(damaged(
-            name,
-            format!("its program has {size} bytes, which no program has"),
-        ));
+        return Err(damaged(name, format!("its program has {size} bytes, which no program has")));
     }
     crate::space::require(name, to, size)?;
     let mut out = File::create(to).map_err(at("create", to))?;
@@ -90,10 +82,7 @@ fn write(member: impl Read, size: u64, name: &str, to: &Path) -> Result<(), Fail
         Err(error) => return Err(damaged(name, error)),
     };
     if written != size {
-        return Err(damaged(
-            name,
-            format!("its program has {written} bytes instead of {size}"),
-        ));
+        return Err(damaged(name, format!("its program has {written} bytes instead of {size}")));
     }
     Ok(())
 }
@@ -105,10 +94,7 @@ mod tests {
     #[test]
     fn a_tar_is_unpacked_the_same_way() {
         let folder = tempfile::tempdir().unwrap();
-        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(
-            Vec::new(),
-            flate2::Compression::fast(),
-        ));
+        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
         let mut add = |name: &str, kind: tar::EntryType, content: &[u8]| {
             let mut header = tar::Header::new_gnu();
             // Set by hand: the library refuses to write such names.
@@ -123,19 +109,12 @@ mod tests {
         add("./bin/consul", tar::EntryType::Regular, b"program");
         let packed = folder.path().join("packed");
         std::fs::write(&packed, builder.into_inner().unwrap().finish().unwrap()).unwrap();
-        let extract =
-            |member: &str| super::extract(&packed, "a.tar.gz", member, &folder.path().join("to"));
+        let extract = |member: &str| super::extract(&packed, "a.tar.gz", member, &folder.path().join("to"));
         extract("bin/consul").unwrap();
         assert_eq!(std::fs::read(folder.path().join("to")).unwrap(), b"program");
-        assert!(
-            matches!(extract("link"), Err(Failure::Source(why)) if why.contains("not a plain file"))
-        );
-        assert!(
-            matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("does not contain"))
-        );
+        assert!(matches!(extract("link"), Err(Failure::Source(why)) if why.contains("not a plain file")));
+        assert!(matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("does not contain")));
         std::fs::write(&packed, b"garbage").unwrap();
-        assert!(
-            matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("cannot be unpacked"))
-        );
+        assert!(matches!(extract("consul"), Err(Failure::Source(why)) if why.contains("cannot be unpacked")));
     }
 }

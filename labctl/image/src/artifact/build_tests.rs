@@ -27,13 +27,7 @@ async fn a_small_go_module_builds_static_and_unknown_ones_are_passed_over() {
     let artifact = Artifact {
         name: "hello".into(),
         version: "1".into(),
-        sources: vec![
-            module("rsc.io/quote@bad", "v1"),
-            module(
-                "golang.org/x/example/hello",
-                "v0.0.0-20250915201037-7f05d217867b",
-            ),
-        ],
+        sources: vec![module("rsc.io/quote@bad", "v1"), module("golang.org/x/example/hello", "v0.0.0-20250915201037-7f05d217867b")],
     };
     match store.artifact(&artifact, folder.path(), &Silent).await {
         Ok(got) => {
@@ -57,35 +51,18 @@ async fn a_crate_is_built_static_and_rebuilt_when_its_source_changes() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("hello");
     fs::create_dir_all(program.join("src")).unwrap();
-    let manifest =
-        "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    let manifest = "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
     fs::write(program.join("Cargo.toml"), manifest).unwrap();
     let store = Store::open(&folder.path().join("store")).unwrap();
-    let source = ArtifactSource::Cargo(CargoSource {
-        path: "hello".into(),
-    });
-    let artifact = Artifact {
-        name: "hello".into(),
-        version: "1".into(),
-        sources: vec![source],
-    };
+    let source = ArtifactSource::Cargo(CargoSource { path: "hello".into() });
+    let artifact = Artifact { name: "hello".into(), version: "1".into(), sources: vec![source] };
     for word in ["one", "two"] {
-        fs::write(
-            program.join("src/main.rs"),
-            format!("fn main() {{ println!(\"{word}\") }}"),
-        )
-        .unwrap();
-        let got = store
-            .artifact(&artifact, folder.path(), &Silent)
-            .await
-            .unwrap();
+        fs::write(program.join("src/main.rs"), format!("fn main() {{ println!(\"{word}\") }}")).unwrap();
+        let got = store.artifact(&artifact, folder.path(), &Silent).await.unwrap();
         let output = std::process::Command::new(&got.path).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{word}\n"));
     }
     fs::write(program.join("src/main.rs"), "fn main() { nonsense }").unwrap();
-    let error = store
-        .artifact(&artifact, folder.path(), &Silent)
-        .await
-        .unwrap_err();
+    let error = store.artifact(&artifact, folder.path(), &Silent).await.unwrap_err();
     assert!(error.to_string().contains("nonsense"), "{error}");
 }

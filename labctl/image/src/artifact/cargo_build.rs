@@ -15,11 +15,7 @@ use crate::error::{StoreError, at};
 use crate::progress::Event;
 
 /// Builds Rust programs.
-const CARGO: Tool = Tool {
-    program: "cargo",
-    package: "cargo",
-    why: "builds this project's own programs",
-};
+const CARGO: Tool = Tool { program: "cargo", package: "cargo", why: "builds this project's own programs" };
 /// Free space below which a build is not begun.
 const NEEDED: u64 = 512 << 20;
 
@@ -27,10 +23,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
     let crate_folder = wanted.base.join(&source.path);
     let manifest = crate_folder.join("Cargo.toml");
     if !manifest.is_file() {
-        return Err(Failure::Source(format!(
-            "there is no {}",
-            manifest.display()
-        )));
+        return Err(Failure::Source(format!("there is no {}", manifest.display())));
     }
     doctor::need(&CARGO)?;
     let target = target();
@@ -38,21 +31,10 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
     crate::space::require(&wanted.artifact.name, &wanted.folder, NEEDED)?;
     // A folder of its own, kept: the workspace's is locked while cargo runs labctl itself.
     let target_folder = wanted.root.join("cargo");
-    wanted.progress.event(Event::Step(format!(
-        "building {} from {}",
-        wanted.artifact.name,
-        crate_folder.display()
-    )));
+    wanted.progress.event(Event::Step(format!("building {} from {}", wanted.artifact.name, crate_folder.display())));
     let mut command = Command::new("cargo");
     command
-        .args([
-            "build",
-            "--release",
-            "--target",
-            &target,
-            "--bin",
-            &wanted.artifact.name,
-        ])
+        .args(["build", "--release", "--target", &target, "--bin", &wanted.artifact.name])
         .arg("--manifest-path")
         .arg(&manifest)
         .arg("--target-dir")
@@ -61,9 +43,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
     match child::run(command, &wanted.lock, &wanted.log)? {
         Ended::Well => {}
         Ended::NotFound => return Err(Failure::Source("cargo vanished".into())),
-        Ended::Badly {
-            disk_full: true, ..
-        } => {
+        Ended::Badly { disk_full: true, .. } => {
             return Err(Failure::Store(StoreError::NoSpace {
                 what: format!("building {}", wanted.artifact.name),
                 path: target_folder.clone(),
@@ -72,17 +52,10 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
             }));
         }
         Ended::Badly { status, lines, .. } => {
-            return Err(Failure::Source(format!(
-                "cargo build: {status}: {} (log: {})",
-                lines.join("; "),
-                wanted.log.display()
-            )));
+            return Err(Failure::Source(format!("cargo build: {status}: {} (log: {})", lines.join("; "), wanted.log.display())));
         }
     }
-    let built = target_folder
-        .join(&target)
-        .join("release")
-        .join(&wanted.artifact.name);
+    let built = target_folder.join(&target).join("release").join(&wanted.artifact.name);
     fs::copy(&built, &wanted.to).map_err(at("copy", &built))?;
     elf::require_static(&wanted.to).map_err(Failure::Source)
 }
@@ -93,14 +66,9 @@ fn target() -> String {
 
 /// Fails unless the standard library for static programs is installed.
 fn has_target(target: &str) -> Result<(), Missing> {
-    let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", target])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
-    let folder = output
-        .ok()
-        .and_then(|output| String::from_utf8(output.stdout).ok());
+    let output =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", target]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let folder = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
     if folder.is_some_and(|folder| Path::new(folder.trim()).is_dir()) {
         return Ok(());
     }

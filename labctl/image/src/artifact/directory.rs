@@ -20,19 +20,14 @@ pub(super) fn folder(wanted: &Wanted<'_>, source: &DirectorySource) -> Option<Pa
         Some(path) => Some(wanted.base.join(wanted.fill(&path.to_string_lossy()))),
         None => {
             let root = PathBuf::from(std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?);
-            Some(
-                root.join(&wanted.artifact.name)
-                    .join(&wanted.artifact.version),
-            )
+            Some(root.join(&wanted.artifact.name).join(&wanted.artifact.version))
         }
     }
 }
 
 pub(super) fn fetch(wanted: &Wanted<'_>, source: &DirectorySource) -> Result<(), Failure> {
     let Some(folder) = folder(wanted, source) else {
-        return Err(Failure::Source(format!(
-            "the variable {VARIABLE} is not set"
-        )));
+        return Err(Failure::Source(format!("the variable {VARIABLE} is not set")));
     };
     let name = &wanted.artifact.name;
     let from = folder.join(name);
@@ -45,16 +40,9 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &DirectorySource) -> Result<(),
         Some(sum) => sum.trim().to_ascii_lowercase(),
         None => {
             let list = folder.join("SHA256SUMS");
-            let text = fs::read_to_string(&list).map_err(|error| {
-                Failure::Source(format!(
-                    "nothing to check {} by: {}: {error}",
-                    from.display(),
-                    list.display()
-                ))
-            })?;
-            sums::find(&text, name).ok_or_else(|| {
-                Failure::Source(format!("{} does not list {name}", list.display()))
-            })?
+            let text = fs::read_to_string(&list)
+                .map_err(|error| Failure::Source(format!("nothing to check {} by: {}: {error}", from.display(), list.display())))?;
+            sums::find(&text, name).ok_or_else(|| Failure::Source(format!("{} does not list {name}", list.display())))?
         }
     };
     crate::space::require(name, &wanted.to, size)?;
@@ -62,10 +50,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &DirectorySource) -> Result<(),
     fs::copy(&from, &wanted.to).map_err(at("copy", &from))?;
     let got = checksum::sha256(&wanted.to)?;
     if got != expected {
-        return Err(Failure::Source(format!(
-            "{} has the wrong checksum: wanted sha256:{expected}, got sha256:{got}",
-            from.display()
-        )));
+        return Err(Failure::Source(format!("{} has the wrong checksum: wanted sha256:{expected}, got sha256:{got}", from.display())));
     }
     Ok(())
 }

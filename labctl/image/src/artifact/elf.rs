@@ -13,26 +13,17 @@ pub(super) fn require_static(path: &Path) -> Result<(), String> {
     let mut head = [0; 64];
     file.read_exact(&mut head).map_err(cannot)?;
     if head[..6] != *b"\x7fELF\x02\x01" {
-        return Err(format!(
-            "{} is not a program for this kind of machine",
-            path.display()
-        ));
+        return Err(format!("{} is not a program for this kind of machine", path.display()));
     }
     let short = |bytes: &[u8], at: usize| u64::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
-    let offset = u64::from_le_bytes([
-        head[32], head[33], head[34], head[35], head[36], head[37], head[38], head[39],
-    ]);
+    let offset = u64::from_le_bytes([head[32], head[33], head[34], head[35], head[36], head[37], head[38], head[39]]);
     let (size, count) = (short(&head, 54), short(&head, 56));
     for n in 0..count {
         let mut kind = [0; 4];
-        file.seek(SeekFrom::Start(offset.saturating_add(n * size)))
-            .map_err(cannot)?;
+        file.seek(SeekFrom::Start(offset.saturating_add(n * size))).map_err(cannot)?;
         file.read_exact(&mut kind).map_err(cannot)?;
         if u32::from_le_bytes(kind) == PT_INTERP {
-            return Err(format!(
-                "{} is linked dynamically: it would depend on the guest's C library",
-                path.display()
-            ));
+            return Err(format!("{} is linked dynamically: it would depend on the guest's C library", path.display()));
         }
     }
     Ok(())

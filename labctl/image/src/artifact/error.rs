@@ -14,10 +14,7 @@ pub enum ArtifactError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No source answered.
-    #[error(
-        "{artifact} {version} cannot be had from any of its sources: {}",
-        list(passed_over)
-    )]
+    #[error("{artifact} {version} cannot be had from any of its sources: {}", list(passed_over))]
     NoSource {
         /// The artifact.
         artifact: String,
@@ -27,10 +24,7 @@ pub enum ArtifactError {
         passed_over: Vec<PassedOver>,
     },
     /// No source answered, and one of them would if the host had what it lacks.
-    #[error(
-        "{artifact} {version} cannot be had: {missing}; its sources: {}",
-        list(passed_over)
-    )]
+    #[error("{artifact} {version} cannot be had: {missing}; its sources: {}", list(passed_over))]
     Missing {
         /// The artifact.
         artifact: String,
@@ -65,9 +59,7 @@ impl ArtifactError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Missing { missing, .. } => missing.fix.clone(),
-            Self::NoSource {
-                artifact, version, ..
-            } => format!(
+            Self::NoSource { artifact, version, .. } => format!(
                 "correct one of the sources, or put the program with a SHA256SUMS file beside it into $LABCTL_ARTIFACTS/{artifact}/{version}/"
             ),
             Self::Invalid { .. } => "correct the artifact file".into(),
@@ -77,22 +69,9 @@ impl ArtifactError {
 
     pub(super) fn no_source(artifact: &Artifact, passed_over: Vec<PassedOver>) -> Self {
         let (name, version) = (artifact.name.clone(), artifact.version.clone());
-        match passed_over
-            .iter()
-            .rev()
-            .find_map(|passed| passed.missing.clone())
-        {
-            Some(missing) => Self::Missing {
-                artifact: name,
-                version,
-                missing: Box::new(missing),
-                passed_over,
-            },
-            None => Self::NoSource {
-                artifact: name,
-                version,
-                passed_over,
-            },
+        match passed_over.iter().rev().find_map(|passed| passed.missing.clone()) {
+            Some(missing) => Self::Missing { artifact: name, version, missing: Box::new(missing), passed_over },
+            None => Self::NoSource { artifact: name, version, passed_over },
         }
     }
 }
@@ -101,9 +80,7 @@ fn list(passed_over: &[PassedOver]) -> String {
     if passed_over.is_empty() {
         return "it has none".into();
     }
-    let lines = passed_over
-        .iter()
-        .map(|passed| format!("{} ({})", passed.source, passed.why));
+    let lines = passed_over.iter().map(|passed| format!("{} ({})", passed.source, passed.why));
     lines.collect::<Vec<_>>().join(", ")
 }
 

@@ -19,11 +19,7 @@ use crate::progress::Event;
 const NEEDED: u64 = 1 << 30;
 
 /// The compiler that cgo runs.
-const CC: Tool = Tool {
-    program: "cc",
-    package: "gcc libc6-dev",
-    why: "builds Go programs that use C",
-};
+const CC: Tool = Tool { program: "cc", package: "gcc libc6-dev", why: "builds Go programs that use C" };
 
 pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), Failure> {
     check(source).map_err(Failure::Source)?;
@@ -32,9 +28,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
         doctor::need(&CC)?;
     }
     if setting(&go, "GOSUMDB").as_deref() == Some("off") {
-        return Err(Failure::Source(
-            "GOSUMDB is off, so nothing would check the modules".into(),
-        ));
+        return Err(Failure::Source("GOSUMDB is off, so nothing would check the modules".into()));
     }
     crate::space::require(&wanted.artifact.name, &wanted.folder, NEEDED)?;
     let folder = wanted.folder.join("go");
@@ -58,11 +52,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
     if !tags.is_empty() {
         command.arg(format!("-tags={}", tags.join(",")));
     }
-    command
-        .arg(format!("-ldflags={}", ldflags(source)))
-        .arg("-o")
-        .arg(&wanted.to)
-        .arg(package);
+    command.arg(format!("-ldflags={}", ldflags(source))).arg("-o").arg(&wanted.to).arg(package);
     command
         .current_dir(&folder)
         .env("CGO_ENABLED", if source.cgo { "1" } else { "0" })
@@ -81,66 +71,43 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
     match child::run(command, &wanted.lock, &wanted.log)? {
         Ended::Well => elf::require_static(&wanted.to).map_err(Failure::Source),
         Ended::NotFound => Err(Failure::Source(format!("{} vanished", go.display()))),
-        Ended::Badly {
-            disk_full: true, ..
-        } => Err(Failure::Store(StoreError::NoSpace {
+        Ended::Badly { disk_full: true, .. } => Err(Failure::Store(StoreError::NoSpace {
             what: format!("building {}", wanted.artifact.name),
             path: wanted.folder.clone(),
             needed: NEEDED,
             available: crate::space::available(&wanted.folder).unwrap_or(0),
         })),
-        Ended::Badly { status, lines, .. } => Err(Failure::Source(format!(
-            "go build: {status}: {} (log: {})",
-            lines.join("; "),
-            wanted.log.display()
-        ))),
+        Ended::Badly { status, lines, .. } => {
+            Err(Failure::Source(format!("go build: {status}: {} (log: {})", lines.join("; "), wanted.log.display())))
+        }
     }
 }
 
 /// Refuses what would break out of a line of go.mod or be taken for an option.
 fn check(source: &GoModuleSource) -> Result<(), String> {
     let word = |field: &str, text: &str| {
-        let good = !text.is_empty()
-            && !text.starts_with('-')
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"./-_+~@!".contains(&b));
-        if good {
-            Ok(())
-        } else {
-            Err(format!("{field} `{text}` is not a Go name or version"))
-        }
+        let good =
+            !text.is_empty() && !text.starts_with('-') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"./-_+~@!".contains(&b));
+        if good { Ok(()) } else { Err(format!("{field} `{text}` is not a Go name or version")) }
     };
     word("module", &source.module)?;
     word("module_version", &source.module_version)?;
-    source
-        .package
-        .iter()
-        .try_for_each(|package| word("package", package))?;
+    source.package.iter().try_for_each(|package| word("package", package))?;
     source.tags.iter().try_for_each(|tag| word("tags", tag))?;
     source.go.iter().try_for_each(|go| {
         let known = go_toolchain::Version::parse(go).is_some() && word("go", go).is_ok();
-        if known {
-            Ok(())
-        } else {
-            Err(format!("go `{go}` is not a version of Go, such as 1.20"))
-        }
+        if known { Ok(()) } else { Err(format!("go `{go}` is not a version of Go, such as 1.20")) }
     })?;
     for (from, to) in &source.replace {
         word("replace", from)?;
         match to.split_whitespace().collect::<Vec<_>>()[..] {
             [path, version] => word("replace", path).and(word("replace", version))?,
             _ => {
-                return Err(format!(
-                    "replace `{from}` must be a module's path and version, not `{to}`"
-                ));
+                return Err(format!("replace `{from}` must be a module's path and version, not `{to}`"));
             }
         }
     }
-    source
-        .exclude
-        .iter()
-        .try_for_each(|(path, version)| word("exclude", path).and(word("exclude", version)))
+    source.exclude.iter().try_for_each(|(path, version)| word("exclude", path).and(word("exclude", version)))
 }
 
 /// A go.mod (go.dev/ref/mod) that requires the module and nothing of its own; `go build -mod=mod` completes it.
@@ -214,16 +181,8 @@ mod tests {
             module: "example.com/nomad".into(),
             module_version: "v1.6.1".into(),
             package: None,
-            replace: [(
-                "example.com/a".to_string(),
-                "example.com/b v0.1.0".to_string(),
-            )]
-            .into(),
-            exclude: [(
-                "example.com/c".to_string(),
-                "v3.0.0+incompatible".to_string(),
-            )]
-            .into(),
+            replace: [("example.com/a".to_string(), "example.com/b v0.1.0".to_string())].into(),
+            exclude: [("example.com/c".to_string(), "v3.0.0+incompatible".to_string())].into(),
             tags: vec!["ui".into()],
             ldflags: None,
             go: Some("1.20".into()),
@@ -242,16 +201,9 @@ mod tests {
 
     #[test]
     fn c_is_linked_statically_and_looks_nothing_up_at_run_time() {
-        assert_eq!(
-            ldflags(&source()),
-            "-s -w -linkmode external -extldflags -static"
-        );
+        assert_eq!(ldflags(&source()), "-s -w -linkmode external -extldflags -static");
         assert_eq!(tags(&source()), ["ui", "netgo", "osusergo"]);
-        let plain = GoModuleSource {
-            cgo: false,
-            ldflags: Some("-X main.v=1".into()),
-            ..source()
-        };
+        let plain = GoModuleSource { cgo: false, ldflags: Some("-X main.v=1".into()), ..source() };
         assert_eq!(ldflags(&plain), "-s -w -X main.v=1");
         assert_eq!(tags(&plain), ["ui"]);
     }
@@ -260,30 +212,12 @@ mod tests {
     fn nothing_breaks_out_of_a_line() {
         assert_eq!(check(&source()), Ok(()));
         let bad = [
-            GoModuleSource {
-                module: "a\nreplace x => y v1".into(),
-                ..source()
-            },
-            GoModuleSource {
-                module: "-toolexec=x".into(),
-                ..source()
-            },
-            GoModuleSource {
-                package: Some("-o".into()),
-                ..source()
-            },
-            GoModuleSource {
-                replace: [("a".to_string(), "../local".to_string())].into(),
-                ..source()
-            },
-            GoModuleSource {
-                tags: vec!["a b".into()],
-                ..source()
-            },
-            GoModuleSource {
-                go: Some("new".into()),
-                ..source()
-            },
+            GoModuleSource { module: "a\nreplace x => y v1".into(), ..source() },
+            GoModuleSource { module: "-toolexec=x".into(), ..source() },
+            GoModuleSource { package: Some("-o".into()), ..source() },
+            GoModuleSource { replace: [("a".to_string(), "../local".to_string())].into(), ..source() },
+            GoModuleSource { tags: vec!["a b".into()], ..source() },
+            GoModuleSource { go: Some("new".into()), ..source() },
         ];
         for source in bad {
             assert!(check(&source).is_err(), "{source:?}");

@@ -20,9 +20,7 @@ impl Version {
         let mut numbers = text.strip_prefix("go").unwrap_or(text).split('.');
         let mut next = || -> Option<u32> {
             let part = numbers.next()?;
-            let digits = part
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(part.len());
+            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
             part[..digits].parse().ok()
         };
         Some(Self(next()?, next()?, next().unwrap_or(0)))
@@ -39,10 +37,7 @@ pub(super) fn find(wanted: Option<&str>) -> Result<PathBuf, Missing> {
     }
     let Version(major, minor, patch) = version;
     let needed = wanted.unwrap_or("1.21");
-    Err(missing(
-        format!("Go {needed} or newer (this host has {major}.{minor}.{patch})"),
-        wanted,
-    ))
+    Err(missing(format!("Go {needed} or newer (this host has {major}.{minor}.{patch})"), wanted))
 }
 
 /// Fails unless the host can build Go modules that ask for Go `wanted`, such as `1.20`.
@@ -66,23 +61,11 @@ fn newest() -> Option<(PathBuf, Version)> {
         places.push(PathBuf::from(home).join(".local/bin/go"));
     }
     // Debian keeps versions side by side.
-    let versions = std::fs::read_dir("/usr/lib")
-        .into_iter()
-        .flatten()
-        .flatten();
-    places.extend(
-        versions
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("go-"))
-            .map(|entry| entry.path().join("bin/go")),
-    );
-    let with_version = places
-        .into_iter()
-        .filter(|path| path.is_file())
-        .filter_map(|path| Some((version(&path)?, path)));
+    let versions = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    places.extend(versions.filter(|entry| entry.file_name().to_string_lossy().starts_with("go-")).map(|entry| entry.path().join("bin/go")));
+    let with_version = places.into_iter().filter(|path| path.is_file()).filter_map(|path| Some((version(&path)?, path)));
     // The first of equals: the one in PATH.
-    with_version
-        .reduce(|best, other| if other.0 > best.0 { other } else { best })
-        .map(|(version, path)| (path, version))
+    with_version.reduce(|best, other| if other.0 > best.0 { other } else { best }).map(|(version, path)| (path, version))
 }
 
 fn version(go: &PathBuf) -> Option<Version> {
@@ -138,15 +121,7 @@ mod tests {
     #[test]
     fn the_fix_is_a_command() {
         let missing = missing("Go".into(), Some("1.20"));
-        assert_eq!(
-            missing.to_string(),
-            "Go is missing, which builds artifacts from Go modules"
-        );
-        assert!(
-            missing.fix.contains("1.20")
-                && missing
-                    .fix
-                    .contains(missing.fix_command.as_deref().unwrap())
-        );
+        assert_eq!(missing.to_string(), "Go is missing, which builds artifacts from Go modules");
+        assert!(missing.fix.contains("1.20") && missing.fix.contains(missing.fix_command.as_deref().unwrap()));
     }
 }

@@ -13,17 +13,14 @@ use pgp::types::{KeyDetails, Tag, Timestamp};
 /// Checks that `signature` (binary or armoured) over `content` was made by `key` (armoured). Returns the key's
 /// fingerprint and first name, or why not.
 pub(super) fn verify(content: &[u8], signature: &[u8], key: &str) -> Result<String, String> {
-    let (key, _) = SignedPublicKey::from_string(key)
-        .map_err(|error| format!("the pinned key cannot be read: {error}"))?;
+    let (key, _) = SignedPublicKey::from_string(key).map_err(|error| format!("the pinned key cannot be read: {error}"))?;
     key.primary_key_is_good()?;
     let signatures = parse(signature)?;
     let mut why = "it holds no signature".to_string();
     for signature in &signatures {
         match check(content, signature, &key) {
             Ok(()) => {
-                let user = key.details.users.first().map_or(String::new(), |user| {
-                    format!(" ({})", user.id.id().escape_ascii())
-                });
+                let user = key.details.users.first().map_or(String::new(), |user| format!(" ({})", user.id.id().escape_ascii()));
                 return Ok(format!("{}{user}", key.primary_key.fingerprint()));
             }
             Err(reason) => why = reason,
@@ -38,31 +35,17 @@ fn parse(bytes: &[u8]) -> Result<Vec<DetachedSignature>, String> {
         let (signature, _) = DetachedSignature::from_armor_single(bytes).map_err(unreadable)?;
         return Ok(vec![signature]);
     }
-    DetachedSignature::from_bytes_many(bytes)
-        .map_err(unreadable)?
-        .collect::<Result<_, _>>()
-        .map_err(unreadable)
+    DetachedSignature::from_bytes_many(bytes).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)
 }
 
-fn check(
-    content: &[u8],
-    detached: &DetachedSignature,
-    key: &SignedPublicKey,
-) -> Result<(), String> {
+fn check(content: &[u8], detached: &DetachedSignature, key: &SignedPublicKey) -> Result<(), String> {
     let signature = &detached.signature;
-    if !matches!(
-        signature.typ(),
-        Some(SignatureType::Binary | SignatureType::Text)
-    ) {
+    if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
         return Err("it is not a signature of a document".into());
     }
     strong(signature)?;
-    let at = signature
-        .created()
-        .ok_or("it does not say when it was made")?;
-    let lifetime = signature
-        .signature_expiration_time()
-        .map_or(0, |lifetime| lifetime.as_secs());
+    let at = signature.created().ok_or("it does not say when it was made")?;
+    let lifetime = signature.signature_expiration_time().map_or(0, |lifetime| lifetime.as_secs());
     if ends(at, lifetime).is_some_and(|end| end < SystemTime::now()) {
         return Err("it has expired".into());
     }
@@ -104,19 +87,14 @@ trait Primary {
 impl Primary for SignedPublicKey {
     fn primary_key_is_good(&self) -> Result<(), String> {
         let revocations = &self.details.revocation_signatures;
-        if revocations
-            .iter()
-            .any(|signature| signature.verify_key(&self.primary_key).is_ok())
-        {
+        if revocations.iter().any(|signature| signature.verify_key(&self.primary_key).is_ok()) {
             return Err("the pinned key is revoked".into());
         }
         Ok(())
     }
 
     fn primary_key_signs(&self, at: Timestamp) -> Result<(), String> {
-        let own = self
-            .latest_self_signature()
-            .ok_or("the pinned key does not certify itself")?;
+        let own = self.latest_self_signature().ok_or("the pinned key does not certify itself")?;
         if !own.key_flags().sign() {
             return Err("the pinned key may not sign documents".into());
         }
@@ -126,15 +104,9 @@ impl Primary for SignedPublicKey {
     fn latest_self_signature(&self) -> Option<&Signature> {
         let users = self.details.users.iter();
         users
-            .flat_map(|user| {
-                user.signatures
-                    .iter()
-                    .map(move |signature| (user, signature))
-            })
+            .flat_map(|user| user.signatures.iter().map(move |signature| (user, signature)))
             .filter(|(user, signature)| {
-                signature
-                    .verify_certification(&self.primary_key, Tag::UserId, &user.id)
-                    .is_ok()
+                signature.verify_certification(&self.primary_key, Tag::UserId, &user.id).is_ok()
                     && signature.typ() != Some(SignatureType::CertRevocation)
             })
             .map(|(_, signature)| signature)
@@ -143,21 +115,10 @@ impl Primary for SignedPublicKey {
 }
 
 /// Whether a subkey was bound to the pinned key, for signing, at that time.
-pub(super) fn subkey_signs(
-    key: &SignedPublicKey,
-    subkey: &SignedPublicSubKey,
-    at: Timestamp,
-) -> Result<(), String> {
-    let bound = |signature: &&Signature| {
-        signature
-            .verify_subkey_binding(&key.primary_key, &subkey.key)
-            .is_ok()
-    };
+pub(super) fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Timestamp) -> Result<(), String> {
+    let bound = |signature: &&Signature| signature.verify_subkey_binding(&key.primary_key, &subkey.key).is_ok();
     let ours: Vec<&Signature> = subkey.signatures.iter().filter(bound).collect();
-    if ours
-        .iter()
-        .any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation))
-    {
+    if ours.iter().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation)) {
         return Err("the subkey that made it is revoked".into());
     }
     let binding = ours
@@ -165,10 +126,7 @@ pub(super) fn subkey_signs(
         .max_by_key(|signature| signature.created().map_or(0, Timestamp::as_secs))
         .ok_or("the subkey that made it is not bound to the pinned key")?;
     let back = binding.embedded_signature();
-    let agreed = back.is_some_and(|back| {
-        back.verify_primary_key_binding(&subkey.key, &key.primary_key)
-            .is_ok()
-    });
+    let agreed = back.is_some_and(|back| back.verify_primary_key_binding(&subkey.key, &key.primary_key).is_ok());
     if !binding.key_flags().sign() || !agreed {
         return Err("the subkey that made it may not sign documents".into());
     }
@@ -180,9 +138,7 @@ fn valid_at(created: Timestamp, description: &Signature, at: Timestamp) -> Resul
     if at < created {
         return Err("it claims to be older than the key that made it".into());
     }
-    let lifetime = description
-        .key_expiration_time()
-        .map_or(0, |lifetime| lifetime.as_secs());
+    let lifetime = description.key_expiration_time().map_or(0, |lifetime| lifetime.as_secs());
     match ends(created, lifetime) {
         Some(end) if end <= SystemTime::from(at) => Err("the key that made it had expired".into()),
         _ => Ok(()),

@@ -2,8 +2,8 @@ use std::io::Write;
 
 use labctl_spec::artifact::{DirectorySource, ReleaseSource};
 use pgp::composed::{
-    ArmorOptions, Deserializable, DetachedSignature, EncryptionCaps, KeyType,
-    SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey, SubkeyParamsBuilder,
+    ArmorOptions, Deserializable, DetachedSignature, EncryptionCaps, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey,
+    SubkeyParamsBuilder,
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::ser::Serialize as _;
@@ -15,12 +15,8 @@ use crate::test_server::{Served, TestServer};
 
 /// A key with one signing subkey, made for one test.
 fn new_key() -> SignedSecretKey {
-    let subkey = SubkeyParamsBuilder::default()
-        .key_type(KeyType::Ed25519Legacy)
-        .can_sign(true)
-        .can_encrypt(EncryptionCaps::None)
-        .build()
-        .unwrap();
+    let subkey =
+        SubkeyParamsBuilder::default().key_type(KeyType::Ed25519Legacy).can_sign(true).can_encrypt(EncryptionCaps::None).build().unwrap();
     SecretKeyParamsBuilder::default()
         .key_type(KeyType::Ed25519Legacy)
         .can_certify(true)
@@ -34,45 +30,28 @@ fn new_key() -> SignedSecretKey {
 }
 
 fn armoured(key: &SignedSecretKey) -> String {
-    SignedPublicKey::from(key.clone())
-        .to_armored_string(ArmorOptions::default())
-        .unwrap()
+    SignedPublicKey::from(key.clone()).to_armored_string(ArmorOptions::default()).unwrap()
 }
 
 fn sign(key: &SignedSecretKey, hash: HashAlgorithm, content: &[u8]) -> Vec<u8> {
-    let signature = DetachedSignature::sign_binary_data(
-        rand::thread_rng(),
-        &key.primary_key,
-        &Password::empty(),
-        hash,
-        content,
-    );
+    let signature = DetachedSignature::sign_binary_data(rand::thread_rng(), &key.primary_key, &Password::empty(), hash, content);
     signature.unwrap().to_bytes().unwrap()
 }
 
 fn sign_by_subkey(key: &SignedSecretKey, content: &[u8]) -> Vec<u8> {
     let subkey = &key.secret_subkeys[0].key;
-    let signature = DetachedSignature::sign_binary_data(
-        rand::thread_rng(),
-        subkey,
-        &Password::empty(),
-        HashAlgorithm::Sha256,
-        content,
-    );
+    let signature = DetachedSignature::sign_binary_data(rand::thread_rng(), subkey, &Password::empty(), HashAlgorithm::Sha256, content);
     signature.unwrap().to_bytes().unwrap()
 }
 
 fn program() -> Vec<u8> {
-    (0..100_000u32)
-        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
-        .collect()
+    (0..100_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
 
 fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, content) in files {
-        let options = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Deflated);
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
         writer.start_file(*name, options).unwrap();
         writer.write_all(content).unwrap();
     }
@@ -107,19 +86,12 @@ impl Vendor {
     fn publish(&self, archive: &[u8]) {
         let list = self.list(archive);
         self.server.content("/consul/1.0/sums", list.as_bytes());
-        self.server.content(
-            "/consul/1.0/sums.sig",
-            &sign(&self.key, HashAlgorithm::Sha256, list.as_bytes()),
-        );
+        self.server.content("/consul/1.0/sums.sig", &sign(&self.key, HashAlgorithm::Sha256, list.as_bytes()));
         self.server.content("/consul/1.0/consul_1.0.zip", archive);
     }
 
     fn list(&self, archive: &[u8]) -> String {
-        format!(
-            "{}  other.zip\n{}  consul_1.0.zip\n",
-            "0".repeat(64),
-            hex::encode(Sha256::digest(archive))
-        )
+        format!("{}  other.zip\n{}  consul_1.0.zip\n", "0".repeat(64), hex::encode(Sha256::digest(archive)))
     }
 
     fn artifact(&self) -> Artifact {
@@ -135,38 +107,26 @@ impl Vendor {
             name: "consul".into(),
             version: "1.0".into(),
             sources: vec![
-                ArtifactSource::Directory(DirectorySource {
-                    path: Some("offline".into()),
-                    sha256: None,
-                }),
+                ArtifactSource::Directory(DirectorySource { path: Some("offline".into()), sha256: None }),
                 ArtifactSource::Release(release),
             ],
         }
     }
 
     async fn fetch(&self) -> Result<StoredArtifact, ArtifactError> {
-        self.store
-            .artifact(&self.artifact(), self.folder.path(), &Silent)
-            .await
+        self.store.artifact(&self.artifact(), self.folder.path(), &Silent).await
     }
 
     /// What is in the store besides logs and locks.
     fn stored(&self) -> usize {
-        let artifacts = fs::read_dir(self.store.root().join("artifacts"))
-            .unwrap()
-            .count();
-        artifacts
-            + fs::read_dir(self.store.root().join("building"))
-                .unwrap()
-                .count()
+        let artifacts = fs::read_dir(self.store.root().join("artifacts")).unwrap().count();
+        artifacts + fs::read_dir(self.store.root().join("building")).unwrap().count()
     }
 
     /// The one reason why the release was passed over.
     async fn refused(&self) -> String {
         let error = self.fetch().await.unwrap_err();
-        let ArtifactError::NoSource { passed_over, .. } = &error else {
-            panic!("{error}")
-        };
+        let ArtifactError::NoSource { passed_over, .. } = &error else { panic!("{error}") };
         assert_eq!(self.stored(), 0, "nothing unchecked is kept");
         assert_eq!(passed_over.len(), 2);
         assert!(error.hint().contains("$LABCTL_ARTIFACTS/consul/1.0/"));
@@ -181,19 +141,9 @@ async fn a_signed_release_is_unpacked_and_then_never_asked_for_again() {
     assert_eq!(fs::read(&got.path).unwrap(), program());
     assert_eq!(got.sha256, hex::encode(Sha256::digest(program())));
     assert_eq!(got.size, 400_000);
-    assert_eq!(
-        fs::metadata(&got.path).unwrap().permissions().mode() & 0o777,
-        0o755
-    );
-    assert_eq!(
-        got.source,
-        format!("release {}", vendor.server.url("/consul/1.0"))
-    );
-    assert!(
-        got.passed_over[0].why.contains("No such file"),
-        "{:?}",
-        got.passed_over
-    );
+    assert_eq!(fs::metadata(&got.path).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(got.source, format!("release {}", vendor.server.url("/consul/1.0")));
+    assert!(got.passed_over[0].why.contains("No such file"), "{:?}", got.passed_over);
     let requests = vendor.server.requests().len();
     assert_eq!(vendor.fetch().await.unwrap(), got);
     assert_eq!(vendor.server.requests().len(), requests);
@@ -222,22 +172,13 @@ async fn a_signature_of_another_key_is_refused() {
     vendor.server.content("/consul/1.0/sums.sig", &forged);
     let why = vendor.refused().await;
     assert!(why.contains("is not signed by the pinned key"), "{why}");
-    assert!(
-        !vendor
-            .server
-            .requests()
-            .iter()
-            .any(|request| request.contains("zip")),
-        "the archive is not even asked for"
-    );
+    assert!(!vendor.server.requests().iter().any(|request| request.contains("zip")), "the archive is not even asked for");
 }
 
 #[tokio::test]
 async fn a_list_that_was_changed_after_signing_is_refused() {
     let vendor = Vendor::new();
-    vendor
-        .server
-        .content("/consul/1.0/sums", vendor.list(b"evil").as_bytes());
+    vendor.server.content("/consul/1.0/sums", vendor.list(b"evil").as_bytes());
     vendor.server.content("/consul/1.0/consul_1.0.zip", b"evil");
     let why = vendor.refused().await;
     assert!(why.contains("is not signed by the pinned key"), "{why}");
@@ -255,26 +196,16 @@ fn weak_hashes_empty_and_garbled_signatures_are_refused() {
         .generate(rand::thread_rng())
         .unwrap();
     let weak = sign(&key, HashAlgorithm::Sha1, b"list");
-    assert!(
-        signature::verify(b"list", &weak, &armoured(&key))
-            .unwrap_err()
-            .contains("too weak")
-    );
+    assert!(signature::verify(b"list", &weak, &armoured(&key)).unwrap_err().contains("too weak"));
     assert!(signature::verify(b"list", b"", &armoured(&key)).is_err());
     assert!(signature::verify(b"list", b"garbage", &armoured(&key)).is_err());
-    assert!(
-        signature::verify(b"list", &weak, "garbage")
-            .unwrap_err()
-            .contains("pinned key")
-    );
+    assert!(signature::verify(b"list", &weak, "garbage").unwrap_err().contains("pinned key"));
 }
 
 #[tokio::test]
 async fn an_archive_that_is_not_the_one_in_the_list_is_refused() {
     let vendor = Vendor::new();
-    vendor
-        .server
-        .content("/consul/1.0/consul_1.0.zip", &zip(&[("consul", b"evil")]));
+    vendor.server.content("/consul/1.0/consul_1.0.zip", &zip(&[("consul", b"evil")]));
     let why = vendor.refused().await;
     assert!(why.contains("wrong checksum"), "{why}");
 }
@@ -284,10 +215,7 @@ async fn an_archive_that_the_list_lacks_is_refused() {
     let vendor = Vendor::new();
     let list = format!("{}  other.zip\n", "0".repeat(64));
     vendor.server.content("/consul/1.0/sums", list.as_bytes());
-    vendor.server.content(
-        "/consul/1.0/sums.sig",
-        &sign(&vendor.key, HashAlgorithm::Sha512, list.as_bytes()),
-    );
+    vendor.server.content("/consul/1.0/sums.sig", &sign(&vendor.key, HashAlgorithm::Sha512, list.as_bytes()));
     let why = vendor.refused().await;
     assert!(why.contains("does not list consul_1.0.zip"), "{why}");
 }
@@ -299,46 +227,25 @@ async fn a_download_cut_off_is_resumed_within_and_across_commands() {
     let cuts = vec![half, 0, 0, 0];
     vendor.server.put(
         "/consul/1.0/consul_1.0.zip",
-        Served {
-            content: vendor.archive.clone(),
-            etag: Some("\"1\"".into()),
-            cuts,
-            ..Served::default()
-        },
+        Served { content: vendor.archive.clone(), etag: Some("\"1\"".into()), cuts, ..Served::default() },
     );
     let error = vendor.fetch().await.unwrap_err();
-    assert!(
-        error.to_string().contains("the connection broke after"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("the connection broke after"), "{error}");
     vendor.fetch().await.unwrap();
-    assert_eq!(
-        vendor.server.requests().last().unwrap(),
-        &format!("/consul/1.0/consul_1.0.zip bytes={half}-")
-    );
+    assert_eq!(vendor.server.requests().last().unwrap(), &format!("/consul/1.0/consul_1.0.zip bytes={half}-"));
 }
 
 #[tokio::test]
 async fn names_in_an_archive_decide_nothing() {
     let vendor = Vendor::new();
-    vendor.publish(&zip(&[
-        ("../../../consul", b"evil"),
-        ("/tmp/consul", b"evil"),
-        ("../consul", b"evil"),
-    ]));
+    vendor.publish(&zip(&[("../../../consul", b"evil"), ("/tmp/consul", b"evil"), ("../consul", b"evil")]));
     let why = vendor.refused().await;
     assert!(why.contains("does not contain consul"), "{why}");
     assert!(!vendor.folder.path().join("consul").exists());
 
     // A link in the program's place is not followed.
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    writer
-        .add_symlink(
-            "consul",
-            "/etc/passwd",
-            zip::write::SimpleFileOptions::default(),
-        )
-        .unwrap();
+    writer.add_symlink("consul", "/etc/passwd", zip::write::SimpleFileOptions::default()).unwrap();
     vendor.publish(&writer.finish().unwrap().into_inner());
     let why = vendor.refused().await;
     assert!(why.contains("is not a plain file"), "{why}");
@@ -353,45 +260,19 @@ async fn a_local_folder_comes_first_and_is_checked() {
     // Nothing to check it by: passed over, the release answers.
     let got = vendor.fetch().await.unwrap();
     assert!(got.source.starts_with("release"));
-    assert!(
-        got.passed_over[0].why.contains("nothing to check"),
-        "{:?}",
-        got.passed_over
-    );
+    assert!(got.passed_over[0].why.contains("nothing to check"), "{:?}", got.passed_over);
 
-    let other = Vendor {
-        store: Store::open(&vendor.folder.path().join("store2")).unwrap(),
-        ..vendor
-    };
-    fs::write(
-        offline.join("SHA256SUMS"),
-        format!("{}  consul\n", "0".repeat(64)),
-    )
-    .unwrap();
+    let other = Vendor { store: Store::open(&vendor.folder.path().join("store2")).unwrap(), ..vendor };
+    fs::write(offline.join("SHA256SUMS"), format!("{}  consul\n", "0".repeat(64))).unwrap();
     let got = other.fetch().await.unwrap();
-    assert!(
-        got.passed_over[0].why.contains("wrong checksum"),
-        "{:?}",
-        got.passed_over
-    );
+    assert!(got.passed_over[0].why.contains("wrong checksum"), "{:?}", got.passed_over);
 
-    let third = Vendor {
-        store: Store::open(&other.folder.path().join("store3")).unwrap(),
-        ..other
-    };
-    fs::write(
-        offline.join("SHA256SUMS"),
-        format!("{}  consul\n", hex::encode(Sha256::digest("local"))),
-    )
-    .unwrap();
+    let third = Vendor { store: Store::open(&other.folder.path().join("store3")).unwrap(), ..other };
+    fs::write(offline.join("SHA256SUMS"), format!("{}  consul\n", hex::encode(Sha256::digest("local")))).unwrap();
     let asked = third.server.requests().len();
     let got = third.fetch().await.unwrap();
     assert_eq!(fs::read(&got.path).unwrap(), b"local");
-    assert_eq!(
-        (got.passed_over, third.server.requests().len()),
-        (vec![], asked),
-        "no network at all"
-    );
+    assert_eq!((got.passed_over, third.server.requests().len()), (vec![], asked), "no network at all");
 }
 
 #[tokio::test]
@@ -399,12 +280,7 @@ async fn another_pinned_key_is_another_artifact() {
     let vendor = Vendor::new();
     vendor.fetch().await.unwrap();
     fs::write(vendor.folder.path().join("key.asc"), armoured(&new_key())).unwrap();
-    assert_eq!(
-        vendor
-            .store
-            .find_artifact(&vendor.artifact(), vendor.folder.path()),
-        None
-    );
+    assert_eq!(vendor.store.find_artifact(&vendor.artifact(), vendor.folder.path()), None);
 }
 
 #[tokio::test]
@@ -413,32 +289,18 @@ async fn equal_contents_are_kept_once_and_damage_is_noticed() {
     let first = vendor.fetch().await.unwrap();
     let mut artifact = vendor.artifact();
     artifact.sources.remove(0);
-    let second = vendor
-        .store
-        .artifact(&artifact, vendor.folder.path(), &Silent)
-        .await
-        .unwrap();
+    let second = vendor.store.artifact(&artifact, vendor.folder.path(), &Silent).await.unwrap();
     assert_eq!(first.path, second.path);
     fs::write(&first.path, "cut").unwrap();
-    assert_eq!(
-        vendor.store.find_artifact(&artifact, vendor.folder.path()),
-        None
-    );
+    assert_eq!(vendor.store.find_artifact(&artifact, vendor.folder.path()), None);
     assert_eq!(vendor.fetch().await.unwrap().size, 400_000);
 }
 
 #[tokio::test]
 async fn a_name_that_is_a_path_is_refused() {
     let vendor = Vendor::new();
-    let artifact = Artifact {
-        name: "../consul".into(),
-        ..vendor.artifact()
-    };
-    let error = vendor
-        .store
-        .artifact(&artifact, vendor.folder.path(), &Silent)
-        .await
-        .unwrap_err();
+    let artifact = Artifact { name: "../consul".into(), ..vendor.artifact() };
+    let error = vendor.store.artifact(&artifact, vendor.folder.path(), &Silent).await.unwrap_err();
     assert!(matches!(error, ArtifactError::Invalid { .. }), "{error}");
 }
 
@@ -447,40 +309,24 @@ async fn two_that_want_the_same_at_once_get_one_fetch() {
     let vendor = Vendor::new();
     let (first, second) = tokio::join!(vendor.fetch(), vendor.fetch());
     assert_eq!(first.unwrap(), second.unwrap());
-    let archives = vendor
-        .server
-        .requests()
-        .iter()
-        .filter(|request| request.ends_with(".zip"))
-        .count();
+    let archives = vendor.server.requests().iter().filter(|request| request.ends_with(".zip")).count();
     assert_eq!(archives, 1);
 }
 
 #[test]
 fn the_shipped_key_is_the_vendors_and_can_sign() {
-    let text =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/keys/hashicorp.asc")).unwrap();
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/keys/hashicorp.asc")).unwrap();
     // Published by the vendor at hashicorp.com/security.
-    let key = <SignedPublicKey as pgp::composed::Deserializable>::from_string(&text)
-        .unwrap()
-        .0;
-    let fingerprint = pgp::types::KeyDetails::fingerprint(&key)
-        .to_string()
-        .to_uppercase();
+    let key = <SignedPublicKey as pgp::composed::Deserializable>::from_string(&text).unwrap().0;
+    let fingerprint = pgp::types::KeyDetails::fingerprint(&key).to_string().to_uppercase();
     assert_eq!(fingerprint, "C874011F0AB405110D02105534365D9472D7468F");
     assert!(signature::verify(b"", &sign(&new_key(), HashAlgorithm::Sha256, b""), &text).is_err());
     // Of its subkeys one encrypts, one expired in 2022, and one signs the vendor's releases.
     let in_2026 = pgp::types::Timestamp::from_secs(1_767_225_600);
     let signs = |subkey| signature::subkey_signs(&key, subkey, in_2026);
     let answers: Vec<_> = key.public_subkeys.iter().map(signs).collect();
-    assert!(
-        answers[0].as_ref().unwrap_err().contains("may not sign"),
-        "{answers:?}"
-    );
-    assert!(
-        answers[1].as_ref().unwrap_err().contains("had expired"),
-        "{answers:?}"
-    );
+    assert!(answers[0].as_ref().unwrap_err().contains("may not sign"), "{answers:?}");
+    assert!(answers[1].as_ref().unwrap_err().contains("had expired"), "{answers:?}");
     assert_eq!(answers[2], Ok(()));
     let in_2031 = pgp::types::Timestamp::from_secs(1_924_992_000);
     assert!(signature::subkey_signs(&key, &key.public_subkeys[2], in_2031).is_err());

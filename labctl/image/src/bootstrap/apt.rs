@@ -36,19 +36,13 @@ pub(super) fn mirror(bootstrap: &Bootstrap, progress: &dyn Progress) -> Mirror {
     let options = host_options();
     if let Some(mirror) = &bootstrap.mirror {
         // A mirror of one's own may lack the security archive's siblings, so those come from where Debian keeps them.
-        return Mirror {
-            sources: source_lines(&bootstrap.suite, mirror, DEFAULT_SECURITY),
-            options,
-        };
+        return Mirror { sources: source_lines(&bootstrap.suite, mirror, DEFAULT_SECURITY), options };
     }
     let (main, security) = host_mirrors(Path::new("/"));
     let main = main.unwrap_or_else(|| DEFAULT.to_string());
     let security = security.unwrap_or_else(|| DEFAULT_SECURITY.to_string());
     progress.event(Event::Note(format!("packages from {main}")));
-    Mirror {
-        sources: source_lines(&bootstrap.suite, &main, &security),
-        options,
-    }
+    Mirror { sources: source_lines(&bootstrap.suite, &main, &security), options }
 }
 
 /// Shell lines for the end of the tuning script: the guest's own sources.
@@ -75,37 +69,24 @@ fn source_lines(suite: &str, main: &str, security: &str) -> Vec<String> {
 
 /// Debian's keys, if they are not among those that apt trusts anyway (as on Debian 13 and on other distributions).
 pub(super) fn keyring() -> Option<PathBuf> {
-    [
-        "/usr/share/keyrings/debian-archive-keyring.gpg",
-        "/usr/share/keyrings/debian-archive-keyring.pgp",
-    ]
-    .map(PathBuf::from)
-    .into_iter()
-    .find(|path| path.is_file())
+    ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.is_file())
 }
 
 /// How the host's apt reaches its archives: proxies, and whether it takes old release files.
 fn host_options() -> Vec<String> {
-    let output = Command::new("apt-config")
-        .arg("dump")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output();
+    let output = Command::new("apt-config").arg("dump").stdin(Stdio::null()).stderr(Stdio::null()).output();
     match output {
-        Ok(output) if output.status.success() => {
-            options_of(&String::from_utf8_lossy(&output.stdout))
-        }
+        Ok(output) if output.status.success() => options_of(&String::from_utf8_lossy(&output.stdout)),
         _ => Vec::new(),
     }
 }
 
 fn options_of(dump: &str) -> Vec<String> {
     let wanted = |line: &&str| {
-        let key = line
-            .split([' ', '\t'])
-            .next()
-            .unwrap_or("")
-            .to_ascii_lowercase();
+        let key = line.split([' ', '\t']).next().unwrap_or("").to_ascii_lowercase();
         let web = key.starts_with("acquire::http::") || key.starts_with("acquire::https::");
         (web && (key.contains("proxy") || key.contains("::verify-") || key.ends_with("::cainfo")))
             || ["acquire::check-valid-until", "acquire::check-date"].contains(&key.as_str())
@@ -123,9 +104,7 @@ fn options_of(dump: &str) -> Vec<String> {
 fn host_mirrors(root: &Path) -> (Option<String>, Option<String>) {
     let release = fs::read_to_string(root.join("etc/os-release")).unwrap_or_default();
     let field = |name: &str| {
-        let line = release
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        let line = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
         Some(line.trim_matches('"').to_string())
     };
     if field("ID").as_deref() != Some("debian") {
@@ -139,8 +118,7 @@ fn host_mirrors(root: &Path) -> (Option<String>, Option<String>) {
             .find(|place| {
                 let web = place.uri.starts_with("http://") || place.uri.starts_with("https://");
                 let last = place.uri.trim_end_matches('/').rsplit('/').next();
-                web && last == Some(folder)
-                    && place.components.iter().any(|component| component == "main")
+                web && last == Some(folder) && place.components.iter().any(|component| component == "main")
             })
             .map(|place| place.uri.trim_end_matches('/').to_string())
     };
@@ -185,11 +163,7 @@ fn one_line_style(text: &str) -> Vec<Place> {
             rest = options.split_once(']')?.1;
         }
         let mut words = rest.split_whitespace().map(str::to_string);
-        Some(Place {
-            uri: words.next()?,
-            suites: vec![words.next()?],
-            components: words.collect(),
-        })
+        Some(Place { uri: words.next()?, suites: vec![words.next()?], components: words.collect() })
     };
     text.lines().filter_map(place).collect()
 }
@@ -210,28 +184,15 @@ fn deb822_style(text: &str) -> Vec<Place> {
             }
         }
         let words = |wanted: &str| -> Vec<String> {
-            let value = fields
-                .iter()
-                .find(|(name, _)| name == wanted)
-                .map(|(_, value)| value.as_str());
-            value
-                .unwrap_or("")
-                .split_whitespace()
-                .map(str::to_string)
-                .collect()
+            let value = fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+            value.unwrap_or("").split_whitespace().map(str::to_string).collect()
         };
-        let off = words("enabled")
-            .first()
-            .is_some_and(|value| ["no", "false", "0", "off"].contains(&value.as_str()));
+        let off = words("enabled").first().is_some_and(|value| ["no", "false", "0", "off"].contains(&value.as_str()));
         if off || !words("types").iter().any(|kind| kind == "deb") {
             continue;
         }
         for uri in words("uris") {
-            places.push(Place {
-                uri,
-                suites: words("suites"),
-                components: words("components"),
-            });
+            places.push(Place { uri, suites: words("suites"), components: words("components") });
         }
     }
     places

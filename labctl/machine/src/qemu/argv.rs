@@ -54,9 +54,7 @@ fn board(accel: Accel, cpus: u32) -> Vec<OsString> {
     let machine = format!("{board},usb=off,vmport=off,smbus=off,sata=off,pit=on");
     let machine = if cfg!(target_arch = "aarch64") { board } else { &machine };
     let smp = cpus.to_string();
-    words([
-        "-nodefaults", "-no-user-config", "-display", "none", "-machine", machine, "-accel", accel, "-cpu", cpu, "-smp", &smp,
-    ])
+    words(["-nodefaults", "-no-user-config", "-display", "none", "-machine", machine, "-accel", accel, "-cpu", cpu, "-smp", &smp])
 }
 
 fn memory(machine: &Machine) -> Vec<OsString> {
@@ -65,14 +63,9 @@ fn memory(machine: &Machine) -> Vec<OsString> {
 
 fn boot(boot: &Boot) -> Vec<OsString> {
     match boot {
-        Boot::Direct { kernel, initrd, append } => vec![
-            "-kernel".into(),
-            kernel.into(),
-            "-initrd".into(),
-            initrd.into(),
-            "-append".into(),
-            append.into(),
-        ],
+        Boot::Direct { kernel, initrd, append } => {
+            vec!["-kernel".into(), kernel.into(), "-initrd".into(), initrd.into(), "-append".into(), append.into()]
+        }
         Boot::Firmware => Vec::new(),
     }
 }
@@ -105,11 +98,8 @@ fn agent_port(socket: &Path) -> Vec<OsString> {
 
 fn console(machine: &Machine) -> Vec<OsString> {
     let files = &machine.files;
-    let chardev = format!(
-        "socket,id=console,path={},server=on,wait=off,logfile={},logappend=on",
-        value(&files.console),
-        value(&files.console_log)
-    );
+    let chardev =
+        format!("socket,id=console,path={},server=on,wait=off,logfile={},logappend=on", value(&files.console), value(&files.console_log));
     words(["-chardev", &chardev, "-serial", "chardev:console"])
 }
 

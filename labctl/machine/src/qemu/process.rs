@@ -61,7 +61,8 @@ impl Qemu {
         for socket in files.sockets() {
             let _ = fs::remove_file(socket);
         }
-        let open_log = || OpenOptions::new().create(true).append(true).open(&files.log).map_err(MachineError::io(files.log.display().to_string()));
+        let open_log =
+            || OpenOptions::new().create(true).append(true).open(&files.log).map_err(MachineError::io(files.log.display().to_string()));
         let (log, errors) = (open_log()?, open_log()?);
         let seen = log.metadata().map_or(0, |about| about.len());
         let mut command = Command::new(argv::program());

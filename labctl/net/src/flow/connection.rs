@@ -47,11 +47,7 @@ impl Connection {
         let Self { interface, sockets, handle, .. } = &mut connection;
         sockets
             .get_mut::<Socket<'_>>(*handle)
-            .connect(
-                interface.context(),
-                (IpAddress::Ipv4(*remote.ip()), remote.port()),
-                (IpAddress::Ipv4(*local.ip()), local.port()),
-            )
+            .connect(interface.context(), (IpAddress::Ipv4(*remote.ip()), remote.port()), (IpAddress::Ipv4(*local.ip()), local.port()))
             .ok()?;
         Some(connection)
     }

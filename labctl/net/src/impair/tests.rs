@@ -57,11 +57,7 @@ fn loss_follows_the_seed() {
 fn one_probability_leaves_the_others_fates_alone() {
     let seed = 3;
     let (plain, _) = pass(Impairment { loss: 0.2, seed, ..Impairment::default() }, 1000, Duration::ZERO);
-    let (noisy, _) = pass(
-        Impairment { loss: 0.2, duplicate: 0.5, corrupt: 0.0, seed, ..Impairment::default() },
-        1000,
-        Duration::ZERO,
-    );
+    let (noisy, _) = pass(Impairment { loss: 0.2, duplicate: 0.5, corrupt: 0.0, seed, ..Impairment::default() }, 1000, Duration::ZERO);
     let mut once = numbers(&noisy);
     once.dedup();
     assert_eq!(once, numbers(&plain));

@@ -42,12 +42,7 @@ impl Guest {
 
     /// Its port at the switch.
     pub fn port(&self) -> PortConfig {
-        PortConfig {
-            name: self.name.clone(),
-            mac: MacAddr(self.mac),
-            address: self.address,
-            socket: self.socket.clone(),
-        }
+        PortConfig { name: self.name.clone(), mac: MacAddr(self.mac), address: self.address, socket: self.socket.clone() }
     }
 
     /// Stops the QEMU side: the socket is gone from the file system and its connection closed.
@@ -72,13 +67,7 @@ impl Drop for Guest {
 
 /// The test network.
 pub fn network() -> Network {
-    Network {
-        subnet: "10.77.0.0/24".parse().unwrap(),
-        gateway: GATEWAY,
-        domain: "demo".to_owned(),
-        internet: false,
-        host_loopback: false,
-    }
+    Network { subnet: "10.77.0.0/24".parse().unwrap(), gateway: GATEWAY, domain: "demo".to_owned(), internet: false, host_loopback: false }
 }
 
 /// A switch on the test network with `guests` attached and connected.

@@ -131,10 +131,7 @@ impl Stack {
             let port = inner.next_port;
             inner.next_port += 1;
             let Inner { interface, sockets, .. } = &mut *inner;
-            sockets
-                .get_mut::<tcp::Socket>(handle)
-                .connect(interface.context(), (IpAddress::Ipv4(*to.ip()), to.port()), port)
-                .unwrap();
+            sockets.get_mut::<tcp::Socket>(handle).connect(interface.context(), (IpAddress::Ipv4(*to.ip()), to.port()), port).unwrap();
             GuestStream { stack: self.clone(), handle }
         };
         self.poke.notify_one();

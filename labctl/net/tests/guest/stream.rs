@@ -45,11 +45,7 @@ impl GuestStream {
     pub async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         let count = self
             .wait(|socket| match socket.recv_slice(room) {
-                Err(tcp::RecvError::InvalidState)
-                    if matches!(socket.state(), tcp::State::Listen | tcp::State::SynReceived) =>
-                {
-                    None
-                }
+                Err(tcp::RecvError::InvalidState) if matches!(socket.state(), tcp::State::Listen | tcp::State::SynReceived) => None,
                 Ok(0) => None,
                 Ok(count) => Some(Ok(count)),
                 Err(tcp::RecvError::Finished) => Some(Ok(0)),

@@ -9,23 +9,16 @@ impl Action {
     pub(super) async fn artifact(&self) -> Done {
         let name = self.need("name")?;
         self.need("dest")?;
-        let role = self.task.role.as_ref().ok_or_else(|| {
-            Stop::Failed(
-                "artifact: only tasks of a role have artifacts (roles/ROLE/artifacts.yml)"
-                    .to_owned(),
-            )
-        })?;
+        let role = self
+            .task
+            .role
+            .as_ref()
+            .ok_or_else(|| Stop::Failed("artifact: only tasks of a role have artifacts (roles/ROLE/artifacts.yml)".to_owned()))?;
         let artifacts =
-            self.play.run.setup.artifacts.clone().ok_or_else(|| {
-                Stop::Failed("artifact: this run has no artifact store".to_owned())
-            })?;
+            self.play.run.setup.artifacts.clone().ok_or_else(|| Stop::Failed("artifact: this run has no artifact store".to_owned()))?;
         let found = artifacts.resolve(&role.path, &name).await?;
         let args: Dict = self.args_without(&["name"]);
-        let parcel = Parcel {
-            content: Content::File(found.path),
-            sha256: found.sha256,
-            size: found.size,
-        };
+        let parcel = Parcel { content: Content::File(found.path), sha256: found.sha256, size: found.size };
         let mut answer = self.deliver("artifact", args, parcel).await?;
         answer.insert("version".into(), Data::from(found.version));
         Ok(answer)

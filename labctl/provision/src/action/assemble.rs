@@ -11,25 +11,16 @@ impl Action {
         }
         let src = self.need("src")?;
         let folder = self.local_file("files", &src)?;
-        let regex = self
-            .text("regexp")
-            .map(|text| pattern(&text, false, false))
-            .transpose()
-            .map_err(|error| error.to_string())?;
+        let regex = self.text("regexp").map(|text| pattern(&text, false, false)).transpose().map_err(|error| error.to_string())?;
         let hidden = self.flag("ignore_hidden", false)?;
         let delimiter = self.text("delimiter").map(|text| text.replace("\\n", "\n"));
-        let unreadable =
-            |error: std::io::Error| Stop::Failed(format!("Source ({src}) can't be read: {error}"));
+        let unreadable = |error: std::io::Error| Stop::Failed(format!("Source ({src}) can't be read: {error}"));
         let mut names: Vec<String> = std::fs::read_dir(&folder)
             .map_err(unreadable)?
             .flatten()
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .filter(|name| !(hidden && name.starts_with('.')))
-            .filter(|name| {
-                regex
-                    .as_ref()
-                    .is_none_or(|regex| regex.is_match(name.as_str()).unwrap_or(false))
-            })
+            .filter(|name| regex.as_ref().is_none_or(|regex| regex.is_match(name.as_str()).unwrap_or(false)))
             .collect();
         names.sort();
         let mut out: Vec<u8> = Vec::new();
@@ -52,14 +43,7 @@ impl Action {
             out.extend(std::fs::read(&path).map_err(unreadable)?);
             first = false;
         }
-        let args = self.args_without(&[
-            "src",
-            "remote_src",
-            "regexp",
-            "delimiter",
-            "ignore_hidden",
-            "decrypt",
-        ]);
+        let args = self.args_without(&["src", "remote_src", "regexp", "delimiter", "ignore_hidden", "decrypt"]);
         self.deliver("copy", args, Parcel::of_bytes(out)).await
     }
 }

@@ -12,10 +12,7 @@ impl Action {
         match self.text(name) {
             None => Ok(None),
             Some(text) => {
-                let value: f64 = text
-                    .trim()
-                    .parse()
-                    .map_err(|_| format!("non-integer value given for {name}: {text}"))?;
+                let value: f64 = text.trim().parse().map_err(|_| format!("non-integer value given for {name}: {text}"))?;
                 Ok(Some(value.clamp(0.0, 1e9)))
             }
         }
@@ -47,80 +44,41 @@ impl Action {
 
     pub(super) async fn wait_for_connection(&self) -> Done {
         let begin = Instant::now();
-        self.play
-            .run
-            .sleep(Duration::from_secs_f64(
-                self.seconds("delay")?.unwrap_or(0.0),
-            ))
-            .await;
+        self.play.run.sleep(Duration::from_secs_f64(self.seconds("delay")?.unwrap_or(0.0))).await;
         let timeout = Duration::from_secs_f64(self.seconds("timeout")?.unwrap_or(600.0));
         if self.check {
-            return Ok(result([
-                ("changed", false.into()),
-                ("skipped", true.into()),
-            ]));
+            return Ok(result([("changed", false.into()), ("skipped", true.into())]));
         }
-        self.target()?
-            .await_ready(timeout)
-            .await
-            .map_err(|error| format!("timed out waiting for ping module test: {error}"))?;
-        Ok(result([
-            ("changed", false.into()),
-            ("elapsed", Data::Int(begin.elapsed().as_secs() as i64)),
-        ]))
+        self.target()?.await_ready(timeout).await.map_err(|error| format!("timed out waiting for ping module test: {error}"))?;
+        Ok(result([("changed", false.into()), ("elapsed", Data::Int(begin.elapsed().as_secs() as i64))]))
     }
 
     pub(super) async fn reboot(&self) -> Done {
         if self.check {
-            return Ok(result([
-                ("changed", true.into()),
-                ("elapsed", Data::Int(0)),
-                ("rebooted", true.into()),
-            ]));
+            return Ok(result([("changed", true.into()), ("elapsed", Data::Int(0)), ("rebooted", true.into())]));
         }
         let begin = Instant::now();
         let timeout = Duration::from_secs_f64(self.seconds("reboot_timeout")?.unwrap_or(600.0));
         let target = self.target()?;
         target.reboot(timeout).await?;
-        self.play
-            .run
-            .sleep(Duration::from_secs_f64(
-                self.seconds("post_reboot_delay")?.unwrap_or(0.0),
-            ))
-            .await;
-        if let Some(command) = self
-            .text("test_command")
-            .filter(|command| !command.is_empty())
-        {
+        self.play.run.sleep(Duration::from_secs_f64(self.seconds("post_reboot_delay")?.unwrap_or(0.0))).await;
+        if let Some(command) = self.text("test_command").filter(|command| !command.is_empty()) {
             let mut args = crate::data::Dict::new();
             args.insert("_raw_params".into(), command.into());
             let answer = self.remote("command", args).await?;
             if crate::run::is(&answer, "failed") {
-                return Err(Stop::Failed(
-                    "the test command fails after the reboot".to_owned(),
-                ));
+                return Err(Stop::Failed("the test command fails after the reboot".to_owned()));
             }
         }
-        Ok(result([
-            ("changed", true.into()),
-            ("elapsed", Data::Int(begin.elapsed().as_secs() as i64)),
-            ("rebooted", true.into()),
-        ]))
+        Ok(result([("changed", true.into()), ("elapsed", Data::Int(begin.elapsed().as_secs() as i64)), ("rebooted", true.into())]))
     }
 
     /// Jobs run to their end before their task ends, so every job is finished.
     pub(super) fn async_status(&self) -> Done {
         let job = self.need("jid")?;
         if self.text("mode").as_deref() == Some("cleanup") {
-            return Ok(result([
-                ("changed", false.into()),
-                ("ansible_job_id", job.into()),
-                ("erased", "".into()),
-            ]));
+            return Ok(result([("changed", false.into()), ("ansible_job_id", job.into()), ("erased", "".into())]));
         }
-        lock(&self.play.jobs)
-            .get(&job)
-            .cloned()
-            .ok_or_else(|| Stop::Failed(format!("could not find job {job}")))
+        lock(&self.play.jobs).get(&job).cloned().ok_or_else(|| Stop::Failed(format!("could not find job {job}")))
     }
 }

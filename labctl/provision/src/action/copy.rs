@@ -13,17 +13,12 @@ const INLINE: usize = 64 << 10;
 impl Action {
     pub(super) async fn copy(&self) -> Done {
         let dest = self.need("dest")?;
-        let has_content = self
-            .args
-            .get("content")
-            .is_some_and(|content| !matches!(content, Data::Null));
+        let has_content = self.args.get("content").is_some_and(|content| !matches!(content, Data::Null));
         if !has_content && self.text("src").is_none() {
             return Err(Stop::Failed("src (or content) is required".to_owned()));
         }
         if has_content && self.text("src").is_some() {
-            return Err(Stop::Failed(
-                "src and content are mutually exclusive".to_owned(),
-            ));
+            return Err(Stop::Failed("src and content are mutually exclusive".to_owned()));
         }
         if has_content {
             return self.copy_text(&dest).await;
@@ -38,28 +33,19 @@ impl Action {
         }
         let mut args = self.args_without(&["src", "local_follow", "decrypt"]);
         args.insert("src".into(), Data::from(path.display().to_string()));
-        self.deliver("copy", args, Parcel::of_file(&path).await?)
-            .await
+        self.deliver("copy", args, Parcel::of_file(&path).await?).await
     }
 
     async fn copy_text(&self, dest: &str) -> Done {
         if dest.ends_with('/') {
-            return Err(Stop::Failed(
-                "can not use content with a dir as dest".to_owned(),
-            ));
+            return Err(Stop::Failed("can not use content with a dir as dest".to_owned()));
         }
         let content = self.args.get("content").cloned().unwrap_or_default();
         // Mappings and lists are written as JSON.
         let text = match &content {
-            Data::Map(_) | Data::List(_) => json::compact(
-                &content,
-                &json::Options {
-                    indent: None,
-                    sort_keys: false,
-                    ensure_ascii: true,
-                    separators: None,
-                },
-            ),
+            Data::Map(_) | Data::List(_) => {
+                json::compact(&content, &json::Options { indent: None, sort_keys: false, ensure_ascii: true, separators: None })
+            }
             other => python::str_of(other),
         };
         let mut args = self.args_without(&["content"]);
@@ -67,8 +53,7 @@ impl Action {
             args.insert("content".into(), text.into());
             return self.remote("copy", args).await;
         }
-        self.deliver("copy", args, Parcel::of_bytes(text.into_bytes()))
-            .await
+        self.deliver("copy", args, Parcel::of_bytes(text.into_bytes())).await
     }
 
     /// A folder: with a slash at its end its contents, else itself.
@@ -78,27 +63,13 @@ impl Action {
             base.push(path.file_name().unwrap_or_default());
         }
         let mut entries = Vec::new();
-        walk(path, path, &mut entries)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        walk(path, path, &mut entries).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let mut changed = false;
         let mut folders = vec![PathBuf::new()];
-        folders.extend(
-            entries
-                .iter()
-                .filter(|(_, is_dir)| *is_dir)
-                .map(|(relative, _)| relative.clone()),
-        );
+        folders.extend(entries.iter().filter(|(_, is_dir)| *is_dir).map(|(relative, _)| relative.clone()));
         for relative in folders {
             let mut args = Dict::new();
-            for key in [
-                "owner",
-                "group",
-                "attributes",
-                "selevel",
-                "serole",
-                "setype",
-                "seuser",
-            ] {
+            for key in ["owner", "group", "attributes", "selevel", "serole", "setype", "seuser"] {
                 if let Some(value) = self.args.get(key) {
                     args.insert(key.into(), value.clone());
                 }
@@ -106,16 +77,7 @@ impl Action {
             if let Some(mode) = self.args.get("directory_mode") {
                 args.insert("mode".into(), mode.clone());
             }
-            args.insert(
-                "path".into(),
-                Data::from(
-                    base.join(&relative)
-                        .display()
-                        .to_string()
-                        .trim_end_matches('/')
-                        .to_owned(),
-                ),
-            );
+            args.insert("path".into(), Data::from(base.join(&relative).display().to_string().trim_end_matches('/').to_owned()));
             args.insert("state".into(), Data::str("directory"));
             let answer = self.remote("file", args).await?;
             if json_flag(&answer, "failed") {
@@ -127,23 +89,14 @@ impl Action {
             let local = path.join(relative);
             let mut args = self.args_without(&["src", "local_follow", "decrypt", "directory_mode"]);
             args.insert("src".into(), Data::from(local.display().to_string()));
-            args.insert(
-                "dest".into(),
-                Data::from(base.join(relative).display().to_string()),
-            );
-            let answer = self
-                .deliver("copy", args, Parcel::of_file(&local).await?)
-                .await?;
+            args.insert("dest".into(), Data::from(base.join(relative).display().to_string()));
+            let answer = self.deliver("copy", args, Parcel::of_file(&local).await?).await?;
             if json_flag(&answer, "failed") {
                 return Ok(answer);
             }
             changed |= json_flag(&answer, "changed");
         }
-        Ok(result([
-            ("changed", changed.into()),
-            ("src", path.display().to_string().into()),
-            ("dest", dest.into()),
-        ]))
+        Ok(result([("changed", changed.into()), ("src", path.display().to_string().into()), ("dest", dest.into())]))
     }
 }
 

@@ -16,10 +16,7 @@ impl Action {
             return Ok(result([
                 ("changed", false.into()),
                 ("skipped", true.into()),
-                (
-                    "msg",
-                    "check mode not (yet) supported for this module".into(),
-                ),
+                ("msg", "check mode not (yet) supported for this module".into()),
             ]));
         }
         let src = self.need("src")?;
@@ -30,18 +27,13 @@ impl Action {
             Ok(bytes) => bytes,
             Err(TargetError::Unreachable(message)) => return Err(Stop::Unreachable(message)),
             Err(TargetError::Failed(message)) if required => {
-                return Err(Stop::Failed(format!(
-                    "the remote file does not exist or can't be read: {message}"
-                )));
+                return Err(Stop::Failed(format!("the remote file does not exist or can't be read: {message}")));
             }
             Err(TargetError::Failed(message)) => {
                 return Ok(result([
                     ("changed", false.into()),
                     ("file", src.into()),
-                    (
-                        "msg",
-                        format!("{message}, not transferring, ignored").into(),
-                    ),
+                    ("msg", format!("{message}, not transferring, ignored").into()),
                 ]));
             }
         };
@@ -52,24 +44,14 @@ impl Action {
         } else {
             // HOST/PATH below the folder, never outside of it.
             let inside = normal(Path::new("/").join(src.trim_start_matches('/')).as_path());
-            dest = format!(
-                "{}/{}{}",
-                dest.trim_end_matches('/'),
-                self.host,
-                inside.display()
-            );
+            dest = format!("{}/{}{}", dest.trim_end_matches('/'), self.host, inside.display());
         }
         let path = PathBuf::from(&dest);
-        let path = if path.is_absolute() {
-            path
-        } else {
-            self.play.play.folder.join(path)
-        };
+        let path = if path.is_absolute() { path } else { self.play.play.folder.join(path) };
         let sum = hex::encode(sha1::Sha1::digest(&bytes));
         let same = std::fs::read(&path).is_ok_and(|old| old == bytes);
         if !same {
-            write(&path, &bytes)
-                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            write(&path, &bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
         Ok(result([
             ("changed", (!same).into()),

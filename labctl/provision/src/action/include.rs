@@ -9,13 +9,7 @@ impl Action {
         // `apply` stays unevaluated: it belongs to the tasks that are included.
         let mut args = Dict::new();
         for (key, value) in &self.args {
-            let value = if &**key == "apply" {
-                value.clone()
-            } else {
-                self.scope
-                    .resolve(value)
-                    .map_err(|error| error.to_string())?
-            };
+            let value = if &**key == "apply" { value.clone() } else { self.scope.resolve(value).map_err(|error| error.to_string())? };
             if !matches!(value, Data::Omit) {
                 args.insert(key.clone(), value);
             }
@@ -25,25 +19,14 @@ impl Action {
             text("name")
                 .or_else(|| text("role"))
                 .or_else(|| text("_raw_params"))
-                .ok_or_else(|| {
-                    Stop::Failed("'name' is a required field for include_role.".to_owned())
-                })?
+                .ok_or_else(|| Stop::Failed("'name' is a required field for include_role.".to_owned()))?
         } else {
             let name = text("file")
                 .or_else(|| text("_raw_params"))
                 .ok_or_else(|| Stop::Failed("No file specified for include_tasks".to_owned()))?;
-            let path =
-                self.play
-                    .loader
-                    .find_tasks(&name, &self.task.folder, self.task.role.as_deref());
-            path.ok_or_else(|| Stop::Failed(format!("Could not find or access '{name}'")))?
-                .display()
-                .to_string()
+            let path = self.play.loader.find_tasks(&name, &self.task.folder, self.task.role.as_deref());
+            path.ok_or_else(|| Stop::Failed(format!("Could not find or access '{name}'")))?.display().to_string()
         };
-        Ok(result([
-            ("changed", false.into()),
-            ("include", what.into()),
-            ("include_args", Data::map(args)),
-        ]))
+        Ok(result([("changed", false.into()), ("include", what.into()), ("include_args", Data::map(args))]))
     }
 }

@@ -14,39 +14,23 @@ impl Action {
         let mut files = Vec::new();
         if let Some(folder) = self.text("dir") {
             let folder = self.local_file("vars", &folder)?;
-            let depth = self
-                .text("depth")
-                .and_then(|depth| depth.parse().ok())
-                .filter(|depth: &usize| *depth > 0)
-                .unwrap_or(usize::MAX);
-            let wanted = self
-                .text("files_matching")
-                .map(|text| pattern(&text, false, false))
-                .transpose()
-                .map_err(|error| error.to_string())?;
+            let depth = self.text("depth").and_then(|depth| depth.parse().ok()).filter(|depth: &usize| *depth > 0).unwrap_or(usize::MAX);
+            let wanted =
+                self.text("files_matching").map(|text| pattern(&text, false, false)).transpose().map_err(|error| error.to_string())?;
             let ignored: Vec<String> = self
                 .args
                 .get("ignore_files")
                 .and_then(Data::as_list)
                 .map(|list| list.iter().map(python::str_of).collect())
                 .unwrap_or_default();
-            let extensions: Vec<String> = match self.args.get("extensions").and_then(Data::as_list)
-            {
+            let extensions: Vec<String> = match self.args.get("extensions").and_then(Data::as_list) {
                 Some(list) => list.iter().map(python::str_of).collect(),
                 None => ["json", "yaml", "yml"].map(String::from).to_vec(),
             };
             for path in tree(&folder, depth) {
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                let good = path.extension().is_some_and(|extension| {
-                    extensions.iter().any(|known| known.as_str() == extension)
-                });
-                let matching = wanted
-                    .as_ref()
-                    .is_none_or(|regex| regex.is_match(name.as_str()).unwrap_or(false));
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let good = path.extension().is_some_and(|extension| extensions.iter().any(|known| known.as_str() == extension));
+                let matching = wanted.as_ref().is_none_or(|regex| regex.is_match(name.as_str()).unwrap_or(false));
                 if good && matching && !ignored.contains(&name) {
                     vars.extend(read_variables(&path).map_err(|fault| fault.to_string())?);
                     files.push(path.display().to_string());
@@ -62,39 +46,19 @@ impl Action {
             files.push(path.display().to_string());
         }
         let facts = match self.text("name") {
-            Some(name) => [(name.as_str().into(), Data::map(vars))]
-                .into_iter()
-                .collect(),
+            Some(name) => [(name.as_str().into(), Data::map(vars))].into_iter().collect(),
             None => vars,
         };
-        Ok(result([
-            ("changed", false.into()),
-            ("ansible_facts", Data::map(facts)),
-            ("ansible_included_var_files", files.into()),
-        ]))
+        Ok(result([("changed", false.into()), ("ansible_facts", Data::map(facts)), ("ansible_included_var_files", files.into())]))
     }
 }
 
 fn tree(folder: &Path, depth: usize) -> Vec<PathBuf> {
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     entries.sort();
-    let mut out: Vec<PathBuf> = entries
-        .iter()
-        .filter(|path| path.is_file())
-        .cloned()
-        .collect();
+    let mut out: Vec<PathBuf> = entries.iter().filter(|path| path.is_file()).cloned().collect();
     if depth > 1 {
-        out.extend(
-            entries
-                .iter()
-                .filter(|path| path.is_dir())
-                .flat_map(|path| tree(path, depth - 1)),
-        );
+        out.extend(entries.iter().filter(|path| path.is_dir()).flat_map(|path| tree(path, depth - 1)));
     }
     out
 }

@@ -74,18 +74,12 @@ pub(crate) type Done = Result<Dict, Stop>;
 
 /// Actions whose arguments are evaluated by the action itself, or partly not at all.
 pub(crate) fn takes_templates(action: &str) -> bool {
-    matches!(
-        action,
-        "debug" | "assert" | "include_role" | "include_tasks"
-    )
+    matches!(action, "debug" | "assert" | "include_role" | "include_tasks")
 }
 
 /// A result of these entries.
 pub(crate) fn result<const N: usize>(entries: [(&str, Data); N]) -> Dict {
-    entries
-        .into_iter()
-        .map(|(key, value)| (Arc::from(key), value))
-        .collect()
+    entries.into_iter().map(|(key, value)| (Arc::from(key), value)).collect()
 }
 
 impl Action {
@@ -93,16 +87,8 @@ impl Action {
     pub(crate) async fn run(self) -> Dict {
         match self.dispatch().await {
             Ok(result) => result,
-            Err(Stop::Failed(message)) => result([
-                ("failed", true.into()),
-                ("changed", false.into()),
-                ("msg", message.into()),
-            ]),
-            Err(Stop::Unreachable(message)) => result([
-                ("unreachable", true.into()),
-                ("changed", false.into()),
-                ("msg", message.into()),
-            ]),
+            Err(Stop::Failed(message)) => result([("failed", true.into()), ("changed", false.into()), ("msg", message.into())]),
+            Err(Stop::Unreachable(message)) => result([("unreachable", true.into()), ("changed", false.into()), ("msg", message.into())]),
         }
     }
 
@@ -111,22 +97,11 @@ impl Action {
             "debug" => self.debug(),
             "assert" => self.assertion(),
             "fail" => {
-                let message = self
-                    .args
-                    .get("msg")
-                    .cloned()
-                    .unwrap_or(Data::str("Failed as requested from task"));
-                Ok(result([
-                    ("failed", true.into()),
-                    ("changed", false.into()),
-                    ("msg", message),
-                ]))
+                let message = self.args.get("msg").cloned().unwrap_or(Data::str("Failed as requested from task"));
+                Ok(result([("failed", true.into()), ("changed", false.into()), ("msg", message)]))
             }
             "set_fact" => self.set_fact(),
-            "set_stats" => Ok(result([
-                ("changed", false.into()),
-                ("ansible_stats", Data::map(self.args.clone())),
-            ])),
+            "set_stats" => Ok(result([("changed", false.into()), ("ansible_stats", Data::map(self.args.clone()))])),
             "include_vars" => self.include_vars(),
             "include_tasks" | "include_role" => self.include(),
             "add_host" => self.add_host(),
@@ -153,10 +128,7 @@ impl Action {
 
     /// An argument's text; none if it is absent or null.
     fn text(&self, name: &str) -> Option<String> {
-        self.args
-            .get(name)
-            .filter(|data| !matches!(data, Data::Null))
-            .map(python::str_of)
+        self.args.get(name).filter(|data| !matches!(data, Data::Null)).map(python::str_of)
     }
 
     /// An argument's truth value.
@@ -174,9 +146,7 @@ impl Action {
     }
 
     fn need(&self, name: &str) -> Result<String, Stop> {
-        self.text(name)
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| Stop::Failed(format!("missing required arguments: {name}")))
+        self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| Stop::Failed(format!("missing required arguments: {name}")))
     }
 
     /// The machine that does the work.
@@ -187,10 +157,7 @@ impl Action {
         };
         (self.play.run.setup.targets)(name).ok_or_else(|| {
             Stop::Failed(match name {
-                "localhost" => {
-                    "tasks can't run on localhost (the controller) here: there is no agent for it"
-                        .to_owned()
-                }
+                "localhost" => "tasks can't run on localhost (the controller) here: there is no agent for it".to_owned(),
                 other => format!("there is no machine '{other}' to run this task on"),
             })
         })
@@ -199,16 +166,8 @@ impl Action {
     /// A file of the controller's, in Ansible's search order.
     fn local_file(&self, kind: &str, name: &str) -> Result<PathBuf, Stop> {
         search_file(&self.scope.search, kind, name).ok_or_else(|| {
-            let folders: Vec<String> = self
-                .scope
-                .search
-                .iter()
-                .map(|folder| folder.join(kind).display().to_string())
-                .collect();
-            Stop::Failed(format!(
-                "Could not find or access '{name}'; searched in {}",
-                folders.join(", ")
-            ))
+            let folders: Vec<String> = self.scope.search.iter().map(|folder| folder.join(kind).display().to_string()).collect();
+            Stop::Failed(format!("Could not find or access '{name}'; searched in {}", folders.join(", ")))
         })
     }
 }

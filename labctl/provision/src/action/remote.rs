@@ -21,11 +21,7 @@ pub(super) struct Parcel {
 impl Parcel {
     pub(super) fn of_bytes(bytes: Vec<u8>) -> Self {
         let sha256 = hex::encode(Sha256::digest(&bytes));
-        Self {
-            size: bytes.len() as u64,
-            sha256,
-            content: Content::Bytes(Arc::new(bytes)),
-        }
+        Self { size: bytes.len() as u64, sha256, content: Content::Bytes(Arc::new(bytes)) }
     }
 
     /// A file of the controller's; read through once for its digest.
@@ -41,23 +37,13 @@ impl Parcel {
         let (sha256, size) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {
-                return Err(Stop::Failed(format!(
-                    "cannot read {}: {error}",
-                    path.display()
-                )));
+                return Err(Stop::Failed(format!("cannot read {}: {error}", path.display())));
             }
             Err(error) => {
-                return Err(Stop::Failed(format!(
-                    "cannot read {}: {error}",
-                    path.display()
-                )));
+                return Err(Stop::Failed(format!("cannot read {}: {error}", path.display())));
             }
         };
-        Ok(Self {
-            content: Content::File(path.to_path_buf()),
-            sha256,
-            size,
-        })
+        Ok(Self { content: Content::File(path.to_path_buf()), sha256, size })
     }
 }
 
@@ -70,9 +56,7 @@ impl Action {
             diff: self.diff,
             become_user: self.become_user.clone(),
             environment: self.environment.clone(),
-            timeout_ms: self
-                .timeout
-                .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            timeout_ms: self.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 
@@ -85,47 +69,29 @@ impl Action {
     /// Runs a module that is given a file: its digest first, the file itself only if the module needs it.
     pub(super) async fn deliver(&self, module: &str, mut args: Dict, parcel: Parcel) -> Done {
         args.insert("_sha256".into(), Data::str(&parcel.sha256));
-        args.insert(
-            "_size".into(),
-            Data::from(usize::try_from(parcel.size).unwrap_or(usize::MAX)),
-        );
+        args.insert("_size".into(), Data::from(usize::try_from(parcel.size).unwrap_or(usize::MAX)));
         let target = self.target()?;
         let call = self.call(module, &args);
-        let ModuleReply {
-            result,
-            needs_content,
-        } = target.call(call.clone()).await?;
+        let ModuleReply { result, needs_content } = target.call(call.clone()).await?;
         if !needs_content {
             return Ok(dict_from_json(&result));
         }
         let spool = ModuleCall::spool_path(&parcel.sha256);
         target.put(parcel.content, &parcel.sha256, &spool).await?;
-        let ModuleReply {
-            result,
-            needs_content,
-        } = target.call(call).await?;
+        let ModuleReply { result, needs_content } = target.call(call).await?;
         if needs_content {
-            return Err(Stop::Failed(format!(
-                "the agent asks again for content that it was sent ({})",
-                parcel.sha256
-            )));
+            return Err(Stop::Failed(format!("the agent asks again for content that it was sent ({})", parcel.sha256)));
         }
         Ok(dict_from_json(&result))
     }
 
     /// Arguments without those that only the controller understands.
     pub(super) fn args_without(&self, names: &[&str]) -> Dict {
-        self.args
-            .iter()
-            .filter(|(key, _)| !names.contains(&&***key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        self.args.iter().filter(|(key, _)| !names.contains(&&***key)).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 
 /// Whether a result of several calls put together has this flag.
 pub(super) fn json_flag(result: &Dict, name: &str) -> bool {
-    result
-        .get(name)
-        .is_some_and(|data| data.to_json() == Value::Bool(true))
+    result.get(name).is_some_and(|data| data.to_json() == Value::Bool(true))
 }

@@ -11,14 +11,10 @@ impl Action {
             Some(command) => command,
             None => self.need("_raw_params")?,
         };
-        let name = split(&command, None, Some(1))
-            .into_iter()
-            .next()
-            .unwrap_or_default();
+        let name = split(&command, None, Some(1)).into_iter().next().unwrap_or_default();
         let path = self.local_file("files", &name)?;
         let mut args = self.args_without(&["cmd", "_raw_params"]);
         args.insert("_raw_params".into(), Data::from(command));
-        self.deliver("script", args, Parcel::of_file(&path).await?)
-            .await
+        self.deliver("script", args, Parcel::of_file(&path).await?).await
     }
 }

@@ -18,15 +18,8 @@ impl Action {
             facts.insert(name.clone(), value.clone());
         }
         if facts.is_empty() {
-            return Err(Stop::Failed(
-                "No key/value pairs provided, at least one is required for this action to succeed"
-                    .to_owned(),
-            ));
+            return Err(Stop::Failed("No key/value pairs provided, at least one is required for this action to succeed".to_owned()));
         }
-        Ok(result([
-            ("changed", false.into()),
-            ("ansible_facts", Data::map(facts)),
-            ("_ansible_facts_cacheable", cacheable.into()),
-        ]))
+        Ok(result([("changed", false.into()), ("ansible_facts", Data::map(facts)), ("_ansible_facts_cacheable", cacheable.into())]))
     }
 }

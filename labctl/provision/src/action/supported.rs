@@ -108,9 +108,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, d) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(c != *d))
-                .min(row[j] + 1)
-                .min(row[j + 1] + 1);
+            let next = (diagonal + usize::from(c != *d)).min(row[j] + 1).min(row[j + 1] + 1);
             diagonal = std::mem::replace(&mut row[j + 1], next);
         }
     }
@@ -124,15 +122,9 @@ pub(crate) fn neighbours(name: &str) -> Vec<&'static str> {
         .iter()
         .chain(LOCAL)
         .map(|known| {
-            let related = known.contains(short)
-                || short.contains(known)
-                || short
-                    .split('_')
-                    .any(|part| part.len() > 3 && known.contains(part));
-            (
-                distance(short, known).saturating_sub(if related { 3 } else { 0 }),
-                *known,
-            )
+            let related =
+                known.contains(short) || short.contains(known) || short.split('_').any(|part| part.len() > 3 && known.contains(part));
+            (distance(short, known).saturating_sub(if related { 3 } else { 0 }), *known)
         })
         .collect();
     all.sort_unstable();
@@ -144,10 +136,7 @@ pub(super) fn check(name: &str, place: &Place) -> Result<(), Stop> {
     if REMOTE.contains(&name) {
         return Ok(());
     }
-    Err(Stop::Failed(format!(
-        "the module '{name}' is not supported ({place}); the nearest that are: {}",
-        neighbours(name).join(", ")
-    )))
+    Err(Stop::Failed(format!("the module '{name}' is not supported ({place}); the nearest that are: {}", neighbours(name).join(", "))))
 }
 
 #[cfg(test)]
@@ -158,16 +147,7 @@ mod tests {
     fn names_the_neighbours() {
         assert_eq!(neighbours("lineinfil")[0], "lineinfile");
         assert!(neighbours("community.general.apt_rpm").contains(&"apt"));
-        assert!(
-            check(
-                "nope",
-                &Place {
-                    file: "a.yml".into(),
-                    line: 3
-                }
-            )
-            .is_err()
-        );
+        assert!(check("nope", &Place { file: "a.yml".into(), line: 3 }).is_err());
         assert!(check("file", &Place::default()).is_ok());
     }
 }

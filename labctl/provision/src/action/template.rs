@@ -26,10 +26,8 @@ impl Action {
         let src = self.need("src")?;
         let mut dest = self.need("dest")?;
         let path = self.local_file("templates", &src)?;
-        let bytes = std::fs::read(&path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| format!("Template source file ({}) is not utf-8", path.display()))?;
+        let bytes = std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("Template source file ({}) is not utf-8", path.display()))?;
         let (mut syntax, body) = Syntax::from_header(&text);
         for name in SYNTAX {
             if let Some(value) = self.text(name) {
@@ -41,9 +39,7 @@ impl Action {
             Some("\r" | "\\r") => "\r",
             Some("\r\n" | "\\r\\n") => "\r\n",
             Some(other) => {
-                return Err(Stop::Failed(format!(
-                    "newline_sequence needs to be one of: \\n, \\r or \\r\\n, not {other:?}"
-                )));
+                return Err(Stop::Failed(format!("newline_sequence needs to be one of: \\n, \\r or \\r\\n, not {other:?}")));
             }
         };
         let name = path.display().to_string();
@@ -53,26 +49,13 @@ impl Action {
         vars.insert("template_destpath".into(), Data::str(&dest));
         vars.insert("template_host".into(), Data::str("labctl"));
         vars.insert("template_uid".into(), Data::str("root"));
-        vars.insert(
-            "template_run_date".into(),
-            Data::from(crate::clock::format(
-                crate::clock::unix_seconds(),
-                "%Y-%m-%d %H:%M:%S",
-            )),
-        );
+        vars.insert("template_run_date".into(), Data::from(crate::clock::format(crate::clock::unix_seconds(), "%Y-%m-%d %H:%M:%S")));
         if self.scope.get("ansible_managed").is_none() {
             vars.insert("ansible_managed".into(), Data::str("Ansible managed"));
         }
         let scope = self.scope.with(vars);
-        let rendered = scope
-            .engine
-            .render_file(&name, &body, &syntax, &scope)
-            .map_err(|error| error.to_string())?;
-        let rendered = if newline == "\n" {
-            rendered
-        } else {
-            rendered.replace('\n', newline)
-        };
+        let rendered = scope.engine.render_file(&name, &body, &syntax, &scope).map_err(|error| error.to_string())?;
+        let rendered = if newline == "\n" { rendered } else { rendered.replace('\n', newline) };
         if dest.ends_with('/') {
             dest.push_str(&path.file_name().unwrap_or_default().to_string_lossy());
         }
@@ -89,8 +72,7 @@ impl Action {
             args.insert("content".into(), rendered.into());
             return self.remote("template", args).await;
         }
-        self.deliver("template", args, Parcel::of_bytes(rendered.into_bytes()))
-            .await
+        self.deliver("template", args, Parcel::of_bytes(rendered.into_bytes())).await
     }
 }
 

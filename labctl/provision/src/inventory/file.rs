@@ -11,49 +11,23 @@ use crate::data::{Data, Dict, Place};
 use crate::yaml;
 
 fn fault(path: &Path, line: usize, reason: impl Into<String>, hint: Option<&str>) -> Fault {
-    Fault {
-        file: path.to_path_buf(),
-        line,
-        column: 0,
-        field: String::new(),
-        reason: reason.into(),
-        hint: hint.map(str::to_owned),
-    }
+    Fault { file: path.to_path_buf(), line, column: 0, field: String::new(), reason: reason.into(), hint: hint.map(str::to_owned) }
 }
 
 pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| fault(path, 0, format!("cannot read the inventory: {error}"), None))?;
-    let mut inventory = Inventory {
-        file: Some(path.to_path_buf()),
-        ..Inventory::default()
-    };
-    inventory
-        .folders
-        .extend(path.parent().map(Path::to_path_buf));
+    let text = std::fs::read_to_string(path).map_err(|error| fault(path, 0, format!("cannot read the inventory: {error}"), None))?;
+    let mut inventory = Inventory { file: Some(path.to_path_buf()), ..Inventory::default() };
+    inventory.folders.extend(path.parent().map(Path::to_path_buf));
     inventory.group("all");
     inventory.group("ungrouped");
-    let yaml_like = matches!(
-        path.extension().and_then(|extension| extension.to_str()),
-        Some("yml" | "yaml" | "json")
-    );
+    let yaml_like = matches!(path.extension().and_then(|extension| extension.to_str()), Some("yml" | "yaml" | "json"));
     if yaml_like {
         for document in yaml::documents(&text, path)? {
             let Some(map) = document.as_map() else {
-                return Err(fault(
-                    path,
-                    document.span.line,
-                    "an inventory must be a mapping of groups",
-                    None,
-                ));
+                return Err(fault(path, document.span.line, "an inventory must be a mapping of groups", None));
             };
             for entry in &map.entries {
-                group(
-                    &mut inventory,
-                    entry.key.as_text().unwrap_or_default(),
-                    &entry.value,
-                    path,
-                )?;
+                group(&mut inventory, entry.key.as_text().unwrap_or_default(), &entry.value, path)?;
             }
         }
     } else {
@@ -66,12 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
         .filter(|(name, _)| *name != "all" && *name != "ungrouped")
         .flat_map(|(_, group)| group.hosts.clone())
         .collect();
-    let alone: Vec<String> = inventory
-        .hosts
-        .keys()
-        .filter(|host| !grouped.contains(host))
-        .cloned()
-        .collect();
+    let alone: Vec<String> = inventory.hosts.keys().filter(|host| !grouped.contains(host)).cloned().collect();
     inventory.group("ungrouped").hosts = alone;
     Ok(inventory)
 }
@@ -82,14 +51,7 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Res
     if node.is_null() {
         return Ok(());
     }
-    let map = node.as_map().ok_or_else(|| {
-        fault(
-            path,
-            node.span.line,
-            format!("the group '{name}' must be a mapping"),
-            None,
-        )
-    })?;
+    let map = node.as_map().ok_or_else(|| fault(path, node.span.line, format!("the group '{name}' must be a mapping"), None))?;
     for entry in &map.entries {
         match entry.key.as_text().unwrap_or_default() {
             "vars" => {
@@ -98,20 +60,10 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Res
                 }
             }
             "hosts" => {
-                for host in entry
-                    .value
-                    .as_map()
-                    .into_iter()
-                    .flat_map(|map| &map.entries)
-                {
+                for host in entry.value.as_map().into_iter().flat_map(|map| &map.entries) {
                     for host_name in expand(host.key.as_text().unwrap_or_default()) {
                         if let Data::Map(vars) = yaml::data(&host.value, &file, true) {
-                            inventory
-                                .hosts
-                                .entry(host_name.clone())
-                                .or_default()
-                                .vars
-                                .extend((*vars).clone());
+                            inventory.hosts.entry(host_name.clone()).or_default().vars.extend((*vars).clone());
                         }
                         inventory.hosts.entry(host_name.clone()).or_default();
                         let hosts = &mut inventory.group(name).hosts;
@@ -122,12 +74,7 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Res
                 }
             }
             "children" => {
-                for child in entry
-                    .value
-                    .as_map()
-                    .into_iter()
-                    .flat_map(|map| &map.entries)
-                {
+                for child in entry.value.as_map().into_iter().flat_map(|map| &map.entries) {
                     let child_name = child.key.as_text().unwrap_or_default().to_owned();
                     group(inventory, &child_name, &child.value, path)?;
                     inventory.group(name).children.push(child_name);
@@ -135,12 +82,7 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Res
             }
             other => {
                 let hint = Some("a group has hosts, vars and children");
-                return Err(fault(
-                    path,
-                    entry.key.span.line,
-                    format!("unknown key '{other}' in the group '{name}'"),
-                    hint,
-                ));
+                return Err(fault(path, entry.key.span.line, format!("unknown key '{other}' in the group '{name}'"), hint));
             }
         }
     }
@@ -159,44 +101,24 @@ fn expand(name: &str) -> Vec<String> {
     let (Some(first), Some(last)) = (parts.first(), parts.get(1)) else {
         return vec![name.to_owned()];
     };
-    let step: usize = parts
-        .get(2)
-        .and_then(|step| step.parse().ok())
-        .filter(|step| *step > 0)
-        .unwrap_or(1);
+    let step: usize = parts.get(2).and_then(|step| step.parse().ok()).filter(|step| *step > 0).unwrap_or(1);
     let middle: Vec<String> = match (first.parse::<u32>(), last.parse::<u32>()) {
         (Ok(low), Ok(high)) => (low..=high.min(low.saturating_add(100_000)))
             .step_by(step)
-            .map(|number| {
-                format!(
-                    "{number:0width$}",
-                    width = if first.starts_with('0') {
-                        first.len()
-                    } else {
-                        0
-                    }
-                )
-            })
+            .map(|number| format!("{number:0width$}", width = if first.starts_with('0') { first.len() } else { 0 }))
             .collect(),
         _ => match (first.chars().next(), last.chars().next()) {
-            (Some(low), Some(high)) if first.len() == 1 && last.len() == 1 => {
-                (low..=high).step_by(step).map(String::from).collect()
-            }
+            (Some(low), Some(high)) if first.len() == 1 && last.len() == 1 => (low..=high).step_by(step).map(String::from).collect(),
             _ => return vec![name.to_owned()],
         },
     };
-    middle
-        .into_iter()
-        .flat_map(|part| expand(&format!("{before}{part}{after}")))
-        .collect()
+    middle.into_iter().flat_map(|part| expand(&format!("{before}{part}{after}"))).collect()
 }
 
 /// A value of an INI inventory: Python literals keep their type on host lines and in `:vars`.
 fn literal(text: &str, place: &Place) -> Data {
     let text = text.trim();
-    let quoted = text.len() > 1
-        && (text.starts_with('"') && text.ends_with('"')
-            || text.starts_with('\'') && text.ends_with('\''));
+    let quoted = text.len() > 1 && (text.starts_with('"') && text.ends_with('"') || text.starts_with('\'') && text.ends_with('\''));
     if quoted {
         return Data::text(&text[1..text.len() - 1], place);
     }
@@ -208,17 +130,12 @@ fn literal(text: &str, place: &Place) -> Data {
     }
     if text.starts_with(['[', '{'])
         && !text.starts_with("{{")
-        && let Ok(data) = yaml::parse_untrusted(
-            &text
-                .replace("True", "true")
-                .replace("False", "false")
-                .replace("None", "null"),
-        )
+        && let Ok(data) = yaml::parse_untrusted(&text.replace("True", "true").replace("False", "false").replace("None", "null"))
     {
         return data;
     }
-    let numeric = text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
-        && !(text.len() > 1 && text.starts_with('0') && !text.starts_with("0."));
+    let numeric =
+        text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && !(text.len() > 1 && text.starts_with('0') && !text.starts_with("0."));
     if numeric {
         if let Ok(number) = text.parse::<i64>() {
             return Data::Int(number);
@@ -235,10 +152,7 @@ fn ini(inventory: &mut Inventory, text: &str, path: &Path) -> Result<(), Fault> 
     let mut section = "ungrouped".to_owned();
     let mut kind = "hosts".to_owned();
     for (index, raw) in text.lines().enumerate() {
-        let place = Place {
-            file: file.clone(),
-            line: index + 1,
-        };
+        let place = Place { file: file.clone(), line: index + 1 };
         let line = raw.trim();
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
@@ -262,18 +176,9 @@ fn ini(inventory: &mut Inventory, text: &str, path: &Path) -> Result<(), Fault> 
         let line = line.split(" #").next().unwrap_or(line).trim();
         match kind.as_str() {
             "vars" => {
-                let (key, value) = line.split_once('=').ok_or_else(|| {
-                    fault(
-                        path,
-                        index + 1,
-                        format!("Expected key=value, got: {line}"),
-                        None,
-                    )
-                })?;
-                inventory
-                    .group(&section)
-                    .vars
-                    .insert(Arc::from(key.trim()), literal(value, &place));
+                let (key, value) =
+                    line.split_once('=').ok_or_else(|| fault(path, index + 1, format!("Expected key=value, got: {line}"), None))?;
+                inventory.group(&section).vars.insert(Arc::from(key.trim()), literal(value, &place));
             }
             "children" => {
                 inventory.group(line);
@@ -281,19 +186,10 @@ fn ini(inventory: &mut Inventory, text: &str, path: &Path) -> Result<(), Fault> 
             }
             _ => {
                 let arguments = crate::playbook::args::parse("inventory", line, &place);
-                let name = arguments
-                    .get("_raw_params")
-                    .and_then(Data::as_str)
-                    .unwrap_or_default()
-                    .to_owned();
+                let name = arguments.get("_raw_params").and_then(Data::as_str).unwrap_or_default().to_owned();
                 let mut vars = Dict::new();
                 for (key, value) in arguments.iter().filter(|(key, _)| &***key != "_raw_params") {
-                    vars.insert(
-                        key.clone(),
-                        value
-                            .as_str()
-                            .map_or_else(|| value.clone(), |text| literal(text, &place)),
-                    );
+                    vars.insert(key.clone(), value.as_str().map_or_else(|| value.clone(), |text| literal(text, &place)));
                 }
                 for host in expand(&name) {
                     let entry: &mut Host = inventory.hosts.entry(host.clone()).or_default();
@@ -346,11 +242,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hosts");
         std::fs::write(&path, "[web:nope]\n").unwrap();
-        assert!(
-            Inventory::from_file(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("unknown type: nope")
-        );
+        assert!(Inventory::from_file(&path).unwrap_err().to_string().contains("unknown type: nope"));
     }
 }

@@ -43,25 +43,12 @@ pub struct Inventory {
 impl Inventory {
     /// The nodes of a lab. Each has `ansible_host` (its address), and the lab's, its groups' and its own variables.
     pub fn of_lab(lab: &Lab) -> Self {
-        let place = Place {
-            file: Arc::from(lab.file.display().to_string()),
-            line: 0,
-        };
+        let place = Place { file: Arc::from(lab.file.display().to_string()), line: 0 };
         let trusted = |map: &serde_json::Map<String, serde_json::Value>| -> Dict {
-            map.iter()
-                .map(|(key, value)| {
-                    (
-                        Arc::from(key.as_str()),
-                        Data::from_trusted_json(value, &place),
-                    )
-                })
-                .collect()
+            map.iter().map(|(key, value)| (Arc::from(key.as_str()), Data::from_trusted_json(value, &place))).collect()
         };
-        let mut inventory = Self {
-            file: Some(lab.file.clone()),
-            folders: lab.file.parent().map(PathBuf::from).into_iter().collect(),
-            ..Self::default()
-        };
+        let mut inventory =
+            Self { file: Some(lab.file.clone()), folders: lab.file.parent().map(PathBuf::from).into_iter().collect(), ..Self::default() };
         inventory.group("all").vars = trusted(&lab.variables);
         inventory.group("ungrouped");
         for node in &lab.nodes {
@@ -69,23 +56,12 @@ impl Inventory {
             let mut vars = Dict::new();
             vars.insert("ansible_host".into(), Data::from(node.address.to_string()));
             vars.insert("node_address".into(), Data::from(node.address.to_string()));
-            vars.insert(
-                "node_hostnames".into(),
-                node.hostnames
-                    .iter()
-                    .map(String::as_str)
-                    .collect::<Vec<_>>()
-                    .into(),
-            );
+            vars.insert("node_hostnames".into(), node.hostnames.iter().map(String::as_str).collect::<Vec<_>>().into());
             vars.insert("lab_name".into(), Data::str(lab.name.as_str()));
             vars.insert("lab_domain".into(), Data::str(&lab.network.domain));
             vars.extend(trusted(&node.variables));
             inventory.hosts.insert(name.clone(), Host { vars });
-            let groups = if node.groups.is_empty() {
-                vec!["ungrouped".to_owned()]
-            } else {
-                node.groups.clone()
-            };
+            let groups = if node.groups.is_empty() { vec!["ungrouped".to_owned()] } else { node.groups.clone() };
             for group in groups {
                 inventory.group(&group).hosts.push(name.clone());
             }
@@ -120,9 +96,7 @@ impl Inventory {
             members.push(host.to_owned());
         }
         if group != "ungrouped" && group != "all" {
-            self.group("ungrouped")
-                .hosts
-                .retain(|member| member != host);
+            self.group("ungrouped").hosts.retain(|member| member != host);
         }
     }
 
@@ -152,11 +126,7 @@ impl Inventory {
 
     /// Members by group, `all` and `ungrouped` included.
     pub(crate) fn group_map(&self) -> BTreeMap<String, Vec<String>> {
-        let mut out: BTreeMap<String, Vec<String>> = self
-            .groups
-            .keys()
-            .map(|name| (name.clone(), self.members(name)))
-            .collect();
+        let mut out: BTreeMap<String, Vec<String>> = self.groups.keys().map(|name| (name.clone(), self.members(name))).collect();
         out.insert("all".to_owned(), self.names());
         out.entry("ungrouped".to_owned()).or_default();
         out
@@ -167,15 +137,8 @@ impl Inventory {
         if name == "all" || limit == 0 {
             return 0;
         }
-        let parents = self
-            .groups
-            .iter()
-            .filter(|(_, group)| group.children.iter().any(|child| child == name));
-        parents
-            .map(|(parent, _)| self.depth(parent, limit - 1))
-            .max()
-            .unwrap_or(0)
-            + 1
+        let parents = self.groups.iter().filter(|(_, group)| group.children.iter().any(|child| child == name));
+        parents.map(|(parent, _)| self.depth(parent, limit - 1)).max().unwrap_or(0) + 1
     }
 
     /// A host's groups without `all`, in the order in which their variables apply: far from the host first, then by priority and name.
@@ -185,15 +148,8 @@ impl Inventory {
             .keys()
             .filter(|name| *name != "all" && self.members(name).iter().any(|member| member == host))
             .map(|name| {
-                let priority = self.groups[name]
-                    .vars
-                    .get("ansible_group_priority")
-                    .map(crate::python::str_of);
-                (
-                    self.depth(name, 100),
-                    priority.and_then(|text| text.parse().ok()).unwrap_or(1),
-                    name.clone(),
-                )
+                let priority = self.groups[name].vars.get("ansible_group_priority").map(crate::python::str_of);
+                (self.depth(name, 100), priority.and_then(|text| text.parse().ok()).unwrap_or(1), name.clone())
             })
             .collect();
         names.sort();
@@ -223,15 +179,8 @@ impl Inventory {
     /// Ansible's order.
     pub(crate) fn variables(&self, host: &str, playbook: &Path) -> Result<Dict, Fault> {
         let mut out = Dict::new();
-        let add = |out: &mut Dict, vars: &Dict| {
-            out.extend(vars.iter().map(|(key, value)| (key.clone(), value.clone())))
-        };
-        let mut folders: Vec<&Path> = self
-            .folders
-            .iter()
-            .map(PathBuf::as_path)
-            .filter(|folder| *folder != playbook)
-            .collect();
+        let add = |out: &mut Dict, vars: &Dict| out.extend(vars.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let mut folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).filter(|folder| *folder != playbook).collect();
         folders.push(playbook);
         let mut groups = vec!["all".to_owned()];
         groups.extend(self.groups_of(host));

@@ -24,9 +24,7 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     fn matches(pattern: &[char], text: &[char]) -> bool {
         match (pattern.first(), text.first()) {
             (None, None) => true,
-            (Some('*'), _) => {
-                matches(&pattern[1..], text) || (!text.is_empty() && matches(pattern, &text[1..]))
-            }
+            (Some('*'), _) => matches(&pattern[1..], text) || (!text.is_empty() && matches(pattern, &text[1..])),
             (Some('?'), Some(_)) => matches(&pattern[1..], &text[1..]),
             (Some('['), Some(c)) => match class(pattern, *c) {
                 Some((hit, used)) => hit && matches(&pattern[used..], &text[1..]),
@@ -48,11 +46,7 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
 
 /// The hosts that a pattern names, in the inventory's order within each part. `members` gives the hosts of a group or
 /// host name, which may be a glob.
-pub(crate) fn select(
-    pattern: &str,
-    all: &[String],
-    members: &dyn Fn(&str) -> Vec<String>,
-) -> Vec<String> {
+pub(crate) fn select(pattern: &str, all: &[String], members: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     let mut parts: Vec<&str> = split(pattern);
     // Ansible applies unions first, then intersections, then exclusions.
     parts.sort_by_key(|part| match part.chars().next() {
@@ -61,10 +55,7 @@ pub(crate) fn select(
         _ => 0,
     });
     let mut hosts: Vec<String> = Vec::new();
-    if parts
-        .first()
-        .is_some_and(|part| part.starts_with(['&', '!']))
-    {
+    if parts.first().is_some_and(|part| part.starts_with(['&', '!'])) {
         hosts = all.to_vec();
     }
     for part in parts {
@@ -112,48 +103,28 @@ fn split(pattern: &str) -> Vec<&str> {
 
 fn one(part: &str, all: &[String], members: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     if let Some(expression) = part.strip_prefix('~') {
-        let regex = crate::template::filters_pattern::pattern(
-            &format!("\\A(?:{expression})"),
-            false,
-            false,
-        );
-        let matching = |name: &str| {
-            regex
-                .as_ref()
-                .is_ok_and(|regex| regex.is_match(name).unwrap_or(false))
-        };
+        let regex = crate::template::filters_pattern::pattern(&format!("\\A(?:{expression})"), false, false);
+        let matching = |name: &str| regex.as_ref().is_ok_and(|regex| regex.is_match(name).unwrap_or(false));
         return all.iter().filter(|host| matching(host)).cloned().collect();
     }
     if matches!(part, "all" | "*") {
         return all.to_vec();
     }
     // `group[0]`, `group[-1]`, `group[0:2]`
-    if let Some((name, range)) = part
-        .strip_suffix(']')
-        .and_then(|part| part.rsplit_once('['))
+    if let Some((name, range)) = part.strip_suffix(']').and_then(|part| part.rsplit_once('['))
         && !range.is_empty()
-        && range
-            .chars()
-            .all(|c| c.is_ascii_digit() || matches!(c, '-' | ':'))
+        && range.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | ':'))
         && !range[1..].contains('-')
     {
         let hosts = one(name, all, members);
         let count = hosts.len() as i64;
-        let index = |text: &str, default: i64| -> i64 {
-            text.parse::<i64>()
-                .map_or(default, |at| if at < 0 { at + count } else { at })
-        };
+        let index = |text: &str, default: i64| -> i64 { text.parse::<i64>().map_or(default, |at| if at < 0 { at + count } else { at }) };
         let (first, last) = match range.split_once([':']) {
             Some((first, last)) => (index(first, 0), index(last, count - 1)),
             None => (index(range, 0), index(range, 0)),
         };
         let wanted = |at: &usize| (first..=last).contains(&(*at as i64));
-        return hosts
-            .into_iter()
-            .enumerate()
-            .filter(|(at, _)| wanted(at))
-            .map(|(_, host)| host)
-            .collect();
+        return hosts.into_iter().enumerate().filter(|(at, _)| wanted(at)).map(|(_, host)| host).collect();
     }
     members(part)
 }
@@ -184,11 +155,7 @@ mod tests {
             match name {
                 "web" => vec!["a".into(), "b".into(), "c".into()],
                 "prod" => vec!["b".into(), "c".into(), "d".into()],
-                _ => all
-                    .iter()
-                    .filter(|host| glob(name, host))
-                    .cloned()
-                    .collect(),
+                _ => all.iter().filter(|host| glob(name, host)).cloned().collect(),
             }
         };
         for (pattern, hosts) in [

@@ -12,12 +12,7 @@ impl Play {
             vars.extend(dict.iter().map(|(key, value)| (key.clone(), value.clone())));
         }
         self.vars = Arc::new(vars);
-        let lists = [
-            &mut self.pre_tasks,
-            &mut self.role_tasks,
-            &mut self.tasks,
-            &mut self.post_tasks,
-        ];
+        let lists = [&mut self.pre_tasks, &mut self.role_tasks, &mut self.tasks, &mut self.post_tasks];
         for list in lists {
             for item in list.iter_mut() {
                 item.adopt(keywords);
@@ -48,12 +43,7 @@ impl Item {
                     always: block.always.clone(),
                 };
                 add(&mut copy.keywords);
-                for item in copy
-                    .block
-                    .iter_mut()
-                    .chain(&mut copy.rescue)
-                    .chain(&mut copy.always)
-                {
+                for item in copy.block.iter_mut().chain(&mut copy.rescue).chain(&mut copy.always) {
                     item.adopt(keywords);
                 }
                 *block = Arc::new(copy);

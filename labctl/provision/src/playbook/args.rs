@@ -5,17 +5,7 @@ use std::sync::Arc;
 use crate::data::{Data, Dict, Place};
 
 /// Options that may stand in the text of `command`, `shell`, `script` and `raw`.
-const IN_TEXT: &[&str] = &[
-    "creates",
-    "removes",
-    "chdir",
-    "executable",
-    "warn",
-    "stdin",
-    "stdin_add_newline",
-    "strip_empty_ends",
-    "argv",
-];
+const IN_TEXT: &[&str] = &["creates", "removes", "chdir", "executable", "warn", "stdin", "stdin_add_newline", "strip_empty_ends", "argv"];
 
 /// Modules whose text is not made of `key=value`.
 pub(crate) fn takes_text(module: &str) -> bool {
@@ -47,11 +37,7 @@ fn words(text: &str) -> Vec<(usize, usize)> {
         if quote.is_none() && !escaped {
             if rest.starts_with("{{") || rest.starts_with("{%") || rest.starts_with("{#") {
                 depth += 1;
-            } else if depth > 0
-                && (text[..at].ends_with("}}")
-                    || text[..at].ends_with("%}")
-                    || text[..at].ends_with("#}"))
-            {
+            } else if depth > 0 && (text[..at].ends_with("}}") || text[..at].ends_with("%}") || text[..at].ends_with("#}")) {
                 depth -= 1;
             }
         }
@@ -83,9 +69,7 @@ fn words(text: &str) -> Vec<(usize, usize)> {
 
 fn unquote(text: &str) -> &str {
     for quote in ['"', '\''] {
-        if let Some(inner) = text
-            .strip_prefix(quote)
-            .and_then(|text| text.strip_suffix(quote))
+        if let Some(inner) = text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote))
             && !inner.ends_with('\\')
         {
             return inner;
@@ -96,11 +80,7 @@ fn unquote(text: &str) -> &str {
 
 fn pair(word: &str) -> Option<(&str, &str)> {
     let (key, value) = word.split_once('=')?;
-    let name = !key.is_empty()
-        && !key.ends_with('\\')
-        && key
-            .chars()
-            .all(|c| c.is_alphanumeric() || c == '_' || c == '-' || c == '.');
+    let name = !key.is_empty() && !key.ends_with('\\') && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-' || c == '.');
     name.then_some((key, value))
 }
 
@@ -112,9 +92,7 @@ pub(crate) fn parse(module: &str, text: &str, place: &Place) -> Dict {
     let mut copied = 0;
     for (start, end) in words(text) {
         match pair(&text[start..end]) {
-            Some((key, value))
-                if !free || IN_TEXT.contains(&key) || include_option(module, key) =>
-            {
+            Some((key, value)) if !free || IN_TEXT.contains(&key) || include_option(module, key) => {
                 raw.push_str(&text[copied..start]);
                 copied = end;
                 out.insert(Arc::from(key), Data::text(unquote(value), place));
@@ -152,23 +130,11 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("|")
         };
-        assert_eq!(
-            get("copy", "src=a dest=\"b c\" mode={{ m | default('x y') }}"),
-            "src:a|dest:b c|mode:{{ m | default('x y') }}"
-        );
-        assert_eq!(
-            get("command", "echo a=b creates=/x  'c d'"),
-            "creates:/x|_raw_params:echo a=b   'c d'"
-        );
-        assert_eq!(
-            get("shell", "for i in 1 2; do\n  echo $i\ndone"),
-            "_raw_params:for i in 1 2; do\n  echo $i\ndone"
-        );
+        assert_eq!(get("copy", "src=a dest=\"b c\" mode={{ m | default('x y') }}"), "src:a|dest:b c|mode:{{ m | default('x y') }}");
+        assert_eq!(get("command", "echo a=b creates=/x  'c d'"), "creates:/x|_raw_params:echo a=b   'c d'");
+        assert_eq!(get("shell", "for i in 1 2; do\n  echo $i\ndone"), "_raw_params:for i in 1 2; do\n  echo $i\ndone");
         assert_eq!(get("set_fact", "a=1 b={{ c }}"), "a:1|b:{{ c }}");
         assert_eq!(get("meta", "flush_handlers"), "_raw_params:flush_handlers");
-        assert_eq!(
-            get("shell", "echo \"it's\" chdir=/tmp"),
-            "chdir:/tmp|_raw_params:echo \"it's\""
-        );
+        assert_eq!(get("shell", "echo \"it's\" chdir=/tmp"), "chdir:/tmp|_raw_params:echo \"it's\"");
     }
 }

@@ -19,13 +19,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(keywords: Keywords) -> Self {
-        Self {
-            keywords,
-            role: None,
-            handlers: false,
-            dynamic: false,
-            depth: 0,
-        }
+        Self { keywords, role: None, handlers: false, dynamic: false, depth: 0 }
     }
 
     pub(crate) fn with(&self, node: &Node, source: &Source) -> Self {
@@ -42,19 +36,12 @@ impl Context {
     }
 
     pub(crate) fn of_role(&self, role: Arc<Role>) -> Self {
-        Self {
-            role: Some(role),
-            depth: self.depth + 1,
-            ..self.clone()
-        }
+        Self { role: Some(role), depth: self.depth + 1, ..self.clone() }
     }
 
     /// Inside of an import: its variables are parameters of what it imports.
     pub(crate) fn imported(&self, task: &super::Task) -> Self {
-        let mut inner = Self {
-            depth: self.depth + 1,
-            ..self.clone()
-        };
+        let mut inner = Self { depth: self.depth + 1, ..self.clone() };
         let own = &task.keywords.vars[task.outer.vars.len().min(task.keywords.vars.len())..];
         inner.keywords.include_vars.extend(own.iter().cloned());
         inner

@@ -79,11 +79,7 @@ pub(crate) fn is_keyword(key: &str) -> bool {
 
 /// Whether a key of a role's entry is a keyword and not a parameter.
 pub(crate) fn is_role_keyword(key: &str) -> bool {
-    NEAREST.contains(&key)
-        || matches!(
-            key,
-            "role" | "name" | "src" | "tags" | "when" | "vars" | "environment"
-        )
+    NEAREST.contains(&key) || matches!(key, "role" | "name" | "src" | "tags" | "when" | "vars" | "environment")
 }
 
 /// Keywords with everything inherited.
@@ -115,10 +111,7 @@ impl Keywords {
 
     /// Adds the keywords that stand at a node to what it inherits.
     pub(crate) fn extend(&mut self, node: &Node, source: &Source) {
-        let data = |key: &str| {
-            node.get(key)
-                .map(|value| yaml::data(value, &source.file, true))
-        };
+        let data = |key: &str| node.get(key).map(|value| yaml::data(value, &source.file, true));
         for &name in NEAREST {
             if let Some(value) = data(name) {
                 self.nearest.insert(name, value);
@@ -134,8 +127,7 @@ impl Keywords {
             self.vars.push(vars);
         }
         if let Some(Data::List(list)) = data("vars") {
-            self.vars
-                .extend(list.iter().filter_map(Data::as_map).cloned());
+            self.vars.extend(list.iter().filter_map(Data::as_map).cloned());
         }
         if let Some(value) = data("environment") {
             match value {
@@ -154,9 +146,7 @@ pub(crate) fn listed(value: Data) -> Vec<Data> {
     list_of(value)
         .into_iter()
         .flat_map(|item| match item {
-            Data::Str(text) if text.contains(',') => {
-                text.split(',').map(|tag| Data::str(tag.trim())).collect()
-            }
+            Data::Str(text) if text.contains(',') => text.split(',').map(|tag| Data::str(tag.trim())).collect(),
             other => vec![other],
         })
         .collect()
@@ -174,10 +164,7 @@ pub(crate) fn list_of(value: Data) -> Vec<Data> {
 /// Conditions at a node: one or a list.
 pub(crate) fn conditions(node: &Node, source: &Source) -> Vec<Condition> {
     let one = |node: &Node| {
-        let place = Place {
-            file: source.file.clone(),
-            line: node.span.line,
-        };
+        let place = Place { file: source.file.clone(), line: node.span.line };
         match yaml::data(node, &source.file, false) {
             Data::Str(text) => Condition::Expression(text, place),
             other => Condition::Value(other),
@@ -198,13 +185,10 @@ impl Keywords {
                 "vars" => self.vars.extend(value.as_map().cloned()),
                 "environment" => self.environment.push(value.clone()),
                 "notify" => self.notify.extend(list_of(value.clone())),
-                "when" => {
-                    self.when
-                        .extend(list_of(value.clone()).into_iter().map(|item| match item {
-                            Data::Str(text) => Condition::Expression(text, place.clone()),
-                            other => Condition::Value(other),
-                        }))
-                }
+                "when" => self.when.extend(list_of(value.clone()).into_iter().map(|item| match item {
+                    Data::Str(text) => Condition::Expression(text, place.clone()),
+                    other => Condition::Value(other),
+                })),
                 name => {
                     if let Some(&known) = NEAREST.iter().find(|known| **known == name) {
                         self.nearest.insert(known, value.clone());

@@ -45,43 +45,23 @@ pub(crate) fn fault(source: &Source, node: &Node, reason: &str, hint: Option<&st
 
 /// A node that stands for a line of a file read earlier.
 pub(crate) fn whole_file(line: usize) -> Node {
-    let scalar = Scalar {
-        text: String::new(),
-        style: Style::Plain,
-        resolved: labctl_spec::yaml::Resolved::Null,
-    };
-    Node {
-        value: Value::Scalar(scalar),
-        span: Span { line, column: 0 },
-        tag: None,
-    }
+    let scalar = Scalar { text: String::new(), style: Style::Plain, resolved: labctl_spec::yaml::Resolved::Null };
+    Node { value: Value::Scalar(scalar), span: Span { line, column: 0 }, tag: None }
 }
 
 /// The variable files of a folder, sorted, subfolders included.
 pub(crate) fn variable_files(folder: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with('.') || name.ends_with('~') {
             continue;
         }
         if path.is_dir() {
             out.extend(variable_files(&path));
-        } else if matches!(
-            path.extension().and_then(|extension| extension.to_str()),
-            None | Some("yml" | "yaml" | "json")
-        ) {
+        } else if matches!(path.extension().and_then(|extension| extension.to_str()), None | Some("yml" | "yaml" | "json")) {
             out.push(path);
         }
     }
@@ -98,16 +78,8 @@ pub(crate) fn read_variables(path: &Path) -> Result<Dict, Fault> {
             Value::Map(map) => out.extend(yaml::dict(map, &file, true)),
             _ if node.is_null() => {}
             _ => {
-                let source = Source {
-                    path: path.to_path_buf(),
-                    file: file.clone(),
-                };
-                return Err(fault(
-                    &source,
-                    &node,
-                    "a file of variables must be a mapping",
-                    None,
-                ));
+                let source = Source { path: path.to_path_buf(), file: file.clone() };
+                return Err(fault(&source, &node, "a file of variables must be a mapping", None));
             }
         }
     }
@@ -123,24 +95,15 @@ fn read_text(path: &Path) -> Result<String, Fault> {
         reason,
         hint: hint.map(str::to_owned),
     };
-    let bytes =
-        std::fs::read(path).map_err(|error| whole(format!("cannot read: {error}"), None))?;
+    let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot read: {error}"), None))?;
     if bytes.starts_with(b"$ANSIBLE_VAULT;") {
-        return Err(whole(
-            "the file is an encrypted vault".to_owned(),
-            Some("decrypt it with ansible-vault first"),
-        ));
+        return Err(whole("the file is an encrypted vault".to_owned(), Some("decrypt it with ansible-vault first")));
     }
     String::from_utf8(bytes).map_err(|_| whole("the file is not UTF-8".to_owned(), None))
 }
 
 impl Loader {
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        folder: PathBuf,
-        role_paths: Vec<PathBuf>,
-        extra_vars: Arc<Dict>,
-    ) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, folder: PathBuf, role_paths: Vec<PathBuf>, extra_vars: Arc<Dict>) -> Self {
         Self {
             engine,
             folder,
@@ -159,14 +122,8 @@ impl Loader {
             return Ok(found.clone());
         }
         let text = read_text(path)?;
-        let source = Source {
-            path: path.to_path_buf(),
-            file: Arc::from(path.display().to_string()),
-        };
-        let node = yaml::documents(&text, path)?
-            .into_iter()
-            .next()
-            .filter(|node| !node.is_null());
+        let source = Source { path: path.to_path_buf(), file: Arc::from(path.display().to_string()) };
+        let node = yaml::documents(&text, path)?.into_iter().next().filter(|node| !node.is_null());
         let found = node.map(|node| (node, source));
         lock(&self.cache).insert(path.to_path_buf(), found.clone());
         Ok(found)
@@ -191,15 +148,9 @@ impl Loader {
             layers.push(role.defaults.clone());
         }
         let mut magic = Dict::new();
-        magic.insert(
-            "playbook_dir".into(),
-            Data::from(self.folder.display().to_string()),
-        );
+        magic.insert("playbook_dir".into(), Data::from(self.folder.display().to_string()));
         if let Some(role) = role {
-            magic.insert(
-                "role_path".into(),
-                Data::from(role.path.display().to_string()),
-            );
+            magic.insert("role_path".into(), Data::from(role.path.display().to_string()));
             magic.insert("role_name".into(), Data::str(&role.name));
         }
         layers.push(Arc::new(magic));
@@ -212,31 +163,16 @@ impl Loader {
     }
 
     fn playbook_at(&self, path: &Path, depth: usize) -> Result<Vec<Play>, Fault> {
-        let source = Source {
-            path: path.to_path_buf(),
-            file: Arc::from(path.display().to_string()),
-        };
+        let source = Source { path: path.to_path_buf(), file: Arc::from(path.display().to_string()) };
         let Some((node, source)) = self.read(path)? else {
-            return Err(fault(
-                &source,
-                &whole_file(0),
-                "the playbook is empty",
-                Some("a playbook is a list of plays: `- hosts: all`"),
-            ));
+            return Err(fault(&source, &whole_file(0), "the playbook is empty", Some("a playbook is a list of plays: `- hosts: all`")));
         };
-        let entries = node.as_seq().ok_or_else(|| {
-            fault(
-                &source,
-                &node,
-                "a playbook must be a list of plays",
-                Some("start it with `- hosts: all`"),
-            )
-        })?;
+        let entries = node
+            .as_seq()
+            .ok_or_else(|| fault(&source, &node, "a playbook must be a list of plays", Some("start it with `- hosts: all`")))?;
         let mut plays = Vec::new();
         for entry in entries {
-            let import = entry
-                .get("import_playbook")
-                .or_else(|| entry.get("ansible.builtin.import_playbook"));
+            let import = entry.get("import_playbook").or_else(|| entry.get("ansible.builtin.import_playbook"));
             match import {
                 Some(name) => {
                     if depth > 20 {
@@ -244,15 +180,10 @@ impl Loader {
                     }
                     let data = yaml::data(name, &source.file, true);
                     let scope = self.static_scope(&Keywords::default(), None);
-                    let resolved = scope
-                        .resolve(&data)
-                        .map_err(|error| fault(&source, name, &error.message, None))?;
+                    let resolved = scope.resolve(&data).map_err(|error| fault(&source, name, &error.message, None))?;
                     let mut keywords = Keywords::default();
                     keywords.extend(entry, &source);
-                    let target = path
-                        .parent()
-                        .unwrap_or(Path::new("."))
-                        .join(crate::python::str_of(&resolved));
+                    let target = path.parent().unwrap_or(Path::new(".")).join(crate::python::str_of(&resolved));
                     let loader = Loader::new(
                         self.engine.clone(),
                         target.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -272,24 +203,10 @@ impl Loader {
 
     /// The play at a position of a list inside a file, such as `provision` of a lab file.
     pub(crate) fn play_in(&self, path: &Path, key: &str, index: usize) -> Result<Play, Fault> {
-        let source = Source {
-            path: path.to_path_buf(),
-            file: Arc::from(path.display().to_string()),
-        };
-        let missing = || {
-            fault(
-                &source,
-                &whole_file(0),
-                &format!("there is no play {key}[{index}]"),
-                None,
-            )
-        };
+        let source = Source { path: path.to_path_buf(), file: Arc::from(path.display().to_string()) };
+        let missing = || fault(&source, &whole_file(0), &format!("there is no play {key}[{index}]"), None);
         let (node, source) = self.read(path)?.ok_or_else(missing)?;
-        let entry = node
-            .get(key)
-            .and_then(Node::as_seq)
-            .and_then(|list| list.get(index))
-            .ok_or_else(missing)?;
+        let entry = node.get(key).and_then(Node::as_seq).and_then(|list| list.get(index)).ok_or_else(missing)?;
         self.play(entry, &source)
     }
 
@@ -339,41 +256,21 @@ impl Loader {
             "collections",
             "validate_argspec",
         ];
-        let map = node
-            .as_map()
-            .ok_or_else(|| fault(source, node, "a play must be a mapping with `hosts`", None))?;
+        let map = node.as_map().ok_or_else(|| fault(source, node, "a play must be a mapping with `hosts`", None))?;
         for entry in &map.entries {
             let key = entry.key.as_str().unwrap_or_default();
             if !KNOWN.contains(&key) {
-                return Err(fault(
-                    source,
-                    &entry.key,
-                    &format!("'{key}' is not a valid attribute for a Play"),
-                    None,
-                ));
+                return Err(fault(source, &entry.key, &format!("'{key}' is not a valid attribute for a Play"), None));
             }
         }
-        let data = |key: &str| {
-            node.get(key)
-                .map(|value| yaml::data(value, &source.file, true))
-        };
+        let data = |key: &str| node.get(key).map(|value| yaml::data(value, &source.file, true));
         let list = |key: &str| data(key).map_or_else(Vec::new, list_of);
         let hosts = data("hosts").filter(|hosts| !matches!(hosts, Data::Null));
-        let hosts = hosts.ok_or_else(|| {
-            fault(
-                source,
-                node,
-                "the field 'hosts' is required but was not set",
-                None,
-            )
-        })?;
+        let hosts = hosts.ok_or_else(|| fault(source, node, "the field 'hosts' is required but was not set", None))?;
         let vars = match data("vars") {
             Some(Data::Map(map)) => map,
             Some(Data::List(list)) => Arc::new(
-                list.iter()
-                    .filter_map(Data::as_map)
-                    .flat_map(|map| map.iter().map(|(key, value)| (key.clone(), value.clone())))
-                    .collect(),
+                list.iter().filter_map(Data::as_map).flat_map(|map| map.iter().map(|(key, value)| (key.clone(), value.clone()))).collect(),
             ),
             _ => Arc::default(),
         };
@@ -391,31 +288,22 @@ impl Loader {
         context.keywords.extend(node, source);
         context.keywords.vars.clear();
         context.keywords.notify.clear();
-        let part = |name: &str| {
-            node.get(name)
-                .map_or(Ok(Vec::new()), |list| self.tasks(list, source, &context))
-        };
+        let part = |name: &str| node.get(name).map_or(Ok(Vec::new()), |list| self.tasks(list, source, &context));
         let mut role_tasks = Vec::new();
         for entry in node.get("roles").and_then(Node::as_seq).unwrap_or_default() {
             let (_, mut tasks) = self.role_entry(entry, source, &context)?;
             role_tasks.append(&mut tasks);
         }
-        let (pre_tasks, tasks, post_tasks) =
-            (part("pre_tasks")?, part("tasks")?, part("post_tasks")?);
+        let (pre_tasks, tasks, post_tasks) = (part("pre_tasks")?, part("tasks")?, part("post_tasks")?);
         let mut handler_context = context.clone();
         handler_context.handlers = true;
-        let own = node.get("handlers").map_or(Ok(Vec::new()), |list| {
-            self.tasks(list, source, &handler_context)
-        })?;
+        let own = node.get("handlers").map_or(Ok(Vec::new()), |list| self.tasks(list, source, &handler_context))?;
         let mut handlers = std::mem::take(&mut *lock(&self.handlers));
         handlers.extend(own);
         Ok(Play {
             name: data("name"),
             hosts,
-            place: Place {
-                file: source.file.clone(),
-                line: node.span.line,
-            },
+            place: Place { file: source.file.clone(), line: node.span.line },
             folder: self.folder.clone(),
             keywords: context.keywords,
             vars,
@@ -438,7 +326,5 @@ impl Loader {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -16,9 +16,5 @@ const COLLECTIONS: &[&str] = &[
 
 /// The short name of a module: `ansible.builtin.copy` is `copy`; other collections keep their name.
 pub(crate) fn short_name(name: &str) -> &str {
-    COLLECTIONS
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix))
-        .filter(|short| !short.contains('.'))
-        .unwrap_or(name)
+    COLLECTIONS.iter().find_map(|prefix| name.strip_prefix(prefix)).filter(|short| !short.contains('.')).unwrap_or(name)
 }

@@ -52,10 +52,7 @@ fn first_existing(folder: &Path, name: &str) -> Option<PathBuf> {
     if Path::new(name).extension().is_some() && folder.join(name).is_file() {
         return Some(folder.join(name));
     }
-    ["yml", "yaml", "json"]
-        .iter()
-        .map(|extension| folder.join(format!("{name}.{extension}")))
-        .find(|path| path.is_file())
+    ["yml", "yaml", "json"].iter().map(|extension| folder.join(format!("{name}.{extension}"))).find(|path| path.is_file())
 }
 
 impl Loader {
@@ -65,10 +62,7 @@ impl Loader {
         let mut folders = vec![self.folder.join("roles"), self.folder.clone()];
         folders.extend(self.role_paths.iter().cloned());
         folders.push(from.to_path_buf());
-        folders
-            .into_iter()
-            .flat_map(|folder| [folder.join(name), folder.join(short)])
-            .find(|path| path.is_dir() && *path != self.folder)
+        folders.into_iter().flat_map(|folder| [folder.join(name), folder.join(short)]).find(|path| path.is_dir() && *path != self.folder)
     }
 
     /// Loads a role with its dependencies and gives its tasks after theirs.
@@ -82,30 +76,12 @@ impl Loader {
         let from = source.path.parent().unwrap_or(Path::new("."));
         let path = self.role_path(&request.name, from).ok_or_else(|| {
             let mut searched: Vec<String> = vec![self.folder.join("roles").display().to_string()];
-            searched.extend(
-                self.role_paths
-                    .iter()
-                    .map(|path| path.display().to_string()),
-            );
-            let reason = format!(
-                "the role '{}' was not found in {}",
-                request.name,
-                searched.join(":")
-            );
-            fault(
-                source,
-                at,
-                &reason,
-                Some("check its name, or put it in one of these folders"),
-            )
+            searched.extend(self.role_paths.iter().map(|path| path.display().to_string()));
+            let reason = format!("the role '{}' was not found in {}", request.name, searched.join(":"));
+            fault(source, at, &reason, Some("check its name, or put it in one of these folders"))
         })?;
         if context.depth() > 50 {
-            return Err(fault(
-                source,
-                at,
-                &format!("the role '{}' depends on itself", request.name),
-                None,
-            ));
+            return Err(fault(source, at, &format!("the role '{}' depends on itself", request.name), None));
         }
         let defaults = self.role_vars(&path.join("defaults"), request.defaults_from.as_deref())?;
         let mut vars = self.role_vars(&path.join("vars"), request.vars_from.as_deref())?;
@@ -114,39 +90,22 @@ impl Loader {
             Some(file) => self.read(&file)?,
             None => None,
         };
-        let parents: Vec<Arc<Role>> = context
-            .role
-            .iter()
-            .flat_map(|role| role.parents.iter().cloned().chain([role.clone()]))
-            .collect();
-        let parents = if request.included {
-            Vec::new()
-        } else {
-            parents
-        };
-        let allow = meta.as_ref().and_then(|(meta, file)| {
-            meta.get("allow_duplicates")
-                .map(|flag| yaml::data(flag, &file.file, false))
-        });
+        let parents: Vec<Arc<Role>> = context.role.iter().flat_map(|role| role.parents.iter().cloned().chain([role.clone()])).collect();
+        let parents = if request.included { Vec::new() } else { parents };
+        let allow = meta.as_ref().and_then(|(meta, file)| meta.get("allow_duplicates").map(|flag| yaml::data(flag, &file.file, false)));
         // Dependencies first: their variables are below the role's own.
         let mut items = Vec::new();
         let mut low_defaults = Dict::new();
         let mut low_vars = Dict::new();
         let make = |defaults: Dict, vars: Dict| -> Arc<Role> {
-            let key = format!(
-                "{}|{:?}|{:?}",
-                path.display(),
-                request.params,
-                context.keywords.when
-            );
+            let key = format!("{}|{:?}|{:?}", path.display(), request.params, context.keywords.when);
             Arc::new(Role {
                 name: request.name.clone(),
                 path: path.clone(),
                 defaults: Arc::new(defaults),
                 vars: Arc::new(vars),
                 params: Arc::new(request.params.clone()),
-                allow_duplicates: request.included
-                    || allow.as_ref().and_then(Data::to_bool).unwrap_or(false),
+                allow_duplicates: request.included || allow.as_ref().and_then(Data::to_bool).unwrap_or(false),
                 key,
                 parents: parents.clone(),
                 handlers: Mutex::new(Vec::new()),
@@ -155,38 +114,16 @@ impl Loader {
         if let Some((meta, file)) = &meta {
             let placeholder = make(defaults.clone(), vars.clone());
             let inner = context.of_role(placeholder);
-            for dependency in meta
-                .get("dependencies")
-                .and_then(Node::as_seq)
-                .unwrap_or_default()
-            {
+            for dependency in meta.get("dependencies").and_then(Node::as_seq).unwrap_or_default() {
                 let (role, mut tasks) = self.role_entry(dependency, file, &inner)?;
-                low_defaults.extend(
-                    role.defaults
-                        .iter()
-                        .map(|(key, value)| (key.clone(), value.clone())),
-                );
-                low_vars.extend(
-                    role.vars
-                        .iter()
-                        .map(|(key, value)| (key.clone(), value.clone())),
-                );
+                low_defaults.extend(role.defaults.iter().map(|(key, value)| (key.clone(), value.clone())));
+                low_vars.extend(role.vars.iter().map(|(key, value)| (key.clone(), value.clone())));
                 items.append(&mut tasks);
             }
         }
         for parent in &parents {
-            low_defaults.extend(
-                parent
-                    .defaults
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.clone())),
-            );
-            low_vars.extend(
-                parent
-                    .vars
-                    .iter()
-                    .map(|(key, value)| (key.clone(), value.clone())),
-            );
+            low_defaults.extend(parent.defaults.iter().map(|(key, value)| (key.clone(), value.clone())));
+            low_vars.extend(parent.vars.iter().map(|(key, value)| (key.clone(), value.clone())));
         }
         low_defaults.extend(defaults);
         low_vars.extend(vars);
@@ -197,10 +134,7 @@ impl Loader {
             let mut inner = inner.clone();
             inner.handlers = true;
             let loaded = self.task_file(&file, &inner)?;
-            self.handlers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(loaded.iter().cloned());
+            self.handlers.lock().unwrap_or_else(PoisonError::into_inner).extend(loaded.iter().cloned());
             *role.handlers.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
         }
         let tasks_name = request.tasks_from.as_deref().unwrap_or("main");
@@ -213,10 +147,7 @@ impl Loader {
             None => Vec::new(),
         };
         if !context.dynamic {
-            self.roles
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(role.clone());
+            self.roles.lock().unwrap_or_else(PoisonError::into_inner).push(role.clone());
         }
         items.push(Item::Role(role.clone(), Arc::new(tasks)));
         Ok((role, items))
@@ -244,53 +175,27 @@ impl Loader {
     }
 
     /// An entry of `roles:` or of a role's dependencies.
-    pub(crate) fn role_entry(
-        &self,
-        node: &Node,
-        source: &Source,
-        context: &Context,
-    ) -> Result<(Arc<Role>, Vec<Item>), Fault> {
-        let inner = if node.as_map().is_some() {
-            context.with_role_entry(node, source)
-        } else {
-            context.clone()
-        };
+    pub(crate) fn role_entry(&self, node: &Node, source: &Source, context: &Context) -> Result<(Arc<Role>, Vec<Item>), Fault> {
+        let inner = if node.as_map().is_some() { context.with_role_entry(node, source) } else { context.clone() };
         let scope = self.static_scope(&inner.keywords, inner.role.as_deref());
         let text = |node: &Node| -> Result<String, Fault> {
             let data = yaml::data(node, &source.file, true);
-            let resolved = scope
-                .resolve(&data)
-                .map_err(|error| fault(source, node, &error.message, None))?;
+            let resolved = scope.resolve(&data).map_err(|error| fault(source, node, &error.message, None))?;
             Ok(crate::python::str_of(&resolved))
         };
         let mut request = RoleRequest::default();
         match node.as_map() {
             None => request.name = text(node)?,
             Some(map) => {
-                let name = node
-                    .get("role")
-                    .or_else(|| node.get("name"))
-                    .or_else(|| node.get("src"));
-                request.name = text(name.ok_or_else(|| {
-                    fault(
-                        source,
-                        node,
-                        "role definitions must contain a role name",
-                        None,
-                    )
-                })?)?;
+                let name = node.get("role").or_else(|| node.get("name")).or_else(|| node.get("src"));
+                request.name = text(name.ok_or_else(|| fault(source, node, "role definitions must contain a role name", None))?)?;
                 for entry in &map.entries {
                     let key = entry.key.as_str().unwrap_or_default();
                     if !is_role_keyword(key) {
-                        request
-                            .params
-                            .insert(Arc::from(key), yaml::data(&entry.value, &source.file, true));
+                        request.params.insert(Arc::from(key), yaml::data(&entry.value, &source.file, true));
                     }
                 }
-                if let Some(Data::Map(vars)) = node
-                    .get("vars")
-                    .map(|vars| yaml::data(vars, &source.file, true))
-                {
+                if let Some(Data::Map(vars)) = node.get("vars").map(|vars| yaml::data(vars, &source.file, true)) {
                     request.vars = (*vars).clone();
                 }
             }
@@ -326,46 +231,19 @@ impl Loader {
         let name = crate::python::str_of(&name);
         let path = self
             .find_tasks(&name, &task.folder, inner.role.as_deref())
-            .ok_or_else(|| {
-                fault(
-                    source,
-                    node,
-                    &format!("Could not find or access '{name}'"),
-                    None,
-                )
-            })?;
+            .ok_or_else(|| fault(source, node, &format!("Could not find or access '{name}'"), None))?;
         if inner.depth() > 50 {
-            return Err(fault(
-                source,
-                node,
-                &format!("'{name}' imports itself"),
-                None,
-            ));
+            return Err(fault(source, node, &format!("'{name}' imports itself"), None));
         }
         out.extend(self.task_file(&path, &inner.imported(task))?);
         Ok(())
     }
 
-    pub(super) fn import_role(
-        &self,
-        task: &Task,
-        node: &Node,
-        source: &Source,
-        inner: &Context,
-        out: &mut Vec<Item>,
-    ) -> Result<(), Fault> {
+    pub(super) fn import_role(&self, task: &Task, node: &Node, source: &Source, inner: &Context, out: &mut Vec<Item>) -> Result<(), Fault> {
         let scope = self.static_scope(&inner.keywords, inner.role.as_deref());
-        let args = scope
-            .resolve(&task.args)
-            .map_err(|error| fault(source, node, &error.message, None))?;
-        let mut request = RoleRequest::from_args(&args).ok_or_else(|| {
-            fault(
-                source,
-                node,
-                "'name' is a required field for import_role.",
-                None,
-            )
-        })?;
+        let args = scope.resolve(&task.args).map_err(|error| fault(source, node, &error.message, None))?;
+        let mut request =
+            RoleRequest::from_args(&args).ok_or_else(|| fault(source, node, "'name' is a required field for import_role.", None))?;
         request.included = true;
         let (_, items) = self.role(&request, node, source, &inner.imported(task))?;
         out.extend(items);
@@ -373,12 +251,7 @@ impl Loader {
     }
 
     /// A task file by name: beside the including file, in the role's `tasks/`, beside the playbook.
-    pub(crate) fn find_tasks(
-        &self,
-        name: &str,
-        folder: &Path,
-        role: Option<&Role>,
-    ) -> Option<PathBuf> {
+    pub(crate) fn find_tasks(&self, name: &str, folder: &Path, role: Option<&Role>) -> Option<PathBuf> {
         if Path::new(name).is_absolute() {
             return Path::new(name).is_file().then(|| PathBuf::from(name));
         }
@@ -389,48 +262,24 @@ impl Loader {
         }
         folders.push(self.folder.join("tasks"));
         folders.push(self.folder.clone());
-        folders
-            .into_iter()
-            .map(|folder| folder.join(name))
-            .find(|path| path.is_file())
+        folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
     }
 
     /// Loads a role while the play runs; gives its tasks and its handlers.
-    pub(crate) fn dynamic_role(
-        &self,
-        request: &RoleRequest,
-        task: &Task,
-        keywords: Keywords,
-    ) -> Result<IncludedRole, Fault> {
-        let source = Source {
-            path: PathBuf::from(&*task.place.file),
-            file: task.place.file.clone(),
-        };
+    pub(crate) fn dynamic_role(&self, request: &RoleRequest, task: &Task, keywords: Keywords) -> Result<IncludedRole, Fault> {
+        let source = Source { path: PathBuf::from(&*task.place.file), file: task.place.file.clone() };
         let at = whole_file(task.place.line);
         let mut context = Context::new(keywords);
         context.dynamic = true;
         context.role = task.role.clone();
-        let before = self
-            .handlers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len();
+        let before = self.handlers.lock().unwrap_or_else(PoisonError::into_inner).len();
         let (role, items) = self.role(request, &at, &source, &context)?;
-        let handlers = self
-            .handlers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .split_off(before);
+        let handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner).split_off(before);
         Ok((role, items, handlers))
     }
 
     /// Loads a task file while the play runs.
-    pub(crate) fn dynamic_tasks(
-        &self,
-        path: &Path,
-        task: &Task,
-        keywords: Keywords,
-    ) -> Result<Vec<Item>, Fault> {
+    pub(crate) fn dynamic_tasks(&self, path: &Path, task: &Task, keywords: Keywords) -> Result<Vec<Item>, Fault> {
         let mut context = Context::new(keywords);
         context.dynamic = true;
         context.role = task.role.clone();
@@ -442,15 +291,9 @@ impl Loader {
 impl RoleRequest {
     /// From the arguments of include_role and import_role.
     pub(crate) fn from_args(args: &Data) -> Option<Self> {
-        let text = |name: &str| {
-            args.get(name)
-                .filter(|value| !matches!(value, Data::Null))
-                .map(crate::python::str_of)
-        };
+        let text = |name: &str| args.get(name).filter(|value| !matches!(value, Data::Null)).map(crate::python::str_of);
         Some(Self {
-            name: text("name")
-                .or_else(|| text("role"))
-                .or_else(|| text("_raw_params"))?,
+            name: text("name").or_else(|| text("role")).or_else(|| text("_raw_params"))?,
             tasks_from: text("tasks_from"),
             vars_from: text("vars_from"),
             defaults_from: text("defaults_from"),

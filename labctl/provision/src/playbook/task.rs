@@ -15,30 +15,18 @@ use crate::yaml;
 
 impl Loader {
     /// Reads a list of tasks and blocks; static imports are opened in place.
-    pub(crate) fn tasks(
-        &self,
-        node: &Node,
-        source: &Source,
-        context: &Context,
-    ) -> Result<Vec<Item>, Fault> {
+    pub(crate) fn tasks(&self, node: &Node, source: &Source, context: &Context) -> Result<Vec<Item>, Fault> {
         if node.is_null() {
             return Ok(Vec::new());
         }
-        let items = node
-            .as_seq()
-            .ok_or_else(|| fault(source, node, "a list of tasks must stand here", None))?;
+        let items = node.as_seq().ok_or_else(|| fault(source, node, "a list of tasks must stand here", None))?;
         let mut out = Vec::new();
         for item in items {
             if item.is_null() {
                 continue;
             }
             if item.as_map().is_none() {
-                return Err(fault(
-                    source,
-                    item,
-                    "a task must be a mapping",
-                    Some("write `- name: ...` and the module below it"),
-                ));
+                return Err(fault(source, item, "a task must be a mapping", Some("write `- name: ...` and the module below it")));
             }
             if item.get("block").is_some() {
                 out.push(Item::Block(Arc::new(self.block(item, source, context)?)));
@@ -50,51 +38,23 @@ impl Loader {
     }
 
     fn block(&self, node: &Node, source: &Source, context: &Context) -> Result<Block, Fault> {
-        if let Some(entry) = node
-            .as_map()
-            .into_iter()
-            .flat_map(|map| &map.entries)
-            .find(|entry| !entry.key.as_str().is_some_and(is_keyword))
+        if let Some(entry) =
+            node.as_map().into_iter().flat_map(|map| &map.entries).find(|entry| !entry.key.as_str().is_some_and(is_keyword))
         {
             let name = entry.key.as_str().unwrap_or_default();
-            return Err(fault(
-                source,
-                &entry.key,
-                &format!("'{name}' is not a valid attribute for a Block"),
-                None,
-            ));
+            return Err(fault(source, &entry.key, &format!("'{name}' is not a valid attribute for a Block"), None));
         }
         let inner = context.with(node, source);
-        let part = |name: &str| {
-            node.get(name)
-                .map_or(Ok(Vec::new()), |list| self.tasks(list, source, &inner))
-        };
-        Ok(Block {
-            keywords: inner.keywords.clone(),
-            block: part("block")?,
-            rescue: part("rescue")?,
-            always: part("always")?,
-        })
+        let part = |name: &str| node.get(name).map_or(Ok(Vec::new()), |list| self.tasks(list, source, &inner));
+        Ok(Block { keywords: inner.keywords.clone(), block: part("block")?, rescue: part("rescue")?, always: part("always")? })
     }
 
-    fn task(
-        &self,
-        node: &Node,
-        source: &Source,
-        context: &Context,
-        out: &mut Vec<Item>,
-    ) -> Result<(), Fault> {
-        let place = Place {
-            file: source.file.clone(),
-            line: node.span.line,
-        };
+    fn task(&self, node: &Node, source: &Source, context: &Context, out: &mut Vec<Item>) -> Result<(), Fault> {
+        let place = Place { file: source.file.clone(), line: node.span.line };
         let mut inner = context.with(node, source);
         let (name, mut arguments) = self.action(node, source, &mut inner)?;
         let action: Arc<str> = Arc::from(short_name(&name));
-        if let Some(extra) = node
-            .get("args")
-            .map(|args| yaml::data(args, &source.file, true))
-        {
+        if let Some(extra) = node.get("args").map(|args| yaml::data(args, &source.file, true)) {
             // What stands at the module wins over `args`.
             match extra {
                 Data::Map(extra) => {
@@ -107,20 +67,14 @@ impl Loader {
                 }
             }
         }
-        if let Some(default) = inner
-            .keywords
-            .get("module_defaults")
-            .and_then(|all| all.get(&name).or_else(|| all.get(&action)))
-            .and_then(Data::as_map)
+        if let Some(default) =
+            inner.keywords.get("module_defaults").and_then(|all| all.get(&name).or_else(|| all.get(&action))).and_then(Data::as_map)
         {
             let mut merged = (**default).clone();
             merged.extend(arguments);
             arguments = merged;
         }
-        let data = |key: &str| {
-            node.get(key)
-                .map(|value| yaml::data(value, &source.file, true))
-        };
+        let data = |key: &str| node.get(key).map(|value| yaml::data(value, &source.file, true));
         let list = |key: &str| data(key).map_or_else(Vec::new, list_of);
         let conditional = |key: &str| node.get(key).map(|value| conditions(value, source));
         let task = Task {
@@ -139,11 +93,7 @@ impl Loader {
             listen: list("listen"),
             role: context.role.clone(),
             place,
-            folder: source
-                .path
-                .parent()
-                .map(std::path::Path::to_path_buf)
-                .unwrap_or_default(),
+            folder: source.path.parent().map(std::path::Path::to_path_buf).unwrap_or_default(),
             is_handler: context.handlers,
             outer: Arc::new(context.keywords.clone()),
             keywords: inner.keywords.clone(),
@@ -159,19 +109,9 @@ impl Loader {
     }
 
     /// The module and its arguments.
-    fn action(
-        &self,
-        node: &Node,
-        source: &Source,
-        inner: &mut Context,
-    ) -> Result<(String, Dict), Fault> {
-        let place = |node: &Node| Place {
-            file: source.file.clone(),
-            line: node.span.line,
-        };
-        let map = node
-            .as_map()
-            .ok_or_else(|| fault(source, node, "a task must be a mapping", None))?;
+    fn action(&self, node: &Node, source: &Source, inner: &mut Context) -> Result<(String, Dict), Fault> {
+        let place = |node: &Node| Place { file: source.file.clone(), line: node.span.line };
+        let map = node.as_map().ok_or_else(|| fault(source, node, "a task must be a mapping", None))?;
         let mut found: Option<(String, &Node)> = None;
         for entry in &map.entries {
             let key = entry.key.as_str().unwrap_or_default();
@@ -184,9 +124,7 @@ impl Loader {
                     source,
                     &entry.key,
                     &reason,
-                    Some(
-                        "a task has one module; check the spelling and the indentation of its keywords",
-                    ),
+                    Some("a task has one module; check the spelling and the indentation of its keywords"),
                 ));
             }
             found = Some((key.to_owned(), &entry.value));
@@ -196,12 +134,7 @@ impl Loader {
                 continue;
             };
             if found.is_some() {
-                return Err(fault(
-                    source,
-                    value,
-                    &format!("conflicting action statements: {keyword} and a module"),
-                    None,
-                ));
+                return Err(fault(source, value, &format!("conflicting action statements: {keyword} and a module"), None));
             }
             if keyword == "local_action" {
                 inner.keywords.set("delegate_to", Data::str("localhost"));
@@ -209,22 +142,14 @@ impl Loader {
             return match yaml::data(value, &source.file, true) {
                 Data::Map(map) => {
                     let mut arguments = (*map).clone();
-                    let module = arguments
-                        .shift_remove("module")
-                        .and_then(|name| name.as_str().map(str::to_owned));
-                    let module = module.ok_or_else(|| {
-                        fault(source, value, "no module/action detected in task.", None)
-                    })?;
+                    let module = arguments.shift_remove("module").and_then(|name| name.as_str().map(str::to_owned));
+                    let module = module.ok_or_else(|| fault(source, value, "no module/action detected in task.", None))?;
                     Ok((module, arguments))
                 }
                 text => {
                     let text = text.as_str().unwrap_or_default().to_owned();
-                    let (module, rest) =
-                        text.split_once(char::is_whitespace).unwrap_or((&text, ""));
-                    Ok((
-                        module.to_owned(),
-                        args::parse(short_name(module), rest, &place(value)),
-                    ))
+                    let (module, rest) = text.split_once(char::is_whitespace).unwrap_or((&text, ""));
+                    Ok((module.to_owned(), args::parse(short_name(module), rest, &place(value))))
                 }
             };
         }
@@ -262,17 +187,9 @@ fn repeat(node: &Node, source: &Source) -> Result<Option<Loop>, Fault> {
             Loop::Items(data())
         } else if let Some(name) = key.strip_prefix("with_") {
             if !lookups::exists(name) {
-                return Err(fault(
-                    source,
-                    &entry.key,
-                    &format!("'{name}' is not a valid lookup for with_{name}"),
-                    None,
-                ));
+                return Err(fault(source, &entry.key, &format!("'{name}' is not a valid lookup for with_{name}"), None));
             }
-            Loop::Lookup {
-                name: name.to_owned(),
-                terms: data(),
-            }
+            Loop::Lookup { name: name.to_owned(), terms: data() }
         } else {
             continue;
         };

@@ -21,30 +21,18 @@ pub(crate) fn failure(message: impl Into<String>) -> Dict {
 }
 
 fn template_failure(what: &str, error: &TemplateError) -> Dict {
-    let place = if error.place.file.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", error.place)
-    };
+    let place = if error.place.file.is_empty() { String::new() } else { format!(" ({})", error.place) };
     failure(format!("{what}{}{place}", error.message))
 }
 
 /// Whether a flag of a result is set.
 pub(crate) fn is(result: &Dict, name: &str) -> bool {
-    result
-        .get(name)
-        .is_some_and(|data| data.to_bool().unwrap_or_else(|| data.truthy()))
+    result.get(name).is_some_and(|data| data.to_bool().unwrap_or_else(|| data.truthy()))
 }
 
 impl PlayRun {
     /// Runs the task once for a host, or for one item of its loop (whose variables are in `top`).
-    pub(super) async fn round(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        host: &str,
-        top: &mut Dict,
-        loop_error: Option<&TemplateError>,
-    ) -> Dict {
+    pub(super) async fn round(self: &Arc<Self>, task: &Arc<Task>, host: &str, top: &mut Dict, loop_error: Option<&TemplateError>) -> Dict {
         let scope = self.scope(host, Some(task), top.clone());
         match keyword::all_hold(&task.keywords.when, &scope) {
             Ok(Ok(())) => {}
@@ -52,10 +40,7 @@ impl PlayRun {
                 let mut out = Dict::new();
                 out.insert("changed".into(), Data::Bool(false));
                 out.insert("false_condition".into(), condition);
-                out.insert(
-                    "skip_reason".into(),
-                    Data::str("Conditional result was False"),
-                );
+                out.insert("skip_reason".into(), Data::str("Conditional result was False"));
                 out.insert("skipped".into(), Data::Bool(true));
                 return out;
             }
@@ -75,13 +60,7 @@ impl PlayRun {
         }
     }
 
-    async fn tries(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        host: &str,
-        top: &mut Dict,
-        scope: Arc<Scope>,
-    ) -> Result<Dict, TemplateError> {
+    async fn tries(self: &Arc<Self>, task: &Arc<Task>, host: &str, top: &mut Dict, scope: Arc<Scope>) -> Result<Dict, TemplateError> {
         let asked = keyword::number(task.retries.as_ref(), &scope, &task.place, "retries")?;
         let repeats = !task.until.is_empty() || asked.is_some();
         let most = match (repeats, asked) {
@@ -90,9 +69,7 @@ impl PlayRun {
             (true, Some(count)) if count <= 0.0 => 1,
             (true, Some(count)) => count as u32 + 1,
         };
-        let delay = keyword::number(task.delay.as_ref(), &scope, &task.place, "delay")?
-            .unwrap_or(5.0)
-            .max(0.0);
+        let delay = keyword::number(task.delay.as_ref(), &scope, &task.place, "delay")?.unwrap_or(5.0).max(0.0);
         let mut scope = scope;
         for attempt in 1..=most {
             let mut result = self.once(task, host, &scope).await?;
@@ -100,9 +77,7 @@ impl PlayRun {
                 return Ok(result);
             }
             if !result.contains_key("failed") {
-                let code = result.get("rc").is_some_and(|code| {
-                    !matches!(code, Data::Int(0)) && python::str_of(code) != "0"
-                });
+                let code = result.get("rc").is_some_and(|code| !matches!(code, Data::Int(0)) && python::str_of(code) != "0");
                 result.insert("failed".into(), Data::Bool(code));
             }
             if !result.contains_key("changed") {
@@ -114,11 +89,7 @@ impl PlayRun {
             if let Some(facts) = result.get("ansible_facts").and_then(Data::as_map) {
                 // Later items of the loop and the conditions below see them.
                 if matches!(&*task.action, "set_fact" | "include_vars") {
-                    top.extend(
-                        facts
-                            .iter()
-                            .map(|(key, value)| (key.clone(), value.clone())),
-                    );
+                    top.extend(facts.iter().map(|(key, value)| (key.clone(), value.clone())));
                     scope = self.scope(host, Some(task), top.clone());
                 }
             }
@@ -133,11 +104,7 @@ impl PlayRun {
                 let changed = keyword::all_hold(conditions, &registered(&result))?.is_ok();
                 result.insert("changed".into(), Data::Bool(changed));
             }
-            if let Some(conditions) = task
-                .failed_when
-                .as_ref()
-                .filter(|conditions| !conditions.is_empty())
-            {
+            if let Some(conditions) = task.failed_when.as_ref().filter(|conditions| !conditions.is_empty()) {
                 let failed = keyword::all_hold(conditions, &registered(&result))?.is_ok();
                 result.insert("failed_when_result".into(), Data::Bool(failed));
                 result.insert("failed".into(), Data::Bool(failed));
@@ -145,11 +112,8 @@ impl PlayRun {
             if most == 1 {
                 return Ok(result);
             }
-            let done = if task.until.is_empty() {
-                !is(&result, "failed")
-            } else {
-                keyword::all_hold(&task.until, &registered(&result))?.is_ok()
-            };
+            let done =
+                if task.until.is_empty() { !is(&result, "failed") } else { keyword::all_hold(&task.until, &registered(&result))?.is_ok() };
             if done || self.run.cancelled() {
                 return Ok(result);
             }
@@ -158,20 +122,13 @@ impl PlayRun {
                 result.insert("failed".into(), Data::Bool(true));
                 return Ok(result);
             }
-            self.run
-                .sleep(Duration::from_secs_f64(delay.min(86_400.0)))
-                .await;
+            self.run.sleep(Duration::from_secs_f64(delay.min(86_400.0))).await;
         }
         Ok(failure("the task was never tried"))
     }
 
     /// Evaluates arguments and runs the module.
-    async fn once(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        host: &str,
-        scope: &Arc<Scope>,
-    ) -> Result<Dict, TemplateError> {
+    async fn once(self: &Arc<Self>, task: &Arc<Task>, host: &str, scope: &Arc<Scope>) -> Result<Dict, TemplateError> {
         let mut args = Dict::new();
         let lazy = action::takes_templates(&task.action);
         if let Some(map) = task.args.as_map() {
@@ -179,11 +136,7 @@ impl PlayRun {
             if let Some(extra) = map.get("_variable_params")
                 && let Data::Map(extra) = scope.resolve(extra)?
             {
-                args.extend(
-                    extra
-                        .iter()
-                        .map(|(key, value)| (key.clone(), value.clone())),
-                );
+                args.extend(extra.iter().map(|(key, value)| (key.clone(), value.clone())));
             }
             for (key, value) in map.iter().filter(|(key, _)| &***key != "_variable_params") {
                 if lazy {
@@ -195,25 +148,15 @@ impl PlayRun {
                         args.shift_remove(key);
                     }
                     // `module: "{{ dict }}"` gives all arguments at once.
-                    Ok(Data::Map(whole))
-                        if &**key == "_raw_params"
-                            && !crate::playbook::args::takes_text(&task.action) =>
-                    {
-                        args.extend(
-                            whole
-                                .iter()
-                                .map(|(key, value)| (key.clone(), value.clone())),
-                        );
+                    Ok(Data::Map(whole)) if &**key == "_raw_params" && !crate::playbook::args::takes_text(&task.action) => {
+                        args.extend(whole.iter().map(|(key, value)| (key.clone(), value.clone())));
                     }
                     Ok(value) => {
                         args.insert(key.clone(), value);
                     }
                     Err(error) => {
-                        let what = if &**key == "_raw_params" {
-                            String::new()
-                        } else {
-                            format!("Error while resolving value for '{key}': ")
-                        };
+                        let what =
+                            if &**key == "_raw_params" { String::new() } else { format!("Error while resolving value for '{key}': ") };
                         return Ok(template_failure(&what, &error));
                     }
                 }
@@ -227,23 +170,12 @@ impl PlayRun {
             Some(data) => keyword::truth(&scope.resolve(data)?),
             None => self.run.options.diff,
         };
-        let timeout = keyword::number(task.keywords.get("timeout"), scope, &task.place, "timeout")?
-            .filter(|seconds| *seconds > 0.0);
-        let asynchronous =
-            keyword::number(task.asynchronous.as_ref(), scope, &task.place, "async")?
-                .filter(|seconds| *seconds > 0.0);
+        let timeout = keyword::number(task.keywords.get("timeout"), scope, &task.place, "timeout")?.filter(|seconds| *seconds > 0.0);
+        let asynchronous = keyword::number(task.asynchronous.as_ref(), scope, &task.place, "async")?.filter(|seconds| *seconds > 0.0);
         let delegate = keyword::text(task.keywords.get("delegate_to"), scope)?;
-        let local = scope
-            .get("ansible_connection")
-            .or_else(|| task.keywords.get("connection"));
+        let local = scope.get("ansible_connection").or_else(|| task.keywords.get("connection"));
         let local = keyword::text(local, scope)?.as_deref() == Some("local");
-        let machine = delegate.clone().unwrap_or_else(|| {
-            if local {
-                "localhost".to_owned()
-            } else {
-                host.to_owned()
-            }
-        });
+        let machine = delegate.clone().unwrap_or_else(|| if local { "localhost".to_owned() } else { host.to_owned() });
         let action = Action {
             play: self.clone(),
             task: task.clone(),
@@ -259,20 +191,15 @@ impl PlayRun {
         };
         let running = action.run();
         let mut result = match timeout {
-            Some(seconds) => {
-                match tokio::time::timeout(Duration::from_secs_f64(seconds), running).await {
-                    Ok(result) => result,
-                    Err(_) => failure(format!("Timed out after {seconds} second(s).")),
-                }
-            }
+            Some(seconds) => match tokio::time::timeout(Duration::from_secs_f64(seconds), running).await {
+                Ok(result) => result,
+                Err(_) => failure(format!("Timed out after {seconds} second(s).")),
+            },
             None => running.await,
         };
         if asynchronous.is_some() {
             // It ran to its end: who polls or asks for its status sees it finished.
-            result.insert(
-                "ansible_job_id".into(),
-                Data::from(format!("j{:x}", rand::random::<u64>())),
-            );
+            result.insert("ansible_job_id".into(), Data::from(format!("j{:x}", rand::random::<u64>())));
             result.insert("started".into(), Data::Int(1));
             result.insert("finished".into(), Data::Int(1));
             result.insert("results_file".into(), Data::str(""));

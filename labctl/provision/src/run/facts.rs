@@ -11,18 +11,11 @@ use super::{PlayRun, lock};
 
 impl PlayRun {
     /// Reads the play's `vars_files` for each host. Before facts are known (`strict` unset), names that need them are left out.
-    pub(super) fn load_vars_files(
-        self: &Arc<Self>,
-        hosts: &[String],
-        strict: bool,
-    ) -> Result<(), PlaybookError> {
+    pub(super) fn load_vars_files(self: &Arc<Self>, hosts: &[String], strict: bool) -> Result<(), PlaybookError> {
         if self.play.vars_files.is_empty() {
             return Ok(());
         }
-        let wrong = |message: String| PlaybookError::Play {
-            place: self.play.place.to_string(),
-            message,
-        };
+        let wrong = |message: String| PlaybookError::Play { place: self.play.place.to_string(), message };
         for host in hosts {
             let scope = self.scope(host, None, Dict::new());
             let mut vars = Dict::new();
@@ -42,12 +35,8 @@ impl PlayRun {
                         }
                         Err(_) => continue,
                     };
-                    let path = [
-                        self.play.folder.join(&name),
-                        self.play.folder.join("vars").join(&name),
-                    ]
-                    .into_iter()
-                    .find(|path| path.is_file());
+                    let path =
+                        [self.play.folder.join(&name), self.play.folder.join("vars").join(&name)].into_iter().find(|path| path.is_file());
                     match path {
                         Some(path) => {
                             vars.extend(read_variables(&path)?);
@@ -58,10 +47,7 @@ impl PlayRun {
                     }
                 }
                 if !found && strict {
-                    return Err(wrong(format!(
-                        "vars file {} was not found",
-                        missing.join(", ")
-                    )));
+                    return Err(wrong(format!("vars file {} was not found", missing.join(", "))));
                 }
             }
             lock(&self.variables.vars_files).insert(host.clone(), Arc::new(vars));

@@ -31,13 +31,7 @@ impl PlayRun {
     pub(super) fn active(&self, hosts: &[String], failed: &HashSet<String>) -> Vec<String> {
         let unreachable = lock(&self.unreachable);
         let ended = lock(&self.ended);
-        hosts
-            .iter()
-            .filter(|host| {
-                !failed.contains(*host) && !unreachable.contains(*host) && !ended.contains(*host)
-            })
-            .cloned()
-            .collect()
+        hosts.iter().filter(|host| !failed.contains(*host) && !unreachable.contains(*host) && !ended.contains(*host)).cloned().collect()
     }
 
     /// Without the hosts for which `meta: end_role` has ended the task's role.
@@ -47,19 +41,11 @@ impl PlayRun {
         if ended.is_empty() {
             return hosts;
         }
-        hosts
-            .into_iter()
-            .filter(|host| !ended.contains(&(role.key.clone(), host.clone())))
-            .collect()
+        hosts.into_iter().filter(|host| !ended.contains(&(role.key.clone(), host.clone()))).collect()
     }
 
     /// Runs a list; gives the hosts that failed in it.
-    pub(super) fn items<'a>(
-        self: &'a Arc<Self>,
-        items: &'a [Item],
-        hosts: &'a [String],
-        rescued: bool,
-    ) -> BoxFuture<'a, Failed> {
+    pub(super) fn items<'a>(self: &'a Arc<Self>, items: &'a [Item], hosts: &'a [String], rescued: bool) -> BoxFuture<'a, Failed> {
         Box::pin(async move {
             let mut failed = HashSet::new();
             for item in items {
@@ -76,20 +62,12 @@ impl PlayRun {
                     Item::Role(role, tasks) => {
                         let fresh: Vec<String> = {
                             let done = lock(&self.roles_done);
-                            let again = |host: &String| {
-                                role.allow_duplicates
-                                    || !done.contains(&(role.key.clone(), host.clone()))
-                            };
+                            let again = |host: &String| role.allow_duplicates || !done.contains(&(role.key.clone(), host.clone()));
                             active.into_iter().filter(again).collect()
                         };
                         let more = self.items(tasks, &fresh, rescued).await?;
                         let mut done = lock(&self.roles_done);
-                        done.extend(
-                            fresh
-                                .iter()
-                                .filter(|host| !more.contains(*host))
-                                .map(|host| (role.key.clone(), host.clone())),
-                        );
+                        done.extend(fresh.iter().filter(|host| !more.contains(*host)).map(|host| (role.key.clone(), host.clone())));
                         lock(&self.ended_roles).retain(|(key, _)| *key != role.key);
                         more
                     }
@@ -100,21 +78,10 @@ impl PlayRun {
         })
     }
 
-    async fn block(
-        self: &Arc<Self>,
-        block: &Arc<Block>,
-        hosts: &[String],
-        rescued: bool,
-    ) -> Failed {
-        let mut failed = self
-            .items(&block.block, hosts, rescued || !block.rescue.is_empty())
-            .await?;
+    async fn block(self: &Arc<Self>, block: &Arc<Block>, hosts: &[String], rescued: bool) -> Failed {
+        let mut failed = self.items(&block.block, hosts, rescued || !block.rescue.is_empty()).await?;
         if !failed.is_empty() && !block.rescue.is_empty() {
-            let taking: Vec<String> = hosts
-                .iter()
-                .filter(|host| failed.contains(*host))
-                .cloned()
-                .collect();
+            let taking: Vec<String> = hosts.iter().filter(|host| failed.contains(*host)).cloned().collect();
             let taking = self.active(&taking, &HashSet::new());
             let again = self.items(&block.rescue, &taking, rescued).await?;
             failed.retain(|host| again.contains(host) || !taking.contains(host));
@@ -142,11 +109,7 @@ impl PlayRun {
                 continue;
             }
             let rounds: Vec<Dict> = match result.get("results").and_then(Data::as_list) {
-                Some(list) if task.repeat.is_some() => list
-                    .iter()
-                    .filter_map(Data::as_map)
-                    .map(|map| (**map).clone())
-                    .collect(),
+                Some(list) if task.repeat.is_some() => list.iter().filter_map(Data::as_map).map(|map| (**map).clone()).collect(),
                 _ => vec![result.clone()],
             };
             for round in rounds.iter().filter(|round| !is(round, "skipped")) {
@@ -154,42 +117,22 @@ impl PlayRun {
                 let args = round.get("include_args").cloned().unwrap_or_default();
                 let mut vars = Dict::new();
                 if let Some(variable) = round.get("ansible_loop_var").map(python::str_of) {
-                    for key in [
-                        variable.as_str(),
-                        "ansible_loop_var",
-                        "ansible_index_var",
-                        "ansible_loop",
-                    ] {
+                    for key in [variable.as_str(), "ansible_loop_var", "ansible_index_var", "ansible_loop"] {
                         if let Some(value) = round.get(key) {
                             vars.insert(Arc::from(key), value.clone());
                         }
                     }
                     if let Some(index) = round.get("ansible_index_var").map(python::str_of) {
-                        vars.extend(
-                            round
-                                .get(&*index)
-                                .map(|value| (Arc::from(index.as_str()), value.clone())),
-                        );
+                        vars.extend(round.get(&*index).map(|value| (Arc::from(index.as_str()), value.clone())));
                     }
                 }
-                let everyone = if once {
-                    hosts.to_vec()
-                } else {
-                    vec![host.clone()]
-                };
-                match wanted.iter_mut().find(|other| {
-                    other.what == what
-                        && other.vars == vars
-                        && other.args == args
-                        && !other.hosts.contains(host)
-                }) {
+                let everyone = if once { hosts.to_vec() } else { vec![host.clone()] };
+                match wanted
+                    .iter_mut()
+                    .find(|other| other.what == what && other.vars == vars && other.args == args && !other.hosts.contains(host))
+                {
                     Some(other) => other.hosts.extend(everyone),
-                    None => wanted.push(Included {
-                        what,
-                        vars,
-                        args,
-                        hosts: everyone,
-                    }),
+                    None => wanted.push(Included { what, vars, args, hosts: everyone }),
                 }
             }
         }
@@ -206,27 +149,14 @@ impl PlayRun {
                     for host in &active {
                         self.run.count(host, |recap| recap.ok += 1);
                     }
-                    self.run.emit(Event::Included {
-                        what: included.what.clone(),
-                        hosts: active.clone(),
-                    });
+                    self.run.emit(Event::Included { what: included.what.clone(), hosts: active.clone() });
                     ready.push((items, active));
                 }
                 Err(fault) => {
                     for host in &active {
-                        self.run.count(host, |recap| {
-                            if rescued {
-                                recap.rescued += 1
-                            } else {
-                                recap.failed += 1
-                            }
-                        });
+                        self.run.count(host, |recap| if rescued { recap.rescued += 1 } else { recap.failed += 1 });
                         let result = crate::data::dict_to_json(&failure(fault.to_string()));
-                        let status = if rescued {
-                            Status::Rescued
-                        } else {
-                            Status::Failed
-                        };
+                        let status = if rescued { Status::Rescued } else { Status::Failed };
                         self.run.emit(Event::HostResult {
                             host: host.clone(),
                             status,
@@ -246,11 +176,7 @@ impl PlayRun {
         Ok(failed)
     }
 
-    fn load_included(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        included: &Included,
-    ) -> Result<Vec<Item>, labctl_spec::fault::Fault> {
+    fn load_included(self: &Arc<Self>, task: &Arc<Task>, included: &Included) -> Result<Vec<Item>, labctl_spec::fault::Fault> {
         // What is included inherits from the blocks around the include, not from the include itself, but for its variables
         // and for what `apply` says.
         let mut keywords: Keywords = (*task.outer).clone();
@@ -264,18 +190,12 @@ impl PlayRun {
             keywords.apply(apply, &task.place);
         }
         if &*task.action == "include_tasks" {
-            return self
-                .loader
-                .dynamic_tasks(Path::new(&included.what), task, keywords);
+            return self.loader.dynamic_tasks(Path::new(&included.what), task, keywords);
         }
         let mut request = RoleRequest::from_args(&included.args).unwrap_or_default();
         request.name.clone_from(&included.what);
         let (role, items, handlers) = self.loader.dynamic_role(&request, task, keywords)?;
-        if included
-            .args
-            .get("public")
-            .is_some_and(super::keyword::truth)
-        {
+        if included.args.get("public").is_some_and(super::keyword::truth) {
             lock(&self.variables.roles).push(role);
         }
         self.add_handlers(handlers);

@@ -32,10 +32,7 @@ impl PlayRun {
         let mut handlers = lock(&self.handlers);
         for handler in new {
             // A role that is included again brings the same handlers again; the newest ones count.
-            match handlers
-                .iter_mut()
-                .find(|known| known.place == handler.place && known.name.is_some())
-            {
+            match handlers.iter_mut().find(|known| known.place == handler.place && known.name.is_some()) {
                 Some(known) => *known = handler,
                 None => handlers.push(handler),
             }
@@ -55,10 +52,7 @@ impl PlayRun {
                 continue;
             };
             let name = python::str_of(&name);
-            let qualified = handler
-                .role
-                .as_ref()
-                .map(|role| format!("{} : {name}", role.name));
+            let qualified = handler.role.as_ref().map(|role| format!("{} : {name}", role.name));
             if name == notification || qualified.as_deref() == Some(notification) {
                 found.push(index);
                 break;
@@ -66,11 +60,7 @@ impl PlayRun {
         }
         for (index, handler) in handlers.iter().enumerate() {
             let scope = self.scope(host, Some(handler), Dict::new());
-            let listens = handler.listen.iter().any(|topic| {
-                scope
-                    .resolve(topic)
-                    .is_ok_and(|topic| python::str_of(&topic) == notification)
-            });
+            let listens = handler.listen.iter().any(|topic| scope.resolve(topic).is_ok_and(|topic| python::str_of(&topic) == notification));
             if listens && !found.contains(&index) {
                 found.push(index);
             }
@@ -79,27 +69,16 @@ impl PlayRun {
     }
 
     /// Notes that a host wants the handlers that a task names.
-    pub(super) fn notify(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        host: &str,
-        rounds: &[Dict],
-    ) -> Result<(), PlaybookError> {
+    pub(super) fn notify(self: &Arc<Self>, task: &Arc<Task>, host: &str, rounds: &[Dict]) -> Result<(), PlaybookError> {
         for round in rounds {
             let mut top = Dict::new();
             if let Some(variable) = round.get("ansible_loop_var").map(python::str_of) {
-                top.extend(
-                    round
-                        .get(&*variable)
-                        .map(|item| (Arc::from(variable.as_str()), item.clone())),
-                );
+                top.extend(round.get(&*variable).map(|item| (Arc::from(variable.as_str()), item.clone())));
             }
             let scope = self.scope(host, Some(task), top);
             for name in &task.keywords.notify {
-                let resolved = scope.resolve(name).map_err(|error| PlaybookError::Play {
-                    place: task.place.to_string(),
-                    message: error.message,
-                })?;
+                let resolved =
+                    scope.resolve(name).map_err(|error| PlaybookError::Play { place: task.place.to_string(), message: error.message })?;
                 let names = match resolved {
                     Data::List(list) => list.iter().map(python::str_of).collect(),
                     Data::Omit | Data::Null => Vec::new(),
@@ -137,21 +116,12 @@ impl PlayRun {
         Box::pin(async move {
             let mut any = false;
             for host in hosts {
-                let names = lock(&self.notified)
-                    .get_mut(host)
-                    .map(|state| std::mem::take(&mut state.names))
-                    .unwrap_or_default();
+                let names = lock(&self.notified).get_mut(host).map(|state| std::mem::take(&mut state.names)).unwrap_or_default();
                 for name in names {
                     let meant = self.meant(&name);
-                    lock(&self.notified)
-                        .entry(host.clone())
-                        .or_default()
-                        .pending
-                        .extend(meant);
+                    lock(&self.notified).entry(host.clone()).or_default().pending.extend(meant);
                 }
-                any |= lock(&self.notified)
-                    .get(host)
-                    .is_some_and(|state| !state.pending.is_empty());
+                any |= lock(&self.notified).get(host).is_some_and(|state| !state.pending.is_empty());
             }
             let mut failed = HashSet::new();
             if !any || *lock(&self.flushing) {
@@ -164,11 +134,7 @@ impl PlayRun {
                     let mut notified = lock(&self.notified);
                     self.active(hosts, &failed)
                         .into_iter()
-                        .filter(|host| {
-                            notified
-                                .get_mut(host)
-                                .is_some_and(|state| state.pending.remove(&index))
-                        })
+                        .filter(|host| notified.get_mut(host).is_some_and(|state| state.pending.remove(&index)))
                         .collect()
                 };
                 if !wanting.is_empty() {
@@ -198,10 +164,7 @@ impl PlayRun {
         rescued: bool,
     ) -> BoxFuture<'a, Result<HashSet<String>, PlaybookError>> {
         Box::pin(async move {
-            let what = task
-                .arg("_raw_params")
-                .map(python::str_of)
-                .unwrap_or_default();
+            let what = task.arg("_raw_params").map(python::str_of).unwrap_or_default();
             let mut chosen = Vec::new();
             for host in hosts {
                 let scope = self.scope(host, Some(task), Dict::new());
@@ -211,8 +174,7 @@ impl PlayRun {
                     Ok(Err(_)) => {}
                     Err(error) => {
                         self.run.count(host, |recap| recap.failed += 1);
-                        let result =
-                            crate::data::dict_to_json(&super::attempt::failure(error.message));
+                        let result = crate::data::dict_to_json(&super::attempt::failure(error.message));
                         self.run.emit(Event::HostResult {
                             host: host.clone(),
                             status: Status::Failed,
@@ -256,8 +218,7 @@ impl PlayRun {
                 }
                 "end_role" => {
                     if let Some(role) = &task.role {
-                        lock(&self.ended_roles)
-                            .extend(chosen.into_iter().map(|host| (role.key.clone(), host)));
+                        lock(&self.ended_roles).extend(chosen.into_iter().map(|host| (role.key.clone(), host)));
                     }
                 }
                 other => {

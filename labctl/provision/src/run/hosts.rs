@@ -11,24 +11,10 @@ use crate::template::Scope;
 use super::{Run, lock};
 
 /// The hosts of a play, in its order.
-pub(super) fn hosts_of(
-    run: &Run,
-    play: &Play,
-    scope: &Arc<Scope>,
-) -> Result<Vec<String>, PlaybookError> {
-    let wrong = |message: String| PlaybookError::Play {
-        place: play.place.to_string(),
-        message,
-    };
-    let pattern = match scope
-        .resolve(&play.hosts)
-        .map_err(|error| wrong(error.message))?
-    {
-        Data::List(list) => list
-            .iter()
-            .map(python::str_of)
-            .collect::<Vec<_>>()
-            .join(","),
+pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<Vec<String>, PlaybookError> {
+    let wrong = |message: String| PlaybookError::Play { place: play.place.to_string(), message };
+    let pattern = match scope.resolve(&play.hosts).map_err(|error| wrong(error.message))? {
+        Data::List(list) => list.iter().map(python::str_of).collect::<Vec<_>>().join(","),
         other => python::str_of(&other),
     };
     let mut inventory = lock(&run.inventory);
@@ -81,21 +67,12 @@ pub(super) fn batches(hosts: &[String], serial: &[String]) -> Result<Vec<Vec<Str
                 let text = text.trim();
                 let size = match text.strip_suffix('%') {
                     Some(percent) => {
-                        let percent: f64 = percent.parse().map_err(|_| {
-                            format!("serial '{text}' is not a number or percentage")
-                        })?;
+                        let percent: f64 = percent.parse().map_err(|_| format!("serial '{text}' is not a number or percentage"))?;
                         ((percent / 100.0 * hosts.len() as f64) as usize).max(1)
                     }
-                    None => text
-                        .parse::<i64>()
-                        .map_err(|_| format!("serial '{text}' is not a number or percentage"))?
-                        .max(0) as usize,
+                    None => text.parse::<i64>().map_err(|_| format!("serial '{text}' is not a number or percentage"))?.max(0) as usize,
                 };
-                if size == 0 {
-                    rest.len()
-                } else {
-                    size.min(rest.len())
-                }
+                if size == 0 { rest.len() } else { size.min(rest.len()) }
             }
         };
         out.push(rest[..size].to_vec());

@@ -21,10 +21,7 @@ pub(crate) fn truth(data: &Data) -> bool {
 }
 
 /// A keyword's text; none if it is not set, empty or omitted.
-pub(crate) fn text(
-    data: Option<&Data>,
-    scope: &Arc<Scope>,
-) -> Result<Option<String>, TemplateError> {
+pub(crate) fn text(data: Option<&Data>, scope: &Arc<Scope>) -> Result<Option<String>, TemplateError> {
     let Some(data) = data else { return Ok(None) };
     Ok(match scope.resolve(data)? {
         Data::Null | Data::Omit => None,
@@ -33,12 +30,7 @@ pub(crate) fn text(
 }
 
 /// A keyword's number.
-pub(crate) fn number(
-    data: Option<&Data>,
-    scope: &Arc<Scope>,
-    place: &Place,
-    name: &str,
-) -> Result<Option<f64>, TemplateError> {
+pub(crate) fn number(data: Option<&Data>, scope: &Arc<Scope>, place: &Place, name: &str) -> Result<Option<f64>, TemplateError> {
     let Some(text) = text(data, scope)? else {
         return Ok(None);
     };
@@ -50,20 +42,13 @@ pub(crate) fn number(
 }
 
 /// Whether all conditions hold; the first that doesn't, as it was written.
-pub(crate) fn all_hold(
-    conditions: &[Condition],
-    scope: &Arc<Scope>,
-) -> Result<Result<(), Data>, TemplateError> {
+pub(crate) fn all_hold(conditions: &[Condition], scope: &Arc<Scope>) -> Result<Result<(), Data>, TemplateError> {
     for condition in conditions {
         let (holds, text) = match condition {
             Condition::Value(data) => (truth(data), data.clone()),
             Condition::Expression(source, place) => {
                 let written = Data::Str(source.clone());
-                if source.trim().is_empty() {
-                    (true, written)
-                } else {
-                    (expression(source, place, scope)?, written)
-                }
+                if source.trim().is_empty() { (true, written) } else { (expression(source, place, scope)?, written) }
             }
         };
         if !holds {
@@ -102,10 +87,7 @@ fn expression(source: &Arc<str>, place: &Place, scope: &Arc<Scope>) -> Result<bo
 }
 
 /// The environment of a task: that of the play first, overridden by nearer ones.
-pub(crate) fn environment(
-    task: &Task,
-    scope: &Arc<Scope>,
-) -> Result<BTreeMap<String, String>, TemplateError> {
+pub(crate) fn environment(task: &Task, scope: &Arc<Scope>) -> Result<BTreeMap<String, String>, TemplateError> {
     let mut out = BTreeMap::new();
     for layer in &task.keywords.environment {
         match scope.resolve(layer)? {
@@ -116,10 +98,7 @@ pub(crate) fn environment(
             }
             Data::List(list) => {
                 for map in list.iter().filter_map(Data::as_map) {
-                    out.extend(
-                        map.iter()
-                            .map(|(key, value)| (key.to_string(), python::str_of(value))),
-                    );
+                    out.extend(map.iter().map(|(key, value)| (key.to_string(), python::str_of(value))));
                 }
             }
             _ => {}
@@ -129,10 +108,7 @@ pub(crate) fn environment(
 }
 
 /// The user to become; none for root itself or without `become`.
-pub(crate) fn become_user(
-    task: &Task,
-    scope: &Arc<Scope>,
-) -> Result<Option<String>, TemplateError> {
+pub(crate) fn become_user(task: &Task, scope: &Arc<Scope>) -> Result<Option<String>, TemplateError> {
     let variable = |name: &str| scope.get(name);
     let become_on = match variable("ansible_become") {
         Some(data) => truth(&scope.resolve(data)?),
@@ -141,24 +117,15 @@ pub(crate) fn become_user(
     if !become_on {
         return Ok(None);
     }
-    let user = text(
-        variable("ansible_become_user").or_else(|| task.keywords.get("become_user")),
-        scope,
-    )?;
+    let user = text(variable("ansible_become_user").or_else(|| task.keywords.get("become_user")), scope)?;
     Ok(user.filter(|user| user != "root"))
 }
 
 /// The name of a task, evaluated as far as that is possible.
 pub(crate) fn name(task: &Task, scope: &Arc<Scope>) -> String {
     if let ("include_role", None) = (&*task.action, &task.name) {
-        let role = task
-            .arg("name")
-            .or_else(|| task.arg("role"))
-            .or_else(|| task.arg("_raw_params"));
-        return format!(
-            "include_role : {}",
-            role.map(python::str_of).unwrap_or_default()
-        );
+        let role = task.arg("name").or_else(|| task.arg("role")).or_else(|| task.arg("_raw_params"));
+        return format!("include_role : {}", role.map(python::str_of).unwrap_or_default());
     }
     let own = match &task.name {
         Some(name) => match scope.resolve(name) {

@@ -29,34 +29,18 @@ pub struct ListedTask {
 ///
 /// # Errors
 /// As [`run`](super::run).
-pub fn list_tasks(
-    books: &[Book],
-    setup: Setup,
-    options: Options,
-) -> Result<Vec<ListedTask>, PlaybookError> {
+pub fn list_tasks(books: &[Book], setup: Setup, options: Options) -> Result<Vec<ListedTask>, PlaybookError> {
     let run = Run::new(setup, options)?;
     let mut out = Vec::new();
     for book in books {
         let (_, plays) = run.load(book)?;
         for play in &plays {
             let groups = lock(&run.inventory).group_map();
-            let common = crate::variables::common(
-                &groups,
-                &[],
-                &[],
-                &play.folder,
-                run.options.check,
-                run.options.diff,
-                run.options.verbosity,
-            );
+            let common =
+                crate::variables::common(&groups, &[], &[], &play.folder, run.options.check, run.options.diff, run.options.verbosity);
             let layers = vec![run.extra.clone(), play.vars.clone(), Arc::new(common)];
             let scope = Scope::new(run.engine.clone(), layers, vec![play.folder.clone()]);
-            for list in [
-                &play.pre_tasks,
-                &play.role_tasks,
-                &play.tasks,
-                &play.post_tasks,
-            ] {
+            for list in [&play.pre_tasks, &play.role_tasks, &play.tasks, &play.post_tasks] {
                 collect(&run, play, list, &scope, &mut out);
             }
         }
@@ -76,19 +60,12 @@ fn collect(run: &Run, play: &Play, items: &[Item], scope: &Arc<Scope>, out: &mut
                     .keywords
                     .tags
                     .iter()
-                    .map(|tag| {
-                        scope
-                            .resolve(tag)
-                            .map_or_else(|_| python::str_of(tag), |tag| python::str_of(&tag))
-                    })
+                    .map(|tag| scope.resolve(tag).map_or_else(|_| python::str_of(tag), |tag| python::str_of(&tag)))
                     .collect();
                 names.sort();
                 names.dedup();
                 out.push(ListedTask {
-                    play: play
-                        .name
-                        .as_ref()
-                        .map_or_else(|| python::str_of(&play.hosts), python::str_of),
+                    play: play.name.as_ref().map_or_else(|| python::str_of(&play.hosts), python::str_of),
                     hosts: python::str_of(&play.hosts),
                     name: keyword::name(task, &scope),
                     tags: names,

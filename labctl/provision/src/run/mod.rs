@@ -188,12 +188,7 @@ impl Run {
         };
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let folder = path.parent().map(PathBuf::from).unwrap_or_default();
-        let loader = Arc::new(Loader::new(
-            self.engine.clone(),
-            folder,
-            self.options.role_paths.clone(),
-            self.extra.clone(),
-        ));
+        let loader = Arc::new(Loader::new(self.engine.clone(), folder, self.options.role_paths.clone(), self.extra.clone()));
         let plays = match book {
             Book::File(_) => loader.playbook(&path)?,
             Book::Inside { list, index, .. } => vec![loader.play_in(&path, list, *index)?],
@@ -212,9 +207,7 @@ pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap
     if let Some(limit) = &run.options.limit
         && lock(&run.inventory).select(limit).is_empty()
     {
-        return Err(PlaybookError::Options(format!(
-            "no host matches the limit '{limit}'"
-        )));
+        return Err(PlaybookError::Options(format!("no host matches the limit '{limit}'")));
     }
     // All files are read before the first task runs: a fault in the last one stops the run before it changes anything.
     let mut loaded = Vec::new();
@@ -230,9 +223,5 @@ pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap
     }
     let mut timings = std::mem::take(&mut *lock(&run.timings));
     timings.sort_by_key(|timing| std::cmp::Reverse(timing.duration));
-    Ok(Recap {
-        hosts: lock(&run.recap).clone(),
-        timings,
-        cancelled: run.cancelled(),
-    })
+    Ok(Recap { hosts: lock(&run.recap).clone(), timings, cancelled: run.cancelled() })
 }

@@ -50,27 +50,15 @@ pub(crate) struct PlayRun {
 }
 
 impl PlayRun {
-    pub(crate) fn scope(
-        self: &Arc<Self>,
-        host: &str,
-        task: Option<&Task>,
-        top: Dict,
-    ) -> Arc<Scope> {
+    pub(crate) fn scope(self: &Arc<Self>, host: &str, task: Option<&Task>, top: Dict) -> Arc<Scope> {
         self.variables.scope(host, task, top)
     }
 }
 
 /// Runs a play; gives whether the next one may run.
-pub(super) async fn run_play(
-    run: &Arc<Run>,
-    loader: &Arc<Loader>,
-    play: Play,
-) -> Result<bool, PlaybookError> {
+pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -> Result<bool, PlaybookError> {
     let play = Arc::new(play);
-    let wrong = |message: String| PlaybookError::Play {
-        place: play.place.to_string(),
-        message,
-    };
+    let wrong = |message: String| PlaybookError::Play { place: play.place.to_string(), message };
     let play_vars = Arc::new(prompted(run, &play)?);
     let folder = &play.folder;
     let groups = lock(&run.inventory).group_map();
@@ -79,43 +67,21 @@ pub(super) async fn run_play(
         vec![
             run.extra.clone(),
             play_vars.clone(),
-            Arc::new(variables::common(
-                &groups,
-                &[],
-                &[],
-                folder,
-                run.options.check,
-                run.options.diff,
-                run.options.verbosity,
-            )),
-            Arc::new(
-                lock(&run.inventory)
-                    .groups
-                    .get("all")
-                    .map(|group| group.vars.clone())
-                    .unwrap_or_default(),
-            ),
+            Arc::new(variables::common(&groups, &[], &[], folder, run.options.check, run.options.diff, run.options.verbosity)),
+            Arc::new(lock(&run.inventory).groups.get("all").map(|group| group.vars.clone()).unwrap_or_default()),
         ],
         vec![folder.clone()],
     );
     let all = hosts_of(run, &play, &early)?;
-    let name = play.name.as_ref().or(Some(&play.hosts)).map(|name| {
-        early
-            .resolve(name)
-            .map_or_else(|_| python::str_of(name), |name| python::str_of(&name))
-    });
+    let name = play
+        .name
+        .as_ref()
+        .or(Some(&play.hosts))
+        .map(|name| early.resolve(name).map_or_else(|_| python::str_of(name), |name| python::str_of(&name)));
     let name = name.unwrap_or_default();
     if all.is_empty() {
-        run.emit(Event::PlayStart {
-            name: name.clone(),
-            hosts: Vec::new(),
-        });
-        run.emit(Event::Warning {
-            message: format!(
-                "{}: no hosts matched: the play '{name}' is skipped",
-                play.place
-            ),
-        });
+        run.emit(Event::PlayStart { name: name.clone(), hosts: Vec::new() });
+        run.emit(Event::Warning { message: format!("{}: no hosts matched: the play '{name}' is skipped", play.place) });
         return Ok(true);
     }
     let mut serial = Vec::new();
@@ -125,42 +91,20 @@ pub(super) async fn run_play(
             other => serial.push(python::str_of(&other)),
         }
     }
-    let max_fail = keyword::number(
-        play.max_fail_percentage.as_ref(),
-        &early,
-        &play.place,
-        "max_fail_percentage",
-    )
-    .map_err(|error| wrong(error.message))?;
+    let max_fail = keyword::number(play.max_fail_percentage.as_ref(), &early, &play.place, "max_fail_percentage")
+        .map_err(|error| wrong(error.message))?;
     let lost_before = lock(&run.lost).clone();
-    let candidates: Vec<String> = all
-        .iter()
-        .filter(|host| !lost_before.contains(*host))
-        .cloned()
-        .collect();
+    let candidates: Vec<String> = all.iter().filter(|host| !lost_before.contains(*host)).cloned().collect();
     for batch in batches(&candidates, &serial).map_err(wrong)? {
-        run.emit(Event::PlayStart {
-            name: name.clone(),
-            hosts: batch.clone(),
-        });
+        run.emit(Event::PlayStart { name: name.clone(), hosts: batch.clone() });
         for host in &batch {
             run.count(host, |_| {});
         }
-        run_batch(
-            run,
-            loader,
-            &play,
-            &play_vars,
-            &all,
-            batch.clone(),
-            max_fail,
-        )
-        .await?;
+        run_batch(run, loader, &play, &play_vars, &all, batch.clone(), max_fail).await?;
         let lost = lock(&run.lost);
         let failed = batch.iter().filter(|host| lost.contains(*host)).count();
-        let limit = max_fail.map_or(failed == batch.len(), |limit| {
-            failed as f64 / batch.len() as f64 * 100.0 > limit || failed == batch.len()
-        });
+        let limit =
+            max_fail.map_or(failed == batch.len(), |limit| failed as f64 / batch.len() as f64 * 100.0 > limit || failed == batch.len());
         if failed > 0 && limit {
             // A batch without survivors ends the whole run, as in Ansible.
             let everyone = all.iter().all(|host| lost.contains(host));
@@ -185,21 +129,14 @@ fn prompted(run: &Run, play: &Play) -> Result<Dict, PlaybookError> {
         if run.extra.contains_key(&*name) {
             continue;
         }
-        match prompt
-            .get("default")
-            .filter(|value| !matches!(value, Data::Null))
-        {
+        match prompt.get("default").filter(|value| !matches!(value, Data::Null)) {
             Some(value) => {
                 out.insert(Arc::from(name), value.clone());
             }
             None => {
-                let message = format!(
-                    "the play asks for the variable '{name}' (vars_prompt), which has no default: give it with -e {name}=VALUE"
-                );
-                return Err(PlaybookError::Play {
-                    place: play.place.to_string(),
-                    message,
-                });
+                let message =
+                    format!("the play asks for the variable '{name}' (vars_prompt), which has no default: give it with -e {name}=VALUE");
+                return Err(PlaybookError::Play { place: play.place.to_string(), message });
             }
         }
     }
@@ -218,49 +155,14 @@ async fn run_batch(
     let variables = {
         let inventory = lock(&run.inventory);
         let groups = inventory.group_map();
-        let mut common = variables::common(
-            &groups,
-            all,
-            &batch,
-            &play.folder,
-            run.options.check,
-            run.options.diff,
-            run.options.verbosity,
-        );
+        let mut common = variables::common(&groups, all, &batch, &play.folder, run.options.check, run.options.diff, run.options.verbosity);
         if let Some(file) = &inventory.file {
-            common.insert(
-                "inventory_file".into(),
-                Data::from(file.display().to_string()),
-            );
-            common.insert(
-                "inventory_dir".into(),
-                Data::from(
-                    file.parent()
-                        .map(|folder| folder.display().to_string())
-                        .unwrap_or_default(),
-                ),
-            );
+            common.insert("inventory_file".into(), Data::from(file.display().to_string()));
+            common.insert("inventory_dir".into(), Data::from(file.parent().map(|folder| folder.display().to_string()).unwrap_or_default()));
         }
-        common.insert(
-            "ansible_play_name".into(),
-            play.name.clone().unwrap_or_default(),
-        );
-        common.insert(
-            "role_names".into(),
-            play.roles
-                .iter()
-                .map(|role| role.name.as_str())
-                .collect::<Vec<_>>()
-                .into(),
-        );
-        common.insert(
-            "ansible_role_names".into(),
-            play.roles
-                .iter()
-                .map(|role| role.name.as_str())
-                .collect::<Vec<_>>()
-                .into(),
-        );
+        common.insert("ansible_play_name".into(), play.name.clone().unwrap_or_default());
+        common.insert("role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
+        common.insert("ansible_role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
         let group_names = inventory
             .names()
             .into_iter()
@@ -320,10 +222,7 @@ async fn run_batch(
         "linear" | "ansible.builtin.linear" | "debug" => state.sections(&batch).await?,
         other => {
             let message = format!("Invalid play strategy specified: {other}; use linear or free");
-            return Err(PlaybookError::Play {
-                place: play.place.to_string(),
-                message,
-            });
+            return Err(PlaybookError::Play { place: play.place.to_string(), message });
         }
     };
     lock(&run.lost).extend(failed);
@@ -332,39 +231,25 @@ async fn run_batch(
 
 impl PlayRun {
     /// Facts, then pre_tasks, roles and tasks, post_tasks, each followed by the handlers; gives the hosts that failed.
-    async fn sections(
-        self: &Arc<Self>,
-        hosts: &[String],
-    ) -> Result<HashSet<String>, PlaybookError> {
+    async fn sections(self: &Arc<Self>, hosts: &[String]) -> Result<HashSet<String>, PlaybookError> {
         let mut failed = HashSet::new();
         let play = &self.play;
         let force = self.run.options.force_handlers
             || play.force_handlers.as_ref().is_some_and(|flag| {
-                hosts.first().is_some_and(|host| {
-                    self.scope(host, None, Dict::new())
-                        .resolve(flag)
-                        .is_ok_and(|flag| keyword::truth(&flag))
-                })
+                hosts.first().is_some_and(|host| self.scope(host, None, Dict::new()).resolve(flag).is_ok_and(|flag| keyword::truth(&flag)))
             });
         self.load_vars_files(hosts, false)?;
         failed.extend(self.gather(hosts).await?);
         self.load_vars_files(&self.active(hosts, &failed), true)?;
-        let sections: [(&str, Vec<&[Item]>); 3] = [
-            ("pre_tasks", vec![&play.pre_tasks]),
-            ("tasks", vec![&play.role_tasks, &play.tasks]),
-            ("post_tasks", vec![&play.post_tasks]),
-        ];
+        let sections: [(&str, Vec<&[Item]>); 3] =
+            [("pre_tasks", vec![&play.pre_tasks]), ("tasks", vec![&play.role_tasks, &play.tasks]), ("post_tasks", vec![&play.post_tasks])];
         for (_, lists) in &sections {
             let begin = self.active(hosts, &failed);
             for list in lists {
                 let active = self.active(&begin, &failed);
                 failed.extend(self.items(list, &active, false).await?);
             }
-            let flushing = if force {
-                self.active(&begin, &HashSet::new())
-            } else {
-                self.active(hosts, &failed)
-            };
+            let flushing = if force { self.active(&begin, &HashSet::new()) } else { self.active(hosts, &failed) };
             if !*lock(&self.over) && !self.run.cancelled() {
                 failed.extend(self.flush(&flushing, false).await?);
             }
@@ -381,10 +266,9 @@ impl PlayRun {
             None => true,
             Some(flag) => {
                 let scope = self.scope(first, None, Dict::new());
-                let flag = scope.resolve(flag).map_err(|error| PlaybookError::Play {
-                    place: self.play.place.to_string(),
-                    message: error.message,
-                })?;
+                let flag = scope
+                    .resolve(flag)
+                    .map_err(|error| PlaybookError::Play { place: self.play.place.to_string(), message: error.message })?;
                 keyword::truth(&flag)
             }
         };
@@ -394,12 +278,7 @@ impl PlayRun {
         let mut keywords: Keywords = self.play.keywords.clone();
         keywords.tags = vec![Data::str("always")];
         keywords.when.clear();
-        let task = Arc::new(Task::implicit(
-            "gather_facts",
-            "Gathering Facts",
-            keywords,
-            self.play.place.clone(),
-        ));
+        let task = Arc::new(Task::implicit("gather_facts", "Gathering Facts", keywords, self.play.place.clone()));
         // It is no task of the user's: neither start_at_task nor step mode ask about it.
         let started = std::mem::replace(&mut *lock(&self.run.started), true);
         let stepping = std::mem::replace(&mut *lock(&self.run.stepping), false);

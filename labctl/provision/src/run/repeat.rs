@@ -20,24 +20,13 @@ const SOME_FAILED: &str = "One or more items failed";
 
 impl PlayRun {
     /// The items of a task's loop; none if it has no loop.
-    fn loop_items(
-        &self,
-        task: &Task,
-        scope: &Arc<Scope>,
-    ) -> Option<Result<Vec<Data>, TemplateError>> {
-        let bad = |message: String, undefined: bool| TemplateError {
-            message,
-            undefined,
-            place: task.place.clone(),
-        };
+    fn loop_items(&self, task: &Task, scope: &Arc<Scope>) -> Option<Result<Vec<Data>, TemplateError>> {
+        let bad = |message: String, undefined: bool| TemplateError { message, undefined, place: task.place.clone() };
         Some(match task.repeat.as_ref()? {
             Loop::Items(data) => match scope.resolve(data) {
                 Ok(Data::List(list)) => Ok(list.to_vec()),
                 Ok(other) => Err(bad(
-                    format!(
-                        "Invalid data passed to 'loop', it requires a list, got this instead: {}.",
-                        python::repr(&other)
-                    ),
+                    format!("Invalid data passed to 'loop', it requires a list, got this instead: {}.", python::repr(&other)),
                     false,
                 )),
                 Err(error) => Err(error),
@@ -45,11 +34,7 @@ impl PlayRun {
             Loop::Lookup { name, terms } => {
                 // first_found skips what is undefined; the others need all their terms.
                 let resolved = match (name.as_str(), terms) {
-                    ("first_found", Data::List(list)) => Ok(Data::list(
-                        list.iter()
-                            .filter_map(|term| scope.resolve(term).ok())
-                            .collect(),
-                    )),
+                    ("first_found", Data::List(list)) => Ok(Data::list(list.iter().filter_map(|term| scope.resolve(term).ok()).collect())),
                     _ => scope.resolve(terms),
                 };
                 let terms = match resolved {
@@ -62,10 +47,7 @@ impl PlayRun {
                 lookups::run_in(name, &terms, &IndexMap::new(), scope.clone()).map_err(|message| {
                     match message.strip_prefix(lookups::UNDEFINED) {
                         Some(message) => bad(message.to_owned(), true),
-                        None => bad(
-                            format!("The lookup plugin '{name}' failed: {message}"),
-                            false,
-                        ),
+                        None => bad(format!("The lookup plugin '{name}' failed: {message}"), false),
                     }
                 })
             }
@@ -93,20 +75,9 @@ impl PlayRun {
         }
     }
 
-    async fn each(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        host: &str,
-        items: &[Data],
-        scope: &Arc<Scope>,
-    ) -> Result<Dict, TemplateError> {
-        let control = |name: &str| {
-            task.loop_control
-                .as_ref()
-                .and_then(|control| control.get(name))
-        };
-        let variable =
-            keyword::text(control("loop_var"), scope)?.unwrap_or_else(|| "item".to_owned());
+    async fn each(self: &Arc<Self>, task: &Arc<Task>, host: &str, items: &[Data], scope: &Arc<Scope>) -> Result<Dict, TemplateError> {
+        let control = |name: &str| task.loop_control.as_ref().and_then(|control| control.get(name));
+        let variable = keyword::text(control("loop_var"), scope)?.unwrap_or_else(|| "item".to_owned());
         let index_variable = keyword::text(control("index_var"), scope)?;
         let pause = keyword::number(control("pause"), scope, &task.place, "pause")?.unwrap_or(0.0);
         let extended = match control("extended") {
@@ -119,9 +90,7 @@ impl PlayRun {
         let (mut changed, mut failed, mut skipped, mut unreachable) = (false, false, true, false);
         for (index, item) in items.iter().enumerate() {
             if index > 0 && pause > 0.0 {
-                self.run
-                    .sleep(std::time::Duration::from_secs_f64(pause))
-                    .await;
+                self.run.sleep(std::time::Duration::from_secs_f64(pause)).await;
             }
             if self.run.cancelled() {
                 break;
@@ -134,10 +103,7 @@ impl PlayRun {
                 top.insert("ansible_index_var".into(), Data::str(name));
             }
             if extended {
-                top.insert(
-                    "ansible_loop".into(),
-                    Data::map(position(items, &all_items, index)),
-                );
+                top.insert("ansible_loop".into(), Data::map(position(items, &all_items, index)));
             }
             let before: Vec<Arc<str>> = top.keys().cloned().collect();
             let mut result = self.round(task, host, &mut top, None).await;
@@ -169,11 +135,7 @@ impl PlayRun {
             } else if is(&result, "unreachable") {
                 Status::Unreachable
             } else if is(&result, "failed") {
-                if keyword::flag(task, "ignore_errors", scope).unwrap_or(false) {
-                    Status::Ignored
-                } else {
-                    Status::Failed
-                }
+                if keyword::flag(task, "ignore_errors", scope).unwrap_or(false) { Status::Ignored } else { Status::Failed }
             } else if is(&result, "changed") {
                 Status::Changed
             } else {
@@ -182,19 +144,11 @@ impl PlayRun {
             if !super::task::is_include(&task.action) {
                 let hidden = self.hidden(task, host, &top);
                 let (shown, label) = if hidden {
-                    (
-                        super::task::censored(&result),
-                        "(censored due to no_log)".to_owned(),
-                    )
+                    (super::task::censored(&result), "(censored due to no_log)".to_owned())
                 } else {
                     (crate::data::dict_to_json(&clean(&result)), label)
                 };
-                self.run.emit(Event::ItemResult {
-                    host: host.to_owned(),
-                    status,
-                    item: label,
-                    result: shown,
-                });
+                self.run.emit(Event::ItemResult { host: host.to_owned(), status, item: label, result: shown });
             }
             changed |= is(&result, "changed");
             failed |= is(&result, "failed");

@@ -13,11 +13,7 @@ pub(crate) fn wanted(keywords: &Keywords, options: &Options, scope: &Arc<Scope>)
     for tag in &keywords.tags {
         match scope.resolve(tag).unwrap_or_else(|_| tag.clone()) {
             Data::List(list) => tags.extend(list.iter().map(python::str_of)),
-            other => tags.extend(
-                python::str_of(&other)
-                    .split(',')
-                    .map(|tag| tag.trim().to_owned()),
-            ),
+            other => tags.extend(python::str_of(&other).split(',').map(|tag| tag.trim().to_owned())),
         }
     }
     matches(&tags, options)
@@ -52,19 +48,8 @@ mod tests {
     #[test]
     fn special_tags_follow_ansible() {
         let case = |tags: &str, only: &str, skip: &str| {
-            let list = |text: &str| {
-                text.split_whitespace()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            };
-            matches(
-                &list(tags),
-                &Options {
-                    tags: list(only),
-                    skip_tags: list(skip),
-                    ..Options::default()
-                },
-            )
+            let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            matches(&list(tags), &Options { tags: list(only), skip_tags: list(skip), ..Options::default() })
         };
         for (tags, only, skip, run) in [
             ("", "", "", true),

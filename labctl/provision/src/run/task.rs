@@ -48,20 +48,10 @@ impl PlayRun {
         {
             let mut started = lock(&self.run.started);
             if !*started {
-                let own = task.name.as_ref().map(|name| {
-                    scope
-                        .resolve(name)
-                        .map_or_else(|_| python::str_of(name), |name| python::str_of(&name))
-                });
-                let wanted = self
-                    .run
-                    .options
-                    .start_at_task
-                    .as_deref()
-                    .unwrap_or_default();
-                *started = own
-                    .as_deref()
-                    .is_some_and(|own| own == wanted || crate::inventory::glob(wanted, own))
+                let own =
+                    task.name.as_ref().map(|name| scope.resolve(name).map_or_else(|_| python::str_of(name), |name| python::str_of(&name)));
+                let wanted = self.run.options.start_at_task.as_deref().unwrap_or_default();
+                *started = own.as_deref().is_some_and(|own| own == wanted || crate::inventory::glob(wanted, own))
                     || crate::inventory::glob(wanted, &keyword::name(task, &scope));
                 if !*started {
                     return false;
@@ -99,8 +89,7 @@ impl PlayRun {
         }
         let scope = self.scope(first, Some(task), Dict::new());
         let name = keyword::name(task, &scope);
-        let once = matches!(&*task.action, "add_host" | "pause")
-            || keyword::flag(task, "run_once", &scope).unwrap_or(false);
+        let once = matches!(&*task.action, "add_host" | "pause") || keyword::flag(task, "run_once", &scope).unwrap_or(false);
         self.run.emit(Event::TaskStart {
             name: name.clone(),
             file: task.place.file.to_string(),
@@ -109,38 +98,15 @@ impl PlayRun {
             handler: task.is_handler,
         });
         let begin = Instant::now();
-        let chosen: Vec<String> = if once {
-            vec![first.clone()]
-        } else {
-            hosts.to_vec()
-        };
-        let throttle = keyword::number(
-            task.keywords.get("throttle"),
-            &scope,
-            &task.place,
-            "throttle",
-        )
-        .ok()
-        .flatten();
-        let limit = throttle
-            .map(|count| count as usize)
-            .filter(|count| *count > 0)
-            .unwrap_or(usize::MAX);
-        let limit = limit
-            .min(
-                self.run
-                    .options
-                    .forks
-                    .filter(|forks| *forks > 0)
-                    .unwrap_or(usize::MAX),
-            )
-            .min(chosen.len());
+        let chosen: Vec<String> = if once { vec![first.clone()] } else { hosts.to_vec() };
+        let throttle = keyword::number(task.keywords.get("throttle"), &scope, &task.place, "throttle").ok().flatten();
+        let limit = throttle.map(|count| count as usize).filter(|count| *count > 0).unwrap_or(usize::MAX);
+        let limit = limit.min(self.run.options.forks.filter(|forks| *forks > 0).unwrap_or(usize::MAX)).min(chosen.len());
         let gate = Arc::new(Semaphore::new(limit.max(1)));
         let mut running: FuturesUnordered<_> = chosen
             .iter()
             .map(|host| {
-                let (gate, play, task, host) =
-                    (gate.clone(), self.clone(), task.clone(), host.clone());
+                let (gate, play, task, host) = (gate.clone(), self.clone(), task.clone(), host.clone());
                 async move {
                     let _permit = gate.acquire().await;
                     let begin = Instant::now();
@@ -157,11 +123,7 @@ impl PlayRun {
             }
             results.push((host, result));
         }
-        lock(&self.run.timings).push(Timing {
-            name,
-            place: task.place.to_string(),
-            duration: begin.elapsed(),
-        });
+        lock(&self.run.timings).push(Timing { name, place: task.place.to_string(), duration: begin.elapsed() });
         // Hosts in their order again: what is included runs for them in that order.
         results.sort_by_key(|(host, _)| hosts.iter().position(|other| other == host));
         if is_include(&task.action) {
@@ -184,11 +146,7 @@ impl PlayRun {
         }
         let Some(limit) = self.max_fail else { return };
         let lost = lock(&self.run.lost);
-        let count = self
-            .batch
-            .iter()
-            .filter(|host| lost.contains(*host) || failed.contains(*host))
-            .count();
+        let count = self.batch.iter().filter(|host| lost.contains(*host) || failed.contains(*host)).count();
         if count as f64 / self.batch.len().max(1) as f64 * 100.0 > limit {
             failed.extend(hosts.iter().cloned());
             drop(lost);
@@ -270,19 +228,11 @@ impl PlayRun {
             if changed { Status::Changed } else { Status::Ok }
         };
         let loops: Vec<Dict> = match result.get("results").and_then(Data::as_list) {
-            Some(list) if task.repeat.is_some() => list
-                .iter()
-                .filter_map(Data::as_map)
-                .map(|map| (**map).clone())
-                .collect(),
+            Some(list) if task.repeat.is_some() => list.iter().filter_map(Data::as_map).map(|map| (**map).clone()).collect(),
             _ => vec![result.clone()],
         };
         // Like Ansible: facts and notifications of a task that failed do not count.
-        let everyone: Vec<String> = if once {
-            hosts.to_vec()
-        } else {
-            vec![host.to_owned()]
-        };
+        let everyone: Vec<String> = if once { hosts.to_vec() } else { vec![host.to_owned()] };
         if !failed && !unreachable {
             for item in &loops {
                 self.apply(task, host, item, &everyone, &scope);
@@ -306,60 +256,25 @@ impl PlayRun {
             (true, _) => censored(result),
             (false, _) => dict_to_json(&clean(result)),
         };
-        let delegated = result
-            .get("_ansible_delegated_vars")
-            .and_then(|vars| vars.get("ansible_delegated_host"))
-            .map(python::str_of);
-        run.emit(Event::HostResult {
-            host: host.to_owned(),
-            status,
-            result: shown,
-            duration,
-            delegated_to: delegated,
-        });
+        let delegated = result.get("_ansible_delegated_vars").and_then(|vars| vars.get("ansible_delegated_host")).map(python::str_of);
+        run.emit(Event::HostResult { host: host.to_owned(), status, result: shown, duration, delegated_to: delegated });
         Ok(lost)
     }
 
-    fn remember_failure(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        host: &str,
-        result: &Dict,
-        scope: &Arc<crate::template::Scope>,
-    ) {
+    fn remember_failure(self: &Arc<Self>, task: &Arc<Task>, host: &str, result: &Dict, scope: &Arc<crate::template::Scope>) {
         let mut failed = Dict::new();
-        let name = task.name.as_ref().map_or_else(
-            || Data::str(&*task.action),
-            |name| scope.resolve(name).unwrap_or_else(|_| name.clone()),
-        );
+        let name = task.name.as_ref().map_or_else(|| Data::str(&*task.action), |name| scope.resolve(name).unwrap_or_else(|_| name.clone()));
         failed.insert("name".into(), name);
         failed.insert("action".into(), Data::str(&*task.action));
-        failed.insert(
-            "args".into(),
-            scope.resolve(&task.args).unwrap_or(Data::Null),
-        );
+        failed.insert("args".into(), scope.resolve(&task.args).unwrap_or(Data::Null));
         self.set_variable(host, "ansible_failed_task", Data::map(failed));
         self.set_variable(host, "ansible_failed_result", Data::map(clean(result)));
     }
 
     /// Facts, new hosts and groups of one result.
-    fn apply(
-        self: &Arc<Self>,
-        task: &Arc<Task>,
-        host: &str,
-        result: &Dict,
-        everyone: &[String],
-        scope: &Arc<crate::template::Scope>,
-    ) {
-        if let Some(facts) = result
-            .get("ansible_facts")
-            .and_then(Data::as_map)
-            .filter(|_| &*task.action != "debug")
-        {
-            let delegated = result
-                .get("_ansible_delegated_vars")
-                .and_then(|vars| vars.get("ansible_delegated_host"))
-                .map(python::str_of);
+    fn apply(self: &Arc<Self>, task: &Arc<Task>, host: &str, result: &Dict, everyone: &[String], scope: &Arc<crate::template::Scope>) {
+        if let Some(facts) = result.get("ansible_facts").and_then(Data::as_map).filter(|_| &*task.action != "debug") {
+            let delegated = result.get("_ansible_delegated_vars").and_then(|vars| vars.get("ansible_delegated_host")).map(python::str_of);
             let targets = match delegated {
                 Some(other) if keyword::flag(task, "delegate_facts", scope).unwrap_or(false) => {
                     vec![other]
@@ -373,19 +288,11 @@ impl PlayRun {
                 match &*task.action {
                     "include_vars" => {
                         let included = Arc::make_mut(&mut state.included);
-                        included.extend(
-                            facts
-                                .iter()
-                                .map(|(key, value)| (key.clone(), value.clone())),
-                        );
+                        included.extend(facts.iter().map(|(key, value)| (key.clone(), value.clone())));
                     }
                     "set_fact" => {
                         let set = Arc::make_mut(&mut state.set);
-                        set.extend(
-                            facts
-                                .iter()
-                                .map(|(key, value)| (key.clone(), value.clone())),
-                        );
+                        set.extend(facts.iter().map(|(key, value)| (key.clone(), value.clone())));
                         if cacheable {
                             state.add_facts(facts);
                         }
@@ -398,11 +305,7 @@ impl PlayRun {
             self.add_host(new);
         }
         if let Some(group) = result.get("add_group").map(python::str_of) {
-            let parents = result
-                .get("parent_groups")
-                .and_then(Data::as_list)
-                .cloned()
-                .unwrap_or_default();
+            let parents = result.get("parent_groups").and_then(Data::as_list).cloned().unwrap_or_default();
             self.add_group(host, &group, &parents);
         }
     }
@@ -416,29 +319,13 @@ impl PlayRun {
 
     fn add_host(&self, new: &Dict) {
         let name = new.get("host_name").map(python::str_of).unwrap_or_default();
-        let vars = new
-            .get("host_vars")
-            .and_then(Data::as_map)
-            .cloned()
-            .unwrap_or_default();
+        let vars = new.get("host_vars").and_then(Data::as_map).cloned().unwrap_or_default();
         let mut inventory = lock(&self.run.inventory);
-        inventory
-            .hosts
-            .entry(name.clone())
-            .or_default()
-            .vars
-            .extend((*vars).clone());
-        for group in new
-            .get("groups")
-            .and_then(Data::as_list)
-            .into_iter()
-            .flat_map(|list| list.iter())
-        {
+        inventory.hosts.entry(name.clone()).or_default().vars.extend((*vars).clone());
+        for group in new.get("groups").and_then(Data::as_list).into_iter().flat_map(|list| list.iter()) {
             inventory.join(&python::str_of(group), &name);
         }
-        let known = inventory
-            .variables(&name, &self.play.folder)
-            .unwrap_or_default();
+        let known = inventory.variables(&name, &self.play.folder).unwrap_or_default();
         drop(inventory);
         lock(&self.run.hosts).entry(name).or_default().inventory = Arc::new(known);
     }
@@ -452,13 +339,8 @@ impl PlayRun {
                 children.push(group.to_owned());
             }
         }
-        let known = inventory
-            .variables(host, &self.play.folder)
-            .unwrap_or_default();
+        let known = inventory.variables(host, &self.play.folder).unwrap_or_default();
         drop(inventory);
-        lock(&self.run.hosts)
-            .entry(host.to_owned())
-            .or_default()
-            .inventory = Arc::new(known);
+        lock(&self.run.hosts).entry(host.to_owned()).or_default().inventory = Arc::new(known);
     }
 }

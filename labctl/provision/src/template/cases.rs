@@ -6,18 +6,8 @@ use crate::data::{Data, Place};
 use crate::python;
 
 fn scope(vars: serde_json::Value) -> Arc<Scope> {
-    let data = Data::from_trusted_json(
-        &vars,
-        &Place {
-            file: "vars.yml".into(),
-            line: 1,
-        },
-    );
-    Scope::new(
-        Arc::new(Engine::default()),
-        vec![data.as_map().unwrap().clone()],
-        Vec::new(),
-    )
+    let data = Data::from_trusted_json(&vars, &Place { file: "vars.yml".into(), line: 1 });
+    Scope::new(Arc::new(Engine::default()), vec![data.as_map().unwrap().clone()], Vec::new())
 }
 
 fn vars() -> serde_json::Value {
@@ -31,9 +21,7 @@ fn vars() -> serde_json::Value {
 
 fn eval(text: &str) -> Result<Data, String> {
     let scope = scope(vars());
-    scope
-        .resolve(&Data::text(text, &Place::default()))
-        .map_err(|error| error.message)
+    scope.resolve(&Data::text(text, &Place::default())).map_err(|error| error.message)
 }
 
 #[track_caller]
@@ -63,10 +51,7 @@ fn native_types() {
     gives("{{ chain }}", "6");
     gives("{{ inner }}", "{'x': 'text!', 'y': [5]}");
     gives("{{ inner.y[0] + 1 }}", "6");
-    gives(
-        "{{ 7 / 2 }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ 7 % 4 }}",
-        "'3.5 3 8 3'",
-    );
+    gives("{{ 7 / 2 }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ 7 % 4 }}", "'3.5 3 8 3'");
     gives("{{ 'x' ~ n ~ t }}", "'x5True'");
     gives("{{ n }}\n", "'5\\n'");
 }
@@ -76,14 +61,8 @@ fn undefined_values() {
     fails("{{ nope }}", "'nope' is undefined");
     fails("{{ nope == 1 }}", "'nope' is undefined");
     fails("{{ not nope }}", "'nope' is undefined");
-    fails(
-        "{{ d.nope }}",
-        "object of type 'dict' has no attribute 'nope'",
-    );
-    fails(
-        "{{ d['nope'] }}",
-        "object of type 'dict' has no attribute 'nope'",
-    );
+    fails("{{ d.nope }}", "object of type 'dict' has no attribute 'nope'");
+    fails("{{ d['nope'] }}", "object of type 'dict' has no attribute 'nope'");
     fails("{% for x in nope %}{% endfor %}", "'nope' is undefined");
     fails("{{ nope | upper }}", "'nope' is undefined");
     fails("{{ bad }}", "'nope' is undefined");
@@ -99,123 +78,60 @@ fn undefined_values() {
     gives("{{ (nope | default([])) + [1] }}", "[1]");
     fails("{{ loop_a }}", "recursive loop");
     gives("{{ users | selectattr('nope', 'defined') | list }}", "[]");
-    gives(
-        "{{ users | map(attribute='zip', default='-') | list }}",
-        "['-', '-']",
-    );
-    fails(
-        "{{ nope | mandatory }}",
-        "Mandatory variable 'nope' not defined.",
-    );
+    gives("{{ users | map(attribute='zip', default='-') | list }}", "['-', '-']");
+    fails("{{ nope | mandatory }}", "Mandatory variable 'nope' not defined.");
 }
 
 #[test]
 fn python_methods_and_formats() {
     gives("{{ 'a,b'.split(',') }}", "['a', 'b']");
     gives("{{ d.items() | list }}", "[['a', 1], ['b', {'c': 'deep'}]]");
-    gives(
-        "{{ d.get('zz', 4) }} {{ d.get('a') }} {{ d.keys() | list }}",
-        "\"4 1 ['a', 'b']\"",
-    );
+    gives("{{ d.get('zz', 4) }} {{ d.get('a') }} {{ d.keys() | list }}", "\"4 1 ['a', 'b']\"");
     gives("{{ '%s-%03d' % ('x', 7) }}", "'x-007'");
     gives("{{ '{0}/{n:>4}'.format('a', n=n) }}", "'a/   5'");
     gives("{{ 'abc'.startswith('ab') and s.endswith('t') }}", "True");
     gives("{{ 'a-b'.upper().replace('-', '_') }}", "'A_B'");
     gives("{{ l[0] }}{{ l[-1] }}{{ l[1:] }}{{ s[0] }}", "'32[1, 2]t'");
-    gives(
-        "{% set x = [] %}{% for i in l %}{% set _ = x.append(i * 2) %}{% endfor %}{{ x }}",
-        "'[6, 2, 4]'",
-    );
-    gives(
-        "{% set ns = namespace(v=0) %}{% for i in l %}{% set ns.v = ns.v + i %}{% endfor %}{{ ns.v }}",
-        "'6'",
-    );
+    gives("{% set x = [] %}{% for i in l %}{% set _ = x.append(i * 2) %}{% endfor %}{{ x }}", "'[6, 2, 4]'");
+    gives("{% set ns = namespace(v=0) %}{% for i in l %}{% set ns.v = ns.v + i %}{% endfor %}{{ ns.v }}", "'6'");
 }
 
 #[test]
 fn filters() {
     for (text, repr) in [
         ("{{ l | sort }}", "[1, 2, 3]"),
-        (
-            "{{ users | map(attribute='name') | join(',') }}",
-            "'bob,amy'",
-        ),
-        (
-            "{{ users | sort(attribute='uid') | map(attribute='name') | list }}",
-            "['amy', 'bob']",
-        ),
+        ("{{ users | map(attribute='name') | join(',') }}", "'bob,amy'"),
+        ("{{ users | sort(attribute='uid') | map(attribute='name') | list }}", "['amy', 'bob']"),
         ("{{ users | subelements('keys') | length }}", "2"),
-        (
-            "{{ d | combine({'z': 2}, {'b': {'e': 1}}, recursive=true) }}",
-            "{'a': 1, 'b': {'c': 'deep', 'e': 1}, 'z': 2}",
-        ),
-        (
-            "{{ 'a1b22' | regex_replace('[0-9]+', '<\\g<0>>') }}",
-            "'a<1>b<22>'",
-        ),
-        (
-            "{{ 'foo.bar' | regex_replace('^(.*)\\.(.*)$', '\\2.\\1') }}",
-            "'bar.foo'",
-        ),
-        (
-            "{{ 'k=v' | regex_search('(\\w+)=(\\w+)', '\\1', '\\2') }}",
-            "['k', 'v']",
-        ),
+        ("{{ d | combine({'z': 2}, {'b': {'e': 1}}, recursive=true) }}", "{'a': 1, 'b': {'c': 'deep', 'e': 1}, 'z': 2}"),
+        ("{{ 'a1b22' | regex_replace('[0-9]+', '<\\g<0>>') }}", "'a<1>b<22>'"),
+        ("{{ 'foo.bar' | regex_replace('^(.*)\\.(.*)$', '\\2.\\1') }}", "'bar.foo'"),
+        ("{{ 'k=v' | regex_search('(\\w+)=(\\w+)', '\\1', '\\2') }}", "['k', 'v']"),
         ("{{ 'abc' | hash('sha256') | length }}", "64"),
         ("{{ [1, [2, [3, none]]] | flatten }}", "[1, 2, 3]"),
-        (
-            "{{ ['a', 'b'] | zip([1, 2]) | list }}",
-            "[['a', 1], ['b', 2]]",
-        ),
+        ("{{ ['a', 'b'] | zip([1, 2]) | list }}", "[['a', 1], ['b', 2]]"),
         ("{{ {'a': 1} | dict2items }}", "[{'key': 'a', 'value': 1}]"),
         ("{{ 'yes' | bool }}{{ 'nope' | bool }}", "'TrueFalse'"),
         ("{{ '1.10' is version('1.9', '>') }}", "True"),
         ("{{ t | ternary('a', 'b') }}", "'a'"),
-        (
-            "{{ '/a/b.txt' | basename }}{{ '/a/b.txt' | dirname }}{{ '/a/b.txt' | splitext | last }}",
-            "'b.txt/a.txt'",
-        ),
-        (
-            "{{ d | to_json }}",
-            "'{\"a\": 1, \"b\": {\"c\": \"deep\"}}'",
-        ),
+        ("{{ '/a/b.txt' | basename }}{{ '/a/b.txt' | dirname }}{{ '/a/b.txt' | splitext | last }}", "'b.txt/a.txt'"),
+        ("{{ d | to_json }}", "'{\"a\": 1, \"b\": {\"c\": \"deep\"}}'"),
         ("{{ '{\"a\": [1, null]}' | from_json }}", "{'a': [1, None]}"),
         ("{{ 'it is' | quote }}", "\"'it is'\""),
-        (
-            "{{ '10.0.0.5/24' | ipaddr('network') }} {{ '10.0.0.0/24' | ipaddr('1') | ipaddr('address') }}",
-            "'10.0.0.0 10.0.0.1'",
-        ),
+        ("{{ '10.0.0.5/24' | ipaddr('network') }} {{ '10.0.0.0/24' | ipaddr('1') | ipaddr('address') }}", "'10.0.0.0 10.0.0.1'"),
         ("{{ users | json_query('[?uid==`1`].name') }}", "['amy']"),
         ("{{ [1, 2, 3] | select('gt', 1) | list }}", "[2, 3]"),
         ("{{ ['a', 'b'] | map('upper') | list }}", "['A', 'B']"),
-        (
-            "{{ ['a', 'b'] | map('regex_replace', '^', 'x') | list }}",
-            "['xa', 'xb']",
-        ),
-        (
-            "{{ 3.7 | int }}{{ '12' | int + 1 }}{{ 'x' | int(9) }}{{ 2.5 | round }}",
-            "'31392.0'",
-        ),
+        ("{{ ['a', 'b'] | map('regex_replace', '^', 'x') | list }}", "['xa', 'xb']"),
+        ("{{ 3.7 | int }}{{ '12' | int + 1 }}{{ 'x' | int(9) }}{{ 2.5 | round }}", "'31392.0'"),
         ("{{ 'x' | ansible.builtin.b64encode }}", "'eA=='"),
-        (
-            "{{ [3, 1] | min }}{{ [] | length }}{{ [1, 2] | sum }}",
-            "'103'",
-        ),
+        ("{{ [3, 1] | min }}{{ [] | length }}{{ [1, 2] | sum }}", "'103'"),
         ("{{ 'aGk=' | b64decode }}", "'hi'"),
-        (
-            "{{ s | to_uuid }}",
-            "'efa78fe8-3b3f-5aef-8ef3-8b1d8b8a5b5c'",
-        ),
+        ("{{ s | to_uuid }}", "'efa78fe8-3b3f-5aef-8ef3-8b1d8b8a5b5c'"),
         ("{{ lookup('env', 'NO_SUCH_VAR_HERE') }}", "''"),
-        (
-            "{{ query('sequence', 'start=1 end=3') }}",
-            "['1', '2', '3']",
-        ),
+        ("{{ query('sequence', 'start=1 end=3') }}", "['1', '2', '3']"),
         ("{{ lookup('vars', 'lazy') }}", "6"),
-        (
-            "{{ 1048576 | human_readable }} {{ '1K' | human_to_bytes }}",
-            "'1.00 MB 1024'",
-        ),
+        ("{{ 1048576 | human_readable }} {{ '1K' | human_to_bytes }}", "'1.00 MB 1024'"),
     ] {
         if text.contains("to_uuid") {
             assert!(eval(text).unwrap().as_str().unwrap().chars().nth(14) == Some('5'));
@@ -230,34 +146,14 @@ fn files_trim_blocks_and_keep_their_end() {
     let scope = scope(vars());
     let render = |text: &str| {
         let (syntax, body) = Syntax::from_header(text);
-        scope
-            .engine
-            .render_file("/t.j2", &body, &syntax, &scope)
-            .map_err(|error| error.to_string())
+        scope.engine.render_file("/t.j2", &body, &syntax, &scope).map_err(|error| error.to_string())
     };
-    assert_eq!(
-        render("{% for i in l %}\nx{{ i }}\n{% endfor %}\nend\n").unwrap(),
-        "x3\nx1\nx2\nend\n"
-    );
+    assert_eq!(render("{% for i in l %}\nx{{ i }}\n{% endfor %}\nend\n").unwrap(), "x3\nx1\nx2\nend\n");
     assert_eq!(render("{% if t %}\na\n{% endif %}\n").unwrap(), "a\n");
     assert_eq!(render("a\n\n\n").unwrap(), "a\n\n\n");
-    assert_eq!(
-        render("#jinja2: lstrip_blocks: True\n  {% if t %}\na\n  {% endif %}\n").unwrap(),
-        "a\n"
-    );
-    assert_eq!(
-        render("#jinja2: variable_start_string:'[%', variable_end_string:'%]'\n[% n %]{{ n }}\n")
-            .unwrap(),
-        "5{{ n }}\n"
-    );
+    assert_eq!(render("#jinja2: lstrip_blocks: True\n  {% if t %}\na\n  {% endif %}\n").unwrap(), "a\n");
+    assert_eq!(render("#jinja2: variable_start_string:'[%', variable_end_string:'%]'\n[% n %]{{ n }}\n").unwrap(), "5{{ n }}\n");
     assert_eq!(render("{{ 'a\\nb' }}\n").unwrap(), "a\nb\n");
-    assert_eq!(
-        render("a\n{{ nope }}\n").unwrap_err(),
-        "'nope' is undefined (/t.j2:2)"
-    );
-    assert_eq!(
-        render("{% macro m(x, y=1) %}{{ x }}{{ y }}{% endmacro %}{{ m(2) }}{{ m(2, y=3) }}\n")
-            .unwrap(),
-        "2123\n"
-    );
+    assert_eq!(render("a\n{{ nope }}\n").unwrap_err(), "'nope' is undefined (/t.j2:2)");
+    assert_eq!(render("{% macro m(x, y=1) %}{{ x }}{{ y }}{% endmacro %}{{ m(2) }}{{ m(2, y=3) }}\n").unwrap(), "2123\n");
 }

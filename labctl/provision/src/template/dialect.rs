@@ -17,11 +17,7 @@ pub(crate) struct Delimiters {
 impl Default for Delimiters {
     fn default() -> Self {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        Self {
-            block: pair("{%", "%}"),
-            variable: pair("{{", "}}"),
-            comment: pair("{#", "#}"),
-        }
+        Self { block: pair("{%", "%}"), variable: pair("{{", "}}"), comment: pair("{#", "#}") }
     }
 }
 
@@ -53,9 +49,7 @@ pub(crate) fn pieces<'a>(source: &'a str, marks: &Delimiters) -> Vec<Piece<'a>> 
     while at < source.len() {
         let rest = &source[at..];
         if rest.starts_with(&marks.comment.0) {
-            at += rest
-                .find(&marks.comment.1)
-                .map_or(rest.len(), |end| end + marks.comment.1.len());
+            at += rest.find(&marks.comment.1).map_or(rest.len(), |end| end + marks.comment.1.len());
             continue;
         }
         let (kind, open, close) = if rest.starts_with(&marks.variable.0) {
@@ -73,19 +67,14 @@ pub(crate) fn pieces<'a>(source: &'a str, marks: &Delimiters) -> Vec<Piece<'a>> 
         let code = &source[inner..inner + length];
         let end = inner + length + close.len();
         if kind == 1 && code.trim_matches(['-', '+']).trim() == "raw" {
-            let raw_end =
-                find_endraw(&source[end..], marks).map_or(source.len(), |length| end + length);
+            let raw_end = find_endraw(&source[end..], marks).map_or(source.len(), |length| end + length);
             at = raw_end;
             continue;
         }
         if text < at {
             out.push(Piece::Text(&source[text..at]));
         }
-        out.push(if kind == 0 {
-            Piece::Variable(code)
-        } else {
-            Piece::Block(code)
-        });
+        out.push(if kind == 0 { Piece::Variable(code) } else { Piece::Block(code) });
         at = end;
         text = end;
     }
@@ -101,11 +90,7 @@ fn find_endraw(source: &str, marks: &Delimiters) -> Option<usize> {
         let inner = at + found + marks.block.0.len();
         let length = source[inner..].find(&marks.block.1)?;
         let end = inner + length + marks.block.1.len();
-        if source[inner..inner + length]
-            .trim_matches(['-', '+'])
-            .trim()
-            == "endraw"
-        {
+        if source[inner..inner + length].trim_matches(['-', '+']).trim() == "endraw" {
             return Some(end);
         }
         at = inner;
@@ -188,9 +173,7 @@ fn block(code: &str) -> String {
         return rewritten;
     }
     let lead = &rewritten[..rewritten.len() - trimmed.len()];
-    let (value, mark) = value
-        .strip_suffix('-')
-        .map_or((value, ""), |value| (value, "-"));
+    let (value, mark) = value.strip_suffix('-').map_or((value, ""), |value| (value, "-"));
     format!("{lead}set {name}= __mutable({}) {mark}", value.trim_end())
 }
 
@@ -243,11 +226,7 @@ fn tokenize(code: &str) -> Vec<Token> {
                 chars.next();
             }
             let text = code[start..end].to_owned();
-            tokens.push(if c.is_whitespace() {
-                Token::Space(text)
-            } else {
-                Token::Word(text)
-            });
+            tokens.push(if c.is_whitespace() { Token::Space(text) } else { Token::Word(text) });
         }
     }
     tokens
@@ -272,9 +251,7 @@ fn closing(tokens: &[Token], open: usize) -> Option<usize> {
 }
 
 fn next_solid(tokens: &[Token], from: usize) -> usize {
-    (from..tokens.len())
-        .find(|&at| !matches!(tokens[at], Token::Space(_)))
-        .unwrap_or(tokens.len())
+    (from..tokens.len()).find(|&at| !matches!(tokens[at], Token::Space(_))).unwrap_or(tokens.len())
 }
 
 /// `'text' % operand` to `'text'.__mod__(operand)`.
@@ -287,14 +264,7 @@ fn formats(mut tokens: Vec<Token>) -> Vec<Token> {
                 let start = next_solid(&tokens, percent + 1);
                 let end = operand_end(&tokens, start);
                 tokens.insert(end, Token::Op(')'));
-                tokens.splice(
-                    at + 1..start,
-                    [
-                        Token::Op('.'),
-                        Token::Word("__mod__".into()),
-                        Token::Op('('),
-                    ],
-                );
+                tokens.splice(at + 1..start, [Token::Op('.'), Token::Word("__mod__".into()), Token::Op('(')]);
             }
         }
         at += 1;
@@ -355,14 +325,7 @@ fn subscripts(mut tokens: Vec<Token>) -> Vec<Token> {
             });
             if !slice {
                 tokens[end] = Token::Op(')');
-                tokens.splice(
-                    at..=at,
-                    [
-                        Token::Op('.'),
-                        Token::Word("__getitem__".into()),
-                        Token::Op('('),
-                    ],
-                );
+                tokens.splice(at..=at, [Token::Op('.'), Token::Word("__getitem__".into()), Token::Op('(')]);
             }
         }
         at += 1;
@@ -372,35 +335,17 @@ fn subscripts(mut tokens: Vec<Token>) -> Vec<Token> {
 
 /// Whether what stands before a bracket is a value, so that the bracket is a subscript and not a list.
 fn is_operand_before(tokens: &[Token], bracket: usize) -> bool {
-    let solid: Vec<&Token> = tokens[..bracket]
-        .iter()
-        .rev()
-        .filter(|token| !matches!(token, Token::Space(_)))
-        .take(3)
-        .collect();
+    let solid: Vec<&Token> = tokens[..bracket].iter().rev().filter(|token| !matches!(token, Token::Space(_))).take(3).collect();
     match solid.first() {
         Some(Token::Op(')' | ']' | '}') | Token::Str(_)) => true,
         Some(Token::Word(word)) => {
             let word_is = |token: Option<&&Token>, text: &str| matches!(token, Some(Token::Word(word)) if word == text);
             let keyword = matches!(
                 word.as_str(),
-                "in" | "not"
-                    | "and"
-                    | "or"
-                    | "if"
-                    | "elif"
-                    | "else"
-                    | "is"
-                    | "set"
-                    | "for"
-                    | "do"
-                    | "return"
-                    | "print"
-                    | "with"
+                "in" | "not" | "and" | "or" | "if" | "elif" | "else" | "is" | "set" | "for" | "do" | "return" | "print" | "with"
             );
             let after_dot = matches!(solid.get(1), Some(Token::Op('.')));
-            let test = word_is(solid.get(1), "is")
-                || (word_is(solid.get(1), "not") && word_is(solid.get(2), "is"));
+            let test = word_is(solid.get(1), "is") || (word_is(solid.get(1), "not") && word_is(solid.get(2), "is"));
             let filter = matches!(solid.get(1), Some(Token::Op('|')));
             (after_dot || !keyword) && !test && !filter
         }
@@ -420,10 +365,7 @@ mod tests {
             ("a[1:2]", "a[1:2]"),
             ("x is subset [1]", "x is subset [1]"),
             ("a.in[1]", "a.in.__getitem__(1)"),
-            (
-                "'%s-%d' % (a, b[0]) | upper",
-                "'%s-%d'.__mod__((a, b.__getitem__(0)) | upper)",
-            ),
+            ("'%s-%d' % (a, b[0]) | upper", "'%s-%d'.__mod__((a, b.__getitem__(0)) | upper)"),
             ("'%s' % a.b|int + 1", "'%s'.__mod__(a.b|int) + 1"),
             ("a % b", "a % b"),
             (r"'\d+\n'", "'\\\\d+\n'"),
@@ -437,10 +379,7 @@ mod tests {
     fn finds_single_expressions() {
         let marks = Delimiters::default();
         assert_eq!(single_expression("{{ a }}", &marks), Some(" a "));
-        assert_eq!(
-            single_expression("{{ {'a': {'b': 1}} }}", &marks),
-            Some(" {'a': {'b': 1}} ")
-        );
+        assert_eq!(single_expression("{{ {'a': {'b': 1}} }}", &marks), Some(" {'a': {'b': 1}} "));
         assert_eq!(single_expression("{{ '}}' }}", &marks), Some(" '}}' "));
         assert_eq!(single_expression("{{ a }}{{ b }}", &marks), None);
         assert_eq!(single_expression(" {{ a }}", &marks), None);
@@ -448,9 +387,6 @@ mod tests {
             template("{% raw %}{{ a[0] }}{% endraw %}{{ b[0] }}", &marks, false),
             "{% raw %}{{ a[0] }}{% endraw %}{{ b.__getitem__(0) }}"
         );
-        assert_eq!(
-            template("{% set x = [] -%}", &marks, false),
-            "{% set x = __mutable([]) -%}"
-        );
+        assert_eq!(template("{% set x = [] -%}", &marks, false), "{% set x = __mutable([]) -%}");
     }
 }

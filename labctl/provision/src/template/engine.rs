@@ -32,11 +32,7 @@ pub(crate) struct TemplateError {
 
 impl From<TemplateError> for Error {
     fn from(error: TemplateError) -> Self {
-        let kind = if error.undefined {
-            ErrorKind::UndefinedError
-        } else {
-            ErrorKind::InvalidOperation
-        };
+        let kind = if error.undefined { ErrorKind::UndefinedError } else { ErrorKind::InvalidOperation };
         Error::new(kind, error.message)
     }
 }
@@ -51,20 +47,13 @@ pub(crate) struct Syntax {
 
 impl Default for Syntax {
     fn default() -> Self {
-        Self {
-            marks: Delimiters::default(),
-            trim_blocks: true,
-            lstrip_blocks: false,
-        }
+        Self { marks: Delimiters::default(), trim_blocks: true, lstrip_blocks: false }
     }
 }
 
 enum Compiled {
     Expression(Expression<'static, 'static>),
-    Text {
-        env: &'static Environment<'static>,
-        name: String,
-    },
+    Text { env: &'static Environment<'static>, name: String },
     Broken(String, usize),
 }
 
@@ -124,10 +113,7 @@ impl Object for Root {
 /// One environment per syntax, for the life of the process: there are only as many as template headers differ.
 fn environment(syntax: &Syntax) -> &'static Environment<'static> {
     static ALL: OnceLock<Mutex<HashMap<Syntax, &'static Environment<'static>>>> = OnceLock::new();
-    let mut all = ALL
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut all = ALL.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(env) = all.get(syntax) {
         return env;
     }
@@ -164,9 +150,7 @@ fn environment(syntax: &Syntax) -> &'static Environment<'static> {
     // A template's name is its path, a NUL and its text: a file that changes is another template.
     let loader_syntax = syntax.clone();
     env.set_loader(move |name| {
-        Ok(name
-            .split_once('\0')
-            .map(|(path, text)| dialect::template(text, &loader_syntax.marks, path == "inline")))
+        Ok(name.split_once('\0').map(|(path, text)| dialect::template(text, &loader_syntax.marks, path == "inline")))
     });
     env.set_path_join_callback(|name, parent| match find_template(name, parent) {
         Some((path, text)) => format!("{}\0{text}", path.display()).into(),
@@ -192,10 +176,7 @@ fn find_template(name: &str, parent: &str) -> Option<(PathBuf, String)> {
             folders.push(folder.clone());
         }
     }
-    folders
-        .into_iter()
-        .map(|folder| folder.join(name))
-        .find_map(|path| Some((path.clone(), std::fs::read_to_string(&path).ok()?)))
+    folders.into_iter().map(|folder| folder.join(name)).find_map(|path| Some((path.clone(), std::fs::read_to_string(&path).ok()?)))
 }
 
 fn trailing_newlines(text: &str) -> usize {
@@ -205,20 +186,14 @@ fn trailing_newlines(text: &str) -> usize {
 impl Engine {
     fn compile(&self, source: &Arc<str>, kind: Kind) -> Arc<Compiled> {
         let key = (source.clone(), kind);
-        if let Some(found) = self
-            .compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
+        if let Some(found) = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return found.clone();
         }
         let syntax = Syntax::default();
         let env = environment(&syntax);
         let expression = match kind {
             Kind::Condition => Some(dialect::expression(source, false)),
-            Kind::Inline => dialect::single_expression(source, &syntax.marks)
-                .map(|code| dialect::expression(code, true)),
+            Kind::Inline => dialect::single_expression(source, &syntax.marks).map(|code| dialect::expression(code, true)),
         };
         let compiled = match expression {
             Some(code) => match env.compile_expression_owned(code) {
@@ -234,38 +209,18 @@ impl Engine {
             }
         };
         let compiled = Arc::new(compiled);
-        self.compiled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, compiled.clone());
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).insert(key, compiled.clone());
         compiled
     }
 
-    fn run(
-        &self,
-        source: &Arc<str>,
-        kind: Kind,
-        place: &Place,
-        scope: &Arc<Scope>,
-    ) -> Result<Value, TemplateError> {
+    fn run(&self, source: &Arc<str>, kind: Kind, place: &Place, scope: &Arc<Scope>) -> Result<Value, TemplateError> {
         let fail = |message: String, undefined, line: usize| TemplateError {
             message,
             undefined,
-            place: Place {
-                file: place.file.clone(),
-                line: if place.line == 0 {
-                    0
-                } else {
-                    place.line + line.saturating_sub(1)
-                },
-            },
+            place: Place { file: place.file.clone(), line: if place.line == 0 { 0 } else { place.line + line.saturating_sub(1) } },
         };
         if Evaluation::depth() > MAX_DEPTH {
-            return Err(fail(
-                format!("recursive loop detected in template string: {source}"),
-                false,
-                1,
-            ));
+            return Err(fail(format!("recursive loop detected in template string: {source}"), false, 1));
         }
         let compiled = self.compile(source, kind);
         let evaluation = Evaluation::open();
@@ -273,15 +228,12 @@ impl Engine {
         let context = Value::from_object(Root(scope.clone()));
         let result = match &*compiled {
             Compiled::Expression(expression) => expression.eval(context),
-            Compiled::Text { env, name } => env
-                .get_template(name)
-                .and_then(|template| template.render(context))
-                .map(|mut text| {
-                    for _ in trailing_newlines(&text)..trailing_newlines(source) {
-                        text.push('\n');
-                    }
-                    Value::from(text)
-                }),
+            Compiled::Text { env, name } => env.get_template(name).and_then(|template| template.render(context)).map(|mut text| {
+                for _ in trailing_newlines(&text)..trailing_newlines(source) {
+                    text.push('\n');
+                }
+                Value::from(text)
+            }),
             Compiled::Broken(message, line) => return Err(fail(message.clone(), false, *line)),
         };
         match (result, evaluation.first()) {
@@ -304,11 +256,7 @@ impl Engine {
     }
 
     /// The value of a template for another one.
-    pub(crate) fn evaluate_nested(
-        &self,
-        tpl: &Tpl,
-        scope: &Arc<Scope>,
-    ) -> Result<Value, TemplateError> {
+    pub(crate) fn evaluate_nested(&self, tpl: &Tpl, scope: &Arc<Scope>) -> Result<Value, TemplateError> {
         self.run(&tpl.source, Kind::Inline, &tpl.place, scope)
     }
 
@@ -323,66 +271,36 @@ impl Engine {
         let evaluation = Evaluation::open();
         let data = from_value(value);
         match (data, evaluation.first()) {
-            (_, Some(message)) => Err(TemplateError {
-                message: message.to_string(),
-                undefined: true,
-                place: place.clone(),
-            }),
+            (_, Some(message)) => Err(TemplateError { message: message.to_string(), undefined: true, place: place.clone() }),
             (Ok(Data::Opaque(value)), None) if pending::is_undefined(&value) => {
-                Err(TemplateError {
-                    message: "a value is undefined".to_owned(),
-                    undefined: true,
-                    place: place.clone(),
-                })
+                Err(TemplateError { message: "a value is undefined".to_owned(), undefined: true, place: place.clone() })
             }
-            (Ok(Data::Opaque(value)), None) => {
-                Ok(match value.downcast_object_ref::<super::value::LazyMap>() {
-                    Some(map) => map.expand(),
-                    None => Data::Opaque(value),
-                })
-            }
+            (Ok(Data::Opaque(value)), None) => Ok(match value.downcast_object_ref::<super::value::LazyMap>() {
+                Some(map) => map.expand(),
+                None => Data::Opaque(value),
+            }),
             (Ok(data), None) => Ok(data),
             (Err(error), None) => {
                 let undefined = innermost(&error).kind() == ErrorKind::UndefinedError;
-                Err(TemplateError {
-                    message: describe(&error),
-                    undefined,
-                    place: place.clone(),
-                })
+                Err(TemplateError { message: describe(&error), undefined, place: place.clone() })
             }
         }
     }
 
     /// The value of a bare expression, such as a condition.
-    pub(crate) fn expression(
-        &self,
-        source: &Arc<str>,
-        place: &Place,
-        scope: &Arc<Scope>,
-    ) -> Result<Data, TemplateError> {
+    pub(crate) fn expression(&self, source: &Arc<str>, place: &Place, scope: &Arc<Scope>) -> Result<Data, TemplateError> {
         let value = self.run(source, Kind::Condition, place, scope)?;
         self.finish(&value, place)
     }
 
     /// The text of a template file.
-    pub(crate) fn render_file(
-        &self,
-        path: &str,
-        text: &str,
-        syntax: &Syntax,
-        scope: &Arc<Scope>,
-    ) -> Result<String, TemplateError> {
+    pub(crate) fn render_file(&self, path: &str, text: &str, syntax: &Syntax, scope: &Arc<Scope>) -> Result<String, TemplateError> {
         let env = environment(syntax);
         let name = format!("{path}\0{text}");
         let evaluation = Evaluation::open();
         let _entered = scope.enter();
-        let result = env
-            .get_template(&name)
-            .and_then(|template| template.render(Value::from_object(Root(scope.clone()))));
-        let place = |line| Place {
-            file: Arc::from(path),
-            line,
-        };
+        let result = env.get_template(&name).and_then(|template| template.render(Value::from_object(Root(scope.clone()))));
+        let place = |line| Place { file: Arc::from(path), line };
         match (result, evaluation.first()) {
             (Ok(mut rendered), None) => {
                 for _ in trailing_newlines(&rendered)..trailing_newlines(text) {
@@ -390,25 +308,13 @@ impl Engine {
                 }
                 Ok(rendered)
             }
-            (Ok(_), Some(message)) => Err(TemplateError {
-                message: message.to_string(),
-                undefined: true,
-                place: place(0),
-            }),
+            (Ok(_), Some(message)) => Err(TemplateError { message: message.to_string(), undefined: true, place: place(0) }),
             (Err(error), noted) => {
                 let inner = innermost(&error);
                 let line = place(inner.line().unwrap_or(0));
                 Err(match noted {
-                    Some(message) => TemplateError {
-                        message: message.to_string(),
-                        undefined: true,
-                        place: line,
-                    },
-                    None => TemplateError {
-                        message: describe(&error),
-                        undefined: inner.kind() == ErrorKind::UndefinedError,
-                        place: line,
-                    },
+                    Some(message) => TemplateError { message: message.to_string(), undefined: true, place: line },
+                    None => TemplateError { message: describe(&error), undefined: inner.kind() == ErrorKind::UndefinedError, place: line },
                 })
             }
         }
@@ -416,17 +322,12 @@ impl Engine {
 }
 
 fn broken(error: &Error) -> Compiled {
-    Compiled::Broken(
-        format!("Syntax error in template: {}", describe(error)),
-        error.line().unwrap_or(1),
-    )
+    Compiled::Broken(format!("Syntax error in template: {}", describe(error)), error.line().unwrap_or(1))
 }
 
 fn innermost(error: &Error) -> &Error {
     let mut inner = error;
-    while let Some(source) =
-        std::error::Error::source(inner).and_then(|source| source.downcast_ref::<Error>())
-    {
+    while let Some(source) = std::error::Error::source(inner).and_then(|source| source.downcast_ref::<Error>()) {
         inner = source;
     }
     inner

@@ -39,101 +39,60 @@ pub(crate) fn is_function(name: &str) -> bool {
 
 /// Makes the functions known.
 pub(crate) fn register(env: &mut Environment<'static>) {
-    env.add_function("lookup", |values: Rest<ValueOrKwargs>| {
-        lookup(&values.into_values(), None)
-    });
-    env.add_function("query", |values: Rest<ValueOrKwargs>| {
-        lookup(&values.into_values(), Some(true))
-    });
-    env.add_function("q", |values: Rest<ValueOrKwargs>| {
-        lookup(&values.into_values(), Some(true))
-    });
+    env.add_function("lookup", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), None));
+    env.add_function("query", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), Some(true)));
+    env.add_function("q", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), Some(true)));
     env.add_function("undef", |values: Rest<ValueOrKwargs>| {
         let values = values.into_values();
-        let hint = values.iter().find_map(|value| {
-            if value.is_kwargs() {
-                value.get_attr("hint").ok()
-            } else {
-                Some(value.clone())
-            }
-        });
+        let hint = values.iter().find_map(|value| if value.is_kwargs() { value.get_attr("hint").ok() } else { Some(value.clone()) });
         pending::undefined(
-            hint.filter(|hint| !hint.is_undefined())
-                .map_or_else(|| "undef() was called".to_owned(), |hint| hint.to_string()),
+            hint.filter(|hint| !hint.is_undefined()).map_or_else(|| "undef() was called".to_owned(), |hint| hint.to_string()),
         )
     });
-    env.add_function(
-        "now",
-        |values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
-            let (_, kwargs) = arguments(&values.into_values())?;
-            let seconds = clock::unix_seconds();
-            Ok(match kwargs.get("fmt") {
-                Some(format) => Value::from(clock::format(seconds, &python::str_of(format))),
-                None => Value::from_object(Moment(seconds)),
-            })
-        },
-    );
+    env.add_function("now", |values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
+        let (_, kwargs) = arguments(&values.into_values())?;
+        let seconds = clock::unix_seconds();
+        Ok(match kwargs.get("fmt") {
+            Some(format) => Value::from(clock::format(seconds, &python::str_of(format))),
+            None => Value::from_object(Moment(seconds)),
+        })
+    });
     env.add_function("__mutable", |value: Value| -> Result<Value, Error> {
         let items = match value.kind() {
             ValueKind::Seq | ValueKind::Iterable => MutableItems::List(value.try_iter()?.collect()),
             ValueKind::Map => {
-                let pairs = value
-                    .as_object()
-                    .and_then(|object| object.try_iter_pairs())
-                    .into_iter()
-                    .flatten();
+                let pairs = value.as_object().and_then(|object| object.try_iter_pairs()).into_iter().flatten();
                 MutableItems::Map(pairs.map(|(key, item)| (key.to_string(), item)).collect())
             }
             _ => return Ok(value),
         };
-        Ok(Value::from_object(Mutable {
-            items: Mutex::new(items),
-        }))
+        Ok(Value::from_object(Mutable { items: Mutex::new(items) }))
     });
-    env.add_function(
-        "dict",
-        |values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
-            let values = values.into_values();
-            let mut pairs: Vec<(String, Value)> = Vec::new();
-            for value in values.iter() {
-                if value.is_kwargs() {
-                    let named = Kwargs::try_from(value.clone())?;
-                    for name in named.args() {
-                        pairs.push((name.to_owned(), named.peek(name)?));
-                    }
-                } else if value.kind() == ValueKind::Map {
-                    for (key, item) in value
-                        .as_object()
-                        .and_then(|object| object.try_iter_pairs())
-                        .into_iter()
-                        .flatten()
-                    {
-                        pairs.push((key.to_string(), item));
-                    }
-                } else {
-                    for pair in value.try_iter()? {
-                        pairs.push((
-                            pair.get_item_by_index(0)?.to_string(),
-                            pair.get_item_by_index(1)?,
-                        ));
-                    }
+    env.add_function("dict", |values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
+        let values = values.into_values();
+        let mut pairs: Vec<(String, Value)> = Vec::new();
+        for value in values.iter() {
+            if value.is_kwargs() {
+                let named = Kwargs::try_from(value.clone())?;
+                for name in named.args() {
+                    pairs.push((name.to_owned(), named.peek(name)?));
+                }
+            } else if value.kind() == ValueKind::Map {
+                for (key, item) in value.as_object().and_then(|object| object.try_iter_pairs()).into_iter().flatten() {
+                    pairs.push((key.to_string(), item));
+                }
+            } else {
+                for pair in value.try_iter()? {
+                    pairs.push((pair.get_item_by_index(0)?.to_string(), pair.get_item_by_index(1)?));
                 }
             }
-            Ok(Value::from_pairs(pairs))
-        },
-    );
+        }
+        Ok(Value::from_pairs(pairs))
+    });
     env.add_function("joiner", |separator: Option<String>| {
-        Value::from_object(Joiner {
-            separator: separator.unwrap_or_else(|| ", ".to_owned()),
-            used: Mutex::new(false),
-        })
+        Value::from_object(Joiner { separator: separator.unwrap_or_else(|| ", ".to_owned()), used: Mutex::new(false) })
     });
-    env.add_function("cycler", |values: Rest<Value>| {
-        Value::from_object(Cycler {
-            items: values.to_vec(),
-            at: Mutex::new(0),
-        })
-    });
+    env.add_function("cycler", |values: Rest<Value>| Value::from_object(Cycler { items: values.to_vec(), at: Mutex::new(0) }));
 }
 
 /// `lookup(...)`: a list's items joined by commas, unless `wantlist`; `query` always gives a list.
@@ -145,23 +104,15 @@ fn lookup(values: &[Value], list: Option<bool>) -> Result<Value, Error> {
     let name = python::str_of(&args.remove(0));
     let want_list = list.unwrap_or_else(|| kwargs.get("wantlist").is_some_and(Data::truthy));
     kwargs.shift_remove("wantlist");
-    let errors = kwargs
-        .shift_remove("errors")
-        .map_or_else(|| "strict".to_owned(), |errors| python::str_of(&errors));
+    let errors = kwargs.shift_remove("errors").map_or_else(|| "strict".to_owned(), |errors| python::str_of(&errors));
     let found = match lookups::run(&name, &args, &kwargs) {
         Ok(found) => found,
         Err(_) if matches!(errors.as_str(), "ignore" | "warn") => {
-            return value_of(&if want_list {
-                Data::list(Vec::new())
-            } else {
-                Data::Null
-            });
+            return value_of(&if want_list { Data::list(Vec::new()) } else { Data::Null });
         }
         Err(message) => {
             return Err(match message.strip_prefix(lookups::UNDEFINED) {
-                Some(message) => {
-                    Error::new(minijinja::ErrorKind::UndefinedError, message.to_owned())
-                }
+                Some(message) => Error::new(minijinja::ErrorKind::UndefinedError, message.to_owned()),
                 None => bad(format!("The lookup plugin '{name}' failed: {message}")),
             });
         }
@@ -171,12 +122,9 @@ fn lookup(values: &[Value], list: Option<bool>) -> Result<Value, Error> {
     }
     value_of(&match found.as_slice() {
         [only] => only.clone(),
-        many if many.iter().all(|item| matches!(item, Data::Str(_))) => Data::from(
-            many.iter()
-                .map(python::str_of)
-                .collect::<Vec<_>>()
-                .join(","),
-        ),
+        many if many.iter().all(|item| matches!(item, Data::Str(_))) => {
+            Data::from(many.iter().map(python::str_of).collect::<Vec<_>>().join(","))
+        }
         many => Data::list(many.to_vec()),
     })
 }
@@ -200,23 +148,12 @@ impl Object for Moment {
             "second" => "%S",
             _ => return None,
         };
-        clock::format(self.0, part)
-            .parse::<i64>()
-            .ok()
-            .map(Value::from)
+        clock::format(self.0, part).parse::<i64>().ok().map(Value::from)
     }
 
-    fn call_method(
-        self: &Arc<Self>,
-        _: &mut State<'_, '_>,
-        method: &str,
-        args: &[Value],
-    ) -> Result<Value, Error> {
+    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value, Error> {
         Ok(match method {
-            "strftime" => Value::from(clock::format(
-                self.0,
-                args.first().and_then(Value::as_str).unwrap_or_default(),
-            )),
+            "strftime" => Value::from(clock::format(self.0, args.first().and_then(Value::as_str).unwrap_or_default())),
             "isoformat" => Value::from(clock::format(self.0, "%Y-%m-%dT%H:%M:%S.%f")),
             "timestamp" => Value::from(self.0),
             "date" => Value::from(clock::format(self.0, "%Y-%m-%d")),
@@ -241,15 +178,8 @@ impl Object for Joiner {
     }
 
     fn call(self: &Arc<Self>, _: &mut State<'_, '_>, _: &[Value]) -> Result<Value, Error> {
-        let mut used = self
-            .used
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(Value::from(if std::mem::replace(&mut *used, true) {
-            self.separator.as_str()
-        } else {
-            ""
-        }))
+        let mut used = self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(Value::from(if std::mem::replace(&mut *used, true) { self.separator.as_str() } else { "" }))
     }
 }
 
@@ -264,16 +194,8 @@ impl Object for Cycler {
         ObjectRepr::Plain
     }
 
-    fn call_method(
-        self: &Arc<Self>,
-        _: &mut State<'_, '_>,
-        method: &str,
-        _: &[Value],
-    ) -> Result<Value, Error> {
-        let mut at = self
-            .at
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, _: &[Value]) -> Result<Value, Error> {
+        let mut at = self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let count = self.items.len().max(1);
         let item = self.items.get(*at % count).cloned().unwrap_or_default();
         match method {

@@ -24,10 +24,7 @@ impl Syntax {
 
     /// Sets one property by the name that the header and the template module use.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
-        let yes = matches!(
-            value.to_ascii_lowercase().as_str(),
-            "true" | "yes" | "on" | "1"
-        );
+        let yes = matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
         match name {
             "trim_blocks" => self.trim_blocks = yes,
             "lstrip_blocks" => self.lstrip_blocks = yes,
@@ -44,10 +41,6 @@ impl Syntax {
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.place.file.is_empty() {
-            write!(f, "{}", self.message)
-        } else {
-            write!(f, "{} ({})", self.message, self.place)
-        }
+        if self.place.file.is_empty() { write!(f, "{}", self.message) } else { write!(f, "{} ({})", self.message, self.place) }
     }
 }

@@ -3,9 +3,7 @@
 /// Writes a string literal that minijinja reads as Python would.
 pub(super) fn literal(text: &str, raw: bool, out: &mut String) {
     let quote = text.chars().next().unwrap_or('\'');
-    let inner = text
-        .get(1..text.len().saturating_sub(1))
-        .unwrap_or_default();
+    let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
     if raw {
         // Ansible doubles every backslash before Jinja reads the literal: they all stay.
         quoted(inner, quote, out);
@@ -75,18 +73,9 @@ pub(crate) fn unescape(text: &str) -> String {
     out
 }
 
-fn code_point(
-    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    digits: usize,
-    kind: char,
-    out: &mut String,
-) {
+fn code_point(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, digits: usize, kind: char, out: &mut String) {
     let ahead: String = chars.clone().take(digits).collect();
-    match u32::from_str_radix(&ahead, 16)
-        .ok()
-        .filter(|_| ahead.len() == digits)
-        .and_then(char::from_u32)
-    {
+    match u32::from_str_radix(&ahead, 16).ok().filter(|_| ahead.len() == digits).and_then(char::from_u32) {
         Some(c) => {
             out.push(c);
             for _ in 0..digits {

@@ -14,29 +14,18 @@ fn bad(message: impl Into<String>) -> Error {
 }
 
 /// Called by minijinja for each method that the object itself doesn't have.
-pub(crate) fn call(
-    state: &mut State,
-    value: &Value,
-    method: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
+pub(crate) fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     if pending::is_undefined(value) {
         return match method {
             "__getitem__" if value.is_undefined() => Ok(pending::undefined("a value is undefined")),
             "__getitem__" => Ok(value.clone()),
-            _ => Err(Error::new(
-                ErrorKind::UndefinedError,
-                pending::message_of(value).unwrap_or_default().to_string(),
-            )),
+            _ => Err(Error::new(ErrorKind::UndefinedError, pending::message_of(value).unwrap_or_default().to_string())),
         };
     }
     match method {
         "__getitem__" => return item(value, args.first().unwrap_or(&Value::UNDEFINED)),
         "__mod__" => {
-            return Ok(Value::from(super::printf::format(
-                value.as_str().unwrap_or_default(),
-                args,
-            )?));
+            return Ok(Value::from(super::printf::format(value.as_str().unwrap_or_default(), args)?));
         }
         _ => {}
     }
@@ -46,18 +35,12 @@ pub(crate) fn call(
         return Ok(result);
     }
     match value.kind() {
-        ValueKind::String => {
-            super::str_methods::call(state, value.as_str().unwrap_or_default(), method, args)
-        }
+        ValueKind::String => super::str_methods::call(state, value.as_str().unwrap_or_default(), method, args),
         ValueKind::Map => of_map(value, method, args),
         ValueKind::Seq | ValueKind::Iterable => of_list(value, method, args),
         ValueKind::Number => match method {
             "is_integer" => Ok(Value::from(f64::try_from(value.clone())?.fract() == 0.0)),
-            "bit_length" => Ok(Value::from(
-                value
-                    .as_i64()
-                    .map_or(0, |n| 64 - n.unsigned_abs().leading_zeros()),
-            )),
+            "bit_length" => Ok(Value::from(value.as_i64().map_or(0, |n| 64 - n.unsigned_abs().leading_zeros()))),
             _ => Err(Error::from(ErrorKind::UnknownMethod)),
         },
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
@@ -71,15 +54,9 @@ pub(crate) fn item(value: &Value, key: &Value) -> Result<Value, Error> {
     }
     let found = value.get_item(key)?;
     if !found.is_undefined() {
-        return if let ValueKind::Invalid = found.kind() {
-            Err(bad(found.to_string()))
-        } else {
-            Ok(found)
-        };
+        return if let ValueKind::Invalid = found.kind() { Err(bad(found.to_string())) } else { Ok(found) };
     }
-    let key_repr = from_value(key)
-        .map(|key| python::repr(&key))
-        .unwrap_or_default();
+    let key_repr = from_value(key).map(|key| python::repr(&key)).unwrap_or_default();
     Ok(pending::undefined(match value.kind() {
         ValueKind::Map => format!("object of type 'dict' has no attribute {key_repr}"),
         ValueKind::Seq | ValueKind::Iterable => {
@@ -91,26 +68,16 @@ pub(crate) fn item(value: &Value, key: &Value) -> Result<Value, Error> {
 }
 
 fn pairs(value: &Value) -> Vec<(Value, Value)> {
-    value
-        .as_object()
-        .and_then(|object| object.try_iter_pairs())
-        .map(Iterator::collect)
-        .unwrap_or_default()
+    value.as_object().and_then(|object| object.try_iter_pairs()).map(Iterator::collect).unwrap_or_default()
 }
 
 fn of_map(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     Ok(match method {
-        "items" => Value::from_iter(
-            pairs(value)
-                .into_iter()
-                .map(|(key, item)| Value::from(vec![key, item])),
-        ),
+        "items" => Value::from_iter(pairs(value).into_iter().map(|(key, item)| Value::from(vec![key, item]))),
         "keys" => Value::from_iter(pairs(value).into_iter().map(|(key, _)| key)),
         "values" => Value::from_iter(pairs(value).into_iter().map(|(_, item)| item)),
         "get" => {
-            let key = args
-                .first()
-                .ok_or_else(|| bad("get expected at least 1 argument, got 0"))?;
+            let key = args.first().ok_or_else(|| bad("get expected at least 1 argument, got 0"))?;
             let found = match value.downcast_object_ref::<MapValue>() {
                 Some(map) => match key_text(key).filter(|name| map.map.contains_key(&**name)) {
                     Some(_) => value.get_item(key)?,
@@ -118,17 +85,12 @@ fn of_map(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
                 },
                 None => value.get_item(key)?,
             };
-            if found.is_undefined() {
-                args.get(1).cloned().unwrap_or_else(|| Value::from(()))
-            } else {
-                found
-            }
+            if found.is_undefined() { args.get(1).cloned().unwrap_or_else(|| Value::from(())) } else { found }
         }
         "copy" => value.clone(),
-        "has_key" | "__contains__" => Value::from(
-            args.first()
-                .is_some_and(|key| value.get_item(key).is_ok_and(|item| !item.is_undefined())),
-        ),
+        "has_key" | "__contains__" => {
+            Value::from(args.first().is_some_and(|key| value.get_item(key).is_ok_and(|item| !item.is_undefined())))
+        }
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
 }
@@ -138,19 +100,9 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
     Ok(match method {
         "index" => {
             let at = value.try_iter()?.position(|item| Some(&item) == wanted);
-            Value::from(at.ok_or_else(|| {
-                bad(format!(
-                    "{} is not in list",
-                    wanted.map(ToString::to_string).unwrap_or_default()
-                ))
-            })?)
+            Value::from(at.ok_or_else(|| bad(format!("{} is not in list", wanted.map(ToString::to_string).unwrap_or_default())))?)
         }
-        "count" => Value::from(
-            value
-                .try_iter()?
-                .filter(|item| Some(item) == wanted)
-                .count(),
-        ),
+        "count" => Value::from(value.try_iter()?.filter(|item| Some(item) == wanted).count()),
         "copy" => value.clone(),
         // Lists of variables can't be changed; the result of these is never used where they work.
         "append" | "extend" | "insert" | "remove" | "pop" | "clear" | "sort" | "reverse" => {
@@ -158,16 +110,8 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
                 "{method}() changes a list in place, which works only on lists made by {{% set %}} in the same template"
             )));
         }
-        "union"
-        | "intersection"
-        | "difference"
-        | "symmetric_difference"
-        | "issubset"
-        | "issuperset" => {
-            let other: Vec<Value> = wanted
-                .map(|other| other.try_iter().map(Iterator::collect))
-                .transpose()?
-                .unwrap_or_default();
+        "union" | "intersection" | "difference" | "symmetric_difference" | "issubset" | "issuperset" => {
+            let other: Vec<Value> = wanted.map(|other| other.try_iter().map(Iterator::collect)).transpose()?.unwrap_or_default();
             let own: Vec<Value> = value.try_iter()?.collect();
             match method {
                 "union" => {
@@ -179,18 +123,10 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
                     }
                     Value::from(all)
                 }
-                "intersection" => {
-                    Value::from_iter(own.into_iter().filter(|item| other.contains(item)))
-                }
-                "difference" => {
-                    Value::from_iter(own.into_iter().filter(|item| !other.contains(item)))
-                }
+                "intersection" => Value::from_iter(own.into_iter().filter(|item| other.contains(item))),
+                "difference" => Value::from_iter(own.into_iter().filter(|item| !other.contains(item))),
                 "symmetric_difference" => {
-                    let mut all: Vec<Value> = own
-                        .iter()
-                        .filter(|item| !other.contains(item))
-                        .cloned()
-                        .collect();
+                    let mut all: Vec<Value> = own.iter().filter(|item| !other.contains(item)).cloned().collect();
                     all.extend(other.into_iter().filter(|item| !own.contains(item)));
                     Value::from(all)
                 }
@@ -204,10 +140,7 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
 
 /// Methods that change a list or mapping made by `{% set %}`.
 fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
-    let mut items = mutable
-        .items
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut items = mutable.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let none = Some(Value::from(()));
     let first = args.first().cloned();
     Ok(match (&mut *items, method) {
@@ -222,10 +155,7 @@ fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Valu
             none
         }
         (MutableItems::List(list), "insert") => {
-            let at = first
-                .and_then(|at| at.as_usize())
-                .unwrap_or(0)
-                .min(list.len());
+            let at = first.and_then(|at| at.as_usize()).unwrap_or(0).min(list.len());
             if let Some(item) = args.get(1) {
                 list.insert(at, item.clone());
             }
@@ -234,10 +164,7 @@ fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Valu
         (MutableItems::List(list), "pop") => match first.and_then(|at| at.as_i64()) {
             Some(at) => {
                 let at = if at < 0 { at + list.len() as i64 } else { at };
-                let at = usize::try_from(at)
-                    .ok()
-                    .filter(|at| *at < list.len())
-                    .ok_or_else(|| bad("pop index out of range"))?;
+                let at = usize::try_from(at).ok().filter(|at| *at < list.len()).ok_or_else(|| bad("pop index out of range"))?;
                 Some(list.remove(at))
             }
             None => Some(list.pop().ok_or_else(|| bad("pop from empty list"))?),

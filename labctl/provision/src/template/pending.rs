@@ -67,12 +67,7 @@ impl Evaluation {
 
     /// The first undefined value that was used in earnest.
     pub(crate) fn first(&self) -> Option<Arc<str>> {
-        NOTED.with(|noted| {
-            noted
-                .borrow()
-                .last()
-                .and_then(|list| list.first().map(|(_, message)| message.clone()))
-        })
+        NOTED.with(|noted| noted.borrow().last().and_then(|list| list.first().map(|(_, message)| message.clone())))
     }
 
     /// How many evaluations are open on this thread.
@@ -91,10 +86,7 @@ impl Drop for Evaluation {
 
 /// A new undefined value, noted.
 pub(crate) fn undefined(message: impl Into<Arc<str>>) -> Value {
-    let value = Undefined {
-        id: NEXT.fetch_add(1, Ordering::Relaxed),
-        message: message.into(),
-    };
+    let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into() };
     note(&value);
     Value::from_object(value)
 }
@@ -119,9 +111,7 @@ pub(crate) fn message_of(value: &Value) -> Option<Arc<str>> {
     if value.is_undefined() {
         return Some(Arc::from("a value is undefined"));
     }
-    value
-        .downcast_object_ref::<Undefined>()
-        .map(|undefined| undefined.message.clone())
+    value.downcast_object_ref::<Undefined>().map(|undefined| undefined.message.clone())
 }
 
 /// The value was looked at by something that accepts undefined values.

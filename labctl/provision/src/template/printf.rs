@@ -15,10 +15,7 @@ fn bad(message: impl Into<String>) -> Error {
 pub(crate) fn format(text: &str, args: &[Value]) -> Result<String, Error> {
     let operand = args.first().cloned().unwrap_or_default();
     let values = if operand.is_tuple() {
-        operand
-            .try_iter()?
-            .map(|item| from_value(&item))
-            .collect::<Result<Vec<_>, _>>()?
+        operand.try_iter()?.map(|item| from_value(&item)).collect::<Result<Vec<_>, _>>()?
     } else {
         vec![from_value(&operand)?]
     };
@@ -31,10 +28,7 @@ pub(crate) fn apply(text: &str, values: &[Data]) -> Result<String, Error> {
     let mut chars = text.chars().peekable();
     let mut next = 0;
     let mut take = || -> Result<Data, Error> {
-        let value = values
-            .get(next)
-            .cloned()
-            .ok_or_else(|| bad("not enough arguments for format string"))?;
+        let value = values.get(next).cloned().ok_or_else(|| bad("not enough arguments for format string"))?;
         next += 1;
         Ok(value)
     };
@@ -47,13 +41,7 @@ pub(crate) fn apply(text: &str, values: &[Data]) -> Result<String, Error> {
         if chars.peek() == Some(&'(') {
             chars.next();
             let key: String = chars.by_ref().take_while(|c| *c != ')').collect();
-            named = Some(
-                values
-                    .first()
-                    .and_then(|map| map.get(&key))
-                    .cloned()
-                    .ok_or_else(|| bad(format!("'{key}'")))?,
-            );
+            named = Some(values.first().and_then(|map| map.get(&key)).cloned().ok_or_else(|| bad(format!("'{key}'")))?);
         }
         let mut spec = Spec::default();
         while let Some(&flag) = chars.peek() {
@@ -72,21 +60,14 @@ pub(crate) fn apply(text: &str, values: &[Data]) -> Result<String, Error> {
             spec.width = integer(&take()?).unwrap_or(0).unsigned_abs() as usize;
         }
         while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-            spec.width = spec
-                .width
-                .saturating_mul(10)
-                .saturating_add(digit as usize)
-                .min(100_000);
+            spec.width = spec.width.saturating_mul(10).saturating_add(digit as usize).min(100_000);
             chars.next();
         }
         if chars.peek() == Some(&'.') {
             chars.next();
             let mut precision = 0_usize;
             while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
-                precision = precision
-                    .saturating_mul(10)
-                    .saturating_add(digit as usize)
-                    .min(1000);
+                precision = precision.saturating_mul(10).saturating_add(digit as usize).min(1000);
                 chars.next();
             }
             spec.precision = Some(precision);
@@ -147,11 +128,7 @@ fn thousands(digits: &str) -> String {
     let (whole, rest) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
     let mut out = String::new();
     for (index, c) in whole.chars().enumerate() {
-        if index > 0
-            && (whole.len() - index) % 3 == 0
-            && c.is_ascii_digit()
-            && whole.as_bytes()[index - 1].is_ascii_digit()
-        {
+        if index > 0 && (whole.len() - index) % 3 == 0 && c.is_ascii_digit() && whole.as_bytes()[index - 1].is_ascii_digit() {
             out.push(',');
         }
         out.push(c);
@@ -196,102 +173,35 @@ impl Spec {
     }
 
     pub(crate) fn convert(&self, value: &Data) -> Result<String, Error> {
-        let need = |kind: &str| {
-            bad(format!(
-                "%{} format: a {kind} is required, not {}",
-                self.kind,
-                value.type_name()
-            ))
-        };
+        let need = |kind: &str| bad(format!("%{} format: a {kind} is required, not {}", self.kind, value.type_name()));
         let (text, numeric) = match self.kind {
-            's' | '\0' if number(value).is_none() || self.kind == 's' => {
-                (python::str_of(value), false)
-            }
+            's' | '\0' if number(value).is_none() || self.kind == 's' => (python::str_of(value), false),
             '\0' => (python::str_of(value), true),
             'r' => (python::repr(value), false),
             'a' => (python::repr(value), false),
-            'd' | 'i' | 'u' => (
-                integer(value)
-                    .ok_or_else(|| need("real number"))?
-                    .to_string(),
-                true,
-            ),
-            'x' => (
-                format!(
-                    "{}{:x}",
-                    if self.alternate { "0x" } else { "" },
-                    integer(value).ok_or_else(|| need("integer"))?
-                ),
-                true,
-            ),
-            'X' => (
-                format!(
-                    "{}{:X}",
-                    if self.alternate { "0X" } else { "" },
-                    integer(value).ok_or_else(|| need("integer"))?
-                ),
-                true,
-            ),
-            'o' => (
-                format!(
-                    "{}{:o}",
-                    if self.alternate { "0o" } else { "" },
-                    integer(value).ok_or_else(|| need("integer"))?
-                ),
-                true,
-            ),
-            'b' => (
-                format!(
-                    "{}{:b}",
-                    if self.alternate { "0b" } else { "" },
-                    integer(value).ok_or_else(|| need("integer"))?
-                ),
-                true,
-            ),
+            'd' | 'i' | 'u' => (integer(value).ok_or_else(|| need("real number"))?.to_string(), true),
+            'x' => (format!("{}{:x}", if self.alternate { "0x" } else { "" }, integer(value).ok_or_else(|| need("integer"))?), true),
+            'X' => (format!("{}{:X}", if self.alternate { "0X" } else { "" }, integer(value).ok_or_else(|| need("integer"))?), true),
+            'o' => (format!("{}{:o}", if self.alternate { "0o" } else { "" }, integer(value).ok_or_else(|| need("integer"))?), true),
+            'b' => (format!("{}{:b}", if self.alternate { "0b" } else { "" }, integer(value).ok_or_else(|| need("integer"))?), true),
             'c' => (
                 match value {
-                    Data::Int(code) => u32::try_from(*code)
-                        .ok()
-                        .and_then(char::from_u32)
-                        .map(String::from)
-                        .unwrap_or_default(),
+                    Data::Int(code) => u32::try_from(*code).ok().and_then(char::from_u32).map(String::from).unwrap_or_default(),
                     other => python::str_of(other),
                 },
                 false,
             ),
-            'f' | 'F' => (
-                format!(
-                    "{:.*}",
-                    self.precision.unwrap_or(6),
-                    number(value).ok_or_else(|| need("real number"))?
-                ),
-                true,
-            ),
-            '%' => (
-                format!(
-                    "{:.*}%",
-                    self.precision.unwrap_or(6),
-                    number(value).ok_or_else(|| need("real number"))? * 100.0
-                ),
-                true,
-            ),
+            'f' | 'F' => (format!("{:.*}", self.precision.unwrap_or(6), number(value).ok_or_else(|| need("real number"))?), true),
+            '%' => (format!("{:.*}%", self.precision.unwrap_or(6), number(value).ok_or_else(|| need("real number"))? * 100.0), true),
             'e' | 'E' => {
-                let text = format!(
-                    "{:.*e}",
-                    self.precision.unwrap_or(6),
-                    number(value).ok_or_else(|| need("real number"))?
-                );
+                let text = format!("{:.*e}", self.precision.unwrap_or(6), number(value).ok_or_else(|| need("real number"))?);
                 let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-                let (sign, digits) = exponent
-                    .strip_prefix('-')
-                    .map_or(('+', exponent), |digits| ('-', digits));
+                let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
                 (format!("{mantissa}{}{sign}{digits:0>2}", self.kind), true)
             }
             'g' | 'G' | 'n' => {
                 let value = number(value).ok_or_else(|| need("real number"))?;
-                let rounded: f64 = format!("{:.*e}", self.precision.unwrap_or(6).max(1) - 1, value)
-                    .parse()
-                    .unwrap_or(value);
+                let rounded: f64 = format!("{:.*e}", self.precision.unwrap_or(6).max(1) - 1, value).parse().unwrap_or(value);
                 let text = python::float(rounded);
                 (text.strip_suffix(".0").unwrap_or(&text).to_owned(), true)
             }
@@ -319,24 +229,17 @@ impl Spec {
             return Ok(text);
         }
         let fill = self.fill.unwrap_or(' ').to_string();
-        Ok(
-            match self.align.unwrap_or(if numeric { '>' } else { '<' }) {
-                '<' => text + &fill.repeat(missing),
-                '^' => format!(
-                    "{}{text}{}",
-                    fill.repeat(missing / 2),
-                    fill.repeat(missing - missing / 2)
-                ),
-                _ => fill.repeat(missing) + &text,
-            },
-        )
+        Ok(match self.align.unwrap_or(if numeric { '>' } else { '<' }) {
+            '<' => text + &fill.repeat(missing),
+            '^' => format!("{}{text}{}", fill.repeat(missing / 2), fill.repeat(missing - missing / 2)),
+            _ => fill.repeat(missing) + &text,
+        })
     }
 }
 
 /// `text.format(*args, **kwargs)`
 pub(crate) fn braces(text: &str, args: &[Value]) -> Result<String, Error> {
-    let (named, positional): (Vec<&Value>, Vec<&Value>) =
-        args.iter().partition(|arg| arg.is_kwargs());
+    let (named, positional): (Vec<&Value>, Vec<&Value>) = args.iter().partition(|arg| arg.is_kwargs());
     let mut out = String::new();
     let mut chars = text.chars().peekable();
     let mut auto = 0;
@@ -353,9 +256,7 @@ pub(crate) fn braces(text: &str, args: &[Value]) -> Result<String, Error> {
             '{' => {
                 let field: String = chars.by_ref().take_while(|c| *c != '}').collect();
                 let (name, spec) = field.split_once(':').unwrap_or((&field, ""));
-                let (name, conversion) = name
-                    .split_once('!')
-                    .map_or((name, ""), |(name, conversion)| (name, conversion));
+                let (name, conversion) = name.split_once('!').map_or((name, ""), |(name, conversion)| (name, conversion));
                 let mut parts = name.split(['.', '[']);
                 let head = parts.next().unwrap_or_default();
                 let mut value = if head.is_empty() {
@@ -364,29 +265,18 @@ pub(crate) fn braces(text: &str, args: &[Value]) -> Result<String, Error> {
                 } else if let Ok(index) = head.parse::<usize>() {
                     positional.get(index).copied().cloned()
                 } else {
-                    named
-                        .first()
-                        .and_then(|kwargs| kwargs.get_attr(head).ok())
-                        .filter(|value| !value.is_undefined())
+                    named.first().and_then(|kwargs| kwargs.get_attr(head).ok()).filter(|value| !value.is_undefined())
                 }
                 .ok_or_else(|| bad(format!("Replacement field '{field}' has no argument")))?;
                 for part in parts {
                     let key = part.trim_end_matches(']');
                     value = match key.parse::<usize>() {
-                        Ok(index)
-                            if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) =>
-                        {
-                            value.get_item_by_index(index)?
-                        }
+                        Ok(index) if matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) => value.get_item_by_index(index)?,
                         _ => value.get_item(&Value::from(key))?,
                     };
                 }
                 let data = from_value(&value)?;
-                let data = if conversion == "r" {
-                    Data::from(python::repr(&data))
-                } else {
-                    data
-                };
+                let data = if conversion == "r" { Data::from(python::repr(&data)) } else { data };
                 out.push_str(&Spec::parse(spec)?.convert(&data)?);
             }
             c => out.push(c),

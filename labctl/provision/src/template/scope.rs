@@ -33,16 +33,8 @@ impl Drop for Entered {
 }
 
 impl Scope {
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        layers: Vec<Arc<Dict>>,
-        search: Vec<PathBuf>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            engine,
-            layers,
-            search,
-        })
+    pub(crate) fn new(engine: Arc<Engine>, layers: Vec<Arc<Dict>>, search: Vec<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { engine, layers, search })
     }
 
     /// The same with stronger variables on top.
@@ -50,11 +42,7 @@ impl Scope {
         let mut layers = Vec::with_capacity(self.layers.len() + 1);
         layers.push(Arc::new(top));
         layers.extend(self.layers.iter().cloned());
-        Arc::new(Self {
-            engine: self.engine.clone(),
-            layers,
-            search: self.search.clone(),
-        })
+        Arc::new(Self { engine: self.engine.clone(), layers, search: self.search.clone() })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Data> {
@@ -63,11 +51,7 @@ impl Scope {
 
     /// All names, sorted.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<Arc<str>> = self
-            .layers
-            .iter()
-            .flat_map(|layer| layer.keys().cloned())
-            .collect();
+        let mut names: Vec<Arc<str>> = self.layers.iter().flat_map(|layer| layer.keys().cloned()).collect();
         names.sort();
         names.dedup();
         names

@@ -11,10 +11,7 @@ fn bad(message: impl Into<String>) -> Error {
 pub(crate) fn split(text: &str, separator: Option<&str>, limit: Option<usize>) -> Vec<String> {
     match separator {
         Some(separator) => match limit {
-            Some(limit) => text
-                .splitn(limit.saturating_add(1), separator)
-                .map(str::to_owned)
-                .collect(),
+            Some(limit) => text.splitn(limit.saturating_add(1), separator).map(str::to_owned).collect(),
             None => text.split(separator).map(str::to_owned).collect(),
         },
         None => {
@@ -39,15 +36,8 @@ fn rsplit(text: &str, separator: Option<&str>, limit: Option<usize>) -> Vec<Stri
         return split(text, separator, None);
     };
     let mut parts: Vec<String> = match separator {
-        Some(separator) => text
-            .rsplitn(limit.saturating_add(1), separator)
-            .map(str::to_owned)
-            .collect(),
-        None => text
-            .trim_end()
-            .rsplitn(limit.saturating_add(1), char::is_whitespace)
-            .map(str::to_owned)
-            .collect(),
+        Some(separator) => text.rsplitn(limit.saturating_add(1), separator).map(str::to_owned).collect(),
+        None => text.trim_end().rsplitn(limit.saturating_add(1), char::is_whitespace).map(str::to_owned).collect(),
     };
     parts.reverse();
     parts
@@ -72,53 +62,29 @@ pub(crate) fn title(text: &str) -> String {
 pub(crate) fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
-        Some(first) => first
-            .to_uppercase()
-            .chain(chars.flat_map(char::to_lowercase))
-            .collect(),
+        Some(first) => first.to_uppercase().chain(chars.flat_map(char::to_lowercase)).collect(),
         None => String::new(),
     }
 }
 
 fn starts(args: &[Value], test: impl Fn(&str) -> bool) -> Result<Value, Error> {
-    let wanted = args
-        .first()
-        .ok_or_else(|| bad("at least 1 argument is needed"))?;
+    let wanted = args.first().ok_or_else(|| bad("at least 1 argument is needed"))?;
     Ok(Value::from(match wanted.as_str() {
         Some(text) => test(text),
-        None => wanted
-            .try_iter()?
-            .any(|item| item.as_str().is_some_and(&test)),
+        None => wanted.try_iter()?.any(|item| item.as_str().is_some_and(&test)),
     }))
 }
 
-pub(crate) fn call(
-    _: &mut State,
-    text: &str,
-    method: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
+pub(crate) fn call(_: &mut State, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let all = |test: fn(char) -> bool| Value::from(!text.is_empty() && text.chars().all(test));
     let strip_set = || -> Result<Option<String>, Error> {
         let (chars,): (Option<String>,) = from_args(args)?;
         Ok(chars)
     };
-    let within = |set: &Option<String>, c: char| {
-        set.as_ref()
-            .map_or(c.is_whitespace(), |set| set.contains(c))
-    };
-    let arg = |at: usize| {
-        args.get(at)
-            .filter(|arg| !arg.is_kwargs())
-            .map(ToString::to_string)
-            .unwrap_or_default()
-    };
+    let within = |set: &Option<String>, c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c));
+    let arg = |at: usize| args.get(at).filter(|arg| !arg.is_kwargs()).map(ToString::to_string).unwrap_or_default();
     let pad = |left: bool, both: bool| -> Result<Value, Error> {
-        let width = args
-            .first()
-            .and_then(Value::as_usize)
-            .ok_or_else(|| bad("a width is needed"))?
-            .min(1 << 20);
+        let width = args.first().and_then(Value::as_usize).ok_or_else(|| bad("a width is needed"))?.min(1 << 20);
         let fill = args.get(1).map_or(" ".to_owned(), ToString::to_string);
         let missing = width.saturating_sub(text.chars().count());
         let before = if both {
@@ -128,11 +94,7 @@ pub(crate) fn call(
         } else {
             0
         };
-        Ok(Value::from(format!(
-            "{}{text}{}",
-            fill.repeat(before),
-            fill.repeat(missing - before)
-        )))
+        Ok(Value::from(format!("{}{text}{}", fill.repeat(before), fill.repeat(missing - before))))
     };
     Ok(match method {
         "upper" => Value::from(text.to_uppercase()),
@@ -141,13 +103,7 @@ pub(crate) fn call(
         "capitalize" => Value::from(capitalize(text)),
         "swapcase" => Value::from(
             text.chars()
-                .map(|c| {
-                    if c.is_uppercase() {
-                        c.to_lowercase().to_string()
-                    } else {
-                        c.to_uppercase().to_string()
-                    }
-                })
+                .map(|c| if c.is_uppercase() { c.to_lowercase().to_string() } else { c.to_uppercase().to_string() })
                 .collect::<String>(),
         ),
         "strip" => {
@@ -163,20 +119,14 @@ pub(crate) fn call(
             Value::from(text.trim_end_matches(|c| within(&set, c)))
         }
         "split" | "rsplit" => {
-            let (separator, limit, kwargs): (Option<String>, Option<i64>, Kwargs) =
-                from_args(args)?;
+            let (separator, limit, kwargs): (Option<String>, Option<i64>, Kwargs) = from_args(args)?;
             let separator = separator.or(kwargs.get::<Option<String>>("sep").unwrap_or_default());
-            let limit = limit
-                .or(kwargs.get::<Option<i64>>("maxsplit").unwrap_or_default())
-                .and_then(|limit| usize::try_from(limit).ok());
+            let limit = limit.or(kwargs.get::<Option<i64>>("maxsplit").unwrap_or_default()).and_then(|limit| usize::try_from(limit).ok());
             if separator.as_deref() == Some("") {
                 return Err(bad("empty separator"));
             }
-            let parts = if method == "split" {
-                split(text, separator.as_deref(), limit)
-            } else {
-                rsplit(text, separator.as_deref(), limit)
-            };
+            let parts =
+                if method == "split" { split(text, separator.as_deref(), limit) } else { rsplit(text, separator.as_deref(), limit) };
             Value::from(parts)
         }
         "splitlines" => Value::from(text.lines().map(str::to_owned).collect::<Vec<_>>()),
@@ -197,30 +147,15 @@ pub(crate) fn call(
             None => Value::from(text.replace(&arg(0), &arg(1))),
         },
         "join" => {
-            let list = args
-                .first()
-                .ok_or_else(|| bad("join() takes exactly one argument"))?;
+            let list = args.first().ok_or_else(|| bad("join() takes exactly one argument"))?;
             let mut parts = Vec::new();
             for item in list.try_iter()? {
-                parts.push(
-                    item.as_str()
-                        .ok_or_else(|| {
-                            bad(format!(
-                                "sequence item {}: expected str instance",
-                                parts.len()
-                            ))
-                        })?
-                        .to_owned(),
-                );
+                parts.push(item.as_str().ok_or_else(|| bad(format!("sequence item {}: expected str instance", parts.len())))?.to_owned());
             }
             Value::from(parts.join(text))
         }
         "find" | "rfind" | "index" | "rindex" => {
-            let found = if method.starts_with('r') {
-                text.rfind(&arg(0))
-            } else {
-                text.find(&arg(0))
-            };
+            let found = if method.starts_with('r') { text.rfind(&arg(0)) } else { text.find(&arg(0)) };
             match found {
                 Some(byte) => Value::from(text[..byte].chars().count()),
                 None if method.ends_with("index") => return Err(bad("substring not found")),
@@ -230,17 +165,10 @@ pub(crate) fn call(
         "count" => Value::from(text.matches(&arg(0)).count()),
         "format" => Value::from(super::printf::braces(text, args)?),
         "zfill" => {
-            let width = args
-                .first()
-                .and_then(Value::as_usize)
-                .unwrap_or(0)
-                .min(1 << 20);
+            let width = args.first().and_then(Value::as_usize).unwrap_or(0).min(1 << 20);
             let sign = usize::from(text.starts_with(['-', '+']));
             let mut out = text.to_owned();
-            out.insert_str(
-                sign,
-                &"0".repeat(width.saturating_sub(text.chars().count())),
-            );
+            out.insert_str(sign, &"0".repeat(width.saturating_sub(text.chars().count())));
             Value::from(out)
         }
         "ljust" => pad(false, false)?,
@@ -250,16 +178,11 @@ pub(crate) fn call(
         "isalpha" => all(char::is_alphabetic),
         "isalnum" => all(char::is_alphanumeric),
         "isspace" => all(char::is_whitespace),
-        "isupper" => Value::from(
-            text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase),
-        ),
-        "islower" => Value::from(
-            text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase),
-        ),
-        "isidentifier" => Value::from(
-            text.starts_with(|c: char| c.is_alphabetic() || c == '_')
-                && text.chars().all(|c| c.is_alphanumeric() || c == '_'),
-        ),
+        "isupper" => Value::from(text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)),
+        "islower" => Value::from(text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)),
+        "isidentifier" => {
+            Value::from(text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        }
         "expandtabs" => Value::from(text.replace('\t', "        ")),
         "encode" | "decode" => Value::from(text),
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),

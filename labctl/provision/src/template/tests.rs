@@ -25,44 +25,28 @@ impl Test {
     }
 
     fn arg(&self, position: usize, name: &str) -> Result<&Data, Error> {
-        self.kwargs
-            .get(name)
-            .or_else(|| self.args.get(position))
-            .ok_or_else(|| bad(format!("a test needs the argument '{name}'")))
+        self.kwargs.get(name).or_else(|| self.args.get(position)).ok_or_else(|| bad(format!("a test needs the argument '{name}'")))
     }
 
     fn flag(&self, position: usize, name: &str) -> bool {
-        self.kwargs
-            .get(name)
-            .or_else(|| self.args.get(position))
-            .is_some_and(Data::truthy)
+        self.kwargs.get(name).or_else(|| self.args.get(position)).is_some_and(Data::truthy)
     }
 
     fn result_flag(&self, name: &str) -> Result<bool, Error> {
         match &self.input {
             Data::Map(map) => Ok(map.get(name).is_some_and(Data::truthy)),
-            other => Err(bad(format!(
-                "The '{name}' test expects a dictionary, got {}",
-                other.type_name()
-            ))),
+            other => Err(bad(format!("The '{name}' test expects a dictionary, got {}", other.type_name()))),
         }
     }
 
     fn matches(&self, wrap: fn(&str) -> String) -> Result<bool, Error> {
         let text = wrap(&python::str_of(self.arg(0, "pattern")?));
         let regex = pattern(&text, self.flag(1, "ignorecase"), self.flag(2, "multiline"))?;
-        regex
-            .is_match(&self.text())
-            .map_err(|error| bad(format!("regular expression failed: {error}")))
+        regex.is_match(&self.text()).map_err(|error| bad(format!("regular expression failed: {error}")))
     }
 
     fn list(&self) -> Result<Vec<Data>, Error> {
-        elements(&self.input).ok_or_else(|| {
-            bad(format!(
-                "'{}' object is not iterable",
-                self.input.type_name()
-            ))
-        })
+        elements(&self.input).ok_or_else(|| bad(format!("'{}' object is not iterable", self.input.type_name())))
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -70,169 +54,101 @@ impl Test {
     }
 }
 
-const TESTS: &[(&str, Check)] =
-    &[
-        ("failed", |test| test.result_flag("failed")),
-        ("failure", |test| test.result_flag("failed")),
-        ("succeeded", |test| {
-            test.result_flag("failed").map(|failed| !failed)
-        }),
-        ("success", |test| {
-            test.result_flag("failed").map(|failed| !failed)
-        }),
-        ("successful", |test| {
-            test.result_flag("failed").map(|failed| !failed)
-        }),
-        ("changed", changed),
-        ("change", changed),
-        ("skipped", |test| test.result_flag("skipped")),
-        ("skip", |test| test.result_flag("skipped")),
-        ("reachable", |test| {
-            test.result_flag("unreachable").map(|gone| !gone)
-        }),
-        ("unreachable", |test| test.result_flag("unreachable")),
-        ("timedout", |test| test.result_flag("timedout")),
-        ("started", |test| {
-            Ok(test.input.get("started").is_some_and(Data::truthy))
-        }),
-        ("finished", |test| {
-            Ok(test.input.get("finished").is_none_or(Data::truthy))
-        }),
-        ("none", |test| Ok(matches!(test.input, Data::Null))),
-        ("boolean", |test| Ok(matches!(test.input, Data::Bool(_)))),
-        ("true", |test| Ok(matches!(test.input, Data::Bool(true)))),
-        ("false", |test| Ok(matches!(test.input, Data::Bool(false)))),
-        ("truthy", |test| truth(test)),
-        ("falsy", |test| truth(test).map(|value| !value)),
-        ("integer", |test| Ok(matches!(test.input, Data::Int(_)))),
-        ("float", |test| Ok(matches!(test.input, Data::Float(_)))),
-        ("number", |test| {
-            Ok(matches!(
-                test.input,
-                Data::Int(_) | Data::Float(_) | Data::Bool(_)
-            ))
-        }),
-        ("string", |test| Ok(matches!(test.input, Data::Str(_)))),
-        ("mapping", |test| Ok(matches!(test.input, Data::Map(_)))),
-        ("sequence", |test| {
-            Ok(matches!(
-                test.input,
-                Data::List(_) | Data::Map(_) | Data::Str(_)
-            ))
-        }),
-        ("iterable", |test| Ok(elements(&test.input).is_some())),
-        ("callable", |_| Ok(false)),
-        ("sameas", |test| {
-            Ok(test.input == *test.arg(0, "other")?
-                && test.input.type_name() == test.arg(0, "other")?.type_name())
-        }),
-        ("lower", |test| {
-            Ok(test.text() == test.text().to_lowercase()
-                && test.text().chars().any(char::is_lowercase))
-        }),
-        ("upper", |test| {
-            Ok(test.text() == test.text().to_uppercase()
-                && test.text().chars().any(char::is_uppercase))
-        }),
-        ("odd", |test| {
-            number(test).map(|value| value.rem_euclid(2) == 1)
-        }),
-        ("even", |test| {
-            number(test).map(|value| value.rem_euclid(2) == 0)
-        }),
-        ("divisibleby", |test| {
-            let Data::Int(by) = *test.arg(0, "num")? else {
-                return Err(bad("divisibleby needs an integer"));
-            };
-            number(test)?
-                .checked_rem(by)
-                .map(|rest| rest == 0)
-                .ok_or_else(|| bad("division by zero"))
-        }),
-        ("match", |test| {
-            test.matches(|text| format!("\\A(?:{text})"))
-        }),
-        ("search", |test| test.matches(str::to_owned)),
-        ("regex", |test| {
-            let kind = test.kwargs.get("match_type").map(python::str_of);
-            match kind.as_deref() {
-                Some("match") => test.matches(|text| format!("\\A(?:{text})")),
-                Some("fullmatch") => test.matches(|text| format!("\\A(?:{text})\\z")),
-                _ => test.matches(str::to_owned),
-            }
-        }),
-        ("version", compare_versions),
-        ("version_compare", compare_versions),
-        ("any", |test| Ok(test.list()?.iter().any(Data::truthy))),
-        ("all", |test| Ok(test.list()?.iter().all(Data::truthy))),
-        ("subset", subset),
-        ("issubset", subset),
-        ("superset", superset),
-        ("issuperset", superset),
-        ("contains", |test| {
-            let wanted = test.arg(0, "value")?;
-            Ok(match &test.input {
-                Data::Str(text) => text.contains(&python::str_of(wanted)),
-                Data::Map(map) => map.contains_key(&*python::str_of(wanted)),
-                _ => test.list()?.contains(wanted),
-            })
-        }),
-        ("file", |test| Ok(test.path().is_file())),
-        ("is_file", |test| Ok(test.path().is_file())),
-        ("directory", |test| Ok(test.path().is_dir())),
-        ("is_dir", |test| Ok(test.path().is_dir())),
-        ("link", |test| Ok(test.path().is_symlink())),
-        ("exists", |test| Ok(test.path().exists())),
-        ("abs", |test| Ok(test.path().is_absolute())),
-        ("is_abs", |test| Ok(test.path().is_absolute())),
-        ("same_file", |test| {
-            let other = std::fs::canonicalize(python::str_of(test.arg(0, "other")?)).ok();
-            Ok(other.is_some() && std::fs::canonicalize(test.path()).ok() == other)
-        }),
-        ("url", |test| {
-            Ok(test
-                .text()
-                .split_once("://")
-                .is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty()))
-        }),
-        ("uri", |test| {
-            Ok(test
-                .text()
-                .split_once(':')
-                .is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty()))
-        }),
-        ("vault_encrypted", |test| {
-            Ok(test.text().starts_with("$ANSIBLE_VAULT;"))
-        }),
-        ("ip", |test| {
-            Ok(test.text().parse::<std::net::IpAddr>().is_ok())
-        }),
-        ("ipv4", |test| {
-            Ok(test.text().parse::<std::net::Ipv4Addr>().is_ok())
-        }),
-        ("ipv6", |test| {
-            Ok(test.text().parse::<std::net::Ipv6Addr>().is_ok())
-        }),
-    ];
+const TESTS: &[(&str, Check)] = &[
+    ("failed", |test| test.result_flag("failed")),
+    ("failure", |test| test.result_flag("failed")),
+    ("succeeded", |test| test.result_flag("failed").map(|failed| !failed)),
+    ("success", |test| test.result_flag("failed").map(|failed| !failed)),
+    ("successful", |test| test.result_flag("failed").map(|failed| !failed)),
+    ("changed", changed),
+    ("change", changed),
+    ("skipped", |test| test.result_flag("skipped")),
+    ("skip", |test| test.result_flag("skipped")),
+    ("reachable", |test| test.result_flag("unreachable").map(|gone| !gone)),
+    ("unreachable", |test| test.result_flag("unreachable")),
+    ("timedout", |test| test.result_flag("timedout")),
+    ("started", |test| Ok(test.input.get("started").is_some_and(Data::truthy))),
+    ("finished", |test| Ok(test.input.get("finished").is_none_or(Data::truthy))),
+    ("none", |test| Ok(matches!(test.input, Data::Null))),
+    ("boolean", |test| Ok(matches!(test.input, Data::Bool(_)))),
+    ("true", |test| Ok(matches!(test.input, Data::Bool(true)))),
+    ("false", |test| Ok(matches!(test.input, Data::Bool(false)))),
+    ("truthy", |test| truth(test)),
+    ("falsy", |test| truth(test).map(|value| !value)),
+    ("integer", |test| Ok(matches!(test.input, Data::Int(_)))),
+    ("float", |test| Ok(matches!(test.input, Data::Float(_)))),
+    ("number", |test| Ok(matches!(test.input, Data::Int(_) | Data::Float(_) | Data::Bool(_)))),
+    ("string", |test| Ok(matches!(test.input, Data::Str(_)))),
+    ("mapping", |test| Ok(matches!(test.input, Data::Map(_)))),
+    ("sequence", |test| Ok(matches!(test.input, Data::List(_) | Data::Map(_) | Data::Str(_)))),
+    ("iterable", |test| Ok(elements(&test.input).is_some())),
+    ("callable", |_| Ok(false)),
+    ("sameas", |test| Ok(test.input == *test.arg(0, "other")? && test.input.type_name() == test.arg(0, "other")?.type_name())),
+    ("lower", |test| Ok(test.text() == test.text().to_lowercase() && test.text().chars().any(char::is_lowercase))),
+    ("upper", |test| Ok(test.text() == test.text().to_uppercase() && test.text().chars().any(char::is_uppercase))),
+    ("odd", |test| number(test).map(|value| value.rem_euclid(2) == 1)),
+    ("even", |test| number(test).map(|value| value.rem_euclid(2) == 0)),
+    ("divisibleby", |test| {
+        let Data::Int(by) = *test.arg(0, "num")? else {
+            return Err(bad("divisibleby needs an integer"));
+        };
+        number(test)?.checked_rem(by).map(|rest| rest == 0).ok_or_else(|| bad("division by zero"))
+    }),
+    ("match", |test| test.matches(|text| format!("\\A(?:{text})"))),
+    ("search", |test| test.matches(str::to_owned)),
+    ("regex", |test| {
+        let kind = test.kwargs.get("match_type").map(python::str_of);
+        match kind.as_deref() {
+            Some("match") => test.matches(|text| format!("\\A(?:{text})")),
+            Some("fullmatch") => test.matches(|text| format!("\\A(?:{text})\\z")),
+            _ => test.matches(str::to_owned),
+        }
+    }),
+    ("version", compare_versions),
+    ("version_compare", compare_versions),
+    ("any", |test| Ok(test.list()?.iter().any(Data::truthy))),
+    ("all", |test| Ok(test.list()?.iter().all(Data::truthy))),
+    ("subset", subset),
+    ("issubset", subset),
+    ("superset", superset),
+    ("issuperset", superset),
+    ("contains", |test| {
+        let wanted = test.arg(0, "value")?;
+        Ok(match &test.input {
+            Data::Str(text) => text.contains(&python::str_of(wanted)),
+            Data::Map(map) => map.contains_key(&*python::str_of(wanted)),
+            _ => test.list()?.contains(wanted),
+        })
+    }),
+    ("file", |test| Ok(test.path().is_file())),
+    ("is_file", |test| Ok(test.path().is_file())),
+    ("directory", |test| Ok(test.path().is_dir())),
+    ("is_dir", |test| Ok(test.path().is_dir())),
+    ("link", |test| Ok(test.path().is_symlink())),
+    ("exists", |test| Ok(test.path().exists())),
+    ("abs", |test| Ok(test.path().is_absolute())),
+    ("is_abs", |test| Ok(test.path().is_absolute())),
+    ("same_file", |test| {
+        let other = std::fs::canonicalize(python::str_of(test.arg(0, "other")?)).ok();
+        Ok(other.is_some() && std::fs::canonicalize(test.path()).ok() == other)
+    }),
+    ("url", |test| Ok(test.text().split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty()))),
+    ("uri", |test| Ok(test.text().split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty()))),
+    ("vault_encrypted", |test| Ok(test.text().starts_with("$ANSIBLE_VAULT;"))),
+    ("ip", |test| Ok(test.text().parse::<std::net::IpAddr>().is_ok())),
+    ("ipv4", |test| Ok(test.text().parse::<std::net::Ipv4Addr>().is_ok())),
+    ("ipv6", |test| Ok(test.text().parse::<std::net::Ipv6Addr>().is_ok())),
+];
 
 fn changed(test: &Test) -> Result<bool, Error> {
-    if let (Some(results), None) = (
-        test.input.get("results").and_then(Data::as_list),
-        test.input.get("changed"),
-    ) {
-        return Ok(results
-            .iter()
-            .any(|result| result.get("changed").is_some_and(Data::truthy)));
+    if let (Some(results), None) = (test.input.get("results").and_then(Data::as_list), test.input.get("changed")) {
+        return Ok(results.iter().any(|result| result.get("changed").is_some_and(Data::truthy)));
     }
     test.result_flag("changed")
 }
 
 fn truth(test: &Test) -> Result<bool, Error> {
-    let value = if test.flag(0, "convert_bool") {
-        test.input.to_bool().map(Data::Bool)
-    } else {
-        None
-    };
+    let value = if test.flag(0, "convert_bool") { test.input.to_bool().map(Data::Bool) } else { None };
     Ok(value.as_ref().unwrap_or(&test.input).truthy())
 }
 
@@ -240,18 +156,13 @@ fn number(test: &Test) -> Result<i64, Error> {
     match test.input {
         Data::Int(value) => Ok(value),
         Data::Bool(value) => Ok(i64::from(value)),
-        _ => Err(bad(format!(
-            "a number is needed, not {}",
-            test.input.type_name()
-        ))),
+        _ => Err(bad(format!("a number is needed, not {}", test.input.type_name()))),
     }
 }
 
 fn compare_versions(test: &Test) -> Result<bool, Error> {
     let other = python::str_of(test.arg(0, "version")?);
-    let operator = test
-        .arg(1, "operator")
-        .map_or_else(|_| "eq".to_owned(), python::str_of);
+    let operator = test.arg(1, "operator").map_or_else(|_| "eq".to_owned(), python::str_of);
     version::holds(&test.text(), &other, &operator).map_err(bad)
 }
 
@@ -262,10 +173,7 @@ fn subset(test: &Test) -> Result<bool, Error> {
 
 fn superset(test: &Test) -> Result<bool, Error> {
     let own = test.list()?;
-    Ok(elements(test.arg(0, "b")?)
-        .unwrap_or_default()
-        .iter()
-        .all(|item| own.contains(item)))
+    Ok(elements(test.arg(0, "b")?).unwrap_or_default().iter().all(|item| own.contains(item)))
 }
 
 /// Makes all tests known; those of minijinja's own that agree with Jinja2 (`eq`, `lt`, `in` ...) stay.
@@ -281,18 +189,9 @@ pub(crate) fn register(env: &mut Environment<'static>) {
                 return Err(bad(format!("test '{name}' needs a subject")));
             }
             let input = args.remove(0);
-            check(&Test {
-                input,
-                args,
-                kwargs,
-            })
+            check(&Test { input, args, kwargs })
         };
-        for prefix in [
-            "",
-            "ansible.builtin.",
-            "ansible.utils.",
-            "community.general.",
-        ] {
+        for prefix in ["", "ansible.builtin.", "ansible.utils.", "community.general."] {
             env.add_test(format!("{prefix}{name}"), run);
         }
     }
@@ -306,7 +205,5 @@ pub(crate) fn register(env: &mut Environment<'static>) {
             pending::is_undefined(value)
         });
     }
-    env.add_test("callable", |value: &Value| {
-        value.kind() == ValueKind::Plain && !pending::is_undefined(value)
-    });
+    env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain && !pending::is_undefined(value));
 }

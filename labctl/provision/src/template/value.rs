@@ -69,12 +69,7 @@ impl Object for LazyMap {
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        Some((self.get)(key).unwrap_or_else(|| {
-            pending::undefined(format!(
-                "object of type '{}' has no attribute '{key}'",
-                self.kind
-            ))
-        }))
+        Some((self.get)(key).unwrap_or_else(|| pending::undefined(format!("object of type '{}' has no attribute '{key}'", self.kind))))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -108,19 +103,13 @@ impl LazyMap {
 
 impl fmt::Debug for MapValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&python::repr(&resolve_quietly(
-            &Data::Map(self.map.clone()),
-            &self.scope,
-        )))
+        f.write_str(&python::repr(&resolve_quietly(&Data::Map(self.map.clone()), &self.scope)))
     }
 }
 
 impl fmt::Debug for ListValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&python::repr(&resolve_quietly(
-            &Data::List(self.list.clone()),
-            &self.scope,
-        )))
+        f.write_str(&python::repr(&resolve_quietly(&Data::List(self.list.clone()), &self.scope)))
     }
 }
 
@@ -143,9 +132,7 @@ impl Object for MapValue {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.map
-            .get(&*key_text(key)?)
-            .map(|data| to_value(data, &self.scope))
+        self.map.get(&*key_text(key)?).map(|data| to_value(data, &self.scope))
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
@@ -156,12 +143,7 @@ impl Object for MapValue {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Values(
-            self.map
-                .keys()
-                .map(|key| Value::from(key.clone()))
-                .collect(),
-        )
+        Enumerator::Values(self.map.keys().map(|key| Value::from(key.clone())).collect())
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
@@ -179,15 +161,11 @@ impl Object for ListValue {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.list
-            .get(key.as_usize()?)
-            .map(|data| to_value(data, &self.scope))
+        self.list.get(key.as_usize()?).map(|data| to_value(data, &self.scope))
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        Some(pending::undefined(format!(
-            "object of type 'list' has no attribute '{key}'"
-        )))
+        Some(pending::undefined(format!("object of type 'list' has no attribute '{key}'")))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -206,10 +184,7 @@ impl Object for ListValue {
 impl Mutable {
     /// The items as they are now.
     pub(crate) fn snapshot(&self) -> MutableItems {
-        self.items
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+        self.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }
 
@@ -256,14 +231,8 @@ pub(crate) fn to_value(data: &Data, scope: &Arc<Scope>) -> Value {
             Err(error) if error.undefined => pending::undefined(error.message),
             Err(error) => Value::from(Error::new(ErrorKind::InvalidOperation, error.message)),
         },
-        Data::List(list) => Value::from_object(ListValue {
-            list: list.clone(),
-            scope: scope.clone(),
-        }),
-        Data::Map(map) => Value::from_object(MapValue {
-            map: map.clone(),
-            scope: scope.clone(),
-        }),
+        Data::List(list) => Value::from_object(ListValue { list: list.clone(), scope: scope.clone() }),
+        Data::Map(map) => Value::from_object(MapValue { map: map.clone(), scope: scope.clone() }),
         Data::Omit => Value::from_object(OmitMark),
         Data::Opaque(value) => value.clone(),
     }
@@ -281,15 +250,10 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
             _ => Data::Float(f64::try_from(value.clone())?),
         },
         ValueKind::String => Data::Str(value.to_str().unwrap_or_default()),
-        ValueKind::Bytes => Data::str(String::from_utf8_lossy(
-            value.as_bytes().unwrap_or_default(),
-        )),
+        ValueKind::Bytes => Data::str(String::from_utf8_lossy(value.as_bytes().unwrap_or_default())),
         ValueKind::Map => {
             if let Some(map) = value.downcast_object_ref::<MapValue>() {
-                return map
-                    .scope
-                    .resolve(&Data::Map(map.map.clone()))
-                    .map_err(Error::from);
+                return map.scope.resolve(&Data::Map(map.map.clone())).map_err(Error::from);
             }
             if value.downcast_object_ref::<LazyMap>().is_some() {
                 return Ok(Data::Opaque(value.clone()));
@@ -305,10 +269,7 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
         }
         ValueKind::Seq | ValueKind::Iterable => {
             if let Some(list) = value.downcast_object_ref::<ListValue>() {
-                return list
-                    .scope
-                    .resolve(&Data::List(list.list.clone()))
-                    .map_err(Error::from);
+                return list.scope.resolve(&Data::List(list.list.clone())).map_err(Error::from);
             }
             let mut items = Vec::new();
             for item in value.try_iter()?.checked() {

@@ -9,8 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use labctl_provision::{
-    Artifact, Artifacts, Book, Content, Event, Inventory, Options, PlaybookError, Recap, Setup,
-    Status, Target, TargetError,
+    Artifact, Artifacts, Book, Content, Event, Inventory, Options, PlaybookError, Recap, Setup, Status, Target, TargetError,
 };
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Map, Value, json};
@@ -36,12 +35,7 @@ impl Machine {
     fn module(&self, call: &ModuleCall) -> ModuleReply {
         let mut state = self.state.lock().unwrap();
         state.calls.push(call.clone());
-        let text = |name: &str| {
-            call.args
-                .get(name)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
+        let text = |name: &str| call.args.get(name).and_then(Value::as_str).map(str::to_owned);
         let mut needs_content = false;
         let result = match call.module.as_str() {
             "ping" => json!({"changed": false, "ping": "pong"}),
@@ -56,10 +50,7 @@ impl Machine {
                     ["false", ..] => (1, String::new()),
                     ["echo", rest @ ..] => (0, rest.join(" ")),
                     ["hostname"] => (0, self.name.clone()),
-                    ["flaky", count] => (
-                        i32::from(tries < count.parse().unwrap()),
-                        format!("try {tries}"),
-                    ),
+                    ["flaky", count] => (i32::from(tries < count.parse().unwrap()), format!("try {tries}")),
                     ["env", name] => (0, call.environment.get(*name).cloned().unwrap_or_default()),
                     ["whoami"] => (0, call.become_user.clone().unwrap_or_else(|| "root".into())),
                     _ => (0, String::new()),
@@ -78,15 +69,8 @@ impl Machine {
                     None => {
                         let spool = ModuleCall::spool_path(&text("_sha256").unwrap());
                         let known = state.files.get(&spool).cloned();
-                        let same = state
-                            .files
-                            .get(&dest)
-                            .is_some_and(|old| sha(old) == text("_sha256").unwrap());
-                        if same {
-                            state.files.get(&dest).cloned()
-                        } else {
-                            known
-                        }
+                        let same = state.files.get(&dest).is_some_and(|old| sha(old) == text("_sha256").unwrap());
+                        if same { state.files.get(&dest).cloned() } else { known }
                     }
                 };
                 match content {
@@ -111,11 +95,7 @@ impl Machine {
             "file" => {
                 let path = text("path").or(text("dest")).unwrap();
                 let absent = text("state").as_deref() == Some("absent");
-                let changed = if absent {
-                    state.files.remove(&path).is_some()
-                } else {
-                    state.files.insert(path, "<dir>".into()).is_none()
-                };
+                let changed = if absent { state.files.remove(&path).is_some() } else { state.files.insert(path, "<dir>".into()).is_none() };
                 json!({"changed": changed})
             }
             "fail_here" => json!({"failed": true, "msg": "no"}),
@@ -125,10 +105,7 @@ impl Machine {
             "uri" => json!({"changed": false, "status": 200, "json": []}),
             _ => json!({"changed": true}),
         };
-        ModuleReply {
-            result: result.as_object().unwrap().clone(),
-            needs_content,
-        }
+        ModuleReply { result: result.as_object().unwrap().clone(), needs_content }
     }
 }
 
@@ -148,12 +125,7 @@ impl Target for Machine {
         .boxed()
     }
 
-    fn put<'a>(
-        &'a self,
-        content: Content,
-        sha256: &'a str,
-        to: &'a str,
-    ) -> BoxFuture<'a, Result<(), TargetError>> {
+    fn put<'a>(&'a self, content: Content, sha256: &'a str, to: &'a str) -> BoxFuture<'a, Result<(), TargetError>> {
         async move {
             let bytes = match content {
                 Content::Bytes(bytes) => (*bytes).clone(),
@@ -172,11 +144,7 @@ impl Target for Machine {
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<u8>, TargetError>> {
         async move {
             let state = self.state.lock().unwrap();
-            state
-                .files
-                .get(path)
-                .map(|text| text.clone().into_bytes())
-                .ok_or_else(|| TargetError::Failed(format!("{path}: not found")))
+            state.files.get(path).map(|text| text.clone().into_bytes()).ok_or_else(|| TargetError::Failed(format!("{path}: not found")))
         }
         .boxed()
     }
@@ -208,21 +176,11 @@ impl Target for Machine {
 struct Store(PathBuf);
 
 impl Artifacts for Store {
-    fn resolve<'a>(
-        &'a self,
-        _: &'a Path,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Artifact, String>> {
+    fn resolve<'a>(&'a self, _: &'a Path, name: &'a str) -> BoxFuture<'a, Result<Artifact, String>> {
         async move {
             let path = self.0.join(name);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|_| format!("artifact {name} is not declared"))?;
-            Ok(Artifact {
-                sha256: sha(&text),
-                size: text.len() as u64,
-                path,
-                version: "1.2".into(),
-            })
+            let text = std::fs::read_to_string(&path).map_err(|_| format!("artifact {name} is not declared"))?;
+            Ok(Artifact { sha256: sha(&text), size: text.len() as u64, path, version: "1.2".into() })
         }
         .boxed()
     }
@@ -281,26 +239,12 @@ impl Bench {
     }
 
     pub fn machine(&mut self, name: &str) -> Arc<Machine> {
-        let make = || {
-            Arc::new(Machine {
-                name: name.to_owned(),
-                state: Mutex::default(),
-            })
-        };
-        self.machines
-            .entry(name.to_owned())
-            .or_insert_with(make)
-            .clone()
+        let make = || Arc::new(Machine { name: name.to_owned(), state: Mutex::default() });
+        self.machines.entry(name.to_owned()).or_insert_with(make).clone()
     }
 
     pub fn file(&self, machine: &str, path: &str) -> Option<String> {
-        self.machines[machine]
-            .state
-            .lock()
-            .unwrap()
-            .files
-            .get(path)
-            .cloned()
+        self.machines[machine].state.lock().unwrap().files.get(path).cloned()
     }
 
     pub fn calls(&self, machine: &str) -> usize {
@@ -325,9 +269,7 @@ impl Bench {
                 if name == "localhost" && !local {
                     return None;
                 }
-                machines
-                    .get(name)
-                    .map(|machine| machine.clone() as Arc<dyn Target>)
+                machines.get(name).map(|machine| machine.clone() as Arc<dyn Target>)
             }),
             artifacts: Some(Arc::new(Store(self.folder.path().join("store")))),
             events: Arc::new(move |event| events.lock().unwrap().push(event)),
@@ -339,10 +281,7 @@ impl Bench {
         let setup = self.setup();
         let book = Book::File(self.folder.path().join("site.yml"));
         let tasks = labctl_provision::list_tasks(&[book], setup, self.options.clone()).unwrap();
-        tasks
-            .into_iter()
-            .map(|task| format!("{} [{}]", task.name, task.tags.join(",")))
-            .collect()
+        tasks.into_iter().map(|task| format!("{} [{}]", task.name, task.tags.join(","))).collect()
     }
 
     pub fn try_run(&mut self) -> Result<Ran, PlaybookError> {
@@ -350,26 +289,12 @@ impl Bench {
         self.events.lock().unwrap().clear();
         let file = self.folder.path().join("site.yml");
         let book = match self.inside {
-            Some(index) => Book::Inside {
-                file,
-                list: "provision".into(),
-                index,
-            },
+            Some(index) => Book::Inside { file, list: "provision".into(), index },
             None => Book::File(file),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let recap =
-            runtime.block_on(labctl_provision::run(&[book], setup, self.options.clone()))?;
-        let lines = self
-            .events
-            .lock()
-            .unwrap()
-            .iter()
-            .filter_map(line)
-            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let recap = runtime.block_on(labctl_provision::run(&[book], setup, self.options.clone()))?;
+        let lines = self.events.lock().unwrap().iter().filter_map(line).collect();
         Ok(Ran { recap, lines })
     }
 
@@ -404,11 +329,7 @@ impl Ran {
 
     /// Messages of `debug` tasks, in order.
     pub fn messages(&self) -> String {
-        self.lines
-            .iter()
-            .filter_map(|line| line.split_once(" msg=").map(|(_, message)| message))
-            .collect::<Vec<_>>()
-            .join("|")
+        self.lines.iter().filter_map(|line| line.split_once(" msg=").map(|(_, message)| message)).collect::<Vec<_>>().join("|")
     }
 }
 
@@ -425,34 +346,12 @@ fn line(event: &Event) -> Option<String> {
         Event::TaskStart { name, handler, .. } => {
             format!("{} {name}", if *handler { "HANDLER" } else { "TASK" })
         }
-        Event::ItemResult {
-            host,
-            status,
-            item,
-            result,
-        } => format!("  {host} {} item={item}{}", state(status), message(result)),
-        Event::HostResult {
-            host,
-            status,
-            result,
-            ..
-        } => {
+        Event::ItemResult { host, status, item, result } => format!("  {host} {} item={item}{}", state(status), message(result)),
+        Event::HostResult { host, status, result, .. } => {
             let looped = result.contains_key("results");
-            format!(
-                "{host} {}{}",
-                state(status),
-                if looped {
-                    String::new()
-                } else {
-                    message(result)
-                }
-            )
+            format!("{host} {}{}", state(status), if looped { String::new() } else { message(result) })
         }
-        Event::Included { what, hosts } => format!(
-            "INCLUDED {} {}",
-            what.rsplit('/').next().unwrap_or(what),
-            hosts.join(",")
-        ),
+        Event::Included { what, hosts } => format!("INCLUDED {} {}", what.rsplit('/').next().unwrap_or(what), hosts.join(",")),
         Event::Warning { message } => format!("WARNING {message}"),
         Event::NoHostsRemaining => "NO HOSTS REMAINING".to_owned(),
     })

@@ -21,12 +21,10 @@ pub(super) fn check(format: &str, text: &str) -> Result<(), (String, String)> {
         NAME_FORMAT => parse::<LabName>(text),
         SIZE_FORMAT => parse::<Size>(text),
         DURATION_FORMAT => parse::<Duration>(text),
-        "ipv4" => text.parse::<Ipv4Addr>().map(drop).map_err(|_| {
-            (
-                format!("`{text}` is not an IPv4 address"),
-                "write four numbers from 0 to 255, such as `10.77.0.10`".to_owned(),
-            )
-        }),
+        "ipv4" => text
+            .parse::<Ipv4Addr>()
+            .map(drop)
+            .map_err(|_| (format!("`{text}` is not an IPv4 address"), "write four numbers from 0 to 255, such as `10.77.0.10`".to_owned())),
         _ => Ok(()),
     }
 }

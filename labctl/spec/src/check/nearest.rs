@@ -29,20 +29,11 @@ const SYNONYMS: [(&str, &str); 24] = [
 ];
 
 /// The candidate nearest to `word`, if one is near enough to be suggested.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     let candidates: Vec<&str> = candidates.into_iter().collect();
-    let meant = SYNONYMS
-        .iter()
-        .find(|(from, _)| *from == word)
-        .map(|(_, to)| *to);
-    if let Some(found) = candidates
-        .iter()
-        .find(|candidate| Some(**candidate) == meant)
-    {
+    let meant = SYNONYMS.iter().find(|(from, _)| *from == word).map(|(_, to)| *to);
+    if let Some(found) = candidates.iter().find(|candidate| Some(**candidate) == meant) {
         return Some(found);
     }
     let near = candidates.into_iter().map(|candidate| {
@@ -52,9 +43,7 @@ pub(crate) fn nearest<'a>(
         (if part { 0 } else { distance(&word, &plain) }, candidate)
     });
     let limit = (word.chars().count() / 3).min(3);
-    near.filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
 }
 
 /// Edit distance with transpositions of neighbours (optimal string alignment).
@@ -69,9 +58,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let mut cost = (last[j] + usize::from(x != y))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
+            let mut cost = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 cost = cost.min(before[j - 1] + 1);
             }

@@ -7,13 +7,8 @@ use crate::yaml::{self, Entry, Node, Span};
 
 impl<'a> Walk<'a> {
     pub(super) fn known_keys(&self, schema: &'a Json) -> Vec<&'a str> {
-        let properties = self
-            .resolve(schema)
-            .get("properties")
-            .and_then(Json::as_object);
-        properties
-            .map(|map| map.keys().map(String::as_str).collect())
-            .unwrap_or_default()
+        let properties = self.resolve(schema).get("properties").and_then(Json::as_object);
+        properties.map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 
     /// Where a fault of an entry's value is shown: a scalar itself, the key of anything else.
@@ -24,23 +19,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) fn object(
-        &mut self,
-        schema: &'a Json,
-        map: &yaml::Map,
-        node: &Node,
-        span: Span,
-    ) -> Option<Json> {
+    pub(super) fn object(&mut self, schema: &'a Json, map: &yaml::Map, node: &Node, span: Span) -> Option<Json> {
         let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
             return self.dictionary(schema, map, node);
         };
-        let required: Vec<&str> = schema
-            .get("required")
-            .and_then(Json::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str)
-            .collect();
+        let required: Vec<&str> = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
         let mut result = Map::new();
         let mut meant = Vec::new();
         for entry in &map.entries {
@@ -53,28 +36,15 @@ impl<'a> Walk<'a> {
             if entry.value.is_null() && entry.value.tag.is_none() && !required.contains(&name) {
                 continue;
             }
-            if let Some(value) = self.within_key(name, |walk| {
-                walk.value(of, &entry.value, Self::place(entry))
-            }) {
+            if let Some(value) = self.within_key(name, |walk| walk.value(of, &entry.value, Self::place(entry))) {
                 result.insert(name.to_owned(), value);
             }
         }
         for name in &required {
             // Whoever is told "did you mean `name`?" needs not be told that it is missing.
             if map.get(name).is_none() && !meant.contains(name) {
-                let about = properties
-                    .get(*name)
-                    .map(|schema| self.about(schema))
-                    .unwrap_or_default();
-                self.fault(
-                    span,
-                    format!("`{name}` is missing"),
-                    if about.eq_ignore_ascii_case(name) {
-                        String::new()
-                    } else {
-                        about
-                    },
-                );
+                let about = properties.get(*name).map(|schema| self.about(schema)).unwrap_or_default();
+                self.fault(span, format!("`{name}` is missing"), if about.eq_ignore_ascii_case(name) { String::new() } else { about });
             }
         }
         for name in &required {
@@ -84,10 +54,7 @@ impl<'a> Walk<'a> {
                 result.insert((*name).to_owned(), value);
             }
         }
-        required
-            .iter()
-            .all(|name| result.contains_key(*name))
-            .then_some(Json::Object(result))
+        required.iter().all(|name| result.contains_key(*name)).then_some(Json::Object(result))
     }
 
     /// What takes the place of a faulty or missing required field while the rest is checked, where there is something that
@@ -114,9 +81,7 @@ impl<'a> Walk<'a> {
         let mut good = true;
         for entry in &map.entries {
             let name = entry.name();
-            match self.within_key(name, |walk| {
-                walk.value(of, &entry.value, Self::place(entry))
-            }) {
+            match self.within_key(name, |walk| walk.value(of, &entry.value, Self::place(entry))) {
                 Some(value) => drop(result.insert(name.to_owned(), value)),
                 None => good = false,
             }
@@ -125,11 +90,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Returns the known key that was probably meant.
-    fn unknown_key<'k>(
-        &mut self,
-        entry: &Entry,
-        known: impl Iterator<Item = &'k str> + Clone,
-    ) -> Option<&'k str> {
+    fn unknown_key<'k>(&mut self, entry: &Entry, known: impl Iterator<Item = &'k str> + Clone) -> Option<&'k str> {
         let name = entry.name();
         let allowed = words::list(known.clone());
         let near = nearest(name, known);
@@ -137,24 +98,16 @@ impl<'a> Walk<'a> {
             Some(near) => format!("did you mean `{near}`? allowed keys: {allowed}"),
             None => format!("allowed keys: {allowed}"),
         };
-        self.within(&words::shortened(name), |walk| {
-            walk.fault(entry.key.span, "there is no such key", hint)
-        });
+        self.within(&words::shortened(name), |walk| walk.fault(entry.key.span, "there is no such key", hint));
         near
     }
 
     /// What a field is for: the first sentence of its description.
     fn about(&self, schema: &'a Json) -> String {
         let text = |schema: &'a Json| schema.get("description").and_then(Json::as_str);
-        let description = text(schema)
-            .or_else(|| text(self.resolve(schema)))
-            .unwrap_or_default();
+        let description = text(schema).or_else(|| text(self.resolve(schema))).unwrap_or_default();
         let sentence = description.split(". ").next().unwrap_or_default();
-        let sentence = sentence
-            .split([';', '\n'])
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('.');
+        let sentence = sentence.split([';', '\n']).next().unwrap_or_default().trim_end_matches('.');
         sentence.to_owned()
     }
 
@@ -167,18 +120,11 @@ impl<'a> Walk<'a> {
         let keys: Vec<(&str, &Json)> = choices
             .iter()
             .filter_map(|choice| choice.get("properties").and_then(Json::as_object))
-            .flat_map(|properties| {
-                properties
-                    .iter()
-                    .map(|(name, schema)| (name.as_str(), schema))
-            })
+            .flat_map(|properties| properties.iter().map(|(name, schema)| (name.as_str(), schema)))
             .collect();
         let allowed = words::list(keys.iter().map(|(name, _)| *name));
         let Some(map) = node.as_map() else {
-            let reason = format!(
-                "expected a mapping with one key, found {}",
-                words::found(node)
-            );
+            let reason = format!("expected a mapping with one key, found {}", words::found(node));
             self.fault(span, reason, format!("allowed keys: {allowed}"));
             return None;
         };
@@ -188,21 +134,14 @@ impl<'a> Walk<'a> {
                 self.unknown_key(entry, keys.iter().map(|(name, _)| *name));
                 continue;
             };
-            let value = self.within_key(name, |walk| {
-                walk.value(of, &entry.value, Self::place(entry))
-            });
-            result = value
-                .map(|value| Json::Object([((*name).to_owned(), value)].into_iter().collect()));
+            let value = self.within_key(name, |walk| walk.value(of, &entry.value, Self::place(entry)));
+            result = value.map(|value| Json::Object([((*name).to_owned(), value)].into_iter().collect()));
         }
         if map.entries.len() == 1 {
             return result;
         }
         let found = words::list(map.keys());
-        let reason = if map.entries.is_empty() {
-            "the mapping is empty".to_owned()
-        } else {
-            format!("{found} stand together")
-        };
+        let reason = if map.entries.is_empty() { "the mapping is empty".to_owned() } else { format!("{found} stand together") };
         self.fault(span, reason, format!("give exactly one of {allowed}"));
         None
     }
@@ -213,19 +152,14 @@ impl<'a> Walk<'a> {
         {
             return Some(Json::from(text));
         }
-        let near = node
-            .as_text()
-            .and_then(|text| nearest(text, words.iter().copied()));
+        let near = node.as_text().and_then(|text| nearest(text, words.iter().copied()));
         let allowed = words::list(words.iter().copied());
         let hint = match near {
             Some(near) => format!("did you mean `{near}`? allowed: {allowed}"),
             None => format!("allowed: {allowed}"),
         };
         let reason = match node.as_text() {
-            Some(text) => format!(
-                "`{}` is not one of the allowed values",
-                words::shortened(text)
-            ),
+            Some(text) => format!("`{}` is not one of the allowed values", words::shortened(text)),
             None => format!("expected one word, found {}", words::found(node)),
         };
         self.fault(span, reason, hint);
@@ -235,15 +169,7 @@ impl<'a> Walk<'a> {
 
 /// The words that a schema allows, if it is one of words.
 fn constants(schema: &Json) -> Vec<&str> {
-    let several = schema
-        .get("enum")
-        .and_then(Json::as_array)
-        .into_iter()
-        .flatten();
+    let several = schema.get("enum").and_then(Json::as_array).into_iter().flatten();
     let words = schema.get("const").into_iter().chain(several);
-    if types(schema) == Some(vec!["string"]) {
-        words.filter_map(Json::as_str).collect()
-    } else {
-        Vec::new()
-    }
+    if types(schema) == Some(vec!["string"]) { words.filter_map(Json::as_str).collect() } else { Vec::new() }
 }

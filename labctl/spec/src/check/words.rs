@@ -4,11 +4,7 @@ use crate::yaml::{Node, Resolved, Value};
 
 /// ``a, b, c`` each in backticks.
 pub(crate) fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
-    items
-        .into_iter()
-        .map(|item| format!("`{item}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    items.into_iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The JSON types in words: `a whole number or text`.

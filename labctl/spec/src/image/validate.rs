@@ -14,23 +14,13 @@ const LEAST_SIZE: Size = Size(1 << 30);
 const MOST_SIZE: Size = Size(16 << 40);
 
 pub(super) fn image(plain: ImageFile, file: &Path, report: &mut Report) -> Option<Image> {
-    let name = file
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if !names::is_stem(&name) {
         let hint = "use letters, digits, dots, hyphens and underscores";
-        report.add(
-            "",
-            format!("the file's name `{name}` cannot name an image"),
-            hint,
-        );
+        report.add("", format!("the file's name `{name}` cannot name an image"), hint);
     }
     let folder = file.parent().unwrap_or(Path::new("."));
-    let bootstrap = plain
-        .bootstrap
-        .inspect(|bootstrap| self::bootstrap(bootstrap, report));
+    let bootstrap = plain.bootstrap.inspect(|bootstrap| self::bootstrap(bootstrap, report));
     let cloud = plain.cloud.map(|cloud| self::cloud(cloud, folder, report));
     let hint = "give exactly one of `bootstrap` (built from packages) and `cloud` (downloaded)";
     let source = match (bootstrap, cloud) {
@@ -48,39 +38,23 @@ pub(super) fn image(plain: ImageFile, file: &Path, report: &mut Report) -> Optio
             return None;
         }
     };
-    Some(Image {
-        name,
-        description: plain.description.unwrap_or_default(),
-        source,
-    })
+    Some(Image { name, description: plain.description.unwrap_or_default(), source })
 }
 
 /// Whether a text is an address to download from.
 pub(crate) fn is_url(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
-    rest.is_some_and(|rest| {
-        !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace)
-    })
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace))
 }
 
 fn bootstrap(bootstrap: &Bootstrap, report: &mut Report) {
     if !names::is_stem(&bootstrap.suite) {
         let hint = "write a Debian suite, such as `bookworm`";
-        report.add(
-            "/bootstrap/suite",
-            format!("`{}` is not a suite", bootstrap.suite),
-            hint,
-        );
+        report.add("/bootstrap/suite", format!("`{}` is not a suite", bootstrap.suite), hint);
     }
     if let Some(mirror) = bootstrap.mirror.as_deref().filter(|mirror| !is_url(mirror)) {
         let hint = "write an address such as `http://mirror.example/debian`";
-        report.add(
-            "/bootstrap/mirror",
-            format!("`{mirror}` is not an http or https address"),
-            hint,
-        );
+        report.add("/bootstrap/mirror", format!("`{mirror}` is not an http or https address"), hint);
     }
     let mut seen = BTreeSet::new();
     for (position, package) in bootstrap.packages.iter().enumerate() {
@@ -88,29 +62,16 @@ fn bootstrap(bootstrap: &Bootstrap, report: &mut Report) {
         // Debian Policy 5.6.1, and `:architecture` or `=version` as apt takes them.
         let good = package.len() >= 2
             && package.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && package.chars().all(|c| {
-                c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | ':' | '=' | '~')
-            });
+            && package.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | ':' | '=' | '~'));
         if !good {
-            report.add(
-                &at,
-                format!("`{package}` is not a package name"),
-                "write one package per entry, such as `curl`",
-            );
+            report.add(&at, format!("`{package}` is not a package name"), "write one package per entry, such as `curl`");
         } else if !seen.insert(package) {
             report.add(&at, format!("`{package}` stands here twice"), "remove one");
         }
     }
-    if let Some(size) = bootstrap
-        .size
-        .filter(|size| *size < LEAST_SIZE || *size > MOST_SIZE)
-    {
+    if let Some(size) = bootstrap.size.filter(|size| *size < LEAST_SIZE || *size > MOST_SIZE) {
         let hint = format!("allowed: {LEAST_SIZE} to {MOST_SIZE}");
-        report.add(
-            "/bootstrap/size",
-            format!("{size} is no size for a root file system"),
-            hint,
-        );
+        report.add("/bootstrap/size", format!("{size} is no size for a root file system"), hint);
     }
 }
 
@@ -118,48 +79,28 @@ fn cloud(mut cloud: Cloud, folder: &Path, report: &mut Report) -> Cloud {
     if !is_url(&cloud.url) {
         if cloud.url.contains("://") {
             let reason = format!("`{}` is not an http or https address", cloud.url);
-            report.add(
-                "/cloud/url",
-                reason,
-                "write an http or https address, or a path relative to this file",
-            );
+            report.add("/cloud/url", reason, "write an http or https address, or a path relative to this file");
         } else {
             let path = absolute(folder, Path::new(&cloud.url));
             if !path.is_file() {
                 let hint = "the path is relative to this file; correct it, or write an http or https address";
-                report.add(
-                    "/cloud/url",
-                    format!("{} does not exist", path.display()),
-                    hint,
-                );
+                report.add("/cloud/url", format!("{} does not exist", path.display()), hint);
             }
             match path.into_os_string().into_string() {
                 Ok(path) => cloud.url = path,
-                Err(_) => report.add(
-                    "/cloud/url",
-                    "the path is not UTF-8",
-                    "move the image to another folder",
-                ),
+                Err(_) => report.add("/cloud/url", "the path is not UTF-8", "move the image to another folder"),
             }
         }
     }
     if let Err(reason) = checksum(&cloud.checksum) {
-        report.add(
-            "/cloud/checksum",
-            reason,
-            "write `sha256:` and 64, or `sha512:` and 128 hexadecimal digits",
-        );
+        report.add("/cloud/checksum", reason, "write `sha256:` and 64, or `sha512:` and 128 hexadecimal digits");
     }
     cloud.checksum = cloud.checksum.to_ascii_lowercase();
     if let Some(kernel) = &mut cloud.kernel {
         let path = absolute(folder, kernel);
         if !path.is_file() {
             let hint = "the path is relative to this file; correct it";
-            report.add(
-                "/cloud/kernel",
-                format!("{} does not exist", path.display()),
-                hint,
-            );
+            report.add("/cloud/kernel", format!("{} does not exist", path.display()), hint);
         }
         *kernel = path;
     }
@@ -167,23 +108,14 @@ fn cloud(mut cloud: Cloud, folder: &Path, report: &mut Report) -> Cloud {
 }
 
 fn checksum(text: &str) -> Result<(), String> {
-    let (kind, digits) = text
-        .split_once(':')
-        .ok_or_else(|| format!("`{text}` does not say which checksum it is"))?;
+    let (kind, digits) = text.split_once(':').ok_or_else(|| format!("`{text}` does not say which checksum it is"))?;
     let length = match kind {
         "sha256" => 64,
         "sha512" => 128,
         _ => return Err(format!("`{kind}` is not a checksum that is checked here")),
     };
     if digits.len() != length {
-        return Err(format!(
-            "a {kind} has {length} hexadecimal digits, this one {}",
-            digits.chars().count()
-        ));
+        return Err(format!("a {kind} has {length} hexadecimal digits, this one {}", digits.chars().count()));
     }
-    if digits.chars().all(|c| c.is_ascii_hexdigit()) {
-        Ok(())
-    } else {
-        Err(format!("a {kind} has only hexadecimal digits"))
-    }
+    if digits.chars().all(|c| c.is_ascii_hexdigit()) { Ok(()) } else { Err(format!("a {kind} has only hexadecimal digits")) }
 }

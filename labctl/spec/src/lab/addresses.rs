@@ -17,12 +17,7 @@ const FIRST: u32 = 10;
 
 /// One address per machine. Addresses of the file come first; the others get the next free one from .10 on, in the order
 /// of the file.
-pub(super) fn addresses(
-    plain: &LabFile,
-    machines: &[Machine],
-    network: &Checked,
-    report: &mut Report,
-) -> Vec<Ipv4Addr> {
+pub(super) fn addresses(plain: &LabFile, machines: &[Machine], network: &Checked, report: &mut Report) -> Vec<Ipv4Addr> {
     let subnet = network.network.subnet;
     let mut taken: BTreeMap<Ipv4Addr, &NodeName> = BTreeMap::new();
     let mut given: Vec<Option<Ipv4Addr>> = Vec::with_capacity(machines.len());
@@ -30,17 +25,13 @@ pub(super) fn addresses(
     for machine in machines {
         let first = plain.nodes.get(machine.entry).and_then(|node| node.address);
         let address = first.map(|first| {
-            let next =
-                u32::from(first).saturating_add(machine.number.map_or(0, |number| number - 1));
+            let next = u32::from(first).saturating_add(machine.number.map_or(0, |number| number - 1));
             Ipv4Addr::from(next)
         });
         given.push(address);
         let Some(address) = address else { continue };
         let wrong = match taken.get(&address) {
-            Some(other) => Some((
-                format!("{address} is the address of `{other}` already"),
-                "choose a free one".to_owned(),
-            )),
+            Some(other) => Some((format!("{address} is the address of `{other}` already"), "choose a free one".to_owned())),
             None if network.subnet_known => misplaced(address, plain, network),
             None => None,
         };
@@ -59,10 +50,7 @@ pub(super) fn addresses(
     }
 
     let size = u32::from(subnet.broadcast()) - u32::from(subnet.network());
-    let mut free = (FIRST..size)
-        .chain(2..FIRST.min(size))
-        .map(|n| offset(subnet, n))
-        .filter(|address| !taken.contains_key(address));
+    let mut free = (FIRST..size).chain(2..FIRST.min(size)).map(|n| offset(subnet, n)).filter(|address| !taken.contains_key(address));
     let mut short = 0usize;
     let addresses = given
         .iter()
@@ -74,24 +62,9 @@ pub(super) fn addresses(
         })
         .collect();
     if short > 0 && network.subnet_known {
-        let reason = format!(
-            "{subnet} has addresses for {} nodes; this lab has {}",
-            size - 2,
-            machines.len()
-        );
-        let at = if plain.network.subnet.is_some() {
-            "/network/subnet"
-        } else {
-            "/nodes"
-        };
-        report.add(
-            at,
-            reason,
-            format!(
-                "give a larger `network.subnet`, such as `10.77.0.0/{}`",
-                room(machines.len())
-            ),
-        );
+        let reason = format!("{subnet} has addresses for {} nodes; this lab has {}", size - 2, machines.len());
+        let at = if plain.network.subnet.is_some() { "/network/subnet" } else { "/nodes" };
+        report.add(at, reason, format!("give a larger `network.subnet`, such as `10.77.0.0/{}`", room(machines.len())));
     }
     addresses
 }
@@ -108,26 +81,16 @@ fn misplaced(address: Ipv4Addr, plain: &LabFile, network: &Checked) -> Option<(S
     let range = format!(
         "use one from {} to {}",
         offset(subnet, 2),
-        offset(
-            subnet,
-            u32::from(subnet.broadcast()) - u32::from(subnet.network()) - 1
-        )
+        offset(subnet, u32::from(subnet.broadcast()) - u32::from(subnet.network()) - 1)
     );
     let reason = if !subnet.contains(&address) {
         if plain.network.subnet.is_none() {
             let [a, b, c, _] = address.octets();
-            let reason = format!(
-                "{address} is outside of the lab's subnet {subnet}, which was derived from its name"
-            );
-            let own = Ipv4Net::new(Ipv4Addr::new(a, b, c, 0), 24)
-                .ok()
-                .filter(|net| allowed(*net));
+            let reason = format!("{address} is outside of the lab's subnet {subnet}, which was derived from its name");
+            let own = Ipv4Net::new(Ipv4Addr::new(a, b, c, 0), 24).ok().filter(|net| allowed(*net));
             return Some(match own {
                 Some(own) => (reason, format!("add `network: {{subnet: {own}}}`")),
-                None => (
-                    reason,
-                    "leave it out, or give the lab a private subnet".to_owned(),
-                ),
+                None => (reason, "leave it out, or give the lab a private subnet".to_owned()),
             });
         }
         format!("{address} is outside of the lab's subnet {subnet}")
@@ -148,8 +111,7 @@ fn misplaced(address: Ipv4Addr, plain: &LabFile, network: &Checked) -> Option<(S
 pub(super) fn macs(lab: &str, machines: &[Machine]) -> Vec<MacAddr> {
     let mut taken = BTreeSet::new();
     let of = |machine: &Machine, attempt: u32| {
-        let [a, b, c, ..] =
-            hash(&["mac", lab, machine.name.as_str(), &attempt.to_string()]).to_le_bytes();
+        let [a, b, c, ..] = hash(&["mac", lab, machine.name.as_str(), &attempt.to_string()]).to_le_bytes();
         MacAddr([0x52, 0x54, 0x00, a, b, c])
     };
     machines

@@ -46,11 +46,7 @@ pub(super) fn machines(nodes: &[NodeFile], domain: &str, report: &mut Report) ->
             continue;
         }
         if node.count.is_none() && node.name.contains(INDEX) {
-            report.add(
-                &at,
-                "`{index}` stands for a number only together with `count`",
-                "add `count:` or remove it",
-            );
+            report.add(&at, "`{index}` stands for a number only together with `count`", "add `count:` or remove it");
             continue;
         }
         let template = match node.count {
@@ -68,21 +64,15 @@ pub(super) fn machines(nodes: &[NodeFile], domain: &str, report: &mut Report) ->
                 Ok(name) => {
                     if let Some(other) = taken.get(&name) {
                         if !told {
-                            let reason = format!(
-                                "the name `{name}` is taken by the node in line {}",
-                                report.line(&format!("/nodes/{other}"))
-                            );
+                            let reason =
+                                format!("the name `{name}` is taken by the node in line {}", report.line(&format!("/nodes/{other}")));
                             report.add(&at, reason, "give every node a name of its own");
                             told = true;
                         }
                         continue;
                     }
                     taken.insert(name.clone(), entry);
-                    machines.push(Machine {
-                        entry,
-                        number,
-                        name,
-                    });
+                    machines.push(Machine { entry, number, name });
                 }
             }
         }
@@ -97,10 +87,7 @@ fn name(text: &str, domain: &str) -> Result<NodeName, (String, String)> {
     })?;
     if text == "localhost" {
         let hint = "choose another name".to_owned();
-        return Err((
-            "`localhost` always means the machine itself".to_owned(),
-            hint,
-        ));
+        return Err(("`localhost` always means the machine itself".to_owned(), hint));
     }
     if text == domain {
         let hint = "rename the node, or choose another `network.domain`".to_owned();

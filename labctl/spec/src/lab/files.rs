@@ -26,12 +26,7 @@ fn missing(path: &Path, written: &Path) -> (String, String) {
 }
 
 /// The copies of the entry of `nodes` at `at`.
-pub(super) fn sync(
-    written: &[SyncFile],
-    at: &str,
-    folder: &Path,
-    report: &mut Report,
-) -> Vec<Sync> {
+pub(super) fn sync(written: &[SyncFile], at: &str, folder: &Path, report: &mut Report) -> Vec<Sync> {
     let mut targets = BTreeSet::new();
     let mut copies = Vec::new();
     for (position, SyncFile { from, to }) in written.iter().enumerate() {
@@ -44,39 +39,19 @@ pub(super) fn sync(
         let to_at = format!("{at}/to");
         if !to.is_absolute() {
             let hint = format!("write an absolute path, such as `/{}`", to.display());
-            report.add(
-                &to_at,
-                format!("`{}` is not an absolute path", to.display()),
-                hint,
-            );
+            report.add(&to_at, format!("`{}` is not an absolute path", to.display()), hint);
         } else if to.components().any(|part| part == Component::ParentDir) {
-            report.add(
-                &to_at,
-                format!("`{}` has `..` in it", to.display()),
-                "write the path without it",
-            );
+            report.add(&to_at, format!("`{}` has `..` in it", to.display()), "write the path without it");
         } else if !targets.insert(to) {
-            report.add(
-                &to_at,
-                format!("two copies go to {}", to.display()),
-                "give each its own target",
-            );
+            report.add(&to_at, format!("two copies go to {}", to.display()), "give each its own target");
         }
-        copies.push(Sync {
-            from: source,
-            to: to.clone(),
-        });
+        copies.push(Sync { from: source, to: to.clone() });
     }
     copies
 }
 
 /// The provisioning steps.
-pub(super) fn provision(
-    plain: &LabFile,
-    nodes: &[Node],
-    folder: &Path,
-    report: &mut Report,
-) -> Vec<Provision> {
+pub(super) fn provision(plain: &LabFile, nodes: &[Node], folder: &Path, report: &mut Report) -> Vec<Provision> {
     let mut known: BTreeSet<&str> = BTreeSet::from(["all"]);
     for node in nodes {
         known.insert(node.name.as_str());
@@ -89,11 +64,7 @@ pub(super) fn provision(
             ProvisionFile::Playbook(path) => {
                 let file = absolute(folder, path);
                 if file.is_dir() {
-                    report.add(
-                        &at,
-                        format!("{} is a folder", file.display()),
-                        "name a playbook in it",
-                    );
+                    report.add(&at, format!("{} is a folder", file.display()), "name a playbook in it");
                 } else if !file.exists() {
                     let (reason, hint) = missing(&file, path);
                     report.add(&at, reason, hint);
@@ -111,50 +82,32 @@ pub(super) fn provision(
 
 /// A play needs `hosts`; a plain name in it must be a node's or a group's.
 fn play(play: &Map<String, Value>, at: &str, known: &BTreeSet<&str>, report: &mut Report) {
-    if play.contains_key("import_playbook") || play.contains_key("ansible.builtin.import_playbook")
-    {
+    if play.contains_key("import_playbook") || play.contains_key("ansible.builtin.import_playbook") {
         let hint = "write the path of the playbook as the entry itself: `- site.yml`";
         report.add(at, "`import_playbook` is for playbooks", hint);
         return;
     }
     let Some(hosts) = play.get("hosts") else {
-        report.add(
-            at,
-            "the play has no `hosts`",
-            "add `hosts: all`, or name groups or nodes",
-        );
+        report.add(at, "the play has no `hosts`", "add `hosts: all`, or name groups or nodes");
         return;
     };
     let at = format!("{at}/hosts");
     let names: Vec<(String, &str)> = match hosts {
-        Value::String(text) => text
-            .split(',')
-            .map(|name| (at.clone(), name.trim()))
-            .collect(),
-        Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => items
-            .iter()
-            .enumerate()
-            .filter_map(|(position, item)| Some((format!("{at}/{position}"), item.as_str()?)))
-            .collect(),
+        Value::String(text) => text.split(',').map(|name| (at.clone(), name.trim())).collect(),
+        Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => {
+            items.iter().enumerate().filter_map(|(position, item)| Some((format!("{at}/{position}"), item.as_str()?))).collect()
+        }
         _ => {
-            report.add(
-                &at,
-                "`hosts` is neither text nor a list of texts",
-                "write `hosts: all`, or name groups or nodes",
-            );
+            report.add(&at, "`hosts` is neither text nor a list of texts", "write `hosts: all`, or name groups or nodes");
             return;
         }
     };
     for (at, name) in names {
         // Patterns (`a:&b`, `client*`, templates) are the provisioning engine's to judge.
-        let simple = !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let simple = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         // A node that was left out because of a fault may have the name.
         let complete = !report.is_faulty("/nodes");
-        if simple && name != "localhost" && name != "ungrouped" && !known.contains(name) && complete
-        {
+        if simple && name != "localhost" && name != "ungrouped" && !known.contains(name) && complete {
             let hint = match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there are {}", crate::check::list(known.iter().copied())),

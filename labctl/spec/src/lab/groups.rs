@@ -8,16 +8,12 @@ use crate::check::nearest;
 use crate::names;
 use crate::report::{Report, escape};
 
-const HINT: &str =
-    "use letters, digits, underscores and hyphens, beginning with a letter or underscore";
+const HINT: &str = "use letters, digits, underscores and hyphens, beginning with a letter or underscore";
 
 pub(super) fn groups(plain: &LabFile, machines: &[Machine], report: &mut Report) {
     // Nodes that were left out because of a fault may be in any group.
     let complete = !report.is_faulty("/nodes");
-    let nodes: BTreeSet<&str> = machines
-        .iter()
-        .map(|machine| machine.name.as_str())
-        .collect();
+    let nodes: BTreeSet<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
     let mut known = BTreeSet::new();
     for (entry, node) in plain.nodes.iter().enumerate() {
         let mut here = BTreeSet::new();
@@ -34,12 +30,7 @@ pub(super) fn groups(plain: &LabFile, machines: &[Machine], report: &mut Report)
     for (name, group) in &plain.groups {
         let at = format!("/groups/{}", escape(name));
         if name == "all" {
-            report.add_key(
-                "/groups",
-                name,
-                "every node is in `all`",
-                "use the file's own `variables` for all nodes",
-            );
+            report.add_key("/groups", name, "every node is in `all`", "use the file's own `variables` for all nodes");
         } else if !known.contains(name.as_str()) && complete {
             let hint = match nearest(name, known.iter().copied()) {
                 Some(near) => {
@@ -47,12 +38,7 @@ pub(super) fn groups(plain: &LabFile, machines: &[Machine], report: &mut Report)
                 }
                 None => format!("a node joins a group by its `groups: [{name}]`"),
             };
-            report.add_key(
-                "/groups",
-                name,
-                format!("no node is in the group `{name}`"),
-                hint,
-            );
+            report.add_key("/groups", name, format!("no node is in the group `{name}`"), hint);
         }
         validate::variables(&group.variables, &at, report);
     }

@@ -8,19 +8,9 @@ use crate::names;
 use crate::report::Report;
 
 /// The further names of each machine: `name.domain`, then those of the file.
-pub(super) fn hostnames(
-    nodes: &[NodeFile],
-    machines: &[Machine],
-    domain: &str,
-    report: &mut Report,
-) -> Vec<Vec<String>> {
+pub(super) fn hostnames(nodes: &[NodeFile], machines: &[Machine], domain: &str, report: &mut Report) -> Vec<Vec<String>> {
     let full = |machine: &Machine| format!("{}.{domain}", machine.name);
-    let own = machines.iter().flat_map(|machine| {
-        [
-            (machine.name.to_string(), machine),
-            (full(machine), machine),
-        ]
-    });
+    let own = machines.iter().flat_map(|machine| [(machine.name.to_string(), machine), (full(machine), machine)]);
     let mut taken: BTreeMap<String, &Machine> = own.collect();
     let faulty = faulty_templates(nodes, report);
     let mut told = BTreeSet::new();
@@ -28,10 +18,7 @@ pub(super) fn hostnames(
         .iter()
         .map(|machine| {
             let mut all = vec![full(machine)];
-            let written = nodes
-                .get(machine.entry)
-                .map(|node| node.hostnames.as_slice())
-                .unwrap_or_default();
+            let written = nodes.get(machine.entry).map(|node| node.hostnames.as_slice()).unwrap_or_default();
             for (position, template) in written.iter().enumerate() {
                 if faulty.contains(&(machine.entry, position)) {
                     continue;
@@ -72,25 +59,17 @@ fn faulty_templates(nodes: &[NodeFile], report: &mut Report) -> BTreeSet<(usize,
             let has_index = template.contains(INDEX);
             let wrong = match node.count {
                 None if has_index => {
-                    let reason =
-                        "`{index}` stands for a number only together with `count`".to_owned();
+                    let reason = "`{index}` stands for a number only together with `count`".to_owned();
                     Err((reason, "add `count:` or remove it".to_owned()))
                 }
                 Some(count) if count > 1 && !has_index => {
                     let hint = "put `{index}` into it, such as `client{index}.demo`".to_owned();
-                    Err((
-                        format!("all {count} nodes would be called `{template}`"),
-                        hint,
-                    ))
+                    Err((format!("all {count} nodes would be called `{template}`"), hint))
                 }
                 _ => names::host_name(&numbered(template, node.count)),
             };
             if let Err((reason, hint)) = wrong {
-                report.add(
-                    &format!("/nodes/{entry}/hostnames/{position}"),
-                    reason,
-                    hint,
-                );
+                report.add(&format!("/nodes/{entry}/hostnames/{position}"), reason, hint);
                 faulty.insert((entry, position));
             }
         }

@@ -23,10 +23,7 @@ const SUBNET: &str = "/network/subnet";
 pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
     let derived = derived_subnet(plain.name.as_str());
     let (subnet, subnet_known) = match &plain.network.subnet {
-        None => (
-            derived,
-            plain.name.as_str() != STAND_IN && !report.is_faulty(SUBNET),
-        ),
+        None => (derived, plain.name.as_str() != STAND_IN && !report.is_faulty(SUBNET)),
         Some(text) => match subnet(text) {
             Ok(subnet) => (subnet, true),
             Err((reason, hint)) => {
@@ -35,11 +32,7 @@ pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
             }
         },
     };
-    let domain = plain
-        .network
-        .domain
-        .clone()
-        .unwrap_or_else(|| plain.name.to_string());
+    let domain = plain.network.domain.clone().unwrap_or_else(|| plain.name.to_string());
     if let Err((reason, hint)) = names::host_name(&domain) {
         report.add("/network/domain", reason, hint);
     }
@@ -51,16 +44,8 @@ pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
         host_loopback: plain.network.host_loopback.unwrap_or(false),
     };
     // A domain that was left out because of a fault collides with nothing.
-    let domain = if report.is_faulty("/network/domain") {
-        String::new()
-    } else {
-        domain
-    };
-    Checked {
-        network,
-        subnet_known,
-        domain,
-    }
+    let domain = if report.is_faulty("/network/domain") { String::new() } else { domain };
+    Checked { network, subnet_known, domain }
 }
 
 /// The subnet of a lab that names none: one of the 16,384 `/24` of 10.64.0.0/10, by a hash of the lab's name, so that
@@ -94,10 +79,7 @@ fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
     let fault = |reason: String| Err((reason, HINT.to_owned()));
     let Some((address, prefix)) = text.split_once('/') else {
         return match text.parse::<Ipv4Addr>() {
-            Ok(_) => Err((
-                format!("`{text}` has no prefix length"),
-                format!("write `{text}/24` for 256 addresses"),
-            )),
+            Ok(_) => Err((format!("`{text}` has no prefix length"), format!("write `{text}/24` for 256 addresses"))),
             Err(_) => fault(format!("`{text}` is not an IPv4 subnet")),
         };
     };
@@ -105,24 +87,15 @@ fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
         return fault(format!("`{text}` is not an IPv4 subnet"));
     };
     let Ok(net) = Ipv4Net::new(address, prefix) else {
-        return fault(format!(
-            "`{text}` is not an IPv4 subnet: a prefix has at most 32 bits"
-        ));
+        return fault(format!("`{text}` is not an IPv4 subnet: a prefix has at most 32 bits"));
     };
     if net.trunc() != net {
         let hint = format!("write `{}`", net.trunc());
-        return Err((
-            format!("`{text}` is an address inside of a subnet, not a subnet"),
-            hint,
-        ));
+        return Err((format!("`{text}` is an address inside of a subnet, not a subnet"), hint));
     }
     if prefix > 30 {
-        let reason =
-            format!("`{text}` is too small: besides the gateway there must be room for a node");
-        return Err((
-            reason,
-            "use a prefix of /30 or shorter, such as /24".to_owned(),
-        ));
+        let reason = format!("`{text}` is too small: besides the gateway there must be room for a node");
+        return Err((reason, "use a prefix of /30 or shorter, such as /24".to_owned()));
     }
     if prefix < 8 {
         return fault(format!("`{text}` is too large"));
@@ -131,9 +104,7 @@ fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
         Some(why) => fault(format!("`{text}` cannot be a lab's subnet: {why}")),
         None if allowed(net) => Ok(net),
         None => {
-            let reason = format!(
-                "`{text}` belongs to the internet: the lab would hide those machines from its guests"
-            );
+            let reason = format!("`{text}` belongs to the internet: the lab would hide those machines from its guests");
             fault(reason)
         }
     }
@@ -142,10 +113,7 @@ fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
 /// Whether a lab may use a subnet.
 pub(super) fn allowed(net: Ipv4Net) -> bool {
     ALLOWED.iter().any(|(range, prefix, _)| {
-        let range = range
-            .parse()
-            .ok()
-            .and_then(|address| Ipv4Net::new(address, *prefix).ok());
+        let range = range.parse().ok().and_then(|address| Ipv4Net::new(address, *prefix).ok());
         range.is_some_and(|range| range.contains(&net))
     })
 }

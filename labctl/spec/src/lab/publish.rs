@@ -16,11 +16,7 @@ pub(super) fn publish(written: &[PublishFile], at: &str, report: &mut Report) ->
             Ok(publish) => {
                 if !taken.insert(publish.host) {
                     let reason = format!("port {} of the host stands here twice", publish.host);
-                    report.add(
-                        &at,
-                        reason,
-                        "remove one, or choose another host port: \"8081:80\"",
-                    );
+                    report.add(&at, reason, "remove one, or choose another host port: \"8081:80\"");
                 }
                 ports.push(publish);
             }
@@ -49,21 +45,13 @@ fn parse(written: &PublishFile) -> Result<Publish, (String, String)> {
                 if !plain {
                     return Err(bad());
                 }
-                text.parse::<u16>().map_err(|_| {
-                    (
-                        format!("{text} is out of range"),
-                        "allowed: 1 to 65535".to_owned(),
-                    )
-                })
+                text.parse::<u16>().map_err(|_| (format!("{text} is out of range"), "allowed: 1 to 65535".to_owned()))
             };
             (port(host)?, port(node)?)
         }
     };
     if host == 0 || node == 0 {
-        return Err((
-            "0 is out of range".to_owned(),
-            "allowed: 1 to 65535".to_owned(),
-        ));
+        return Err(("0 is out of range".to_owned(), "allowed: 1 to 65535".to_owned()));
     }
     Ok(Publish { host, node })
 }

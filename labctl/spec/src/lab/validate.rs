@@ -4,9 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{
-    Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish,
-};
+use super::{Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish};
 use crate::names;
 use crate::report::Report;
 use crate::size::Size;
@@ -36,11 +34,7 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
     let hostnames = hostnames::hostnames(&plain.nodes, &machines, &network.domain, report);
     groups::groups(&plain, &machines, report);
 
-    let entries = plain
-        .nodes
-        .iter()
-        .enumerate()
-        .map(|(index, node)| entry(node, index, folder, report));
+    let entries = plain.nodes.iter().enumerate().map(|(index, node)| entry(node, index, folder, report));
     let entries: Vec<Entry> = entries.collect();
     let rest = machines.into_iter().zip(addresses).zip(macs).zip(hostnames);
     let nodes: Vec<Node> = rest
@@ -65,18 +59,13 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
         })
         .collect();
     let provision = files::provision(&plain, &nodes, folder, report);
-    let with_variables = plain
-        .groups
-        .into_iter()
-        .filter(|(_, group)| !group.variables.is_empty());
+    let with_variables = plain.groups.into_iter().filter(|(_, group)| !group.variables.is_empty());
     Lab {
         name: plain.name,
         network: network.network,
         nodes,
         variables: plain.variables,
-        group_variables: with_variables
-            .map(|(name, group)| (name, group.variables))
-            .collect(),
+        group_variables: with_variables.map(|(name, group)| (name, group.variables)).collect(),
         provision,
         file,
     }
@@ -94,28 +83,13 @@ fn entry(node: &NodeFile, index: usize, folder: &Path, report: &mut Report) -> E
         image(name, &format!("{at}/image"), report);
     }
     if let Some(memory) = node.memory {
-        size(
-            "memory",
-            memory,
-            (LEAST_MEMORY, MOST_MEMORY),
-            &format!("{at}/memory"),
-            report,
-        );
+        size("memory", memory, (LEAST_MEMORY, MOST_MEMORY), &format!("{at}/memory"), report);
     }
     if let Some(disk) = node.disk {
-        size(
-            "disk",
-            disk,
-            (LEAST_DISK, MOST_DISK),
-            &format!("{at}/disk"),
-            report,
-        );
+        size("disk", disk, (LEAST_DISK, MOST_DISK), &format!("{at}/disk"), report);
     }
     variables(&node.variables, &at, report);
-    Entry {
-        publish: publish::publish(&node.publish, &at, report),
-        sync: files::sync(&node.sync, &at, folder, report),
-    }
+    Entry { publish: publish::publish(&node.publish, &at, report), sync: files::sync(&node.sync, &at, folder, report) }
 }
 
 fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &mut Report) {
@@ -126,11 +100,7 @@ fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &
     } else {
         return;
     };
-    report.add(
-        at,
-        format!("{size} of {what} is {wrong}"),
-        format!("allowed: {least} to {most}"),
-    );
+    report.add(at, format!("{size} of {what} is {wrong}"), format!("allowed: {least} to {most}"));
 }
 
 fn image(name: &str, at: &str, report: &mut Report) {
@@ -144,11 +114,6 @@ fn image(name: &str, at: &str, report: &mut Report) {
 pub(super) fn variables(variables: &Map<String, Value>, at: &str, report: &mut Report) {
     for name in variables.keys().filter(|name| !names::is_variable(name)) {
         let hint = "use letters, digits and underscores, beginning with a letter or underscore";
-        report.add_key(
-            &format!("{at}/variables"),
-            name,
-            format!("`{name}` cannot name a variable"),
-            hint,
-        );
+        report.add_key(&format!("{at}/variables"), name, format!("`{name}` cannot name a variable"), hint);
     }
 }

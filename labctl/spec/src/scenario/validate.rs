@@ -12,27 +12,16 @@ pub(super) fn scenario(plain: ScenarioFile, lab: Option<&Lab>, report: &mut Repo
     let known = lab.map(Known::of);
     if !names::is_stem(&plain.name) {
         let hint = "use letters, digits, hyphens and underscores: reports are named after it";
-        report.add(
-            "/name",
-            format!("`{}` cannot name a scenario", plain.name),
-            hint,
-        );
+        report.add("/name", format!("`{}` cannot name a scenario", plain.name), hint);
     }
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
     let mut steady_state = Vec::new();
     for (index, written) in plain.steady_state.into_iter().enumerate() {
         let at = format!("/steady_state/{index}");
         if let Some(other) = taken.insert(written.name.clone(), index) {
-            let reason = format!(
-                "`{}` is the name of the probe in line {} already",
-                written.name,
-                report.line(&format!("/steady_state/{other}"))
-            );
-            report.add(
-                &format!("{at}/name"),
-                reason,
-                "give every probe a name of its own",
-            );
+            let reason =
+                format!("`{}` is the name of the probe in line {} already", written.name, report.line(&format!("/steady_state/{other}")));
+            report.add(&format!("{at}/name"), reason, "give every probe a name of its own");
         }
         steady_state.extend(probe(written, &at, known.as_ref(), report));
     }
@@ -40,19 +29,9 @@ pub(super) fn scenario(plain: ScenarioFile, lab: Option<&Lab>, report: &mut Repo
         self::step(step, &format!("/method/{index}"), known.as_ref(), report);
     }
     if plain.recover_within.0.is_zero() {
-        report.add(
-            "/recover_within",
-            "the time is zero",
-            "write a time such as `120s`",
-        );
+        report.add("/recover_within", "the time is zero", "write a time such as `120s`");
     }
-    Scenario {
-        name: plain.name,
-        description: plain.description,
-        steady_state,
-        method: plain.method,
-        recover_within: plain.recover_within,
-    }
+    Scenario { name: plain.name, description: plain.description, steady_state, method: plain.method, recover_within: plain.recover_within }
 }
 
 /// What the lab has.
@@ -64,27 +43,12 @@ struct Known {
 impl Known {
     fn of(lab: &Lab) -> Self {
         let nodes = lab.nodes.iter().map(|node| node.name.to_string()).collect();
-        Self {
-            nodes,
-            groups: lab.groups().into_keys().collect(),
-        }
+        Self { nodes, groups: lab.groups().into_keys().collect() }
     }
 }
 
-fn probe(
-    written: ProbeFile,
-    at: &str,
-    known: Option<&Known>,
-    report: &mut Report,
-) -> Option<Probe> {
-    let ProbeFile {
-        name,
-        http,
-        exec,
-        tcp,
-        consul,
-        nomad,
-    } = written;
+fn probe(written: ProbeFile, at: &str, known: Option<&Known>, report: &mut Report) -> Option<Probe> {
+    let ProbeFile { name, http, exec, tcp, consul, nomad } = written;
     let mut checks: Vec<(&str, Check)> = Vec::new();
     checks.extend(http.map(|check| ("http", Check::Http(check))));
     checks.extend(exec.map(|check| ("exec", Check::Exec(check))));
@@ -107,11 +71,7 @@ fn probe(
         }
         _ => {
             let keys = list(checks.iter().map(|(key, _)| *key));
-            report.add(
-                at,
-                format!("the probe `{name}` has several checks: {keys}"),
-                hint,
-            );
+            report.add(at, format!("the probe `{name}` has several checks: {keys}"), hint);
             None
         }
     }
@@ -120,16 +80,8 @@ fn probe(
 fn check(check: &Check, at: &str, known: Option<&Known>, report: &mut Report) {
     let node = match check {
         Check::Http(http) => {
-            if http
-                .path
-                .as_ref()
-                .is_some_and(|path| !path.starts_with('/'))
-            {
-                report.add(
-                    &format!("{at}/path"),
-                    "the path does not begin with `/`",
-                    "write it like `/fib?n=20`",
-                );
+            if http.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+                report.add(&format!("{at}/path"), "the path does not begin with `/`", "write it like `/fib?n=20`");
             }
             &http.node
         }
@@ -139,11 +91,7 @@ fn check(check: &Check, at: &str, known: Option<&Known>, report: &mut Report) {
                 Command::Argv(argv) => argv.is_empty(),
             };
             if nothing {
-                report.add(
-                    &format!("{at}/command"),
-                    "the command is empty",
-                    "write a shell line, or a list of arguments",
-                );
+                report.add(&format!("{at}/command"), "the command is empty", "write a shell line, or a list of arguments");
             }
             &exec.node
         }
@@ -160,11 +108,7 @@ fn check(check: &Check, at: &str, known: Option<&Known>, report: &mut Report) {
     } else {
         format!("the lab has no node `{node}`")
     };
-    report.add(
-        &format!("{at}/node"),
-        reason,
-        suggestion(node, known.nodes.iter()),
-    );
+    report.add(&format!("{at}/node"), reason, suggestion(node, known.nodes.iter()));
 }
 
 fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
@@ -181,30 +125,17 @@ fn step(step: &Step, at: &str, known: Option<&Known>, report: &mut Report) {
     match step {
         Step::Wait(duration) => {
             if duration.0.is_zero() {
-                report.add(
-                    &format!("{at}/wait"),
-                    "the time is zero",
-                    "write a time such as `5s`, or remove the step",
-                );
+                report.add(&format!("{at}/wait"), "the time is zero", "write a time such as `5s`, or remove the step");
             }
         }
         Step::Kill(kill) => {
             let mut seen = BTreeSet::new();
             for (position, unit) in kill.units.iter().enumerate() {
                 let at = format!("{at}/kill/units/{position}");
-                let plain = unit.chars().all(|c| {
-                    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '\\')
-                });
+                let plain = unit.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '\\'));
                 if !UNITS.iter().any(|suffix| unit.ends_with(suffix)) || !plain {
-                    let hint = format!(
-                        "write its whole name, such as `{}.service`",
-                        unit.split('.').next().unwrap_or("consul")
-                    );
-                    report.add(
-                        &at,
-                        format!("`{unit}` is not a systemd unit with processes"),
-                        hint,
-                    );
+                    let hint = format!("write its whole name, such as `{}.service`", unit.split('.').next().unwrap_or("consul"));
+                    report.add(&at, format!("`{unit}` is not a systemd unit with processes"), hint);
                 } else if !seen.insert(unit) {
                     report.add(&at, format!("`{unit}` stands here twice"), "remove one");
                 }
@@ -214,11 +145,7 @@ fn step(step: &Step, at: &str, known: Option<&Known>, report: &mut Report) {
                 if !known.nodes.contains(target) && !known.groups.contains(target) {
                     let all = known.groups.iter().chain(&known.nodes);
                     let at = format!("{at}/kill/on/{position}");
-                    report.add(
-                        &at,
-                        format!("the lab has no node or group `{target}`"),
-                        suggestion(target, all),
-                    );
+                    report.add(&at, format!("the lab has no node or group `{target}`"), suggestion(target, all));
                 }
             }
         }

@@ -6,10 +6,7 @@ use std::path::Path;
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, Tag, options};
 
 use super::merge;
-use super::{
-    Document, DuplicateKeys, Entry, Node, Options, Resolved, Scalar, Span, Style, Value, mistake,
-    scalar,
-};
+use super::{Document, DuplicateKeys, Entry, Node, Options, Resolved, Scalar, Span, Style, Value, mistake, scalar};
 use crate::fault::Fault;
 
 /// What makes two keys the same: `8` and `010` are, `8` and `"8"` are not (as in a Python dict).
@@ -58,11 +55,7 @@ struct Open {
 
 enum Kind {
     Seq(Vec<Node>),
-    Map {
-        entries: Vec<Entry>,
-        seen: HashMap<KeyIdentity, (usize, Span)>,
-        key: Option<Node>,
-    },
+    Map { entries: Vec<Entry>, seen: HashMap<KeyIdentity, (usize, Span)>, key: Option<Node> },
 }
 
 struct Builder<'a> {
@@ -78,28 +71,16 @@ struct Builder<'a> {
 }
 
 /// Reads all documents; with `single`, refuses a second one.
-pub(super) fn documents(
-    text: &str,
-    file: &Path,
-    options: &Options,
-    single: bool,
-) -> Result<Vec<Document>, Fault> {
+pub(super) fn documents(text: &str, file: &Path, options: &Options, single: bool) -> Result<Vec<Document>, Fault> {
     let fault = |span: Span, reason: String, hint: &str| at(file, span, reason, Some(hint));
     if text.len() > options.length {
-        let reason = format!(
-            "the file has {} bytes; at most {} are read",
-            text.len(),
-            options.length
-        );
+        let reason = format!("the file has {} bytes; at most {} are read", text.len(), options.length);
         return Err(fault(Span::default(), reason, "split the file"));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // The parser's own limit only has to be above ours, so that ours speaks.
     let limit = options.depth.saturating_add(8);
-    let parser = Parser::new_from_str_with_options(
-        text,
-        options! { flow_nesting_limit: limit, block_nesting_limit: limit },
-    );
+    let parser = Parser::new_from_str_with_options(text, options! { flow_nesting_limit: limit, block_nesting_limit: limit });
     let mut builder = Builder {
         file,
         options,
@@ -121,11 +102,7 @@ pub(super) fn documents(
             Event::DocumentStart(..) => {
                 if single && !documents.is_empty() {
                     let hint = "keep one document per file: remove this `---`";
-                    return Err(fault(
-                        here,
-                        "a second document begins here".to_owned(),
-                        hint,
-                    ));
+                    return Err(fault(here, "a second document begins here".to_owned(), hint));
                 }
                 builder.anchors.clear();
                 builder.empty = false;
@@ -134,23 +111,13 @@ pub(super) fn documents(
             Event::Scalar(value, style, anchor, tag) => {
                 // The parser says `~` where nothing is written.
                 let nothing = style == ScalarStyle::Plain && span.is_empty();
-                let value = if nothing {
-                    String::new()
-                } else {
-                    value.into_owned()
-                };
+                let value = if nothing { String::new() } else { value.into_owned() };
                 builder.empty = nothing && builder.open.is_empty();
                 builder.scalar(value, style, anchor, tag.as_deref(), here)?;
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                builder.begin(Kind::Seq(Vec::new()), anchor, tag.as_deref(), here)?
-            }
+            Event::SequenceStart(_, anchor, tag) => builder.begin(Kind::Seq(Vec::new()), anchor, tag.as_deref(), here)?,
             Event::MappingStart(_, anchor, tag) => {
-                let kind = Kind::Map {
-                    entries: Vec::new(),
-                    seen: HashMap::new(),
-                    key: None,
-                };
+                let kind = Kind::Map { entries: Vec::new(), seen: HashMap::new(), key: None };
                 builder.begin(kind, anchor, tag.as_deref(), here)?;
             }
             Event::SequenceEnd | Event::MappingEnd => builder.end()?,
@@ -162,21 +129,11 @@ pub(super) fn documents(
 }
 
 fn place(marker: &Marker) -> Span {
-    Span {
-        line: marker.line(),
-        column: marker.col() + 1,
-    }
+    Span { line: marker.line(), column: marker.col() + 1 }
 }
 
 fn at(file: &Path, span: Span, reason: String, hint: Option<&str>) -> Fault {
-    Fault {
-        file: file.to_owned(),
-        line: span.line,
-        column: span.column,
-        field: String::new(),
-        reason,
-        hint: hint.map(str::to_owned),
-    }
+    Fault { file: file.to_owned(), line: span.line, column: span.column, field: String::new(), reason, hint: hint.map(str::to_owned) }
 }
 
 /// The suffix of a tag of YAML's core that this module applies, or the tag to keep.
@@ -197,11 +154,7 @@ fn size(value: &Value) -> usize {
     1 + match value {
         Value::Scalar(_) => 0,
         Value::Seq(items) => items.iter().map(|item| size(&item.value)).sum(),
-        Value::Map(map) => map
-            .entries
-            .iter()
-            .map(|entry| 1 + size(&entry.value.value))
-            .sum(),
+        Value::Map(map) => map.entries.iter().map(|entry| 1 + size(&entry.value.value)).sum(),
     }
 }
 
@@ -220,14 +173,7 @@ impl Builder<'_> {
         }
     }
 
-    fn scalar(
-        &mut self,
-        text: String,
-        style: ScalarStyle,
-        anchor: usize,
-        tag: Option<&Tag>,
-        span: Span,
-    ) -> Result<(), Fault> {
+    fn scalar(&mut self, text: String, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Fault> {
         let style = match style {
             ScalarStyle::Plain => Style::Plain,
             ScalarStyle::SingleQuoted => Style::SingleQuoted,
@@ -242,8 +188,7 @@ impl Builder<'_> {
             Some(core) => {
                 let resolved = match core {
                     "null" => Some(Resolved::Null),
-                    "bool" => Some(scalar::resolve(&text))
-                        .filter(|value| matches!(value, Resolved::Bool(_))),
+                    "bool" => Some(scalar::resolve(&text)).filter(|value| matches!(value, Resolved::Bool(_))),
                     "int" => scalar::int(&text).map(Resolved::Int),
                     "float" => scalar::float(&text)
                         .or_else(|| scalar::int(&text).map(|value| value as f64))
@@ -252,41 +197,14 @@ impl Builder<'_> {
                     _ => None,
                 };
                 let hint = "remove the tag or correct the value";
-                resolved.ok_or_else(|| {
-                    self.fault(
-                        span,
-                        format!("`{text}` does not fit its tag `!!{core}`"),
-                        hint,
-                    )
-                })?
+                resolved.ok_or_else(|| self.fault(span, format!("`{text}` does not fit its tag `!!{core}`"), hint))?
             }
         };
-        let node = Node {
-            value: Value::Scalar(Scalar {
-                text,
-                style,
-                resolved,
-            }),
-            span,
-            tag,
-        };
-        self.put(
-            Built {
-                node,
-                count: 1,
-                depth: 0,
-            },
-            anchor,
-        )
+        let node = Node { value: Value::Scalar(Scalar { text, style, resolved }), span, tag };
+        self.put(Built { node, count: 1, depth: 0 }, anchor)
     }
 
-    fn begin(
-        &mut self,
-        kind: Kind,
-        anchor: usize,
-        tag: Option<&Tag>,
-        span: Span,
-    ) -> Result<(), Fault> {
+    fn begin(&mut self, kind: Kind, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Fault> {
         self.refuse_key(span)?;
         if self.open.len() >= self.options.depth {
             return Err(self.too_deep(span));
@@ -297,41 +215,24 @@ impl Builder<'_> {
             Kind::Map { .. } => core.is_none_or(|core| core == "map"),
         };
         if !fits {
-            let reason = format!(
-                "the tag `!!{}` does not fit a list or mapping",
-                core.unwrap_or_default()
-            );
+            let reason = format!("the tag `!!{}` does not fit a list or mapping", core.unwrap_or_default());
             return Err(self.fault(span, reason, "remove the tag"));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, None);
         }
-        self.open.push(Open {
-            kind,
-            span,
-            tag,
-            anchor,
-            count: 1,
-            depth: 1,
-        });
+        self.open.push(Open { kind, span, tag, anchor, count: 1, depth: 1 });
         Ok(())
     }
 
     fn too_deep(&self, span: Span) -> Fault {
-        self.fault(
-            span,
-            format!("nested deeper than {} levels", self.options.depth),
-            "make the structure flatter",
-        )
+        self.fault(span, format!("nested deeper than {} levels", self.options.depth), "make the structure flatter")
     }
 
     /// A list or mapping begins where a key must stand.
     fn refuse_key(&self, span: Span) -> Result<(), Fault> {
         match self.open.last() {
-            Some(Open {
-                kind: Kind::Map { key: None, .. },
-                ..
-            }) => {
+            Some(Open { kind: Kind::Map { key: None, .. }, .. }) => {
                 let hint = "quote a value that begins with a template: \"{{ name }}\"";
                 Err(self.fault(span, "a list or mapping cannot be a key", hint))
             }
@@ -357,34 +258,16 @@ impl Builder<'_> {
                 (value, count)
             }
         };
-        let node = Node {
-            value,
-            span: open.span,
-            tag: open.tag,
-        };
-        self.put(
-            Built {
-                node,
-                count,
-                depth: open.depth,
-            },
-            open.anchor,
-        )
+        let node = Node { value, span: open.span, tag: open.tag };
+        self.put(Built { node, count, depth: open.depth }, open.anchor)
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Fault> {
         let Some(Some(built)) = self.anchors.get(&anchor) else {
-            return Err(self.fault(
-                span,
-                "the alias stands inside of its own anchor",
-                "refer to another anchor",
-            ));
+            return Err(self.fault(span, "the alias stands inside of its own anchor", "refer to another anchor"));
         };
         let (count, depth) = (built.count, built.depth);
-        let node = Node {
-            span,
-            ..built.node.clone()
-        };
+        let node = Node { span, ..built.node.clone() };
         self.count_copy(count, span)?;
         if depth > 0 {
             self.refuse_key(span)?;
@@ -401,10 +284,7 @@ impl Builder<'_> {
         if self.alias_nodes <= self.options.alias_nodes {
             return Ok(());
         }
-        let reason = format!(
-            "anchors and aliases stand for more than {} values",
-            self.options.alias_nodes
-        );
+        let reason = format!("anchors and aliases stand for more than {} values", self.options.alias_nodes);
         Err(self.fault(span, reason, "write fewer nested aliases"))
     }
 
@@ -413,10 +293,7 @@ impl Builder<'_> {
         if anchor != 0 {
             // Nested anchors copy their insides again: that counts like an alias.
             self.count_copy(built.count - 1, built.node.span)?;
-            let copy = Built {
-                node: built.node.clone(),
-                ..built
-            };
+            let copy = Built { node: built.node.clone(), ..built };
             self.anchors.insert(anchor, Some(copy));
         }
         let Built { node, count, depth } = built;
@@ -431,9 +308,7 @@ impl Builder<'_> {
                 items.push(node);
                 Ok(())
             }
-            Kind::Map {
-                key: key @ None, ..
-            } => {
+            Kind::Map { key: key @ None, .. } => {
                 *key = Some(node);
                 Ok(())
             }
@@ -445,10 +320,7 @@ impl Builder<'_> {
                 }
                 let here = key.span;
                 if let Some((position, first)) = seen.get(&KeyIdentity::of(&key)).copied() {
-                    let reason = format!(
-                        "the key `{}` stands twice in this mapping",
-                        key.as_text().unwrap_or_default()
-                    );
+                    let reason = format!("the key `{}` stands twice in this mapping", key.as_text().unwrap_or_default());
                     entries[position] = Entry { key, value: node };
                     let hint = format!("it stands in line {} already: keep one", first.line);
                     let fault = at(self.file, here, reason, Some(&hint));

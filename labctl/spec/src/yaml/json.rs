@@ -12,10 +12,7 @@ impl Node {
             Value::Scalar(scalar) => scalar.to_json(),
             Value::Seq(items) => Json::Array(items.iter().map(Node::to_json).collect()),
             Value::Map(map) => {
-                let pairs = map
-                    .entries
-                    .iter()
-                    .map(|entry| (key_text(&entry.key), entry.value.to_json()));
+                let pairs = map.entries.iter().map(|entry| (key_text(&entry.key), entry.value.to_json()));
                 Json::Object(pairs.collect::<Map<_, _>>())
             }
         }
@@ -43,10 +40,7 @@ impl Scalar {
 /// The key as text; see [`Node::to_json`].
 pub(super) fn key_text(key: &Node) -> String {
     match key.as_scalar() {
-        Some(Scalar {
-            resolved: Resolved::Int(value),
-            ..
-        }) => value.to_string(),
+        Some(Scalar { resolved: Resolved::Int(value), .. }) => value.to_string(),
         Some(scalar) => scalar.text.clone(),
         None => String::new(),
     }

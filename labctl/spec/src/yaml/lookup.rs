@@ -8,12 +8,7 @@ impl Node {
         if pointer.is_empty() {
             return Some(self);
         }
-        pointer
-            .strip_prefix('/')?
-            .split('/')
-            .try_fold(self, |node, step| {
-                node.step(&step.replace("~1", "/").replace("~0", "~"))
-            })
+        pointer.strip_prefix('/')?.split('/').try_fold(self, |node, step| node.step(&step.replace("~1", "/").replace("~0", "~")))
     }
 
     fn step(&self, step: &str) -> Option<&Node> {
@@ -55,9 +50,7 @@ impl Node {
 
     /// The text, if it resolves to text (`5` and `yes` do not, `"5"` does).
     pub fn as_str(&self) -> Option<&str> {
-        self.as_scalar()
-            .filter(|scalar| scalar.resolved == Resolved::Str)
-            .map(|scalar| scalar.text.as_str())
+        self.as_scalar().filter(|scalar| scalar.resolved == Resolved::Str).map(|scalar| scalar.text.as_str())
     }
 
     /// The text as written, if it is a scalar of any kind.
@@ -83,8 +76,7 @@ impl Node {
 
     /// Whether it is null: empty, `~` or `null`.
     pub fn is_null(&self) -> bool {
-        self.as_scalar()
-            .is_some_and(|scalar| scalar.resolved == Resolved::Null)
+        self.as_scalar().is_some_and(|scalar| scalar.resolved == Resolved::Null)
     }
 }
 

@@ -4,10 +4,7 @@ use super::{Entry, Map, Node, Style, Value};
 
 /// Whether an entry's key is the merge key: `<<` without quotes.
 pub(super) fn is_merge(key: &Node) -> bool {
-    key.tag.is_none()
-        && key
-            .as_scalar()
-            .is_some_and(|scalar| scalar.style == Style::Plain && scalar.text == "<<")
+    key.tag.is_none() && key.as_scalar().is_some_and(|scalar| scalar.style == Style::Plain && scalar.text == "<<")
 }
 
 /// The mappings of a merge value, the weakest first; `None` at what is not a mapping.

@@ -9,10 +9,7 @@ use crate::fault::Fault;
 /// The fault of a text that is not YAML.
 pub(super) fn fault(error: &ScanError, text: &str, file: &Path) -> Fault {
     let marker = error.marker();
-    let line = text
-        .lines()
-        .nth(marker.line().saturating_sub(1))
-        .unwrap_or_default();
+    let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
     let (reason, hint) = words(error.kind(), line);
     Fault {
         file: file.to_owned(),
@@ -28,8 +25,7 @@ fn words(kind: &Kind, line: &str) -> (String, &'static str) {
     let indentation: String = line.chars().take_while(|c| c.is_whitespace()).collect();
     const TABS: &str = "indent with spaces, never with tabs";
     const QUOTE_TEMPLATE: &str = "quote a value that begins with a template: \"{{ name }}\"";
-    const ALIGN: &str =
-        "keys of one mapping stand in the same column; what belongs to a key stands further right";
+    const ALIGN: &str = "keys of one mapping stand in the same column; what belongs to a key stands further right";
     if indentation.contains('\t') {
         return ("a tab in the indentation".to_owned(), TABS);
     }
@@ -42,92 +38,60 @@ fn words(kind: &Kind, line: &str) -> (String, &'static str) {
         | Kind::TabInIndentation
         | Kind::TabAtBlockScalarStart
         | Kind::TabInPlainScalar => ("a tab where only spaces may stand".to_owned(), TABS),
-        Kind::MappingValueNotAllowed => (
-            "a `key:` where none can stand".to_owned(),
-            "check the indentation, or quote a text that has `: ` in it",
-        ),
+        Kind::MappingValueNotAllowed => {
+            ("a `key:` where none can stand".to_owned(), "check the indentation, or quote a text that has `: ` in it")
+        }
         Kind::ExpectedBlockMappingKey
         | Kind::InvalidIndentation
         | Kind::ExpectedBlockSequenceEntry
         | Kind::MappingKeyNotAllowed
         | Kind::BlockSequenceEntryNotAllowed
         | Kind::InvalidBlockScalarIndent
-        | Kind::InvalidFlowScalarIndent => (
-            "this line does not fit the indentation around it".to_owned(),
-            ALIGN,
-        ),
-        Kind::SimpleKeyExpected | Kind::InvalidSimpleKey => (
-            "a key without its `:`".to_owned(),
-            "write `key: value`, with a space after the colon",
-        ),
-        Kind::InvalidMappingValueWhitespace
-        | Kind::InvalidBlockEntryWhitespace
-        | Kind::ExpectedWhitespace => (
-            "a space is missing".to_owned(),
-            "put a space after `:`, `-` and `,`",
-        ),
+        | Kind::InvalidFlowScalarIndent => ("this line does not fit the indentation around it".to_owned(), ALIGN),
+        Kind::SimpleKeyExpected | Kind::InvalidSimpleKey => {
+            ("a key without its `:`".to_owned(), "write `key: value`, with a space after the colon")
+        }
+        Kind::InvalidMappingValueWhitespace | Kind::InvalidBlockEntryWhitespace | Kind::ExpectedWhitespace => {
+            ("a space is missing".to_owned(), "put a space after `:`, `-` and `,`")
+        }
         Kind::InvalidQuotedScalarIndent => (
             "a quote is not closed, or its further lines are not indented".to_owned(),
             "close the quote, or double a quote inside of quotes",
         ),
-        Kind::InvalidColonPlacement => (
-            "a `:` where none may stand".to_owned(),
-            "close the `[` or `{` above, or quote a text that has `:` in it",
-        ),
-        Kind::MissingAnchorOrAliasName => (
-            "an anchor or alias without a name".to_owned(),
-            "put a text that begins with `*` or `&` into quotes",
-        ),
-        Kind::UnclosedQuotedScalar | Kind::DocumentIndicatorInQuotedScalar => (
-            "a quote is opened and never closed".to_owned(),
-            "close it, or double a quote inside of quotes",
-        ),
-        Kind::InvalidTrailingSingleQuotedScalar | Kind::InvalidTrailingDoubleQuotedScalar => (
-            "text follows the closing quote".to_owned(),
-            "put the whole value into quotes",
-        ),
-        Kind::UnknownQuotedScalarEscape => (
-            "an unknown escape in a double-quoted text".to_owned(),
-            "write `\\\\` for a backslash, or use single quotes",
-        ),
-        Kind::UnclosedFlowCollection { open } => {
-            (format!("`{open}` is opened and never closed"), "close it")
+        Kind::InvalidColonPlacement => {
+            ("a `:` where none may stand".to_owned(), "close the `[` or `{` above, or quote a text that has `:` in it")
         }
-        Kind::MismatchedFlowCollectionEnd { open, close } => (
-            format!("`{open}` is closed by `{close}`"),
-            "use the bracket that fits",
-        ),
-        Kind::MisplacedFlowCollectionEnd => (
-            "a closing bracket without an opening one".to_owned(),
-            "remove it",
-        ),
-        Kind::ExpectedFlowMappingSeparator | Kind::UnexpectedEofFlowMapping => (
-            "a `{` whose entries are not separated by `,` or not closed by `}`".to_owned(),
-            "write `{key: value, key: value}`",
-        ),
-        Kind::ExpectedFlowSequenceSeparator | Kind::UnexpectedEofFlowSequence => (
-            "a `[` whose items are not separated by `,` or not closed by `]`".to_owned(),
-            "write `[one, two]`",
-        ),
-        Kind::UnknownAnchor => (
-            "an alias of an unknown anchor".to_owned(),
-            "define it above with `&name`, or quote a text that begins with `*`",
-        ),
-        Kind::UnexpectedCharacter { character } => (
-            format!("a text cannot begin with `{}`", character.escape_default()),
-            "put it into quotes",
-        ),
-        Kind::ExpectedNodeContent => (
-            "a value is missing".to_owned(),
-            "write a value or remove the `,`, or quote the text",
-        ),
-        Kind::UndeclaredTagHandle | Kind::InvalidTagTerminator => (
-            "an unknown tag".to_owned(),
-            "put a text that begins with `!` into quotes",
-        ),
-        other => (
-            other.to_string(),
-            "correct the syntax; quoting a text with special characters often helps",
-        ),
+        Kind::MissingAnchorOrAliasName => {
+            ("an anchor or alias without a name".to_owned(), "put a text that begins with `*` or `&` into quotes")
+        }
+        Kind::UnclosedQuotedScalar | Kind::DocumentIndicatorInQuotedScalar => {
+            ("a quote is opened and never closed".to_owned(), "close it, or double a quote inside of quotes")
+        }
+        Kind::InvalidTrailingSingleQuotedScalar | Kind::InvalidTrailingDoubleQuotedScalar => {
+            ("text follows the closing quote".to_owned(), "put the whole value into quotes")
+        }
+        Kind::UnknownQuotedScalarEscape => {
+            ("an unknown escape in a double-quoted text".to_owned(), "write `\\\\` for a backslash, or use single quotes")
+        }
+        Kind::UnclosedFlowCollection { open } => (format!("`{open}` is opened and never closed"), "close it"),
+        Kind::MismatchedFlowCollectionEnd { open, close } => (format!("`{open}` is closed by `{close}`"), "use the bracket that fits"),
+        Kind::MisplacedFlowCollectionEnd => ("a closing bracket without an opening one".to_owned(), "remove it"),
+        Kind::ExpectedFlowMappingSeparator | Kind::UnexpectedEofFlowMapping => {
+            ("a `{` whose entries are not separated by `,` or not closed by `}`".to_owned(), "write `{key: value, key: value}`")
+        }
+        Kind::ExpectedFlowSequenceSeparator | Kind::UnexpectedEofFlowSequence => {
+            ("a `[` whose items are not separated by `,` or not closed by `]`".to_owned(), "write `[one, two]`")
+        }
+        Kind::UnknownAnchor => {
+            ("an alias of an unknown anchor".to_owned(), "define it above with `&name`, or quote a text that begins with `*`")
+        }
+        Kind::UnexpectedCharacter { character } => {
+            (format!("a text cannot begin with `{}`", character.escape_default()), "put it into quotes")
+        }
+        Kind::ExpectedNodeContent => ("a value is missing".to_owned(), "write a value or remove the `,`, or quote the text"),
+        Kind::UndeclaredTagHandle | Kind::InvalidTagTerminator => {
+            ("an unknown tag".to_owned(), "put a text that begins with `!` into quotes")
+        }
+        other => (other.to_string(), "correct the syntax; quoting a text with special characters often helps"),
     }
 }

@@ -164,12 +164,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         // Deep enough for any playbook, shallow enough for recursive readers; 16 MiB of YAML parse in about a second.
-        Self {
-            duplicate_keys: DuplicateKeys::Fault,
-            depth: 128,
-            alias_nodes: 200_000,
-            length: 16 << 20,
-        }
+        Self { duplicate_keys: DuplicateKeys::Fault, depth: 128, alias_nodes: 200_000, length: 16 << 20 }
     }
 }
 
@@ -206,12 +201,7 @@ pub fn resolve_plain(text: &str) -> Resolved {
 impl Document {
     fn nothing(file: &Path) -> Self {
         let span = Span { line: 1, column: 1 };
-        Self {
-            file: file.to_owned(),
-            root: Node::null(span),
-            empty: true,
-            warnings: Vec::new(),
-        }
+        Self { file: file.to_owned(), root: Node::null(span), empty: true, warnings: Vec::new() }
     }
 
     /// The place of the value at a JSON pointer such as `/nodes/1/memory`.
@@ -221,29 +211,14 @@ impl Document {
 
     /// A fault at a place of this document.
     pub fn fault(&self, span: Span, reason: impl Into<String>, hint: Option<String>) -> Fault {
-        Fault {
-            file: self.file.clone(),
-            line: span.line,
-            column: span.column,
-            field: String::new(),
-            reason: reason.into(),
-            hint,
-        }
+        Fault { file: self.file.clone(), line: span.line, column: span.column, field: String::new(), reason: reason.into(), hint }
     }
 }
 
 impl Node {
     fn null(span: Span) -> Self {
-        let scalar = Scalar {
-            text: String::new(),
-            style: Style::Plain,
-            resolved: Resolved::Null,
-        };
-        Self {
-            value: Value::Scalar(scalar),
-            span,
-            tag: None,
-        }
+        let scalar = Scalar { text: String::new(), style: Style::Plain, resolved: Resolved::Null };
+        Self { value: Value::Scalar(scalar), span, tag: None }
     }
 
     /// What kind of value it is, in words for a message: `text`, `a whole number`, `a mapping` ...

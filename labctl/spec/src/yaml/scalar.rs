@@ -19,10 +19,7 @@ pub(super) fn resolve(text: &str) -> Resolved {
         return Resolved::Str;
     }
     // Float is asked first, as in PyYAML: the order of its resolvers decides, though no text matches both.
-    float(text)
-        .map(Resolved::Float)
-        .or_else(|| int(text).map(Resolved::Int))
-        .unwrap_or(Resolved::Str)
+    float(text).map(Resolved::Float).or_else(|| int(text).map(Resolved::Int)).unwrap_or(Resolved::Str)
 }
 
 /// The sign, and the text after it.
@@ -77,11 +74,7 @@ pub(super) fn int(text: &str) -> Option<i128> {
 fn radix(written: &str, digits: &str, radix: u32) -> Option<i128> {
     // `from_str_radix` would take a sign.
     let good = !written.is_empty() && written.chars().all(|c| c == '_' || c.is_digit(radix));
-    if good {
-        i128::from_str_radix(digits, radix).ok()
-    } else {
-        None
-    }
+    if good { i128::from_str_radix(digits, radix).ok() } else { None }
 }
 
 /// `1:30` is 90: minutes and seconds, or hours, minutes and seconds.
@@ -92,9 +85,7 @@ fn sexagesimal_int(body: &str) -> Option<i128> {
         return None;
     }
     let first = first.replace('_', "").parse().ok()?;
-    parts.try_fold(first, |sum: i128, part| {
-        sum.checked_mul(60)?.checked_add(i128::from(sixty(part)?))
-    })
+    parts.try_fold(first, |sum: i128, part| sum.checked_mul(60)?.checked_add(i128::from(sixty(part)?)))
 }
 
 /// A sexagesimal digit, `[0-5]?[0-9]`.
@@ -131,17 +122,9 @@ pub(super) fn float(text: &str) -> Option<f64> {
         // Only an unsigned number may start with its dot.
         body.len() == text.len() && made_of(fraction, digit, digit_or_underscore)
     } else {
-        made_of(whole, digit, digit_or_underscore)
-            && fraction.chars().all(|c| digit_or_underscore(&c))
+        made_of(whole, digit, digit_or_underscore) && fraction.chars().all(|c| digit_or_underscore(&c))
     };
-    if good {
-        body.replace('_', "")
-            .parse::<f64>()
-            .ok()
-            .map(|value| sign * value)
-    } else {
-        None
-    }
+    if good { body.replace('_', "").parse::<f64>().ok().map(|value| sign * value) } else { None }
 }
 
 fn sexagesimal_float(whole: &str, fraction: &str) -> Option<f64> {
@@ -154,9 +137,7 @@ fn sexagesimal_float(whole: &str, fraction: &str) -> Option<f64> {
         return None;
     }
     let first: f64 = first.replace('_', "").parse().ok()?;
-    let whole = parts.try_fold(first, |sum, part| {
-        Some(sum * 60.0 + f64::from(sixty(part)?))
-    })?;
+    let whole = parts.try_fold(first, |sum, part| Some(sum * 60.0 + f64::from(sixty(part)?)))?;
     let fraction = format!("0.{}", fraction.replace('_', ""));
     Some(whole + fraction.parse::<f64>().ok()?)
 }

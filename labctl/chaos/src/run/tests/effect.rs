@@ -9,10 +9,7 @@ async fn a_unit_that_does_not_die_is_no_effect() {
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
     let reason = report.reason.unwrap();
-    assert!(
-        reason.contains("1 of 2 processes hit; consul.service on n2: did not die (active/running)"),
-        "{reason}"
-    );
+    assert!(reason.contains("1 of 2 processes hit; consul.service on n2: did not die (active/running)"), "{reason}");
     bench.nothing_left();
 }
 
@@ -39,25 +36,14 @@ async fn a_death_without_another_pid_is_no_effect() {
     bench.lab.change("n1", UNIT, |unit| unit.keeps_pid = true);
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
-    assert!(
-        report
-            .reason
-            .unwrap()
-            .contains("still has the same main process")
-    );
+    assert!(report.reason.unwrap().contains("still has the same main process"));
     assert_eq!(report.faults[0].targets[0].fate, Fate::Survived);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_minority_of_one_is_nobody() {
     let bench = Bench::new(&["n1"]);
-    let report = bench
-        .run(&scenario(vec![kill_on(
-            "n1",
-            Pick::Minority,
-            Signal::Sigkill,
-        )]))
-        .await;
+    let report = bench.run(&scenario(vec![kill_on("n1", Pick::Minority, Signal::Sigkill)])).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
     assert!(report.reason.unwrap().contains("none of 1 nodes"));
     assert_eq!(bench.lab.deeds(), [""; 0]);
@@ -69,21 +55,11 @@ async fn sigterm_is_judged_by_the_next_main_process() {
     let method = || scenario(vec![kill_on("all", Pick::All, Signal::Sigterm)]);
     let report = bench.run(&method()).await;
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
-    assert!(
-        report.faults[0]
-            .targets
-            .iter()
-            .all(|t| t.fate == Fate::Died)
-    );
+    assert!(report.faults[0].targets.iter().all(|t| t.fate == Fate::Died));
 
     let bench = Bench::new(&["n1", "n2"]);
     bench.lab.change("n2", UNIT, |unit| unit.obeys = false);
     let report = bench.run(&method()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
-    assert!(
-        report
-            .reason
-            .unwrap()
-            .contains("1 of 2 processes hit; consul.service on n2: still has")
-    );
+    assert!(report.reason.unwrap().contains("1 of 2 processes hit; consul.service on n2: still has"));
 }

@@ -21,26 +21,12 @@ mod trouble;
 const UNIT: &str = "consul.service";
 
 fn http(name: &str) -> Probe {
-    let check = HttpCheck {
-        node: "n1".into(),
-        port: 80,
-        path: None,
-        status: None,
-        contains: None,
-    };
-    Probe {
-        name: name.into(),
-        check: Check::Http(check),
-    }
+    let check = HttpCheck { node: "n1".into(), port: 80, path: None, status: None, contains: None };
+    Probe { name: name.into(), check: Check::Http(check) }
 }
 
 fn kill_on(on: &str, pick: Pick, signal: Signal) -> Step {
-    Step::Kill(KillStep {
-        units: vec![UNIT.into()],
-        on: vec![on.into()],
-        pick,
-        signal,
-    })
+    Step::Kill(KillStep { units: vec![UNIT.into()], on: vec![on.into()], pick, signal })
 }
 
 fn wait(duration: Duration) -> Step {
@@ -68,12 +54,7 @@ impl Bench {
     fn new(nodes: &[&str]) -> Self {
         let lab = FakeLab::new(nodes, &[UNIT]);
         let all = nodes.iter().map(|node| (*node).to_owned()).collect();
-        Self {
-            journal: FakeJournal::new(&lab),
-            lab,
-            groups: BTreeMap::from([("all".to_owned(), all)]),
-            events: Mutex::default(),
-        }
+        Self { journal: FakeJournal::new(&lab), lab, groups: BTreeMap::from([("all".to_owned(), all)]), events: Mutex::default() }
     }
 
     async fn run(&self, scenario: &Scenario) -> Report {
@@ -82,29 +63,13 @@ impl Bench {
 
     async fn run_with(&self, scenario: &Scenario, options: &Options) -> Report {
         let events = |event| self.events.lock().unwrap().push(event);
-        let report = run(
-            scenario,
-            &self.groups,
-            self.lab.clone(),
-            self.journal.clone(),
-            options,
-            events,
-        )
-        .await;
-        assert_eq!(
-            *self.events.lock().unwrap(),
-            report.timeline,
-            "what was told is what is reported"
-        );
+        let report = run(scenario, &self.groups, self.lab.clone(), self.journal.clone(), options, events).await;
+        assert_eq!(*self.events.lock().unwrap(), report.timeline, "what was told is what is reported");
         report
     }
 
     fn nothing_left(&self) {
-        assert!(
-            !self.lab.held(),
-            "the network is held: {:?}",
-            self.lab.deeds()
-        );
+        assert!(!self.lab.held(), "the network is held: {:?}", self.lab.deeds());
         assert_eq!(self.journal.open().unwrap(), [], "{:?}", self.lab.deeds());
     }
 }
@@ -120,7 +85,5 @@ async fn until(condition: impl Fn() -> bool) {
             tokio::time::sleep(ms(10)).await;
         }
     };
-    tokio::time::timeout(ms(60_000), waiting)
-        .await
-        .expect("the condition never held");
+    tokio::time::timeout(ms(60_000), waiting).await.expect("the condition never held");
 }

@@ -39,15 +39,7 @@ fn bench(dice: &mut Dice) -> Bench {
         1 => Service::Flaps(ms(300 + dice.below(3000)), ms(dice.below(9000))),
         _ => Service::AfterUnits(ms(dice.below(8000))),
     });
-    let deeds = [
-        "arm",
-        "hold",
-        "fire",
-        "release",
-        "record",
-        "healed",
-        "fire n1 Sigcont",
-    ];
+    let deeds = ["arm", "hold", "fire", "release", "record", "healed", "fire n1 Sigcont"];
     for deed in deeds {
         if dice.one_in(12) {
             bench.lab.fail(deed, 1 + dice.below(4) as u32);
@@ -91,21 +83,12 @@ fn fired_only_while_held(deeds: &[String]) {
 }
 
 fn a_pass_is_a_pass(report: &Report, scenario: &Scenario) {
-    let kills = scenario
-        .method
-        .iter()
-        .filter(|step| matches!(step, Step::Kill(_)))
-        .count();
+    let kills = scenario.method.iter().filter(|step| matches!(step, Step::Kill(_))).count();
     assert_eq!(report.faults.len(), kills);
     let allowed = report.recovery.as_ref().unwrap();
     assert!(allowed.seconds.is_some());
     assert_eq!(allowed.complaints, [""; 0]);
-    assert!(
-        report
-            .probes
-            .iter()
-            .all(|probe| probe.holds && probe.asked > 0)
-    );
+    assert!(report.probes.iter().all(|probe| probe.holds && probe.asked > 0));
     for fault in &report.faults {
         assert_eq!(fault.no_effect, None);
         assert!(!fault.targets.is_empty() && fault.held.is_some() && fault.skew.is_some());
@@ -113,11 +96,7 @@ fn a_pass_is_a_pass(report: &Report, scenario: &Scenario) {
             match fault.signal.as_str() {
                 "SIGKILL" | "SIGTERM" => {
                     assert_eq!(target.fate, Fate::Died);
-                    assert!(
-                        target
-                            .new_pid
-                            .is_some_and(|pid| pid != target.old_pid && pid != 0)
-                    );
+                    assert!(target.new_pid.is_some_and(|pid| pid != target.old_pid && pid != 0));
                     assert!(target.back_after_ms.is_some());
                 }
                 "SIGSTOP" => assert_eq!(target.fate, Fate::Stopped),
@@ -132,11 +111,7 @@ async fn storm(seed: u64) -> Option<Report> {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     let bench = bench(&mut dice);
     let scenario = scenario(method(&mut dice));
-    let options = Options {
-        seed,
-        steady_limit: ms(20_000),
-        ..Options::default()
-    };
+    let options = Options { seed, steady_limit: ms(20_000), ..Options::default() };
     let cancel = dice.one_in(3).then(|| ms(dice.below(30_000)));
     let report = tokio::select! {
         report = bench.run_with(&scenario, &options) => Some(report),
@@ -158,12 +133,7 @@ async fn storm(seed: u64) -> Option<Report> {
     if report.verdict == Verdict::Passed {
         a_pass_is_a_pass(&report, &scenario);
     } else {
-        assert!(
-            report
-                .reason
-                .as_ref()
-                .is_some_and(|reason| !reason.is_empty())
-        );
+        assert!(report.reason.as_ref().is_some_and(|reason| !reason.is_empty()));
     }
     Some(report)
 }
@@ -172,17 +142,12 @@ async fn storm(seed: u64) -> Option<Report> {
 async fn in_every_weather() {
     let mut verdicts: BTreeMap<&str, u32> = BTreeMap::new();
     for seed in 0..400 {
-        let verdict = storm(seed)
-            .await
-            .map_or("cancelled", |report| report.verdict.words());
+        let verdict = storm(seed).await.map_or("cancelled", |report| report.verdict.words());
         *verdicts.entry(verdict).or_default() += 1;
     }
     // The weather is worth something only if it has all kinds of days.
     for kind in ["passed", "failed", "no effect", "aborted", "cancelled"] {
-        assert!(
-            verdicts.get(kind).is_some_and(|n| *n >= 10),
-            "{kind}: {verdicts:?}"
-        );
+        assert!(verdicts.get(kind).is_some_and(|n| *n >= 10), "{kind}: {verdicts:?}");
     }
 }
 

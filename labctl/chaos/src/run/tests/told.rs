@@ -7,10 +7,7 @@ async fn the_seed_decides_who_is_hit() {
     let mut hit = Vec::new();
     for seed in [7, 7, 8, 9, 10] {
         let bench = Bench::new(&["n1", "n2", "n3", "n4", "n5"]);
-        let options = Options {
-            seed,
-            ..Options::default()
-        };
+        let options = Options { seed, ..Options::default() };
         let scenario = scenario(vec![kill_on("all", Pick::Minority, Signal::Sigkill)]);
         let report = bench.run_with(&scenario, &options).await;
         assert_eq!(report.faults[0].picked.len(), 2);
@@ -25,16 +22,9 @@ async fn the_seed_decides_who_is_hit() {
 async fn rich() -> Report {
     let bench = Bench::new(&["n1", "n2", "n3"]);
     bench.lab.serve(Service::AfterUnits(ms(30_000)));
-    let scenario = scenario(vec![
-        kill_on("all", Pick::Majority, Signal::Sigkill),
-        wait(ms(2500)),
-    ]);
+    let scenario = scenario(vec![kill_on("all", Pick::Majority, Signal::Sigkill), wait(ms(2500))]);
     let command = "labctl scenario run scenarios/kill_consul.yml".to_owned();
-    let options = Options {
-        seed: 42,
-        command,
-        ..Options::default()
-    };
+    let options = Options { seed: 42, command, ..Options::default() };
     let mut report = bench.run_with(&scenario, &options).await;
     report.started_unix_ms = 0;
     report

@@ -8,14 +8,8 @@ async fn an_unsteady_lab_is_left_alone() {
     bench.lab.serve(Service::Broken);
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NotSteadyBefore);
-    assert_eq!(
-        report.reason.as_deref(),
-        Some("after 120s web: n1:80 refuses the connection")
-    );
-    assert_eq!(
-        report.before.complaints,
-        ["web: n1:80 refuses the connection"]
-    );
+    assert_eq!(report.reason.as_deref(), Some("after 120s web: n1:80 refuses the connection"));
+    assert_eq!(report.before.complaints, ["web: n1:80 refuses the connection"]);
     assert_eq!(report.before.waited_ms, 120_000);
     assert_eq!(bench.lab.deeds(), [""; 0]);
 }
@@ -24,20 +18,11 @@ async fn an_unsteady_lab_is_left_alone() {
 async fn a_question_that_is_never_answered_ends_at_its_limit() {
     let bench = Bench::new(&["n1"]);
     let mut scenario = kill_all();
-    let check = scenario::TcpCheck {
-        node: "n1".into(),
-        port: 22,
-    };
-    scenario.steady_state.push(Probe {
-        name: "ssh".into(),
-        check: Check::Tcp(check),
-    });
+    let check = scenario::TcpCheck { node: "n1".into(), port: 22 };
+    scenario.steady_state.push(Probe { name: "ssh".into(), check: Check::Tcp(check) });
     let report = bench.run(&scenario).await;
     assert_eq!(report.verdict, Verdict::NotSteadyBefore);
-    assert_eq!(
-        report.reason.as_deref(),
-        Some("after 120s ssh: no answer within 3s")
-    );
+    assert_eq!(report.reason.as_deref(), Some("after 120s ssh: no answer within 3s"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,11 +33,7 @@ async fn endless_durations_are_no_trap() {
     scenario.method.push(wait(Duration::ZERO));
     assert_eq!(bench.run(&scenario).await.verdict, Verdict::Passed);
 
-    let method = vec![
-        kill_on("n1", Pick::All, Signal::Sigstop),
-        wait(Duration::MAX),
-        wait(Duration::MAX),
-    ];
+    let method = vec![kill_on("n1", Pick::All, Signal::Sigstop), wait(Duration::MAX), wait(Duration::MAX)];
     let scenario = self::scenario(method);
     bench.events.lock().unwrap().clear();
     tokio::select! {
@@ -69,25 +50,14 @@ async fn names_are_checked_before_anything_starts() {
     let report = bench.run(&wrong).await;
     assert_eq!(report.verdict, Verdict::Aborted);
     assert_eq!(report.elapsed_ms, 0);
-    assert_eq!(
-        report.reason.as_deref(),
-        Some("`serves` is neither a group nor a node of the lab")
-    );
+    assert_eq!(report.reason.as_deref(), Some("`serves` is neither a group nor a node of the lab"));
     assert!(report.hint.unwrap().contains("groups are: all"));
 
     wrong = kill_all();
-    wrong.steady_state[0].check = Check::Tcp(scenario::TcpCheck {
-        node: "nobody".into(),
-        port: 22,
-    });
+    wrong.steady_state[0].check = Check::Tcp(scenario::TcpCheck { node: "nobody".into(), port: 22 });
     bench.events.lock().unwrap().clear();
     let report = bench.run(&wrong).await;
-    assert!(
-        report
-            .reason
-            .unwrap()
-            .contains("`nobody`, which is not a node")
-    );
+    assert!(report.reason.unwrap().contains("`nobody`, which is not a node"));
 
     wrong.steady_state.clear();
     bench.events.lock().unwrap().clear();
@@ -102,17 +72,9 @@ async fn failures_of_the_machinery_abort_and_leave_nothing_behind() {
         bench.lab.fail(deed, 1);
         let report = bench.run(&kill_all()).await;
         assert_eq!(report.verdict, Verdict::Aborted, "{deed}");
-        assert!(
-            report.reason.unwrap().contains("refused by the test"),
-            "{deed}"
-        );
+        assert!(report.reason.unwrap().contains("refused by the test"), "{deed}");
         let deeds = bench.lab.deeds();
-        assert!(
-            !deeds
-                .iter()
-                .any(|d| d.starts_with(forbidden) && !d.contains("failed")),
-            "{deeds:?}"
-        );
+        assert!(!deeds.iter().any(|d| d.starts_with(forbidden) && !d.contains("failed")), "{deeds:?}");
         until(|| bench.journal.open().unwrap().is_empty()).await;
         bench.nothing_left();
     }
@@ -124,12 +86,7 @@ async fn an_agent_that_fails_under_fire_still_releases_the_network() {
     bench.lab.fail("fire n2", 1);
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
-    assert!(
-        report
-            .reason
-            .unwrap()
-            .contains("1 of 2 processes hit; consul.service on n2: fire n2")
-    );
+    assert!(report.reason.unwrap().contains("1 of 2 processes hit; consul.service on n2: fire n2"));
     assert_eq!(report.faults[0].targets[0].fate, Fate::Died);
     bench.nothing_left();
 }
@@ -140,12 +97,7 @@ async fn an_agent_that_hangs_under_fire_holds_the_network_no_longer_than_the_lim
     bench.lab.slow("n2", ms(3_600_000));
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
-    assert!(
-        report
-            .reason
-            .unwrap()
-            .contains("consul.service on n2: no answer within 10s")
-    );
+    assert!(report.reason.unwrap().contains("consul.service on n2: no answer within 10s"));
     assert_eq!(report.faults[0].held.unwrap().duration_ms.round(), 10_000.0);
     bench.nothing_left();
 }
@@ -162,11 +114,7 @@ async fn a_release_that_fails_is_tried_again() {
     bench.lab.fail("release", 2);
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::Aborted);
-    assert_eq!(
-        report.faults[0].targets[0].fate,
-        Fate::Died,
-        "what was killed is said"
-    );
+    assert_eq!(report.faults[0].targets[0].fate, Fate::Died, "what was killed is said");
     // The guard's own try, in the background.
     until(|| bench.journal.open().unwrap().is_empty()).await;
     bench.nothing_left();

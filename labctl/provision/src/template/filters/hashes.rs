@@ -6,14 +6,7 @@ use super::{Call, Outcome, bad};
 use crate::data::Data;
 
 pub(super) const FILTERS: super::Table = &[
-    ("hash", |call| {
-        digest(
-            &call
-                .text_arg(0, "hashtype")
-                .unwrap_or_else(|| "sha1".to_owned()),
-            call.text().as_bytes(),
-        )
-    }),
+    ("hash", |call| digest(&call.text_arg(0, "hashtype").unwrap_or_else(|| "sha1".to_owned()), call.text().as_bytes())),
     ("checksum", |call| digest("sha1", call.text().as_bytes())),
     ("sha1", |call| digest("sha1", call.text().as_bytes())),
     ("md5", |call| digest("md5", call.text().as_bytes())),
@@ -34,39 +27,20 @@ fn digest(kind: &str, bytes: &[u8]) -> Outcome {
 }
 
 fn password_hash(call: &mut Call) -> Outcome {
-    let kind = call
-        .text_arg(0, "hashtype")
-        .unwrap_or_else(|| "sha512".to_owned());
-    crate::password::crypt(
-        &call.text(),
-        &kind,
-        call.text_arg(1, "salt").as_deref(),
-        call.int_arg(3, "rounds"),
-    )
-    .map(Data::from)
-    .map_err(bad)
+    let kind = call.text_arg(0, "hashtype").unwrap_or_else(|| "sha512".to_owned());
+    crate::password::crypt(&call.text(), &kind, call.text_arg(1, "salt").as_deref(), call.int_arg(3, "rounds")).map(Data::from).map_err(bad)
 }
 
 /// A UUID of version 5 in Ansible's name space (RFC 9562, section 5.5).
 fn to_uuid(call: &mut Call) -> Outcome {
-    let space = call
-        .text_arg(0, "namespace")
-        .unwrap_or_else(|| "361E6D51-FAEC-444A-9079-341386DA8E2E".to_owned());
+    let space = call.text_arg(0, "namespace").unwrap_or_else(|| "361E6D51-FAEC-444A-9079-341386DA8E2E".to_owned());
     let space = hex::decode(space.replace('-', ""))
         .ok()
         .filter(|bytes| bytes.len() == 16)
         .ok_or_else(|| bad(format!("Invalid value '{space}' for 'namespace'")))?;
-    let mut bytes =
-        sha1::Sha1::digest([space.as_slice(), call.text().as_bytes()].concat())[..16].to_vec();
+    let mut bytes = sha1::Sha1::digest([space.as_slice(), call.text().as_bytes()].concat())[..16].to_vec();
     bytes[6] = bytes[6] & 0x0f | 0x50;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let text = hex::encode(bytes);
-    Ok(Data::from(format!(
-        "{}-{}-{}-{}-{}",
-        &text[..8],
-        &text[8..12],
-        &text[12..16],
-        &text[16..20],
-        &text[20..]
-    )))
+    Ok(Data::from(format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])))
 }

@@ -36,9 +36,7 @@ fn call_values(call: &Call, item: &Data, skip: usize) -> Result<Vec<Value>, mini
 fn map(call: &mut Call) -> Outcome {
     let items = call.items()?;
     if call.args.is_empty() {
-        let path = call
-            .text_arg(usize::MAX, "attribute")
-            .ok_or_else(|| bad("map requires a filter argument"))?;
+        let path = call.text_arg(usize::MAX, "attribute").ok_or_else(|| bad("map requires a filter argument"))?;
         let default = call.kwargs.get("default").cloned();
         let mut out = Vec::new();
         for item in items {
@@ -55,10 +53,7 @@ fn map(call: &mut Call) -> Outcome {
         let values = call_values(call, &item, 1)?;
         let result = call.state.apply_filter(&filter, &values)?;
         if let Some(message) = pending::message_of(&result) {
-            return Err(minijinja::Error::new(
-                minijinja::ErrorKind::UndefinedError,
-                message.to_string(),
-            ));
+            return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, message.to_string()));
         }
         out.push(from_value(&result)?);
     }
@@ -66,13 +61,7 @@ fn map(call: &mut Call) -> Outcome {
 }
 
 fn missing(item: &Data, path: &str) -> minijinja::Error {
-    minijinja::Error::new(
-        minijinja::ErrorKind::UndefinedError,
-        format!(
-            "object of type '{}' has no attribute '{path}'",
-            item.type_name()
-        ),
-    )
+    minijinja::Error::new(minijinja::ErrorKind::UndefinedError, format!("object of type '{}' has no attribute '{path}'", item.type_name()))
 }
 
 fn choose(call: &mut Call, by_attribute: bool, wanted: bool) -> Outcome {
@@ -94,8 +83,7 @@ fn choose(call: &mut Call, by_attribute: bool, wanted: bool) -> Outcome {
                 None => return Err(missing(&item, path.as_deref().unwrap_or_default())),
             },
             Some(test) => {
-                let mut values =
-                    call_values(call, subject.as_ref().unwrap_or(&Data::Null), first + 1)?;
+                let mut values = call_values(call, subject.as_ref().unwrap_or(&Data::Null), first + 1)?;
                 if subject.is_none() {
                     values[0] = pending::undefined(format!(
                         "object of type '{}' has no attribute '{}'",
@@ -118,9 +106,7 @@ fn groupby(call: &mut Call) -> Outcome {
     let default = call.arg(1, "default").cloned();
     let mut keyed = Vec::new();
     for item in call.items()? {
-        let key = attribute(&item, &path)
-            .or_else(|| default.clone())
-            .ok_or_else(|| missing(&item, &path))?;
+        let key = attribute(&item, &path).or_else(|| default.clone()).ok_or_else(|| missing(&item, &path))?;
         keyed.push((vec![key.clone()], Data::list(vec![key, item])));
     }
     let mut groups: Vec<(Data, Vec<Data>)> = Vec::new();
@@ -132,10 +118,5 @@ fn groupby(call: &mut Call) -> Outcome {
         }
     }
     // Each group is a pair that is also read as `group.grouper` and `group.list`.
-    Ok(Data::list(
-        groups
-            .into_iter()
-            .map(|(key, items)| Data::list(vec![key, Data::list(items)]))
-            .collect(),
-    ))
+    Ok(Data::list(groups.into_iter().map(|(key, items)| Data::list(vec![key, Data::list(items)])).collect()))
 }

@@ -12,52 +12,25 @@ pub(super) const FILTERS: super::Table = &[
     ("combine", combine),
     ("dict2items", dict2items),
     ("items2dict", items2dict),
-    ("items", |call| {
-        Ok(Data::list(
-            pairs(call)?
-                .into_iter()
-                .map(|(key, value)| Data::list(vec![Data::Str(key), value]))
-                .collect(),
-        ))
-    }),
+    ("items", |call| Ok(Data::list(pairs(call)?.into_iter().map(|(key, value)| Data::list(vec![Data::Str(key), value])).collect()))),
     ("dictsort", dictsort),
     ("extract", extract),
     ("subelements", subelements),
     ("rekey_on_member", rekey_on_member),
     ("attr", |call| {
         let name = call.text_arg(0, "name").unwrap_or_default();
-        attribute(&call.input, &name).map_or_else(
-            || {
-                Ok(Data::Opaque(crate::template::pending::undefined(format!(
-                    "object has no attribute '{name}'"
-                ))))
-            },
-            Ok,
-        )
+        attribute(&call.input, &name)
+            .map_or_else(|| Ok(Data::Opaque(crate::template::pending::undefined(format!("object has no attribute '{name}'")))), Ok)
     }),
     ("xmlattr", |call| {
         let pairs = pairs(call)?;
-        Ok(Data::from(
-            pairs
-                .iter()
-                .map(|(key, value)| format!(" {key}=\"{}\"", python::str_of(value)))
-                .collect::<String>(),
-        ))
+        Ok(Data::from(pairs.iter().map(|(key, value)| format!(" {key}=\"{}\"", python::str_of(value))).collect::<String>()))
     }),
 ];
 
 fn pairs(call: &Call) -> Result<Vec<(Arc<str>, Data)>, minijinja::Error> {
-    let map = call.input.as_map().ok_or_else(|| {
-        bad(format!(
-            "{} requires a dictionary, got {}",
-            call.name,
-            call.input.type_name()
-        ))
-    })?;
-    Ok(map
-        .iter()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect())
+    let map = call.input.as_map().ok_or_else(|| bad(format!("{} requires a dictionary, got {}", call.name, call.input.type_name())))?;
+    Ok(map.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 /// Merges two mappings as Ansible's `combine` does.
@@ -67,13 +40,8 @@ fn merge(low: &Dict, high: &Dict, recursive: bool, lists: &str) -> Dict {
         let merged = match (out.get(key), value) {
             (Some(Data::Map(a)), Data::Map(b)) if recursive => Data::map(merge(a, b, true, lists)),
             (Some(Data::List(a)), Data::List(b)) if lists != "replace" => {
-                let without = |items: &[Data], other: &[Data]| {
-                    items
-                        .iter()
-                        .filter(|item| !other.contains(item))
-                        .cloned()
-                        .collect::<Vec<_>>()
-                };
+                let without =
+                    |items: &[Data], other: &[Data]| items.iter().filter(|item| !other.contains(item)).cloned().collect::<Vec<_>>();
                 Data::list(match lists {
                     "keep" => a.to_vec(),
                     "append" => a.iter().chain(b.iter()).cloned().collect(),
@@ -91,10 +59,7 @@ fn merge(low: &Dict, high: &Dict, recursive: bool, lists: &str) -> Dict {
 
 fn combine(call: &mut Call) -> Outcome {
     let recursive = call.flag(usize::MAX, "recursive", false);
-    let lists = call
-        .kwargs
-        .get("list_merge")
-        .map_or_else(|| "replace".to_owned(), python::str_of);
+    let lists = call.kwargs.get("list_merge").map_or_else(|| "replace".to_owned(), python::str_of);
     let mut out = Dict::new();
     let mut flat = Vec::new();
     for arg in std::iter::once(&call.input).chain(&call.args) {
@@ -104,59 +69,32 @@ fn combine(call: &mut Call) -> Outcome {
         }
     }
     for arg in &flat {
-        let map = arg.as_map().ok_or_else(|| {
-            bad(format!(
-                "failed to combine variables, expected dicts but got a '{}'",
-                arg.type_name()
-            ))
-        })?;
+        let map =
+            arg.as_map().ok_or_else(|| bad(format!("failed to combine variables, expected dicts but got a '{}'", arg.type_name())))?;
         out = merge(&out, map, recursive, &lists);
     }
     Ok(Data::map(out))
 }
 
 fn pair(key_name: &str, key: Data, value_name: &str, value: Data) -> Data {
-    Data::map(
-        [(Arc::from(key_name), key), (Arc::from(value_name), value)]
-            .into_iter()
-            .collect(),
-    )
+    Data::map([(Arc::from(key_name), key), (Arc::from(value_name), value)].into_iter().collect())
 }
 
 fn dict2items(call: &mut Call) -> Outcome {
-    let key_name = call
-        .text_arg(0, "key_name")
-        .unwrap_or_else(|| "key".to_owned());
-    let value_name = call
-        .text_arg(1, "value_name")
-        .unwrap_or_else(|| "value".to_owned());
-    Ok(Data::list(
-        pairs(call)?
-            .into_iter()
-            .map(|(key, value)| pair(&key_name, Data::Str(key), &value_name, value))
-            .collect(),
-    ))
+    let key_name = call.text_arg(0, "key_name").unwrap_or_else(|| "key".to_owned());
+    let value_name = call.text_arg(1, "value_name").unwrap_or_else(|| "value".to_owned());
+    Ok(Data::list(pairs(call)?.into_iter().map(|(key, value)| pair(&key_name, Data::Str(key), &value_name, value)).collect()))
 }
 
 fn items2dict(call: &mut Call) -> Outcome {
-    let key_name = call
-        .text_arg(0, "key_name")
-        .unwrap_or_else(|| "key".to_owned());
-    let value_name = call
-        .text_arg(1, "value_name")
-        .unwrap_or_else(|| "value".to_owned());
+    let key_name = call.text_arg(0, "key_name").unwrap_or_else(|| "key".to_owned());
+    let value_name = call.text_arg(1, "value_name").unwrap_or_else(|| "value".to_owned());
     let mut out = Dict::new();
     for item in call.items()? {
-        let missing = || {
-            bad(format!(
-                "items2dict requires each dictionary in the list to contain the keys '{key_name}' and '{value_name}'"
-            ))
-        };
+        let missing =
+            || bad(format!("items2dict requires each dictionary in the list to contain the keys '{key_name}' and '{value_name}'"));
         let key = item.get(&key_name).ok_or_else(missing)?;
-        out.insert(
-            Arc::from(python::str_of(key)),
-            item.get(&value_name).ok_or_else(missing)?.clone(),
-        );
+        out.insert(Arc::from(python::str_of(key)), item.get(&value_name).ok_or_else(missing)?.clone());
     }
     Ok(Data::map(out))
 }
@@ -167,16 +105,7 @@ fn dictsort(call: &mut Call) -> Outcome {
     let reverse = call.flag(2, "reverse", false);
     let keyed = pairs(call)?
         .into_iter()
-        .map(|(key, value)| {
-            (
-                vec![if by_value {
-                    value.clone()
-                } else {
-                    Data::Str(key.clone())
-                }],
-                Data::list(vec![Data::Str(key), value]),
-            )
-        })
+        .map(|(key, value)| (vec![if by_value { value.clone() } else { Data::Str(key.clone()) }], Data::list(vec![Data::Str(key), value])))
         .collect();
     Ok(Data::list(sort_by_key(keyed, reverse, case)?))
 }
@@ -194,18 +123,14 @@ fn extract(call: &mut Call) -> Outcome {
         at = match attribute(&at, &name.replace('.', "\u{0}")).or_else(|| match &at {
             Data::Map(map) => map.get(&*name).cloned(),
             Data::Opaque(value) => {
-                let found = value
-                    .get_item(&minijinja::Value::from(name.as_str()))
-                    .ok()?;
+                let found = value.get_item(&minijinja::Value::from(name.as_str())).ok()?;
                 crate::template::value::from_value(&found).ok()
             }
             _ => None,
         }) {
             Some(found) => found,
             None => {
-                return Ok(Data::Opaque(crate::template::pending::undefined(format!(
-                    "object has no attribute '{name}'"
-                ))));
+                return Ok(Data::Opaque(crate::template::pending::undefined(format!("object has no attribute '{name}'"))));
             }
         };
     }
@@ -213,11 +138,7 @@ fn extract(call: &mut Call) -> Outcome {
 }
 
 /// Pairs each element with each element of a list inside it.
-pub(crate) fn each_subelement(
-    items: &[Data],
-    path: &[String],
-    skip_missing: bool,
-) -> Result<Vec<Data>, String> {
+pub(crate) fn each_subelement(items: &[Data], path: &[String], skip_missing: bool) -> Result<Vec<Data>, String> {
     let mut out = Vec::new();
     for item in items {
         let mut at = Some(item.clone());
@@ -225,23 +146,12 @@ pub(crate) fn each_subelement(
             at = at.and_then(|data| data.get(part).cloned());
         }
         match at {
-            Some(Data::List(inner)) => out.extend(
-                inner
-                    .iter()
-                    .map(|element| Data::list(vec![item.clone(), element.clone()])),
-            ),
+            Some(Data::List(inner)) => out.extend(inner.iter().map(|element| Data::list(vec![item.clone(), element.clone()]))),
             Some(other) if !skip_missing => {
-                return Err(format!(
-                    "the key {} should point to a list, got '{}'",
-                    path.join("."),
-                    other.type_name()
-                ));
+                return Err(format!("the key {} should point to a list, got '{}'", path.join("."), other.type_name()));
             }
             None if !skip_missing => {
-                return Err(format!(
-                    "could not find '{}' key in iterated item",
-                    path.join(".")
-                ));
+                return Err(format!("could not find '{}' key in iterated item", path.join(".")));
             }
             _ => {}
         }
@@ -256,14 +166,9 @@ fn subelements(call: &mut Call) -> Outcome {
     };
     let path = match call.need(0, "subelements")? {
         Data::List(list) => list.iter().map(python::str_of).collect(),
-        other => python::str_of(other)
-            .split('.')
-            .map(str::to_owned)
-            .collect::<Vec<_>>(),
+        other => python::str_of(other).split('.').map(str::to_owned).collect::<Vec<_>>(),
     };
-    each_subelement(&items, &path, call.flag(1, "skip_missing", false))
-        .map(Data::list)
-        .map_err(bad)
+    each_subelement(&items, &path, call.flag(1, "skip_missing", false)).map(Data::list).map_err(bad)
 }
 
 fn rekey_on_member(call: &mut Call) -> Outcome {
@@ -274,16 +179,9 @@ fn rekey_on_member(call: &mut Call) -> Outcome {
     };
     let mut out = Dict::new();
     for item in values {
-        let name = item
-            .get(&key)
-            .map(python::str_of)
-            .ok_or_else(|| bad(format!("Key {key} was not found")))?;
-        if out.contains_key(&*name)
-            && call.text_arg(1, "duplicates").as_deref() != Some("overwrite")
-        {
-            return Err(bad(format!(
-                "Key {name} is not unique, cannot correctly turn into dict"
-            )));
+        let name = item.get(&key).map(python::str_of).ok_or_else(|| bad(format!("Key {key} was not found")))?;
+        if out.contains_key(&*name) && call.text_arg(1, "duplicates").as_deref() != Some("overwrite") {
+            return Err(bad(format!("Key {name} is not unique, cannot correctly turn into dict")));
         }
         out.insert(Arc::from(name), item);
     }

@@ -74,14 +74,11 @@ impl Call<'_, '_, '_> {
     }
 
     pub(crate) fn text_arg(&self, position: usize, name: &str) -> Option<String> {
-        self.arg(position, name)
-            .filter(|data| !matches!(data, Data::Null))
-            .map(python::str_of)
+        self.arg(position, name).filter(|data| !matches!(data, Data::Null)).map(python::str_of)
     }
 
     pub(crate) fn int_arg(&self, position: usize, name: &str) -> Option<i64> {
-        self.arg(position, name)
-            .and_then(|data| numbers::integer(data, 10))
+        self.arg(position, name).and_then(|data| numbers::integer(data, 10))
     }
 
     pub(crate) fn flag(&self, position: usize, name: &str, default: bool) -> bool {
@@ -89,12 +86,7 @@ impl Call<'_, '_, '_> {
     }
 
     pub(crate) fn need(&self, position: usize, name: &str) -> Result<&Data, Error> {
-        self.arg(position, name).ok_or_else(|| {
-            bad(format!(
-                "filter '{}' needs the argument '{name}'",
-                self.name
-            ))
-        })
+        self.arg(position, name).ok_or_else(|| bad(format!("filter '{}' needs the argument '{name}'", self.name)))
     }
 
     /// The input as text.
@@ -104,12 +96,7 @@ impl Call<'_, '_, '_> {
 
     /// The input's elements: of a list, the keys of a mapping, the characters of a text.
     pub(crate) fn items(&self) -> Result<Vec<Data>, Error> {
-        elements(&self.input).ok_or_else(|| {
-            bad(format!(
-                "'{}' object is not iterable",
-                self.input.type_name()
-            ))
-        })
+        elements(&self.input).ok_or_else(|| bad(format!("'{}' object is not iterable", self.input.type_name())))
     }
 
     /// An argument that is a list.
@@ -151,22 +138,10 @@ pub(crate) fn register(env: &mut Environment<'static>) {
                 return Err(bad(format!("filter '{name}' needs an input")));
             }
             let input = args.remove(0);
-            let result = filter(&mut Call {
-                state,
-                name,
-                input,
-                args,
-                kwargs,
-            })?;
+            let result = filter(&mut Call { state, name, input, args, kwargs })?;
             value_of(&result)
         };
-        for prefix in [
-            "",
-            "ansible.builtin.",
-            "ansible.utils.",
-            "ansible.netcommon.",
-            "community.general.",
-        ] {
+        for prefix in ["", "ansible.builtin.", "ansible.utils.", "ansible.netcommon.", "community.general."] {
             env.add_filter(format!("{prefix}{name}"), run);
         }
     }
@@ -186,26 +161,14 @@ fn default(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let mut kwargs = None;
     for value in values.iter() {
         pending::accept(value);
-        if value.is_kwargs() {
-            kwargs = Some(Kwargs::try_from(value.clone())?)
-        } else {
-            args.push(value.clone())
-        }
+        if value.is_kwargs() { kwargs = Some(Kwargs::try_from(value.clone())?) } else { args.push(value.clone()) }
     }
-    let named = |name: &str| {
-        kwargs
-            .as_ref()
-            .and_then(|kwargs| kwargs.peek::<Value>(name).ok())
-    };
+    let named = |name: &str| kwargs.as_ref().and_then(|kwargs| kwargs.peek::<Value>(name).ok());
     let Some(input) = args.first().cloned() else {
         return Err(bad("filter 'default' needs an input"));
     };
-    let fallback = named("default_value")
-        .or_else(|| args.get(1).cloned())
-        .unwrap_or_else(|| Value::from(""));
-    let boolean = named("boolean")
-        .or_else(|| args.get(2).cloned())
-        .is_some_and(|value| value.is_true());
+    let fallback = named("default_value").or_else(|| args.get(1).cloned()).unwrap_or_else(|| Value::from(""));
+    let boolean = named("boolean").or_else(|| args.get(2).cloned()).is_some_and(|value| value.is_true());
     if pending::is_undefined(&input) || (boolean && !input.is_true()) {
         pending::release(&fallback);
         return Ok(fallback);
@@ -219,22 +182,12 @@ fn mandatory(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let Some(message) = pending::message_of(&input) else {
         return Ok(input);
     };
-    let name = message
-        .split('\'')
-        .nth(1)
-        .map(|name| format!("'{name}' "))
-        .unwrap_or_default();
-    let given = values
-        .iter()
-        .skip(1)
-        .find_map(|value| match value.is_kwargs() {
-            true => value.get_attr("msg").ok().filter(|msg| !msg.is_undefined()),
-            false => Some(value.clone()),
-        });
-    let text = given.map_or_else(
-        || format!("Mandatory variable {name}not defined."),
-        |msg| msg.to_string(),
-    );
+    let name = message.split('\'').nth(1).map(|name| format!("'{name}' ")).unwrap_or_default();
+    let given = values.iter().skip(1).find_map(|value| match value.is_kwargs() {
+        true => value.get_attr("msg").ok().filter(|msg| !msg.is_undefined()),
+        false => Some(value.clone()),
+    });
+    let text = given.map_or_else(|| format!("Mandatory variable {name}not defined."), |msg| msg.to_string());
     pending::accept(&input);
     Err(Error::new(ErrorKind::UndefinedError, text))
 }

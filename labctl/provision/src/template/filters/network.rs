@@ -19,39 +19,18 @@ pub(super) const FILTERS: super::Table = &[
     }),
     ("nthhost", |call| {
         let index = call.int_arg(0, "query").unwrap_or(0);
-        let net = Net::parse(&call.text())
-            .ok_or_else(|| bad(format!("not a network: {}", call.text())))?;
-        Ok(net
-            .nth(index)
-            .map_or(Data::Bool(false), |address| Data::from(address.to_string())))
+        let net = Net::parse(&call.text()).ok_or_else(|| bad(format!("not a network: {}", call.text())))?;
+        Ok(net.nth(index).map_or(Data::Bool(false), |address| Data::from(address.to_string())))
     }),
     ("ipsubnet", ipsubnet),
     ("ipmath", |call| {
-        let net = Net::parse(&call.text()).ok_or_else(|| {
-            bad(format!(
-                "You must pass a valid IP address; {} is invalid",
-                call.text()
-            ))
-        })?;
+        let net = Net::parse(&call.text()).ok_or_else(|| bad(format!("You must pass a valid IP address; {} is invalid", call.text())))?;
         let amount = call.int_arg(0, "amount").unwrap_or(0);
-        Ok(Data::from(
-            net.make(net.address.wrapping_add_signed(i128::from(amount)))
-                .to_string(),
-        ))
+        Ok(Data::from(net.make(net.address.wrapping_add_signed(i128::from(amount))).to_string()))
     }),
-    ("network_in_network", |call| {
-        contains(call, |a, b| {
-            a.network() <= b.network() && b.broadcast() <= a.broadcast()
-        })
-    }),
-    ("network_in_usable", |call| {
-        contains(call, |a, b| {
-            a.network() < b.address && b.address < a.broadcast()
-        })
-    }),
-    ("hwaddr", |call| {
-        Ok(Data::from(call.text().to_lowercase().replace('-', ":")))
-    }),
+    ("network_in_network", |call| contains(call, |a, b| a.network() <= b.network() && b.broadcast() <= a.broadcast())),
+    ("network_in_usable", |call| contains(call, |a, b| a.network() < b.address && b.address < a.broadcast())),
+    ("hwaddr", |call| Ok(Data::from(call.text().to_lowercase().replace('-', ":")))),
 ];
 
 #[derive(Clone, Copy)]
@@ -65,10 +44,7 @@ struct Net {
 
 impl Net {
     fn parse(text: &str) -> Option<Self> {
-        let (address, mask) = text
-            .trim()
-            .split_once('/')
-            .map_or((text.trim(), None), |(address, mask)| (address, Some(mask)));
+        let (address, mask) = text.trim().split_once('/').map_or((text.trim(), None), |(address, mask)| (address, Some(mask)));
         let address: IpAddr = address.parse().ok()?;
         let (v6, bits, number) = match address {
             IpAddr::V4(address) => (false, 32, u128::from(u32::from(address))),
@@ -81,17 +57,11 @@ impl Net {
                 Ok(_) => return None,
                 Err(_) => {
                     let mask = u32::from(mask.parse::<Ipv4Addr>().ok()?);
-                    (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == 0)
-                        .then_some(mask.leading_ones())?
+                    (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == 0).then_some(mask.leading_ones())?
                 }
             },
         };
-        Some(Self {
-            v6,
-            address: number,
-            prefix,
-            explicit: mask.is_some(),
-        })
+        Some(Self { v6, address: number, prefix, explicit: mask.is_some() })
     }
 
     fn bits(&self) -> u32 {
@@ -99,9 +69,7 @@ impl Net {
     }
 
     fn host_mask(&self) -> u128 {
-        1_u128
-            .checked_shl(self.bits() - self.prefix)
-            .map_or(u128::MAX, |value| value - 1)
+        1_u128.checked_shl(self.bits() - self.prefix).map_or(u128::MAX, |value| value - 1)
     }
 
     fn network(&self) -> u128 {
@@ -113,41 +81,25 @@ impl Net {
     }
 
     fn make(&self, number: u128) -> IpAddr {
-        if self.v6 {
-            IpAddr::V6(Ipv6Addr::from(number))
-        } else {
-            IpAddr::V4(Ipv4Addr::from(number as u32))
-        }
+        if self.v6 { IpAddr::V6(Ipv6Addr::from(number)) } else { IpAddr::V4(Ipv4Addr::from(number as u32)) }
     }
 
     /// The n-th address, from the end if negative.
     fn nth(&self, index: i64) -> Option<IpAddr> {
-        let start = if index < 0 {
-            self.broadcast().checked_add(1)?
-        } else {
-            self.network()
-        };
+        let start = if index < 0 { self.broadcast().checked_add(1)? } else { self.network() };
         let number = start.checked_add_signed(i128::from(index))?;
         (number >= self.network() && number <= self.broadcast()).then(|| self.make(number))
     }
 
     fn netmask(&self) -> IpAddr {
-        let all = if self.v6 {
-            u128::MAX
-        } else {
-            u128::from(u32::MAX)
-        };
+        let all = if self.v6 { u128::MAX } else { u128::from(u32::MAX) };
         self.make(all & !self.host_mask())
     }
 
     fn private(&self) -> bool {
         match self.make(self.address) {
-            IpAddr::V4(address) => {
-                address.is_private() || address.is_loopback() || address.is_link_local()
-            }
-            IpAddr::V6(address) => {
-                address.is_loopback() || address.segments()[0] & 0xfe00 == 0xfc00
-            }
+            IpAddr::V4(address) => address.is_private() || address.is_loopback() || address.is_link_local(),
+            IpAddr::V6(address) => address.is_loopback() || address.segments()[0] & 0xfe00 == 0xfc00,
         }
     }
 
@@ -158,49 +110,31 @@ impl Net {
         let is_host = self.prefix == self.bits() || self.address != self.network();
         match query {
             "" => text(original.to_owned()),
-            "address" | "ip" => {
-                (is_host || !self.explicit).then(|| Data::from(address.to_string()))
-            }
-            "host" | "host/prefix" | "address/prefix" | "gateway" | "gw"
-                if query == "host" || is_host =>
-            {
+            "address" | "ip" => (is_host || !self.explicit).then(|| Data::from(address.to_string())),
+            "host" | "host/prefix" | "address/prefix" | "gateway" | "gw" if query == "host" || is_host => {
                 text(format!("{address}/{}", self.prefix))
             }
-            "net" => (self.explicit && !is_host
-                || self.address == self.network() && self.prefix < self.bits())
-            .then(|| Data::from(format!("{}/{}", self.make(self.network()), self.prefix))),
-            "subnet" | "network/prefix" | "cidr" if query != "cidr" => {
-                text(format!("{}/{}", self.make(self.network()), self.prefix))
-            }
+            "net" => (self.explicit && !is_host || self.address == self.network() && self.prefix < self.bits())
+                .then(|| Data::from(format!("{}/{}", self.make(self.network()), self.prefix))),
+            "subnet" | "network/prefix" | "cidr" if query != "cidr" => text(format!("{}/{}", self.make(self.network()), self.prefix)),
             "cidr" => text(format!("{address}/{}", self.prefix)),
             "network" | "network_id" => text(self.make(self.network()).to_string()),
             "netmask" => text(self.netmask().to_string()),
             "address/netmask" | "host/netmask" => text(format!("{address}/{}", self.netmask())),
-            "network/netmask" | "network_netmask" => {
-                text(format!("{}/{}", self.make(self.network()), self.netmask()))
-            }
+            "network/netmask" | "network_netmask" => text(format!("{}/{}", self.make(self.network()), self.netmask())),
             "ip/prefix" => text(format!("{address}/{}", self.prefix)),
             "ip_netmask" => text(format!("{address} {}", self.netmask())),
             "prefix" => Some(Data::Int(i64::from(self.prefix))),
             "hostmask" | "wildcard" => text(self.make(self.host_mask()).to_string()),
-            "broadcast" => (self.prefix + 1 < self.bits())
-                .then(|| Data::from(self.make(self.broadcast()).to_string())),
-            "size" => Some(Data::Int(
-                i64::try_from(self.host_mask().saturating_add(1)).unwrap_or(i64::MAX),
-            )),
+            "broadcast" => (self.prefix + 1 < self.bits()).then(|| Data::from(self.make(self.broadcast()).to_string())),
+            "size" => Some(Data::Int(i64::try_from(self.host_mask().saturating_add(1)).unwrap_or(i64::MAX))),
             "first_usable" | "last_usable" | "range_usable" | "size_usable" => {
                 let narrow = self.prefix + 1 >= self.bits();
-                let (low, high) = if narrow {
-                    (self.network(), self.broadcast())
-                } else {
-                    (self.network() + 1, self.broadcast() - 1)
-                };
+                let (low, high) = if narrow { (self.network(), self.broadcast()) } else { (self.network() + 1, self.broadcast() - 1) };
                 match query {
                     "first_usable" => text(self.make(low).to_string()),
                     "last_usable" => text(self.make(high).to_string()),
-                    "size_usable" => {
-                        Some(Data::Int(i64::try_from(high - low + 1).unwrap_or(i64::MAX)))
-                    }
+                    "size_usable" => Some(Data::Int(i64::try_from(high - low + 1).unwrap_or(i64::MAX))),
                     _ => text(format!("{}-{}", self.make(low), self.make(high))),
                 }
             }
@@ -220,25 +154,17 @@ impl Net {
                     text(format!("{d}.{c}.{b}.{a}.in-addr.arpa."))
                 }
                 IpAddr::V6(address) => {
-                    let nibbles: Vec<String> = format!("{:032x}", u128::from(address))
-                        .chars()
-                        .rev()
-                        .map(String::from)
-                        .collect();
+                    let nibbles: Vec<String> = format!("{:032x}", u128::from(address)).chars().rev().map(String::from).collect();
                     text(format!("{}.ip6.arpa.", nibbles.join(".")))
                 }
             },
             other => {
                 if let Ok(index) = other.parse::<i64>() {
-                    return self
-                        .nth(index)
-                        .map(|address| Data::from(format!("{address}/{}", self.prefix)));
+                    return self.nth(index).map(|address| Data::from(format!("{address}/{}", self.prefix)));
                 }
                 let range = Net::parse(other)?;
-                (range.v6 == self.v6
-                    && range.network() <= self.network()
-                    && self.broadcast() <= range.broadcast())
-                .then(|| Data::str(original))
+                (range.v6 == self.v6 && range.network() <= self.network() && self.broadcast() <= range.broadcast())
+                    .then(|| Data::str(original))
             }
         }
     }
@@ -254,34 +180,24 @@ fn each(call: &mut Call, version: Option<u8>) -> Outcome {
         net.query(&query, text)
     };
     Ok(match &call.input {
-        Data::List(list) => Data::list(
-            list.iter()
-                .filter_map(|item| one(&python::str_of(item)))
-                .collect(),
-        ),
+        Data::List(list) => Data::list(list.iter().filter_map(|item| one(&python::str_of(item))).collect()),
         other => one(&python::str_of(other)).unwrap_or(Data::Bool(false)),
     })
 }
 
 fn contains(call: &mut Call, holds: fn(&Net, &Net) -> bool) -> Outcome {
     let inner = python::str_of(call.need(0, "test")?);
-    Ok(Data::Bool(
-        match (Net::parse(&call.text()), Net::parse(&inner)) {
-            (Some(outer), Some(inner)) => outer.v6 == inner.v6 && holds(&outer, &inner),
-            _ => false,
-        },
-    ))
+    Ok(Data::Bool(match (Net::parse(&call.text()), Net::parse(&inner)) {
+        (Some(outer), Some(inner)) => outer.v6 == inner.v6 && holds(&outer, &inner),
+        _ => false,
+    }))
 }
 
 /// `network | ipsubnet(prefix, index)`; the number of subnets without an index.
 fn ipsubnet(call: &mut Call) -> Outcome {
-    let net =
-        Net::parse(&call.text()).ok_or_else(|| bad(format!("not a network: {}", call.text())))?;
+    let net = Net::parse(&call.text()).ok_or_else(|| bad(format!("not a network: {}", call.text())))?;
     let whole = format!("{}/{}", net.make(net.network()), net.prefix);
-    let Some(prefix) = call
-        .int_arg(0, "query")
-        .and_then(|prefix| u32::try_from(prefix).ok())
-    else {
+    let Some(prefix) = call.int_arg(0, "query").and_then(|prefix| u32::try_from(prefix).ok()) else {
         return Ok(Data::from(whole));
     };
     if prefix < net.prefix || prefix > net.bits() {
@@ -291,18 +207,11 @@ fn ipsubnet(call: &mut Call) -> Outcome {
     let Some(index) = call.int_arg(1, "index") else {
         return Ok(Data::Int(i64::try_from(count).unwrap_or(i64::MAX)));
     };
-    let index = if index < 0 {
-        count.checked_sub(u128::from(index.unsigned_abs()))
-    } else {
-        u128::try_from(index).ok()
-    };
+    let index = if index < 0 { count.checked_sub(u128::from(index.unsigned_abs())) } else { u128::try_from(index).ok() };
     match index.filter(|index| *index < count) {
         Some(index) => {
             let step = 1_u128.checked_shl(net.bits() - prefix).unwrap_or(0);
-            Ok(Data::from(format!(
-                "{}/{prefix}",
-                net.make(net.network() + index * step)
-            )))
+            Ok(Data::from(format!("{}/{prefix}", net.make(net.network() + index * step))))
         }
         None => Ok(Data::Bool(false)),
     }

@@ -41,13 +41,7 @@ pub(super) fn integer(data: &Data, base: u32) -> Option<i64> {
             };
             let value = i64::from_str_radix(digits, base).ok();
             let value = value.or_else(|| {
-                (base == 10).then(|| {
-                    digits
-                        .parse::<f64>()
-                        .ok()
-                        .filter(|value| value.is_finite())
-                        .map(|value| value as i64)
-                })?
+                (base == 10).then(|| digits.parse::<f64>().ok().filter(|value| value.is_finite()).map(|value| value as i64))?
             });
             value.map(|value| if negative { -value } else { value })
         }
@@ -81,10 +75,7 @@ pub(super) fn compare(a: &Data, b: &Data, case_sensitive: bool) -> Option<Orderi
             Some(a.len().cmp(&b.len()))
         }
         (Data::Int(a), Data::Int(b)) => Some(a.cmp(b)),
-        (
-            Data::Int(_) | Data::Float(_) | Data::Bool(_),
-            Data::Int(_) | Data::Float(_) | Data::Bool(_),
-        ) => real(a)?.partial_cmp(&real(b)?),
+        (Data::Int(_) | Data::Float(_) | Data::Bool(_), Data::Int(_) | Data::Float(_) | Data::Bool(_)) => real(a)?.partial_cmp(&real(b)?),
         (Data::Null, Data::Null) => Some(Ordering::Equal),
         _ => None,
     }
@@ -94,19 +85,12 @@ fn abs(call: &mut Call) -> Outcome {
     match &call.input {
         Data::Int(value) => Ok(Data::Int(value.saturating_abs())),
         Data::Float(value) => Ok(Data::Float(value.abs())),
-        other => Err(bad(format!(
-            "bad operand type for abs(): '{}'",
-            other.type_name()
-        ))),
+        other => Err(bad(format!("bad operand type for abs(): '{}'", other.type_name()))),
     }
 }
 
 fn int(call: &mut Call) -> Outcome {
-    let base = call
-        .int_arg(1, "base")
-        .and_then(|base| u32::try_from(base).ok())
-        .filter(|base| (2..=36).contains(base))
-        .unwrap_or(10);
+    let base = call.int_arg(1, "base").and_then(|base| u32::try_from(base).ok()).filter(|base| (2..=36).contains(base)).unwrap_or(10);
     Ok(match integer(&call.input, base) {
         Some(value) => Data::Int(value),
         None => call.arg(0, "default").cloned().unwrap_or(Data::Int(0)),
@@ -122,26 +106,17 @@ fn float(call: &mut Call) -> Outcome {
 
 /// Rounds half to even, as Python does.
 fn round(call: &mut Call) -> Outcome {
-    let value = real(&call.input).ok_or_else(|| {
-        bad(format!(
-            "type {} doesn't define __round__ method",
-            call.input.type_name()
-        ))
-    })?;
+    let value = real(&call.input).ok_or_else(|| bad(format!("type {} doesn't define __round__ method", call.input.type_name())))?;
     let precision = call.int_arg(0, "precision").unwrap_or(0).clamp(-15, 15) as i32;
     let factor = 10_f64.powi(precision);
     let result = match call.text_arg(1, "method").as_deref().unwrap_or("common") {
         "ceil" => (value * factor).ceil() / factor,
         "floor" => (value * factor).floor() / factor,
         // Formatting rounds the exact decimal value, half to even, as Python's round() does.
-        "common" if precision >= 0 => format!("{value:.*}", precision as usize)
-            .parse()
-            .unwrap_or(value),
+        "common" if precision >= 0 => format!("{value:.*}", precision as usize).parse().unwrap_or(value),
         "common" => (value * factor).round_ties_even() / factor,
         other => {
-            return Err(bad(format!(
-                "method must be common, ceil or floor, not {other}"
-            )));
+            return Err(bad(format!("method must be common, ceil or floor, not {other}")));
         }
     };
     Ok(match call.input {
@@ -151,13 +126,7 @@ fn round(call: &mut Call) -> Outcome {
 }
 
 fn number(call: &Call) -> Result<f64, minijinja::Error> {
-    real(&call.input).ok_or_else(|| {
-        bad(format!(
-            "{} needs a number, not {}",
-            call.name,
-            python::repr(&call.input)
-        ))
-    })
+    real(&call.input).ok_or_else(|| bad(format!("{} needs a number, not {}", call.name, python::repr(&call.input))))
 }
 
 fn log(call: &mut Call) -> Outcome {
@@ -177,23 +146,11 @@ fn pow(call: &mut Call) -> Outcome {
 fn root(call: &mut Call) -> Outcome {
     let base = call.arg(0, "base").and_then(real).unwrap_or(2.0);
     let value = number(call)?;
-    Ok(Data::Float(if base == 2.0 {
-        value.sqrt()
-    } else {
-        value.powf(1.0 / base)
-    }))
+    Ok(Data::Float(if base == 2.0 { value.sqrt() } else { value.powf(1.0 / base) }))
 }
 
-const UNITS: [(char, u64); 8] = [
-    ('Y', 1 << 60),
-    ('Z', 1 << 60),
-    ('E', 1 << 60),
-    ('P', 1 << 50),
-    ('T', 1 << 40),
-    ('G', 1 << 30),
-    ('M', 1 << 20),
-    ('K', 1 << 10),
-];
+const UNITS: [(char, u64); 8] =
+    [('Y', 1 << 60), ('Z', 1 << 60), ('E', 1 << 60), ('P', 1 << 50), ('T', 1 << 40), ('G', 1 << 30), ('M', 1 << 20), ('K', 1 << 10)];
 
 fn human_readable(call: &mut Call) -> Outcome {
     let size = number(call)?;
@@ -206,15 +163,8 @@ fn human_readable(call: &mut Call) -> Outcome {
             'Z' => limit as f64 * 1024.0,
             _ => limit as f64,
         };
-        if wanted
-            .as_ref()
-            .map_or(size >= factor, |unit| unit.starts_with(letter))
-        {
-            return Ok(Data::from(format!(
-                "{:.2} {letter}{}",
-                size / factor,
-                if bits { "b" } else { "B" }
-            )));
+        if wanted.as_ref().map_or(size >= factor, |unit| unit.starts_with(letter)) {
+            return Ok(Data::from(format!("{:.2} {letter}{}", size / factor, if bits { "b" } else { "B" })));
         }
     }
     Ok(Data::from(format!("{size:.2} {base}")))
@@ -223,20 +173,10 @@ fn human_readable(call: &mut Call) -> Outcome {
 fn human_to_bytes(call: &mut Call) -> Outcome {
     let text = call.text();
     let text = text.trim();
-    let split = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
-    let value: f64 = text[..split].parse().map_err(|_| {
-        bad(format!(
-            "human_to_bytes() can't interpret following string: {text}"
-        ))
-    })?;
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let value: f64 = text[..split].parse().map_err(|_| bad(format!("human_to_bytes() can't interpret following string: {text}")))?;
     let unit = text[split..].trim();
-    let unit = if unit.is_empty() {
-        call.text_arg(0, "default_unit").unwrap_or_default()
-    } else {
-        unit.to_owned()
-    };
+    let unit = if unit.is_empty() { call.text_arg(0, "default_unit").unwrap_or_default() } else { unit.to_owned() };
     let first = unit.chars().next().map(|c| c.to_ascii_uppercase());
     let factor = match first {
         None | Some('B') => 1.0,
@@ -262,11 +202,7 @@ fn filesizeformat(call: &mut Call) -> Outcome {
     if bytes < base {
         return Ok(Data::from(format!("{} Bytes", bytes as i64)));
     }
-    let names = if binary {
-        ["KiB", "MiB", "GiB", "TiB", "PiB"]
-    } else {
-        ["kB", "MB", "GB", "TB", "PB"]
-    };
+    let names = if binary { ["KiB", "MiB", "GiB", "TiB", "PiB"] } else { ["kB", "MB", "GB", "TB", "PB"] };
     let mut value = bytes;
     let mut name = names[0];
     for unit in names {
@@ -301,10 +237,7 @@ fn random(call: &mut Call) -> Outcome {
         }
         Data::List(list) if list.is_empty() => Err(bad("No random item, sequence was empty.")),
         Data::List(list) => Ok(list[rng.random_range(0..list.len())].clone()),
-        other => Err(bad(format!(
-            "random can only be used on sequences and integers, not {}",
-            other.type_name()
-        ))),
+        other => Err(bad(format!("random can only be used on sequences and integers, not {}", other.type_name()))),
     }
 }
 

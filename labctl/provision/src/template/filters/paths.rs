@@ -7,11 +7,7 @@ use crate::data::{Data, Dict};
 use crate::python;
 
 pub(super) const FILTERS: super::Table = &[
-    ("basename", |call| {
-        Ok(Data::str(
-            call.text().rsplit('/').next().unwrap_or_default(),
-        ))
-    }),
+    ("basename", |call| Ok(Data::str(call.text().rsplit('/').next().unwrap_or_default()))),
     ("dirname", |call| Ok(Data::str(dirname(&call.text())))),
     ("splitext", |call| {
         let (root, extension) = splitext(&call.text());
@@ -19,47 +15,20 @@ pub(super) const FILTERS: super::Table = &[
     }),
     ("realpath", |call| {
         let text = call.text();
-        Ok(Data::from(
-            std::fs::canonicalize(&text)
-                .unwrap_or_else(|_| normal(Path::new(&text)))
-                .display()
-                .to_string(),
-        ))
+        Ok(Data::from(std::fs::canonicalize(&text).unwrap_or_else(|_| normal(Path::new(&text))).display().to_string()))
     }),
     ("relpath", relpath),
-    ("expanduser", |call| {
-        Ok(Data::from(expand_user(&call.text())))
-    }),
-    ("expandvars", |call| {
-        Ok(Data::from(expand_vars(&call.text())))
-    }),
+    ("expanduser", |call| Ok(Data::from(expand_user(&call.text())))),
+    ("expandvars", |call| Ok(Data::from(expand_vars(&call.text())))),
     ("path_join", path_join),
-    ("normpath", |call| {
-        Ok(Data::from(
-            normal(Path::new(&call.text())).display().to_string(),
-        ))
-    }),
+    ("normpath", |call| Ok(Data::from(normal(Path::new(&call.text())).display().to_string()))),
     ("commonpath", commonpath),
-    ("win_basename", |call| {
-        Ok(Data::str(
-            call.text().rsplit(['\\', '/']).next().unwrap_or_default(),
-        ))
-    }),
-    ("win_dirname", |call| {
-        Ok(Data::str(
-            call.text()
-                .rsplit_once(['\\', '/'])
-                .map_or("", |(folder, _)| folder),
-        ))
-    }),
-    ("fileglob", |call| {
-        Ok(crate::template::lookups::glob_files(&call.text()).into())
-    }),
+    ("win_basename", |call| Ok(Data::str(call.text().rsplit(['\\', '/']).next().unwrap_or_default()))),
+    ("win_dirname", |call| Ok(Data::str(call.text().rsplit_once(['\\', '/']).map_or("", |(folder, _)| folder)))),
+    ("fileglob", |call| Ok(crate::template::lookups::glob_files(&call.text()).into())),
     ("urlsplit", urlsplit),
     ("urlencode", urlencode),
-    ("urldecode", |call| {
-        Ok(Data::from(decode_percent(&call.text().replace('+', " "))))
-    }),
+    ("urldecode", |call| Ok(Data::from(decode_percent(&call.text().replace('+', " "))))),
 ];
 
 fn dirname(path: &str) -> &str {
@@ -74,10 +43,7 @@ fn splitext(path: &str) -> (String, String) {
     let name = path.rfind('/').map_or(0, |at| at + 1);
     let lead = path[name..].len() - path[name..].trim_start_matches('.').len();
     match path[name + lead..].rfind('.') {
-        Some(at) => (
-            path[..name + lead + at].to_owned(),
-            path[name + lead + at..].to_owned(),
-        ),
+        Some(at) => (path[..name + lead + at].to_owned(), path[name + lead + at..].to_owned()),
         None => (path.to_owned(), String::new()),
     }
 }
@@ -96,29 +62,17 @@ pub(crate) fn normal(path: &Path) -> PathBuf {
             other => out.push(other),
         }
     }
-    if out.as_os_str().is_empty() {
-        PathBuf::from(".")
-    } else {
-        out
-    }
+    if out.as_os_str().is_empty() { PathBuf::from(".") } else { out }
 }
 
 fn relpath(call: &mut Call) -> Outcome {
     let here = std::env::current_dir().unwrap_or_default();
     let from = normal(&here.join(call.text_arg(0, "start").unwrap_or_else(|| ".".to_owned())));
     let to = normal(&here.join(call.text()));
-    let shared = from
-        .components()
-        .zip(to.components())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
     let mut out: PathBuf = std::iter::repeat_n("..", from.components().count() - shared).collect();
     out.extend(to.components().skip(shared));
-    Ok(Data::from(if out.as_os_str().is_empty() {
-        ".".to_owned()
-    } else {
-        out.display().to_string()
-    }))
+    Ok(Data::from(if out.as_os_str().is_empty() { ".".to_owned() } else { out.display().to_string() }))
 }
 
 pub(crate) fn expand_user(path: &str) -> String {
@@ -136,10 +90,7 @@ fn expand_vars(text: &str) -> String {
         let tail = &rest[at + 1..];
         let (name, after) = match tail.strip_prefix('{').and_then(|tail| tail.split_once('}')) {
             Some(braced) => braced,
-            None => tail.split_at(
-                tail.find(|c: char| !c.is_alphanumeric() && c != '_')
-                    .unwrap_or(tail.len()),
-            ),
+            None => tail.split_at(tail.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(tail.len())),
         };
         match std::env::var(name) {
             Ok(value) if !name.is_empty() => {
@@ -176,11 +127,7 @@ fn path_join(call: &mut Call) -> Outcome {
 }
 
 fn commonpath(call: &mut Call) -> Outcome {
-    let paths: Vec<PathBuf> = call
-        .items()?
-        .iter()
-        .map(|item| PathBuf::from(python::str_of(item)))
-        .collect();
+    let paths: Vec<PathBuf> = call.items()?.iter().map(|item| PathBuf::from(python::str_of(item))).collect();
     let mut shared = paths.first().cloned().unwrap_or_default();
     for path in &paths {
         while !path.starts_with(&shared) {
@@ -195,62 +142,31 @@ fn urlsplit(call: &mut Call) -> Outcome {
     let (rest, fragment) = text.split_once('#').unwrap_or((&text, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (scheme, rest) = match rest.split_once(':') {
-        Some((scheme, rest)) if !scheme.contains('/') && !scheme.is_empty() => {
-            (scheme.to_lowercase(), rest)
-        }
+        Some((scheme, rest)) if !scheme.contains('/') && !scheme.is_empty() => (scheme.to_lowercase(), rest),
         _ => (String::new(), rest),
     };
     let (netloc, path) = match rest.strip_prefix("//") {
         Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
         None => ("", rest),
     };
-    let (user, host) = netloc
-        .rsplit_once('@')
-        .map_or((None, netloc), |(user, host)| (Some(user), host));
+    let (user, host) = netloc.rsplit_once('@').map_or((None, netloc), |(user, host)| (Some(user), host));
     let (name, port) = match host.strip_prefix('[') {
-        Some(host) => host
-            .split_once(']')
-            .map_or((host, None), |(name, port)| (name, port.strip_prefix(':'))),
-        None => host
-            .split_once(':')
-            .map_or((host, None), |(name, port)| (name, Some(port))),
+        Some(host) => host.split_once(']').map_or((host, None), |(name, port)| (name, port.strip_prefix(':'))),
+        None => host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port))),
     };
     let text_or_none = |text: Option<&str>| text.map_or(Data::Null, Data::str);
     let mut parts = Dict::new();
     parts.insert("fragment".into(), Data::str(fragment));
-    parts.insert(
-        "hostname".into(),
-        if name.is_empty() {
-            Data::Null
-        } else {
-            Data::from(name.to_lowercase())
-        },
-    );
+    parts.insert("hostname".into(), if name.is_empty() { Data::Null } else { Data::from(name.to_lowercase()) });
     parts.insert("netloc".into(), Data::str(netloc));
-    parts.insert(
-        "password".into(),
-        text_or_none(
-            user.and_then(|user| user.split_once(':'))
-                .map(|(_, password)| password),
-        ),
-    );
+    parts.insert("password".into(), text_or_none(user.and_then(|user| user.split_once(':')).map(|(_, password)| password)));
     parts.insert("path".into(), Data::str(path));
-    parts.insert(
-        "port".into(),
-        port.and_then(|port| port.parse().ok())
-            .map_or(Data::Null, Data::Int),
-    );
+    parts.insert("port".into(), port.and_then(|port| port.parse().ok()).map_or(Data::Null, Data::Int));
     parts.insert("query".into(), Data::str(query));
     parts.insert("scheme".into(), Data::from(scheme));
-    parts.insert(
-        "username".into(),
-        text_or_none(user.map(|user| user.split_once(':').map_or(user, |(user, _)| user))),
-    );
+    parts.insert("username".into(), text_or_none(user.map(|user| user.split_once(':').map_or(user, |(user, _)| user))));
     match call.text_arg(0, "query") {
-        Some(part) => parts
-            .get(&*part)
-            .cloned()
-            .ok_or_else(|| bad(format!("unknown URL component: {part}"))),
+        Some(part) => parts.get(&*part).cloned().ok_or_else(|| bad(format!("unknown URL component: {part}"))),
         None => Ok(Data::map(parts)),
     }
 }
@@ -271,13 +187,7 @@ fn urlencode(call: &mut Call) -> Outcome {
     Ok(Data::from(match &call.input {
         Data::Map(map) => map
             .iter()
-            .map(|(key, value)| {
-                format!(
-                    "{}={}",
-                    percent(key, false),
-                    percent(&python::str_of(value), false)
-                )
-            })
+            .map(|(key, value)| format!("{}={}", percent(key, false), percent(&python::str_of(value), false)))
             .collect::<Vec<_>>()
             .join("&"),
         other => percent(&python::str_of(other), true),
@@ -289,10 +199,7 @@ fn decode_percent(text: &str) -> String {
     let mut out = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let code = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|code| u8::from_str_radix(code, 16).ok());
+        let code = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|code| u8::from_str_radix(code, 16).ok());
         out.push(code.unwrap_or(bytes[at]));
         at += if code.is_some() { 3 } else { 1 };
     }

@@ -15,27 +15,15 @@ pub(super) const FILTERS: super::Table = &[
     ("regex_findall", regex_findall),
     ("regex_escape", |call| {
         let special = |c: char| "\\.+*?()|[]{}^$#&-~ \t\n\r".contains(c);
-        Ok(Data::from(
-            call.text()
-                .chars()
-                .flat_map(|c| special(c).then_some('\\').into_iter().chain([c]))
-                .collect::<String>(),
-        ))
+        Ok(Data::from(call.text().chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect::<String>()))
     }),
 ];
 
 /// A compiled pattern. Python's `\Z` is the very end and its `$` also matches before a last newline.
-pub(crate) fn pattern(
-    text: &str,
-    ignore_case: bool,
-    multiline: bool,
-) -> Result<Arc<Regex>, minijinja::Error> {
+pub(crate) fn pattern(text: &str, ignore_case: bool, multiline: bool) -> Result<Arc<Regex>, minijinja::Error> {
     type Cache = Mutex<HashMap<(String, bool, bool), Arc<Regex>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
-    let mut cache = CACHE
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut cache = CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     let key = (text.to_owned(), ignore_case, multiline);
     if let Some(found) = cache.get(&key) {
         return Ok(found.clone());
@@ -47,11 +35,7 @@ pub(crate) fn pattern(
     if multiline {
         flags.push('m');
     }
-    let prefix = if flags.is_empty() {
-        String::new()
-    } else {
-        format!("(?{flags})")
-    };
+    let prefix = if flags.is_empty() { String::new() } else { format!("(?{flags})") };
     let regex = Regex::new(&format!("{prefix}{}", translate(text, multiline)))
         .map_err(|error| bad(format!("invalid regular expression '{text}': {error}")))?;
     let regex = Arc::new(regex);
@@ -126,11 +110,7 @@ fn expand(template: &str, captures: &Captures<str>) -> String {
             }
             Some(digit) if digit.is_ascii_digit() => {
                 let mut index = digit.to_digit(10).unwrap_or(0) as usize;
-                if let Some(second) = chars
-                    .peek()
-                    .and_then(|c| c.to_digit(10))
-                    .filter(|_| index > 0)
-                {
+                if let Some(second) = chars.peek().and_then(|c| c.to_digit(10)).filter(|_| index > 0) {
                     index = index * 10 + second as usize;
                     chars.next();
                 }
@@ -156,16 +136,10 @@ fn run_error(error: fancy_regex::Error) -> minijinja::Error {
 
 fn regex_replace(call: &mut Call) -> Outcome {
     let text = call.text();
-    let regex = pattern(
-        &call.text_arg(0, "pattern").unwrap_or_default(),
-        call.flag(2, "ignorecase", false),
-        call.flag(3, "multiline", false),
-    )?;
+    let regex =
+        pattern(&call.text_arg(0, "pattern").unwrap_or_default(), call.flag(2, "ignorecase", false), call.flag(3, "multiline", false))?;
     let replacement = call.text_arg(1, "replacement").unwrap_or_default();
-    let count = call
-        .int_arg(4, "count")
-        .filter(|count| *count > 0)
-        .unwrap_or(i64::MAX);
+    let count = call.int_arg(4, "count").filter(|count| *count > 0).unwrap_or(i64::MAX);
     let mandatory = call.int_arg(5, "mandatory_count").unwrap_or(0);
     let mut out = String::new();
     let mut at = 0;
@@ -184,9 +158,7 @@ fn regex_replace(call: &mut Call) -> Outcome {
         at = whole.end();
     }
     if mandatory > done {
-        return Err(bad(format!(
-            "'regex_replace' filter expected at least {mandatory} replacements, got {done}"
-        )));
+        return Err(bad(format!("'regex_replace' filter expected at least {mandatory} replacements, got {done}")));
     }
     out.push_str(&text[at..]);
     Ok(Data::from(out))
@@ -203,25 +175,17 @@ fn regex_search(call: &mut Call) -> Outcome {
         return Ok(Data::Null);
     };
     if call.args.len() < 2 {
-        return Ok(captures
-            .get(0)
-            .map_or(Data::Null, |found| Data::str(found.as_str())));
+        return Ok(captures.get(0).map_or(Data::Null, |found| Data::str(found.as_str())));
     }
     let mut out = Vec::new();
     for group in &call.args[1..] {
         let group = python::str_of(group);
-        let found = if let Some(name) = group
-            .strip_prefix("\\g<")
-            .and_then(|name| name.strip_suffix('>'))
-        {
+        let found = if let Some(name) = group.strip_prefix("\\g<").and_then(|name| name.strip_suffix('>')) {
             match name.parse() {
                 Ok(index) => captures.get(index),
                 Err(_) => captures.name(name),
             }
-        } else if let Some(index) = group
-            .strip_prefix('\\')
-            .and_then(|index| index.parse().ok())
-        {
+        } else if let Some(index) = group.strip_prefix('\\').and_then(|index| index.parse().ok()) {
             captures.get(index)
         } else {
             return Err(bad("Unknown argument"));
@@ -232,11 +196,7 @@ fn regex_search(call: &mut Call) -> Outcome {
 }
 
 fn regex_findall(call: &mut Call) -> Outcome {
-    let regex = pattern(
-        &python::str_of(call.need(0, "regex")?),
-        call.flag(2, "ignorecase", false),
-        call.flag(1, "multiline", false),
-    )?;
+    let regex = pattern(&python::str_of(call.need(0, "regex")?), call.flag(2, "ignorecase", false), call.flag(1, "multiline", false))?;
     let text = call.text();
     let mut out = Vec::new();
     for captures in regex.captures_iter(text.as_str()) {

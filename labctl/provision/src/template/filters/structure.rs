@@ -19,21 +19,13 @@ fn ternary(call: &mut Call) -> Outcome {
     if let (Data::Null, Some(none)) = (&call.input, call.arg(2, "none_val")) {
         return Ok(none.clone());
     }
-    Ok(if call.input.truthy() {
-        call.need(0, "true_val")?.clone()
-    } else {
-        call.need(1, "false_val")?.clone()
-    })
+    Ok(if call.input.truthy() { call.need(0, "true_val")?.clone() } else { call.need(1, "false_val")?.clone() })
 }
 
 fn versions(call: &mut Call) -> Outcome {
     let other = python::str_of(call.need(0, "version")?);
-    let operator = call
-        .text_arg(1, "operator")
-        .unwrap_or_else(|| "eq".to_owned());
-    version::holds(&call.text(), &other, &operator)
-        .map(Data::Bool)
-        .map_err(bad)
+    let operator = call.text_arg(1, "operator").unwrap_or_else(|| "eq".to_owned());
+    version::holds(&call.text(), &other, &operator).map(Data::Bool).map_err(bad)
 }
 
 fn json_query(call: &mut Call) -> Outcome {
@@ -42,16 +34,13 @@ fn json_query(call: &mut Call) -> Outcome {
     let compiled = jmespath::compile(&query).map_err(failed)?;
     let data = jmespath::Variable::from_json(&call.input.to_json().to_string()).map_err(bad)?;
     let result = compiled.search(data).map_err(failed)?;
-    let value: serde_json::Value =
-        serde_json::from_str(&result.to_string()).map_err(|error| bad(error.to_string()))?;
+    let value: serde_json::Value = serde_json::from_str(&result.to_string()).map_err(|error| bad(error.to_string()))?;
     Ok(Data::from_json(&value))
 }
 
 fn strftime(call: &mut Call) -> Outcome {
     let seconds = match call.arg(0, "second") {
-        Some(second) => {
-            super::numbers::real(second).ok_or_else(|| bad("Invalid value for epoch value"))?
-        }
+        Some(second) => super::numbers::real(second).ok_or_else(|| bad("Invalid value for epoch value"))?,
         None => crate::clock::unix_seconds(),
     };
     Ok(Data::from(crate::clock::format(seconds, &call.text())))

@@ -8,9 +8,7 @@ use crate::template::{printf, str_methods};
 pub(super) const FILTERS: super::Table = &[
     ("upper", |call| Ok(Data::from(call.text().to_uppercase()))),
     ("lower", |call| Ok(Data::from(call.text().to_lowercase()))),
-    ("capitalize", |call| {
-        Ok(Data::from(str_methods::capitalize(&call.text())))
-    }),
+    ("capitalize", |call| Ok(Data::from(str_methods::capitalize(&call.text())))),
     ("title", title),
     ("trim", trim),
     ("string", |call| Ok(Data::from(call.text()))),
@@ -21,32 +19,15 @@ pub(super) const FILTERS: super::Table = &[
     ("truncate", truncate),
     ("wordwrap", wordwrap),
     ("wordcount", |call| {
-        Ok(Data::from(
-            call.text()
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .filter(|word| !word.is_empty())
-                .count(),
-        ))
+        Ok(Data::from(call.text().split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).count()))
     }),
-    ("format", |call| {
-        Ok(Data::from(printf::apply(
-            &call.text(),
-            &format_values(call),
-        )?))
-    }),
+    ("format", |call| Ok(Data::from(printf::apply(&call.text(), &format_values(call))?))),
     ("escape", escape),
     ("e", escape),
     ("forceescape", escape),
     ("striptags", striptags),
     ("split", split),
-    ("splitlines", |call| {
-        Ok(call
-            .text()
-            .lines()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-            .into())
-    }),
+    ("splitlines", |call| Ok(call.text().lines().map(str::to_owned).collect::<Vec<_>>().into())),
     ("quote", |call| Ok(Data::from(quote(&call.text())))),
     ("comment", comment),
     ("pprint", |call| Ok(Data::from(python::repr(&call.input)))),
@@ -56,12 +37,7 @@ fn format_values(call: &Call) -> Vec<Data> {
     if call.kwargs.is_empty() {
         return call.args.clone();
     }
-    vec![Data::map(
-        call.kwargs
-            .iter()
-            .map(|(key, value)| (std::sync::Arc::from(key.as_str()), value.clone()))
-            .collect(),
-    )]
+    vec![Data::map(call.kwargs.iter().map(|(key, value)| (std::sync::Arc::from(key.as_str()), value.clone())).collect())]
 }
 
 /// Jinja's `title`: words are cut at white space, hyphens and brackets only.
@@ -94,25 +70,16 @@ fn replace(call: &mut Call) -> Outcome {
     let old = python::str_of(call.need(0, "old")?);
     let new = python::str_of(call.need(1, "new")?);
     let text = call.text();
-    Ok(Data::from(
-        match call
-            .int_arg(2, "count")
-            .and_then(|count| usize::try_from(count).ok())
-        {
-            Some(count) => text.replacen(&old, &new, count),
-            None => text.replace(&old, &new),
-        },
-    ))
+    Ok(Data::from(match call.int_arg(2, "count").and_then(|count| usize::try_from(count).ok()) {
+        Some(count) => text.replacen(&old, &new, count),
+        None => text.replace(&old, &new),
+    }))
 }
 
 fn indent(call: &mut Call) -> Outcome {
     let pad = match call.arg(0, "width") {
         Some(Data::Str(text)) => text.to_string(),
-        Some(other) => " ".repeat(
-            super::numbers::integer(other, 10)
-                .unwrap_or(4)
-                .clamp(0, 1000) as usize,
-        ),
+        Some(other) => " ".repeat(super::numbers::integer(other, 10).unwrap_or(4).clamp(0, 1000) as usize),
         None => "    ".to_owned(),
     };
     let first = call.flag(1, "first", false);
@@ -123,11 +90,7 @@ fn indent(call: &mut Call) -> Outcome {
         if index > 0 {
             out.push('\n');
         }
-        if if index == 0 {
-            first
-        } else {
-            blank || !line.is_empty()
-        } {
+        if if index == 0 { first } else { blank || !line.is_empty() } {
             out.push_str(&pad);
         }
         out.push_str(line);
@@ -140,11 +103,7 @@ fn center(call: &mut Call) -> Outcome {
     let text = call.text();
     let missing = width.saturating_sub(text.chars().count());
     let before = missing / 2 + (missing & width & 1);
-    Ok(Data::from(format!(
-        "{}{text}{}",
-        " ".repeat(before),
-        " ".repeat(missing - before)
-    )))
+    Ok(Data::from(format!("{}{text}{}", " ".repeat(before), " ".repeat(missing - before))))
 }
 
 fn truncate(call: &mut Call) -> Outcome {
@@ -155,25 +114,16 @@ fn truncate(call: &mut Call) -> Outcome {
     if text.chars().count() <= length + leeway {
         return Ok(Data::from(text));
     }
-    let cut: String = text
-        .chars()
-        .take(length.saturating_sub(end.chars().count()))
-        .collect();
+    let cut: String = text.chars().take(length.saturating_sub(end.chars().count())).collect();
     if call.flag(1, "killwords", false) {
         return Ok(Data::from(cut + &end));
     }
-    Ok(Data::from(format!(
-        "{}{end}",
-        cut.rsplit_once(' ')
-            .map_or(cut.as_str(), |(before, _)| before)
-    )))
+    Ok(Data::from(format!("{}{end}", cut.rsplit_once(' ').map_or(cut.as_str(), |(before, _)| before))))
 }
 
 fn wordwrap(call: &mut Call) -> Outcome {
     let width = call.int_arg(0, "width").unwrap_or(79).max(1) as usize;
-    let wrap = call
-        .text_arg(2, "wrapstring")
-        .unwrap_or_else(|| "\n".to_owned());
+    let wrap = call.text_arg(2, "wrapstring").unwrap_or_else(|| "\n".to_owned());
     let breaks = call.flag(1, "break_long_words", true);
     let mut lines = Vec::new();
     for paragraph in call.text().lines() {
@@ -181,17 +131,11 @@ fn wordwrap(call: &mut Call) -> Outcome {
         for word in paragraph.split_whitespace() {
             let mut word = word;
             // A word that is too long for a line is broken, unless that is turned off.
-            while breaks
-                && word.chars().count() > width
-                && (line.is_empty() || line.chars().count() + 1 >= width)
-            {
+            while breaks && word.chars().count() > width && (line.is_empty() || line.chars().count() + 1 >= width) {
                 if !line.is_empty() {
                     lines.push(std::mem::take(&mut line));
                 }
-                let at = word
-                    .char_indices()
-                    .nth(width)
-                    .map_or(word.len(), |(at, _)| at);
+                let at = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
                 lines.push(word[..at].to_owned());
                 word = &word[at..];
             }
@@ -210,13 +154,7 @@ fn wordwrap(call: &mut Call) -> Outcome {
 
 fn escape(call: &mut Call) -> Outcome {
     let text = call.text();
-    Ok(Data::from(
-        text.replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            .replace('\'', "&#39;")
-            .replace('"', "&#34;"),
-    ))
+    Ok(Data::from(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;").replace('"', "&#34;")))
 }
 
 fn striptags(call: &mut Call) -> Outcome {
@@ -230,15 +168,11 @@ fn striptags(call: &mut Call) -> Outcome {
             _ => {}
         }
     }
-    Ok(Data::from(
-        out.split_whitespace().collect::<Vec<_>>().join(" "),
-    ))
+    Ok(Data::from(out.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
 fn split(call: &mut Call) -> Outcome {
-    let limit = call
-        .int_arg(1, "maxsplit")
-        .and_then(|limit| usize::try_from(limit).ok());
+    let limit = call.int_arg(1, "maxsplit").and_then(|limit| usize::try_from(limit).ok());
     let separator = call.text_arg(0, "sep");
     if separator.as_deref() == Some("") {
         return Err(bad("empty separator"));
@@ -249,17 +183,11 @@ fn split(call: &mut Call) -> Outcome {
 /// `shlex.quote`
 pub(super) fn quote(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
-    if !text.is_empty() && text.chars().all(safe) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\"'\"'"))
-    }
+    if !text.is_empty() && text.chars().all(safe) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\"'\"'")) }
 }
 
 fn comment(call: &mut Call) -> Outcome {
-    let style = call
-        .text_arg(0, "style")
-        .unwrap_or_else(|| "plain".to_owned());
+    let style = call.text_arg(0, "style").unwrap_or_else(|| "plain".to_owned());
     let (beginning, decoration, end) = match style.as_str() {
         "plain" => ("", "# ", ""),
         "erlang" => ("", "% ", ""),
@@ -268,28 +196,16 @@ fn comment(call: &mut Call) -> Outcome {
         "xml" => ("<!--", " - ", "-->"),
         other => return Err(bad(format!("Invalid style '{other}'"))),
     };
-    let given = |name: &str, default: &str| {
-        call.kwargs
-            .get(name)
-            .map_or_else(|| default.to_owned(), python::str_of)
-    };
+    let given = |name: &str, default: &str| call.kwargs.get(name).map_or_else(|| default.to_owned(), python::str_of);
     let newline = given("newline", "\n");
     let decoration = given("decoration", decoration);
     let prefix = given("prefix", &decoration);
     let postfix = given("postfix", &decoration);
-    let count = |name: &str| {
-        call.kwargs
-            .get(name)
-            .and_then(|data| super::numbers::integer(data, 10))
-            .unwrap_or(1)
-            .clamp(0, 100) as usize
-    };
+    let count = |name: &str| call.kwargs.get(name).and_then(|data| super::numbers::integer(data, 10)).unwrap_or(1).clamp(0, 100) as usize;
     let (prefix_count, postfix_count) = (count("prefix_count"), count("postfix_count"));
     let beginning = given("beginning", beginning);
     let end = given("end", end);
-    let repeat = |text: &str, count: usize| -> String {
-        std::iter::repeat_n(format!("{text}{newline}"), count).collect()
-    };
+    let repeat = |text: &str, count: usize| -> String { std::iter::repeat_n(format!("{text}{newline}"), count).collect() };
     let mut out = String::new();
     if !beginning.is_empty() {
         out.push_str(&beginning);
@@ -300,17 +216,12 @@ fn comment(call: &mut Call) -> Outcome {
     let body = call
         .text()
         .split(newline.as_str())
-        .map(|line| {
-            format!("{decoration}{line}")
-                .trim_end_matches(' ')
-                .to_owned()
-        })
+        .map(|line| format!("{decoration}{line}").trim_end_matches(' ').to_owned())
         .collect::<Vec<_>>()
         .join(&newline);
     out.push_str(&body);
-    let tail: String = std::iter::repeat_n(format!("{newline}{postfix}"), postfix_count)
-        .map(|line| line.trim_end_matches(' ').to_owned())
-        .collect();
+    let tail: String =
+        std::iter::repeat_n(format!("{newline}{postfix}"), postfix_count).map(|line| line.trim_end_matches(' ').to_owned()).collect();
     out.push_str(&tail);
     if !end.is_empty() {
         out.push_str(&newline);

@@ -15,9 +15,7 @@ pub(crate) fn search_file(search: &[PathBuf], kind: &str, name: &str) -> Option<
     if Path::new(&name).is_absolute() {
         return Path::new(&name).exists().then(|| PathBuf::from(name));
     }
-    candidates(search, kind, &name)
-        .into_iter()
-        .find(|path| path.exists())
+    candidates(search, kind, &name).into_iter().find(|path| path.exists())
 }
 
 fn candidates(search: &[PathBuf], kind: &str, name: &str) -> Vec<PathBuf> {
@@ -31,22 +29,14 @@ fn candidates(search: &[PathBuf], kind: &str, name: &str) -> Vec<PathBuf> {
 }
 
 fn read(call: &Lookup, kind: &str, name: &str) -> Result<(PathBuf, String), String> {
-    let path = search_file(&call.scope.search, kind, name)
-        .ok_or_else(|| not_found(&call.scope, kind, name))?;
-    let bytes =
-        std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let path = search_file(&call.scope.search, kind, name).ok_or_else(|| not_found(&call.scope, kind, name))?;
+    let bytes = std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn not_found(scope: &Scope, kind: &str, name: &str) -> String {
-    let searched: Vec<String> = candidates(&scope.search, kind, name)
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    format!(
-        "Unable to access the file '{name}': searched {}",
-        searched.join(", ")
-    )
+    let searched: Vec<String> = candidates(&scope.search, kind, name).iter().map(|path| path.display().to_string()).collect();
+    format!("Unable to access the file '{name}': searched {}", searched.join(", "))
 }
 
 pub(super) fn file(call: &Lookup) -> Result<Vec<Data>, String> {
@@ -75,11 +65,8 @@ pub(super) fn template(call: &Lookup) -> Result<Vec<Data>, String> {
         .map(|term| {
             let (path, text) = read(call, "templates", &python::str_of(term))?;
             let (syntax, body) = Syntax::from_header(&text);
-            let rendered = call
-                .scope
-                .engine
-                .render_file(&path.display().to_string(), &body, &syntax, &scope)
-                .map_err(|error| error.to_string())?;
+            let rendered =
+                call.scope.engine.render_file(&path.display().to_string(), &body, &syntax, &scope).map_err(|error| error.to_string())?;
             Ok(Data::from(rendered))
         })
         .collect()
@@ -92,19 +79,12 @@ pub(crate) fn glob_files(pattern: &str) -> Vec<String> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Vec::new();
     };
-    let Ok(entries) = std::fs::read_dir(if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        &folder
-    }) else {
+    let Ok(entries) = std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder }) else {
         return Vec::new();
     };
     let mut out: Vec<String> = entries
         .flatten()
-        .filter(|entry| {
-            entry.path().is_file()
-                && crate::inventory::glob(name, &entry.file_name().to_string_lossy())
-        })
+        .filter(|entry| entry.path().is_file() && crate::inventory::glob(name, &entry.file_name().to_string_lossy()))
         .map(|entry| folder.join(entry.file_name()).display().to_string())
         .collect();
     out.sort();
@@ -140,15 +120,10 @@ pub(super) fn first_found(call: &Lookup) -> Result<Vec<Data>, String> {
         match data {
             Some(Data::List(list)) => list.iter().map(python::str_of).collect(),
             Some(Data::Null) | None => Vec::new(),
-            Some(other) => python::str_of(other)
-                .split([',', ';', ':'])
-                .map(|part| part.trim().to_owned())
-                .collect(),
+            Some(other) => python::str_of(other).split([',', ';', ':']).map(|part| part.trim().to_owned()).collect(),
         }
     };
-    let mut add = |files: Vec<String>, paths: Vec<String>| {
-        names.extend(files.into_iter().map(|file| (paths.clone(), file)))
-    };
+    let mut add = |files: Vec<String>, paths: Vec<String>| names.extend(files.into_iter().map(|file| (paths.clone(), file)));
     add(list(call.option("files")), list(call.option("paths")));
     for term in call.flat() {
         match &term {
@@ -161,12 +136,7 @@ pub(super) fn first_found(call: &Lookup) -> Result<Vec<Data>, String> {
     }
     // Paths first, then files: every file is looked for in the first path before the second is tried.
     let mut wanted: Vec<String> = Vec::new();
-    let depth = names
-        .iter()
-        .map(|(paths, _)| paths.len())
-        .max()
-        .unwrap_or(0)
-        .max(1);
+    let depth = names.iter().map(|(paths, _)| paths.len()).max().unwrap_or(0).max(1);
     for index in 0..depth {
         for (paths, file) in &names {
             match paths.get(index) {
@@ -178,9 +148,7 @@ pub(super) fn first_found(call: &Lookup) -> Result<Vec<Data>, String> {
     }
     for name in &wanted {
         for kind in ["files", "templates", "vars", "tasks"] {
-            if let Some(path) =
-                search_file(&call.scope.search, kind, name).filter(|path| path.is_file())
-            {
+            if let Some(path) = search_file(&call.scope.search, kind, name).filter(|path| path.is_file()) {
                 return Ok(vec![Data::from(path.display().to_string())]);
             }
         }
@@ -188,10 +156,7 @@ pub(super) fn first_found(call: &Lookup) -> Result<Vec<Data>, String> {
     if skip {
         return Ok(Vec::new());
     }
-    Err(format!(
-        "No file was found when using first_found: tried {}",
-        wanted.join(", ")
-    ))
+    Err(format!("No file was found when using first_found: tried {}", wanted.join(", ")))
 }
 
 /// Splits `key option=value ...`, the older way to give options to a lookup.
@@ -219,39 +184,16 @@ pub(super) fn csvfile(call: &Lookup) -> Result<Vec<Data>, String> {
         .map(|term| {
             let (key, inline) = inline_options(&python::str_of(term));
             let option = |name: &str, default: &str| {
-                inline
-                    .get(name)
-                    .or_else(|| call.option(name))
-                    .map_or_else(|| default.to_owned(), python::str_of)
+                inline.get(name).or_else(|| call.option(name)).map_or_else(|| default.to_owned(), python::str_of)
             };
             let delimiter = option("delimiter", "TAB");
-            let delimiter = if matches!(delimiter.as_str(), "TAB" | "t") {
-                "\t".to_owned()
-            } else {
-                delimiter
-            };
-            let column: usize = option("col", "1")
-                .parse()
-                .map_err(|_| "col must be a number".to_owned())?;
-            let key_column: usize = option("keycol", "0")
-                .parse()
-                .map_err(|_| "keycol must be a number".to_owned())?;
+            let delimiter = if matches!(delimiter.as_str(), "TAB" | "t") { "\t".to_owned() } else { delimiter };
+            let column: usize = option("col", "1").parse().map_err(|_| "col must be a number".to_owned())?;
+            let key_column: usize = option("keycol", "0").parse().map_err(|_| "keycol must be a number".to_owned())?;
             let (_, text) = read(call, "files", &option("file", "ansible.csv"))?;
-            let field = |line: &str, at: usize| {
-                line.split(&delimiter)
-                    .nth(at)
-                    .map(|field| field.trim_matches('"').to_owned())
-            };
-            let found = text
-                .lines()
-                .find(|line| field(line, key_column).as_deref() == Some(&key))
-                .and_then(|line| field(line, column));
-            Ok(found.map(Data::from).or_else(|| {
-                inline
-                    .get("default")
-                    .or_else(|| call.option("default"))
-                    .cloned()
-            }))
+            let field = |line: &str, at: usize| line.split(&delimiter).nth(at).map(|field| field.trim_matches('"').to_owned());
+            let found = text.lines().find(|line| field(line, key_column).as_deref() == Some(&key)).and_then(|line| field(line, column));
+            Ok(found.map(Data::from).or_else(|| inline.get("default").or_else(|| call.option("default")).cloned()))
         })
         .filter_map(Result::transpose)
         .collect()
@@ -261,26 +203,15 @@ pub(super) fn ini(call: &Lookup) -> Result<Vec<Data>, String> {
     let mut out = Vec::new();
     for term in call.flat() {
         let (key, inline) = inline_options(&python::str_of(&term));
-        let option = |name: &str, default: &str| {
-            inline
-                .get(name)
-                .or_else(|| call.option(name))
-                .map_or_else(|| default.to_owned(), python::str_of)
-        };
+        let option =
+            |name: &str, default: &str| inline.get(name).or_else(|| call.option(name)).map_or_else(|| default.to_owned(), python::str_of);
         let (_, text) = read(call, "files", &option("file", "ansible.ini"))?;
         let wanted = option("section", "global");
         let properties = option("type", "ini") == "properties";
         let mut section = "global".to_owned();
         let mut found = None;
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with(['#', ';']))
-        {
-            if let Some(name) = line
-                .strip_prefix('[')
-                .and_then(|line| line.strip_suffix(']'))
-            {
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
                 section = name.to_owned();
             } else if let Some((name, value)) = line.split_once(['=', ':']) {
                 let right = properties || section == wanted;
@@ -289,16 +220,9 @@ pub(super) fn ini(call: &Lookup) -> Result<Vec<Data>, String> {
                 }
             }
         }
-        out.push(found.map_or_else(
-            || {
-                inline
-                    .get("default")
-                    .or_else(|| call.option("default"))
-                    .cloned()
-                    .unwrap_or(Data::str(""))
-            },
-            Data::from,
-        ));
+        out.push(
+            found.map_or_else(|| inline.get("default").or_else(|| call.option("default")).cloned().unwrap_or(Data::str("")), Data::from),
+        );
     }
     Ok(out)
 }

@@ -18,14 +18,7 @@ pub(super) fn dict(call: &Lookup) -> Result<Vec<Data>, String> {
     for term in call.flat() {
         let map = term.as_map().ok_or("with_dict expects a dict")?;
         for (key, value) in map.iter() {
-            out.push(Data::map(
-                [
-                    ("key".into(), Data::Str(key.clone())),
-                    ("value".into(), value.clone()),
-                ]
-                .into_iter()
-                .collect::<Dict>(),
-            ));
+            out.push(Data::map([("key".into(), Data::Str(key.clone())), ("value".into(), value.clone())].into_iter().collect::<Dict>()));
         }
     }
     Ok(out)
@@ -44,15 +37,10 @@ fn number(text: &str) -> Result<i64, String> {
 /// `start=0 end=32 stride=4 format=host%02d`, `count=5`, `5`, `1-5/2:host%02d`
 pub(super) fn sequence(call: &Lookup) -> Result<Vec<Data>, String> {
     let mut out = Vec::new();
-    let terms = if call.terms.is_empty() {
-        vec![Data::str("")]
-    } else {
-        call.flat()
-    };
+    let terms = if call.terms.is_empty() { vec![Data::str("")] } else { call.flat() };
     for term in terms {
         let text = python::str_of(&term);
-        let (mut start, mut end, mut count, mut stride, mut format) =
-            (1, None, None, None, "%d".to_owned());
+        let (mut start, mut end, mut count, mut stride, mut format) = (1, None, None, None, "%d".to_owned());
         let mut set = |name: &str, value: &str| -> Result<(), String> {
             match name {
                 "start" => start = number(value)?,
@@ -69,18 +57,12 @@ pub(super) fn sequence(call: &Lookup) -> Result<Vec<Data>, String> {
         }
         if text.contains('=') {
             for part in text.split_whitespace() {
-                let (name, value) = part.split_once('=').ok_or_else(|| {
-                    format!("unknown error parsing with_sequence arguments: {text}")
-                })?;
+                let (name, value) = part.split_once('=').ok_or_else(|| format!("unknown error parsing with_sequence arguments: {text}"))?;
                 set(name, value)?;
             }
         } else if !text.trim().is_empty() {
-            let (range, shape) = text
-                .split_once(':')
-                .map_or((text.as_str(), None), |(range, shape)| (range, Some(shape)));
-            let (range, step) = range
-                .split_once('/')
-                .map_or((range, None), |(range, step)| (range, Some(step)));
+            let (range, shape) = text.split_once(':').map_or((text.as_str(), None), |(range, shape)| (range, Some(shape)));
+            let (range, step) = range.split_once('/').map_or((range, None), |(range, step)| (range, Some(step)));
             match range.char_indices().skip(1).find(|(_, c)| *c == '-') {
                 Some((at, _)) => {
                     set("start", &range[..at])?;
@@ -105,11 +87,7 @@ pub(super) fn sequence(call: &Lookup) -> Result<Vec<Data>, String> {
             (None, Some(0)) => continue,
             (None, Some(count)) => start + count * step - step,
         };
-        let step = stride.unwrap_or(if last < start && count.is_none() {
-            -1
-        } else {
-            1
-        });
+        let step = stride.unwrap_or(if last < start && count.is_none() { -1 } else { 1 });
         if step == 0 {
             continue;
         }
@@ -122,10 +100,7 @@ pub(super) fn sequence(call: &Lookup) -> Result<Vec<Data>, String> {
         }
         let mut at = start;
         while if step > 0 { at <= last } else { at >= last } {
-            out.push(Data::from(
-                crate::template::printf::apply(&format, &[Data::Int(at)])
-                    .map_err(|error| error.to_string())?,
-            ));
+            out.push(Data::from(crate::template::printf::apply(&format, &[Data::Int(at)]).map_err(|error| error.to_string())?));
             at += step;
         }
     }
@@ -136,19 +111,12 @@ pub(super) fn subelements(call: &Lookup) -> Result<Vec<Data>, String> {
     let [first, path, rest @ ..] = call.terms.as_slice() else {
         return Err("subelements lookup expects a list of two or three items".to_owned());
     };
-    let skip = rest.first().is_some_and(|flags| {
-        flags
-            .get("skip_missing")
-            .is_some_and(|flag| flag.to_bool().unwrap_or(false))
-    });
+    let skip = rest.first().is_some_and(|flags| flags.get("skip_missing").is_some_and(|flag| flag.to_bool().unwrap_or(false)));
     let items: Vec<Data> = match first {
         Data::List(list) => list.to_vec(),
         Data::Map(map) => map.values().cloned().collect(),
         other => {
-            return Err(format!(
-                "first item should be a list or dict, got {}",
-                other.type_name()
-            ));
+            return Err(format!("first item should be a list or dict, got {}", other.type_name()));
         }
     };
     let path: Vec<String> = python::str_of(path).split('.').map(str::to_owned).collect();
@@ -180,32 +148,13 @@ fn without(data: &Data, path: &[String]) -> Data {
 }
 
 fn lists_of(call: &Lookup) -> Vec<Vec<Data>> {
-    call.terms
-        .iter()
-        .map(|term| {
-            term.as_list()
-                .map_or_else(|| vec![term.clone()], |list| list.to_vec())
-        })
-        .collect()
+    call.terms.iter().map(|term| term.as_list().map_or_else(|| vec![term.clone()], |list| list.to_vec())).collect()
 }
 
 pub(super) fn together(call: &Lookup) -> Result<Vec<Data>, String> {
     let lists = lists_of(call);
-    let longest = lists
-        .iter()
-        .map(Vec::len)
-        .max()
-        .ok_or("with_together requires at least one element in each list")?;
-    Ok((0..longest)
-        .map(|at| {
-            Data::list(
-                lists
-                    .iter()
-                    .map(|list| list.get(at).cloned().unwrap_or_default())
-                    .collect(),
-            )
-        })
-        .collect())
+    let longest = lists.iter().map(Vec::len).max().ok_or("with_together requires at least one element in each list")?;
+    Ok((0..longest).map(|at| Data::list(lists.iter().map(|list| list.get(at).cloned().unwrap_or_default()).collect())).collect())
 }
 
 pub(super) fn nested(call: &Lookup) -> Result<Vec<Data>, String> {
@@ -214,12 +163,7 @@ pub(super) fn nested(call: &Lookup) -> Result<Vec<Data>, String> {
 }
 
 pub(super) fn indexed_items(call: &Lookup) -> Result<Vec<Data>, String> {
-    Ok(call
-        .flat()
-        .into_iter()
-        .enumerate()
-        .map(|(index, item)| Data::list(vec![Data::from(index), item]))
-        .collect())
+    Ok(call.flat().into_iter().enumerate().map(|(index, item)| Data::list(vec![Data::from(index), item])).collect())
 }
 
 pub(super) fn flattened(call: &Lookup) -> Result<Vec<Data>, String> {
@@ -239,51 +183,20 @@ pub(super) fn flattened(call: &Lookup) -> Result<Vec<Data>, String> {
 
 pub(super) fn random_choice(call: &Lookup) -> Result<Vec<Data>, String> {
     use rand::seq::IndexedRandom;
-    Ok(call
-        .flat()
-        .choose(&mut rand::rng())
-        .cloned()
-        .into_iter()
-        .collect())
+    Ok(call.flat().choose(&mut rand::rng()).cloned().into_iter().collect())
 }
 
 pub(super) fn inventory_hostnames(call: &Lookup) -> Result<Vec<Data>, String> {
-    let groups = call
-        .scope
-        .get("groups")
-        .and_then(Data::as_map)
-        .cloned()
-        .unwrap_or_default();
-    let pattern = call
-        .flat()
-        .iter()
-        .map(python::str_of)
-        .collect::<Vec<_>>()
-        .join(",");
-    let names = |group: &str| -> Option<Vec<String>> {
-        Some(
-            groups
-                .get(group)?
-                .as_list()?
-                .iter()
-                .map(python::str_of)
-                .collect(),
-        )
-    };
+    let groups = call.scope.get("groups").and_then(Data::as_map).cloned().unwrap_or_default();
+    let pattern = call.flat().iter().map(python::str_of).collect::<Vec<_>>().join(",");
+    let names = |group: &str| -> Option<Vec<String>> { Some(groups.get(group)?.as_list()?.iter().map(python::str_of).collect()) };
     let all = names("all").unwrap_or_default();
     Ok(crate::inventory::select(&pattern, &all, &|name| {
         let mut out = Vec::new();
-        for group in groups
-            .keys()
-            .filter(|group| crate::inventory::glob(name, group))
-        {
+        for group in groups.keys().filter(|group| crate::inventory::glob(name, group)) {
             out.extend(names(group).unwrap_or_default());
         }
-        out.extend(
-            all.iter()
-                .filter(|host| crate::inventory::glob(name, host))
-                .cloned(),
-        );
+        out.extend(all.iter().filter(|host| crate::inventory::glob(name, host)).cloned());
         out
     })
     .into_iter()

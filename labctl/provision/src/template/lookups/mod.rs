@@ -60,13 +60,7 @@ const PLUGINS: &[(&str, Plugin)] = &[
 impl Lookup<'_> {
     /// The terms, one level of lists opened.
     fn flat(&self) -> Vec<Data> {
-        self.terms
-            .iter()
-            .flat_map(|term| {
-                term.as_list()
-                    .map_or_else(|| vec![term.clone()], |list| list.to_vec())
-            })
-            .collect()
+        self.terms.iter().flat_map(|term| term.as_list().map_or_else(|| vec![term.clone()], |list| list.to_vec())).collect()
     }
 
     fn option(&self, name: &str) -> Option<&Data> {
@@ -74,55 +68,28 @@ impl Lookup<'_> {
     }
 
     fn option_text(&self, name: &str) -> Option<String> {
-        self.option(name)
-            .filter(|data| !matches!(data, Data::Null))
-            .map(crate::python::str_of)
+        self.option(name).filter(|data| !matches!(data, Data::Null)).map(crate::python::str_of)
     }
 
     fn option_flag(&self, name: &str, default: bool) -> bool {
-        self.option(name).map_or(default, |data| {
-            data.to_bool().unwrap_or_else(|| data.truthy())
-        })
+        self.option(name).map_or(default, |data| data.to_bool().unwrap_or_else(|| data.truthy()))
     }
 }
 
 /// Runs a lookup in the scope of this thread's evaluation.
-pub(crate) fn run(
-    name: &str,
-    terms: &[Data],
-    options: &IndexMap<String, Data>,
-) -> Result<Vec<Data>, String> {
+pub(crate) fn run(name: &str, terms: &[Data], options: &IndexMap<String, Data>) -> Result<Vec<Data>, String> {
     let scope = Scope::current().ok_or("no evaluation is under way")?;
     run_in(name, terms, options, scope)
 }
 
 /// Runs a lookup in a scope.
-pub(crate) fn run_in(
-    name: &str,
-    terms: &[Data],
-    options: &IndexMap<String, Data>,
-    scope: Arc<Scope>,
-) -> Result<Vec<Data>, String> {
-    let short = name
-        .strip_prefix("ansible.builtin.")
-        .or_else(|| name.strip_prefix("community.general."))
-        .unwrap_or(name);
+pub(crate) fn run_in(name: &str, terms: &[Data], options: &IndexMap<String, Data>, scope: Arc<Scope>) -> Result<Vec<Data>, String> {
+    let short = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("community.general.")).unwrap_or(name);
     match PLUGINS.iter().find(|(known, _)| *known == short) {
-        Some((_, plugin)) => plugin(&Lookup {
-            terms: terms.to_vec(),
-            options,
-            scope,
-        }),
+        Some((_, plugin)) => plugin(&Lookup { terms: terms.to_vec(), options, scope }),
         None => {
-            let known: Vec<&str> = PLUGINS
-                .iter()
-                .map(|(known, _)| *known)
-                .filter(|known| !known.contains('.'))
-                .collect();
-            Err(format!(
-                "lookup plugin ({name}) not found; supported are {}",
-                known.join(", ")
-            ))
+            let known: Vec<&str> = PLUGINS.iter().map(|(known, _)| *known).filter(|known| !known.contains('.')).collect();
+            Err(format!("lookup plugin ({name}) not found; supported are {}", known.join(", ")))
         }
     }
 }

@@ -36,10 +36,7 @@ fn characters(kinds: &[String]) -> Vec<char> {
 
 /// `password`: the content of the file, made at random the first time.
 pub(super) fn password(call: &Lookup) -> Result<Vec<Data>, String> {
-    call.flat()
-        .iter()
-        .map(|term| one_password(call, &python::str_of(term)))
-        .collect()
+    call.flat().iter().map(|term| one_password(call, &python::str_of(term))).collect()
 }
 
 fn one_password(call: &Lookup, term: &str) -> Result<Data, String> {
@@ -47,15 +44,7 @@ fn one_password(call: &Lookup, term: &str) -> Result<Data, String> {
     let path = words.next().unwrap_or_default().to_owned();
     let mut length = call.option_text("length");
     let mut kinds = call.option("chars").map(|data| {
-        data.as_list().map_or_else(
-            || python::str_of(data),
-            |list| {
-                list.iter()
-                    .map(python::str_of)
-                    .collect::<Vec<_>>()
-                    .join(",")
-            },
-        )
+        data.as_list().map_or_else(|| python::str_of(data), |list| list.iter().map(python::str_of).collect::<Vec<_>>().join(","))
     });
     let mut encrypt = call.option_text("encrypt");
     let mut seed = call.option_text("seed");
@@ -66,48 +55,23 @@ fn one_password(call: &Lookup, term: &str) -> Result<Data, String> {
             Some(("encrypt", value)) => encrypt = Some(value.to_owned()),
             Some(("seed", value)) => seed = Some(value.to_owned()),
             _ => {
-                return Err(format!(
-                    "Unrecognized parameter(s) given to password lookup: {word}"
-                ));
+                return Err(format!("Unrecognized parameter(s) given to password lookup: {word}"));
             }
         }
     }
-    let length: usize = length
-        .as_deref()
-        .unwrap_or("20")
-        .parse()
-        .map_err(|_| "length must be a number".to_owned())?;
+    let length: usize = length.as_deref().unwrap_or("20").parse().map_err(|_| "length must be a number".to_owned())?;
     let kinds: Vec<String> = kinds.map_or_else(
         || vec!["ascii_letters".into(), "digits".into(), ".,:-_".into()],
-        |kinds| {
-            kinds
-                .replace(",,", "\u{0}")
-                .split(',')
-                .map(|kind| kind.replace('\u{0}', ","))
-                .filter(|kind| !kind.is_empty())
-                .collect()
-        },
+        |kinds| kinds.replace(",,", "\u{0}").split(',').map(|kind| kind.replace('\u{0}', ",")).filter(|kind| !kind.is_empty()).collect(),
     );
     let file = (path != "/dev/null").then(|| {
         let path = PathBuf::from(expand_user(&path));
-        if path.is_absolute() {
-            path
-        } else {
-            call.scope
-                .search
-                .last()
-                .map_or(path.clone(), |folder| folder.join(&path))
-        }
+        if path.is_absolute() { path } else { call.scope.search.last().map_or(path.clone(), |folder| folder.join(&path)) }
     });
-    let stored = file
-        .as_ref()
-        .and_then(|file| std::fs::read_to_string(file).ok());
+    let stored = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
     let (plain, salt) = match stored.as_deref().map(str::trim_end) {
         Some(line) => match line.split_once(" salt=") {
-            Some((plain, salt)) => (
-                plain.to_owned(),
-                Some(salt.split(' ').next().unwrap_or_default().to_owned()),
-            ),
+            Some((plain, salt)) => (plain.to_owned(), Some(salt.split(' ').next().unwrap_or_default().to_owned())),
             None => (line.to_owned(), None),
         },
         None => (random(&characters(&kinds), length, seed.as_deref())?, None),
@@ -129,10 +93,7 @@ fn one_password(call: &Lookup, term: &str) -> Result<Data, String> {
 
 /// Writes a secret readable by its owner only, whole or not at all.
 fn store(path: &Path, line: &str) -> std::io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(line.as_bytes())?;
@@ -151,36 +112,19 @@ fn random(characters: &[char], length: usize, seed: Option<&str>) -> Result<Stri
         Some(seed) => rand::rngs::StdRng::from_seed(sha2::Sha256::digest(seed.as_bytes()).into()),
         None => rand::rngs::StdRng::from_os_rng(),
     };
-    Ok((0..length)
-        .map(|_| characters[rng.random_range(0..characters.len())])
-        .collect())
+    Ok((0..length).map(|_| characters[rng.random_range(0..characters.len())]).collect())
 }
 
 pub(super) fn random_string(call: &Lookup) -> Result<Vec<Data>, String> {
-    let length = call
-        .option("length")
-        .map_or(8, |data| python::str_of(data).parse().unwrap_or(8_usize))
-        .min(1 << 16);
+    let length = call.option("length").map_or(8, |data| python::str_of(data).parse().unwrap_or(8_usize)).min(1 << 16);
     let mut set = String::new();
-    for (option, characters) in [
-        ("upper", UPPER),
-        ("lower", LOWER),
-        ("numbers", DIGITS),
-        ("special", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
-    ] {
+    for (option, characters) in [("upper", UPPER), ("lower", LOWER), ("numbers", DIGITS), ("special", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")]
+    {
         if call.option_flag(option, true) {
             set.push_str(characters);
         }
     }
-    let set: Vec<char> = call
-        .option_text("override_all")
-        .unwrap_or(set)
-        .chars()
-        .collect();
+    let set: Vec<char> = call.option_text("override_all").unwrap_or(set).chars().collect();
     let mut rng = rand::rng();
-    Ok(vec![Data::from(
-        (0..length)
-            .filter_map(|_| set.choose(&mut rng))
-            .collect::<String>(),
-    )])
+    Ok(vec![Data::from((0..length).filter_map(|_| set.choose(&mut rng)).collect::<String>())])
 }

@@ -28,14 +28,10 @@ pub(super) fn vars(call: &Lookup) -> Result<Vec<Data>, String> {
             let name = python::str_of(term);
             match (call.scope.get(&name), call.option("default")) {
                 (Some(Data::Opaque(value)), _) => Ok(Data::Opaque(value.clone())),
-                (Some(value), _) => {
-                    call.scope
-                        .resolve(value)
-                        .map_err(|error| match error.undefined {
-                            true => format!("{UNDEFINED}{}", error.message),
-                            false => error.message,
-                        })
-                }
+                (Some(value), _) => call.scope.resolve(value).map_err(|error| match error.undefined {
+                    true => format!("{UNDEFINED}{}", error.message),
+                    false => error.message,
+                }),
                 (None, Some(default)) => Ok(default.clone()),
                 (None, None) => Err(format!("{UNDEFINED}No variable named '{name}' was found.")),
             }
@@ -46,15 +42,8 @@ pub(super) fn vars(call: &Lookup) -> Result<Vec<Data>, String> {
 pub(super) fn varnames(call: &Lookup) -> Result<Vec<Data>, String> {
     let mut out = Vec::new();
     for term in call.flat() {
-        let regex =
-            pattern(&python::str_of(&term), false, false).map_err(|error| error.to_string())?;
-        out.extend(
-            call.scope
-                .names()
-                .into_iter()
-                .filter(|name| regex.is_match(&**name).unwrap_or(false))
-                .map(Data::Str),
-        );
+        let regex = pattern(&python::str_of(&term), false, false).map_err(|error| error.to_string())?;
+        out.extend(call.scope.names().into_iter().filter(|name| regex.is_match(&**name).unwrap_or(false)).map(Data::Str));
     }
     Ok(out)
 }
@@ -62,32 +51,19 @@ pub(super) fn varnames(call: &Lookup) -> Result<Vec<Data>, String> {
 /// Runs a command of the controller's shell in the playbook's folder.
 fn shell(call: &Lookup, command: &str) -> Result<String, String> {
     let mut shell = Command::new("/bin/sh");
-    shell
-        .arg("-c")
-        .arg(command)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .stdout(Stdio::piped());
+    shell.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
     if let Some(folder) = call.scope.search.last().filter(|folder| folder.is_dir()) {
         shell.current_dir(folder);
     }
-    let output = shell
-        .output()
-        .map_err(|error| format!("cannot run {command}: {error}"))?;
+    let output = shell.output().map_err(|error| format!("cannot run {command}: {error}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "lookup_plugin.pipe({command}) returned {}",
-            output.status.code().unwrap_or(-1)
-        ));
+        return Err(format!("lookup_plugin.pipe({command}) returned {}", output.status.code().unwrap_or(-1)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 pub(super) fn pipe(call: &Lookup) -> Result<Vec<Data>, String> {
-    call.flat()
-        .iter()
-        .map(|term| Ok(Data::str(shell(call, &python::str_of(term))?.trim_end())))
-        .collect()
+    call.flat().iter().map(|term| Ok(Data::str(shell(call, &python::str_of(term))?.trim_end()))).collect()
 }
 
 pub(super) fn lines(call: &Lookup) -> Result<Vec<Data>, String> {
@@ -109,12 +85,7 @@ pub(super) fn url(call: &Lookup) -> Result<Vec<Data>, String> {
             }
         }
         let failed = |error: ureq::Error| format!("Received HTTP error for {address} : {error}");
-        let text = request
-            .call()
-            .map_err(failed)?
-            .body_mut()
-            .read_to_string()
-            .map_err(failed)?;
+        let text = request.call().map_err(failed)?.body_mut().read_to_string().map_err(failed)?;
         if call.option_flag("split_lines", true) {
             out.extend(text.lines().map(Data::str));
         } else {
