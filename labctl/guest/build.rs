@@ -21,7 +21,8 @@ fn main() {
     // What cargo sets for this build script must not leak into the nested build.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_CFG_") || text.starts_with("CARGO_PKG_") || text == "CARGO_ENCODED_RUSTFLAGS" {
+        let ours = ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS"];
+        if text.starts_with("CARGO_CFG_") || text.starts_with("CARGO_PKG_") || ours.contains(&&*text) {
             cargo.env_remove(&name);
         }
     }

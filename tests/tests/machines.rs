@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use labctl_tests::{Sandbox, can_boot};
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 
 /// Waits for a condition; fails with its name.
 fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {

@@ -151,7 +151,8 @@ pub async fn on_all(
 ) -> Result<u8, Failure> {
     let (lines, mut printed) = mpsc::channel::<(NodeName, Stream, Vec<u8>)>(64);
     let mut runs = JoinSet::new();
-    for node in nodes.iter().cloned() {
+    for node in nodes {
+        let node = node.clone();
         let (supervisor, lines, exec) =
             (supervisor.clone(), lines.clone(), Given { terminal: false, stdin: false, ..given.clone() }.exec());
         runs.spawn(async move { by_line(&supervisor.agent(&node).await?, &node, exec, lines).await });

@@ -79,17 +79,20 @@ pub async fn sync(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Res
     sync::run(lab, supervisor, nodes).await
 }
 
-/// Runs plays. Tasks that fail are no failure of this call: the recap counts them.
-pub async fn run(
-    home: &Home,
-    lab: &Lab,
-    supervisor: &Supervisor,
-    what: &What,
-    options: Options,
-    events: EventFn,
-    each: Each<'_>,
-    cancel: CancellationToken,
-) -> Result<Recap, Failure> {
+/// A run of plays.
+pub struct Run {
+    /// What runs.
+    pub what: What,
+    /// How.
+    pub options: Options,
+    /// Takes what happens in plays.
+    pub events: EventFn,
+    /// Ends the run between two tasks.
+    pub cancel: CancellationToken,
+}
+
+/// Runs plays; `each` takes what happens to artifacts meanwhile. Tasks that fail are no failure of this call: the recap counts them.
+pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each: Each<'_>) -> Result<Recap, Failure> {
     let machines: HashMap<String, Arc<dyn Target>> = lab
         .nodes
         .iter()
@@ -101,11 +104,11 @@ pub async fn run(
         inventory: Inventory::of_lab(lab),
         targets,
         artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
-        events,
-        cancel,
+        events: run.events,
+        cancel: run.cancel,
     };
-    let options = Options { role_paths: role_paths(lab), ..options };
-    let books = books(lab, what);
+    let options = Options { role_paths: role_paths(lab), ..run.options };
+    let books = books(lab, &run.what);
     let running = labctl_provision::run(&books, setup, options);
     tokio::pin!(running);
     loop {

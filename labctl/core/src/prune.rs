@@ -167,7 +167,8 @@ mod machines {
             Ok(()) | Err(Errno::SRCH) => {}
             Err(why) => return Err(fail(why.into())),
         }
-        let process = AsyncFd::with_interest(process, tokio::io::Interest::READABLE).map_err(fail)?;
+        // SAFETY: the descriptor is owned, and nothing closes or replaces it while it is registered.
+        let process = unsafe { AsyncFd::register_with_interest(process, tokio::io::Interest::READABLE) }.map_err(|why| fail(why.into()))?;
         // Readable once it has ended (pidfd_open(2)).
         process.readable().await.map_err(fail).map(drop)
     }

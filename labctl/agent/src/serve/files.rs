@@ -39,15 +39,10 @@ pub fn put(put: &Put, channel: &Channel) -> Result<Reply, AgentError> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary.0).map_err(write)?;
     let mut hash = Sha256::new();
     let mut size = 0u64;
-    loop {
-        match channel.next_input()? {
-            Input::Data(bytes) => {
-                hash.update(&bytes);
-                size += bytes.len() as u64;
-                file.write_all(&bytes).map_err(failed(&put.path))?;
-            }
-            Input::End => break,
-        }
+    while let Input::Data(bytes) = channel.next_input()? {
+        hash.update(&bytes);
+        size += bytes.len() as u64;
+        file.write_all(&bytes).map_err(failed(&put.path))?;
     }
     let sha256 = hex(&hash.finalize());
     if size != put.size {

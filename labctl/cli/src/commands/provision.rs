@@ -122,7 +122,8 @@ pub async fn perform(
     let shown = printer.clone();
     let events = Arc::new(move |event| shown.show(&event));
     let each = |event| session.out.event(&event);
-    let recap = provisioning::run(home, lab, supervisor, what, options, events, &each, cancel).await;
+    let run = provisioning::Run { what: what.clone(), options, events, cancel };
+    let recap = provisioning::run(home, lab, supervisor, run, &each).await;
     watch.abort();
     let recap = recap?;
     printer.recap(&recap);
