@@ -110,7 +110,7 @@ fn a_taken_port_is_known_to_the_switch() {
     let port = taken.local_addr().unwrap().port();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let network = labctl_spec::parse_lab("name: a\nnodes: [{name: a}]\n", std::path::Path::new("/lab.yml")).unwrap().network;
+        let network = labctl_spec::parse_lab("name: taken\nnodes: [{name: a}]\n", std::path::Path::new("/lab.yml")).unwrap().network;
         let config = labctl_net::SwitchConfig { network, names: Vec::new(), upstream: Vec::new() };
         let switch = labctl_net::Switch::start(config);
         let listen = std::net::SocketAddrV4::new([127, 64, 0, 99].into(), port);

@@ -34,7 +34,7 @@ const ROLE: &str = r"
 const UNIT: &str = r"[Unit]
 StartLimitIntervalSec=0
 [Service]
-ExecStart=/usr/bin/perl -MIO::Socket::INET -e '$s=IO::Socket::INET->new(LocalPort=>{{ port }},Listen=>5,Reuse=>1) or die; while($c=$s->accept){ 1 while defined($l=<$c>) && $l!~/^\r?$/; print $c qq(HTTP/1.0 200 OK\r\n\r\npage on {{ inventory_hostname }}\n); close $c }'
+ExecStart=/usr/bin/perl -MIO::Socket::INET -e '$$s=IO::Socket::INET->new(LocalPort=>{{ port }},Listen=>5,Reuse=>1) or die; while($$c=$$s->accept){ 1 while defined($$l=<$$c>) && $$l!~/^\r?$/; print $$c qq(HTTP/1.0 200 OK\r\n\r\npage on {{ inventory_hostname }}\n); close $$c }'
 Restart=always
 RestartSec=100ms
 [Install]
@@ -82,12 +82,14 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
 
     // Names inside the lab, and the way from node to node.
     let page = "exec 3<>/dev/tcp/n2.story.test/8080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
-    assert!(sandbox.good(&["exec", "node1", "--", "bash", "-c", page]).contains("page on node2"));
+    until("the page of node2 from node1", Duration::from_secs(30), || {
+        String::from_utf8_lossy(&sandbox.run(&["exec", "node1", "--", "bash", "-c", page]).stdout).contains("page on node2")
+    });
 
     // The host sees published ports on each node's own loopback address; its own loopback is closed to guests.
     let status = sandbox.status();
     let loopback = status["nodes"][0]["loopback"].as_str().unwrap().to_owned();
-    assert!(get(&format!("{loopback}:8080")).contains("page on node1"));
+    until("node1's page on the host", Duration::from_secs(30), || get(&format!("{loopback}:8080")).contains("page on node1"));
     let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = host.local_addr().unwrap().port();
     let lab = labctl_spec::load_lab(&sandbox.folder().join("lab.yml")).unwrap();

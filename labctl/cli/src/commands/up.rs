@@ -26,6 +26,10 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let lab = session.lab(&home)?;
     let nodes = session.nodes(&lab, &args.nodes, args.limit.as_deref())?;
+    if !args.no_provision {
+        // A missing role is known before the first machine starts.
+        provisioning::check(&lab)?;
+    }
     let each = |event| session.out.event(&event);
     let lab_home = home.lab(&lab.name);
     let _work = Work::begin(&lab_home, &each).await?;
