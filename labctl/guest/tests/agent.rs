@@ -1,7 +1,9 @@
 //! The real agent, as a process of this host, over its standard streams.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 
 use labctl_guest::{AGENT_PROGRAM, Agent, GuestError, Link, agent, relay};
 use labctl_wire::{ErrorKind, Exec, FromAgent, Put, Reply, Request, Stream, ToAgent};
@@ -14,14 +16,24 @@ struct Guest {
     _process: Child,
 }
 
+/// The agent's program as a file. Written once and before any test starts a process: a program that somebody, a fork of another
+/// test included, still holds open for writing cannot be run (ETXTBSY, execve(2)).
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("labctl-agent");
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, AGENT_PROGRAM).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    })
+}
+
 async fn guest() -> Guest {
     let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("agent");
-    std::fs::write(&program, AGENT_PROGRAM).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     let mut process =
-        Command::new(&program).arg("stdio").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().unwrap();
+        Command::new(program()).arg("stdio").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn().unwrap();
     let stream = tokio::io::join(process.stdout.take().unwrap(), process.stdin.take().unwrap());
     let link = Link::over(stream);
     link.up().await.unwrap();

@@ -15,6 +15,7 @@ fn bench() -> Bench {
         "Package: nginx\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.22.1-9\nProvides: httpd\n\nPackage: old\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n",
     );
     bench.write("var/lib/apt/lists/lock", "");
+    bench.write("var/lib/apt/lists/deb.example_InRelease", "");
     let notes = bench.text_path("notes");
     let script = format!(
         "#!/bin/sh\necho \"$0 $*\" | sed 's|.*/||' >> {notes}\ncase \"$*\" in *missing*) echo 'E: Unable to locate package missing' >&2; exit 100;; esac\n\
@@ -98,10 +99,10 @@ fn fresh_lists_are_trusted_and_missing_ones_are_not() {
     let bench = bench();
     let call = json!({"update_cache": true, "cache_valid_time": 3600});
     let reply = apt(&bench, call.clone(), true);
-    assert_eq!(reply.result["cache_updated"], true, "the folder is new, but it holds no lists");
-    bench.write("var/lib/apt/lists/deb.example_InRelease", "");
-    let reply = apt(&bench, call, true);
     assert_eq!(reply.result["cache_updated"], false);
+    std::fs::remove_file(bench.path("var/lib/apt/lists/deb.example_InRelease")).unwrap();
+    let reply = apt(&bench, call, true);
+    assert_eq!(reply.result["cache_updated"], true, "the folder is new, but it holds no lists");
 }
 
 #[test]
