@@ -175,6 +175,7 @@ mod machines {
 
     #[cfg(test)]
     mod tests {
+        use std::io::Read;
         use std::process::{Command, Stdio};
 
         use super::*;
@@ -184,12 +185,15 @@ mod machines {
             let home = tempfile::tempdir().unwrap();
             let uuid = format!("00000000-0000-4000-8000-{:012x}", std::process::id());
             let disk = format!("file={}/labs/x/disk", home.path().display());
-            // A process with a machine's command line. It waits for its input, which stays open until it is ended.
+            // A process with a machine's command line. It waits for its input, which stays open until it is ended. Its first
+            // line is awaited: for a moment after exec(2) a process has no command line in /proc.
             let mut child = Command::new("sh")
-                .args(["-c", "read line", "-name", "guest=labctl:x/a", "-uuid", &uuid, "-drive", &disk])
+                .args(["-c", "echo; read line", "-name", "guest=labctl:x/a", "-uuid", &uuid, "-drive", &disk])
                 .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
+            child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
             let homes = [home.path().join("labs")];
             let found = find(&homes, &BTreeSet::new()).unwrap();
             let wanted = Orphan::Machine { pid: child.id() as i32, label: "labctl:x/a".into(), uuid: uuid.clone() };
