@@ -18,6 +18,11 @@ impl Root {
         Self(folder.to_owned())
     }
 
+    /// The folder itself.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0
+    }
+
     /// `path` (absolute) under this root.
     pub(crate) fn join(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::arguments::{int, list, path, text};
 use super::dpkg;
 use super::outcome::Outcome;
-use super::systemd_bus::Systemd;
 use super::task::{Module, Task};
 use super::text::glob_matches;
+use crate::systemd::{CallError, Systemd, UnitSummary};
 
 pub(super) const MODULE: Module = Module {
     names: &["setup", "gather_facts"],
@@ -58,10 +58,10 @@ fn packages(task: &Task<'_>) -> Outcome {
 }
 
 fn services(task: &Task<'_>) -> Outcome {
-    let mut systemd = Systemd::connect(task.root, None, task.call.timeout_ms)?;
-    let fault = |err: super::dbus::CallError| super::outcome::Fault::from(format!("systemd did not list its units: {err}"));
+    let mut systemd = Systemd::connect(task.root.folder(), None, task.call.timeout_ms).map_err(|err| err.to_string())?;
+    let fault = |err: CallError| super::outcome::Fault::from(format!("systemd did not list its units: {err}"));
     let mut all = Map::new();
-    for [name, load, active, sub] in systemd.units().map_err(fault)? {
+    for UnitSummary { name, load, active, sub, .. } in systemd.units().map_err(fault)? {
         if !name.ends_with(".service") {
             continue;
         }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::arguments::{Arguments, flag, int, param_flag, text};
 use super::outcome::{Fault, Outcome};
 use super::spawn::Spawn;
-use super::systemd_bus::{Refusal, Systemd, unit_name};
 use super::task::{Module, Task};
+use crate::systemd::{CallError, Systemd, unit_name};
 
 pub(super) const MODULE: Module = Module {
     names: &["systemd", "systemd_service"],
@@ -52,13 +52,13 @@ fn run(task: &Task<'_>) -> Outcome {
         needs_name(args)?;
     }
     let of_user = (args.text("scope") == Some("user")).then(|| rustix::process::geteuid().as_raw());
-    let mut systemd = Systemd::connect(task.root, of_user, task.call.timeout_ms)?;
+    let mut systemd = Systemd::connect(task.root.folder(), of_user, task.call.timeout_ms).map_err(unreachable)?;
     if args.flag("daemon_reload") && !task.check {
         systemd.reload().map_err(|err| Fault::from(format!("failure 1 during daemon-reload: {err}")))?;
     }
     if args.flag("daemon_reexec") && !task.check {
         systemd.reexecute().map_err(|err| Fault::from(format!("failure 1 during daemon-reexec: {err}")))?;
-        systemd = Systemd::connect(task.root, of_user, task.call.timeout_ms)?;
+        systemd = Systemd::connect(task.root.folder(), of_user, task.call.timeout_ms).map_err(unreachable)?;
     }
     let mut result = Map::new();
     result.insert("changed".into(), false.into());
@@ -86,7 +86,11 @@ fn needs_name(args: &Arguments) -> Result<(), Fault> {
     Ok(())
 }
 
-fn refused(name: &str, err: &Refusal) -> Fault {
+fn unreachable(err: CallError) -> Fault {
+    err.to_string().into()
+}
+
+fn refused(name: &str, err: &CallError) -> Fault {
     format!("Error loading unit file '{name}': {err}").into()
 }
 

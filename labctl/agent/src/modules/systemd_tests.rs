@@ -1,13 +1,11 @@
 //! `systemd` against a manager that is played by a thread.
 
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::super::dbus::{Arg, Body, marshal, read_message};
 use super::super::testing::Bench;
+use crate::systemd::test_peer::{Answer, Arg, Message, play, text};
 
 /// What the manager knows of its only unit, and what it was asked to do.
 #[derive(Debug, Default)]
@@ -17,105 +15,53 @@ struct Unit {
     asked: Vec<String>,
 }
 
-fn serve(mut stream: UnixStream, unit: &Mutex<Unit>) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    while !line.ends_with(b"BEGIN\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        line.push(byte[0]);
-        if line.ends_with(b"AUTH EXTERNAL 30\r\n") {
-            stream.write_all(b"OK 0123456789abcdef\r\n")?;
+fn answer(unit: &mut Unit, call: &Message) -> Vec<Answer> {
+    let name = call.body.first().map_or("", Arg::text);
+    let mut answers = Vec::new();
+    match call.member.as_str() {
+        "LoadUnit" => answers.push(reply(if name == "web.service" { "/unit/web" } else { "/unit/missing" })),
+        "GetAll" => {
+            let load = if call.path.ends_with("web") { "loaded" } else { "not-found" };
+            let properties = [("LoadState", load), ("ActiveState", unit.active)];
+            let entries = properties.map(|(key, value)| Arg::List(vec![text(key), text(value)]));
+            answers.push(Answer::Reply("a{sv}", vec![Arg::List(entries.to_vec())]));
         }
-    }
-    let mut serial = 100;
-    loop {
-        let call = read_message(&mut stream)?;
-        let mut unit = unit.lock().unwrap();
-        let name = call.body.first().map_or("", Arg::text).to_owned();
-        let (mut reply, mut after) = (Body::default(), None);
-        match call.member.as_str() {
-            "LoadUnit" => {
-                let path = if name == "web.service" { "/unit/web" } else { "/unit/missing" };
-                reply = Body::default().text(path);
-            }
-            "GetAll" => {
-                let load = if call.path.ends_with("web") { "loaded" } else { "not-found" };
-                let bytes = properties(serial, call.serial, &[("LoadState", load), ("ActiveState", unit.active)]);
-                stream.write_all(&bytes)?;
-                continue;
-            }
-            "GetUnitFileState" => reply = Body::default().text(unit.file),
-            "StartUnit" | "RestartUnit" => {
-                unit.asked.push(call.member.clone());
-                let result = if unit.active == "failed" { "failed" } else { "done" };
-                reply = Body::default().text("/job/1");
-                after = Some(result);
-                if result == "done" {
-                    unit.active = "active";
-                }
-            }
-            "EnableUnitFiles" => {
-                unit.asked.push("enable".into());
-                unit.file = "enabled";
-            }
-            "Get" => reply = Body::default().text("17"),
-            other => unit.asked.push(other.to_owned()),
-        }
-        serial += 1;
-        stream.write_all(&marshal(2, serial, call.serial, &[], &reply))?;
-        if let Some(result) = after {
+        "GetUnitFileState" => answers.push(reply(unit.file)),
+        "StartUnit" | "RestartUnit" => {
+            unit.asked.push(call.member.clone());
+            let result = if unit.active == "failed" { "failed" } else { "done" };
+            answers.push(reply("/job/1"));
             for (job, result) in [("/job/0", "canceled"), ("/job/1", result)] {
-                let body = Body::default().text("1").text(job).text("web.service").text(result);
-                stream.write_all(&marshal(4, serial, 0, &[(3, 's', "JobRemoved")], &body))?;
+                let body = vec![Arg::Unsigned(1), text(job), text("web.service"), text(result)];
+                answers.push(Answer::Signal("JobRemoved", "uoss", body));
+            }
+            if result == "done" {
+                unit.active = "active";
             }
         }
+        "EnableUnitFiles" => {
+            unit.asked.push("enable".into());
+            unit.file = "enabled";
+            answers.push(Answer::Reply("", vec![]));
+        }
+        "Get" => answers.push(Answer::Reply("v", vec![text("17")])),
+        other => {
+            unit.asked.push(other.to_owned());
+            answers.push(Answer::Reply("", vec![]));
+        }
     }
+    answers
 }
 
-/// A reply of type `a{sv}`, which the marshaller itself has no need for.
-fn properties(serial: u32, reply_to: u32, entries: &[(&str, &str)]) -> Vec<u8> {
-    let mut array = Vec::new();
-    let text = |bytes: &mut Vec<u8>, text: &str| {
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-        bytes.push(0);
-    };
-    for (key, value) in entries {
-        array.resize(array.len().next_multiple_of(8), 0);
-        text(&mut array, key);
-        array.extend_from_slice(&[1, b's', 0]);
-        text(&mut array, value);
-    }
-    let mut body = (array.len() as u32).to_le_bytes().to_vec();
-    body.extend_from_slice(&[0; 4]);
-    body.extend_from_slice(&array);
-    let mut bytes = vec![b'l', 2, 0, 1];
-    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&serial.to_le_bytes());
-    let mut fields = vec![5, 1, b'u', 0];
-    fields.extend_from_slice(&reply_to.to_le_bytes());
-    fields.extend_from_slice(&[8, 1, b'g', 0, 5]);
-    fields.extend_from_slice(b"a{sv}\0");
-    bytes.extend_from_slice(&(fields.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&fields);
-    bytes.resize(bytes.len().next_multiple_of(8), 0);
-    bytes.extend_from_slice(&body);
-    bytes
+fn reply(value: &str) -> Answer {
+    Answer::Reply("s", vec![text(value)])
 }
 
 fn bench(active: &'static str, file: &'static str) -> (Bench, Arc<Mutex<Unit>>) {
     let bench = Bench::new();
-    let path = bench.path("run/systemd/private");
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let listener = UnixListener::bind(path).unwrap();
     let unit = Arc::new(Mutex::new(Unit { active, file, asked: vec![] }));
     let shared = unit.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let _ = serve(stream, &shared);
-        }
-    });
+    play(&bench.path(""), move |call| answer(&mut shared.lock().unwrap(), call));
     (bench, unit)
 }
 

@@ -1,5 +1,6 @@
-//! Tests of `dbus`.
+//! Tests of messages, there and back.
 
+use super::super::reader::read_message;
 use super::*;
 
 /// What dbus-send(1) 1.14 wrote to a socket for `GetUnit("a.service")`.
