@@ -211,7 +211,7 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
         Request::Facts => Ok(Reply::Facts(crate::facts::gather())),
         Request::Module(call) => Ok(Reply::Module(Box::new(crate::modules::run(&call)))),
         Request::AwaitBooted => boot::await_booted(),
-        Request::PowerOff => boot::systemctl("poweroff"),
-        Request::Reboot => boot::systemctl("reboot"),
+        Request::PowerOff => boot::leave_by("poweroff.target"),
+        Request::Reboot => boot::leave_by("reboot.target"),
     }
 }
