@@ -37,8 +37,8 @@ Restart=always
 RestartSec=100ms
 KillMode=process
 OOMScoreAdjust=-900
-StandardOutput=journal
-StandardError=journal
+StandardOutput=null
+StandardError=file:/dev/kmsg
 ";
 
 /// Boots the guest; returns only if that fails.
