@@ -1,5 +1,6 @@
 //! Modules about packages and what else software comes from.
 
+pub(crate) mod apk;
 pub(crate) mod apt;
 pub(crate) mod apt_deb;
 pub(crate) mod apt_get;
