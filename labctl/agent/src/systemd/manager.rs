@@ -117,9 +117,9 @@ impl Systemd {
         Ok(answer.first().map_or(&[][..], Arg::list).iter().filter_map(UnitSummary::read).collect())
     }
 
-    /// All units that are loaded.
-    pub(crate) fn units(&mut self) -> Result<Vec<UnitSummary>, CallError> {
-        self.summaries("ListUnits", &Body::default())
+    /// All units that are loaded and whose names fit the pattern (glob(7)).
+    pub(crate) fn units_like(&mut self, pattern: &str) -> Result<Vec<UnitSummary>, CallError> {
+        self.summaries("ListUnitsByPatterns", &Body::default().texts(&[]).texts(&[pattern]))
     }
 
     /// The units of these full names, in that order; a unit that does not exist is `not-found` and inactive.
@@ -176,19 +176,6 @@ impl Systemd {
     /// Powers off or reboots by way of this target, which no other job may then cancel, as systemctl(1) does; returns when it has begun.
     pub(crate) fn leave_by(&mut self, target: &str) -> Result<(), CallError> {
         self.manager("StartUnit", &Body::default().text(target).text("replace-irreversibly")).map(drop)
-    }
-
-    /// All unit files: path and state.
-    pub(crate) fn unit_files(&mut self) -> Result<Vec<(String, String)>, CallError> {
-        let answer = self.manager("ListUnitFiles", &Body::default())?;
-        let items = answer.first().map_or(&[][..], Arg::list);
-        Ok(items
-            .iter()
-            .filter_map(|item| match item.list() {
-                [path, state] => Some((path.text().to_owned(), state.text().to_owned())),
-                _ => None,
-            })
-            .collect())
     }
 
     /// Reads all unit files anew.

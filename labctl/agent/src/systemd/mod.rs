@@ -5,12 +5,15 @@
 //! ```
 
 mod bus;
+mod install_section;
 mod manager;
 mod message;
 mod reader;
+mod unit_files;
 
 pub(crate) use bus::CallError;
 pub(crate) use manager::{Systemd, UnitSummary, unit_name};
+pub(crate) use unit_files::UnitFiles;
 
 /// For tests that play the manager's side.
 #[cfg(test)]

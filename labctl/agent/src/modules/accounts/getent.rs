@@ -1,8 +1,8 @@
-//! `getent` and `slurp`.
+//! `getent`: entries of the system's databases.
 
 use serde_json::{Map, Value, json};
 
-use crate::modules::call::arguments::{on, path, text};
+use crate::modules::call::arguments::{on, text};
 use crate::modules::call::outcome::{Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 
@@ -12,8 +12,6 @@ pub(crate) const MODULE: Module = Module {
     files: false,
     run,
 };
-
-pub(crate) const SLURP: Module = Module { names: &["slurp"], params: &[path("src").must().aka(&["path"])], files: false, run: slurp };
 
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
@@ -55,25 +53,6 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let name = format!("getent_{database}");
     Ok(json!({"changed": false, "ansible_facts": {name: found}}).into())
-}
-
-fn slurp(task: &Task<'_>) -> Outcome {
-    let path = task.args.path("src").unwrap_or_default();
-    let shown = path.display();
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
-            return Err(format!("file not found: {shown}").into());
-        }
-        Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => {
-            return Err(format!("file is not readable: {shown}").into());
-        }
-        Err(_) if path.is_dir() => {
-            return Err(format!("source is a directory and must be a file: {shown}").into());
-        }
-        Err(err) => return Err(format!("unable to slurp file: {shown}: {err}").into()),
-    };
-    Ok(json!({"changed": false, "content": crate::modules::text::base64::encode(&bytes), "source": path.to_string_lossy(), "encoding": "base64"}).into())
 }
 
 #[cfg(test)]

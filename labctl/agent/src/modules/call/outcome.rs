@@ -96,3 +96,8 @@ impl<T, E: Into<std::io::Error>> Attempt<T> for Result<T, E> {
         })
     }
 }
+
+/// Refuses a path that is not there, in the words of several modules of Ansible's.
+pub(crate) fn must_exist(path: &str) -> Result<(), Fault> {
+    if Path::new(path).symlink_metadata().is_ok() { Ok(()) } else { Err(format!("path not found or not accessible: {path}").into()) }
+}

@@ -1,6 +1,9 @@
 //! A temporary machine for the modules' tests.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::Value;
@@ -49,9 +52,41 @@ impl Bench {
         self.path(name).symlink_metadata().is_ok()
     }
 
+    /// A program that modules find before the machine's own. A child writes it: were it open for writing here, a process that
+    /// another thread starts at that moment would inherit it, and it could not be executed ("text file busy").
+    pub(crate) fn program(&self, name: &str, script: &str) {
+        let path = self.path("bin").join(name);
+        std::fs::create_dir_all(self.path("bin")).expect("a folder");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let text = format!("#!/bin/sh\n{script}\n");
+        child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("the script is taken");
+        assert!(child.wait().expect("an end").success());
+    }
+
+    /// What the programs of [`Bench::program`] wrote to `$NOTES`, by line.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("bin/notes")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Forgets them.
+    pub(crate) fn forget_notes(&self) {
+        let _ = std::fs::remove_file(self.path("bin/notes"));
+    }
+
     pub(crate) fn call(&self, module: &str, args: Value, check: bool) -> ModuleReply {
         let Value::Object(args) = args else { panic!("arguments must be an object") };
-        let call = ModuleCall { module: module.into(), args, check, diff: true, ..ModuleCall::default() };
+        let mut environment = BTreeMap::new();
+        if self.exists("bin") {
+            environment.insert("PATH".to_owned(), format!("{}:/usr/bin:/bin", self.text_path("bin")));
+            environment.insert("NOTES".to_owned(), self.text_path("bin/notes"));
+        }
+        let call = ModuleCall { module: module.into(), args, check, diff: true, environment, ..ModuleCall::default() };
         run_in(&self.root(), &call)
     }
 
@@ -76,7 +111,8 @@ impl Bench {
         let before = self.snapshot();
         let check = self.call(module, args.clone(), true);
         assert!(!check.result.contains_key("failed"), "checking {module} failed: {:?}", check.result);
-        assert_eq!(self.snapshot(), before, "checking {module} changed something");
+        let differing: Vec<_> = self.snapshot().symmetric_difference(&before).map(|entry| entry.0.clone()).collect();
+        assert!(differing.is_empty(), "checking {module} changed {differing:?}");
         assert_eq!(check.result["changed"], Value::Bool(changed), "prediction of {module}: {:?}", check.result);
         let first = self.run(module, args.clone());
         assert_eq!(first["changed"], Value::Bool(changed), "{module}: {first}");
@@ -85,22 +121,24 @@ impl Bench {
         first
     }
 
-    /// Every path with its kind, mode, owner and contents.
-    fn snapshot(&self) -> Vec<(PathBuf, u32, u32, u32, Vec<u8>)> {
+    /// Every path with its kind, mode, owner and contents, but for the programs and their notes.
+    fn snapshot(&self) -> BTreeSet<(PathBuf, u32, u32, u32, Vec<u8>)> {
         use std::os::unix::fs::MetadataExt;
-        let mut all = Vec::new();
+        let mut all = BTreeSet::new();
         let mut folders = vec![self.folder.path().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
                 let meta = entry.path().symlink_metadata().expect("metadata");
                 let contents = if meta.is_file() { std::fs::read(entry.path()).unwrap_or_default() } else { vec![] };
+                if entry.path() == self.path("bin") {
+                    continue;
+                }
                 if meta.is_dir() {
                     folders.push(entry.path());
                 }
-                all.push((entry.path(), meta.mode(), meta.uid(), meta.gid(), contents));
+                all.insert((entry.path(), meta.mode(), meta.uid(), meta.gid(), contents));
             }
         }
-        all.sort();
         all
     }
 }

@@ -1,12 +1,9 @@
 //! `apt` with a database of our own and an apt-get that only takes notes.
 
-use std::os::unix::fs::PermissionsExt;
-
-use labctl_wire::{ModuleCall, ModuleReply};
+use labctl_wire::ModuleReply;
 use serde_json::{Value, json};
 
 use crate::modules::call::testing::Bench;
-use crate::modules::run_in;
 
 fn bench() -> Bench {
     let bench = Bench::new();
@@ -16,29 +13,22 @@ fn bench() -> Bench {
     );
     bench.write("var/lib/apt/lists/lock", "");
     bench.write("var/lib/apt/lists/deb.example_InRelease", "");
-    let notes = bench.text_path("notes");
-    let script = format!(
-        "#!/bin/sh\necho \"$0 $*\" | sed 's|.*/||' >> {notes}\ncase \"$*\" in *missing*) echo 'E: Unable to locate package missing' >&2; exit 100;; esac\n\
-         case \"$0\" in *apt-cache) printf 'nginx:\\n  Installed: 1.22.1-9\\n  Candidate: 1.22.1-10\\n';; *) echo '1 upgraded, 1 newly installed, 0 to remove';; esac\n"
-    );
+    let script = "echo \"$0 $*\" | sed 's|.*/||' >> $NOTES
+        case \"$*\" in *missing*) echo 'E: Unable to locate package missing' >&2; exit 100;; esac
+        case \"$0\" in *apt-cache) printf 'nginx:\\n  Installed: 1.22.1-9\\n  Candidate: 1.22.1-10\\n';;
+        *) echo '1 upgraded, 1 newly installed, 0 to remove';; esac";
     for name in ["apt-get", "apt-cache"] {
-        bench.write(&format!("bin/{name}"), &script);
-        let path = bench.path(&format!("bin/{name}"));
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        bench.program(name, script);
     }
     bench
 }
 
 fn apt(bench: &Bench, args: Value, check: bool) -> ModuleReply {
-    let Value::Object(args) = args else { panic!("not an object") };
-    let path = format!("{}:/usr/bin:/bin", bench.text_path("bin"));
-    let environment = [("PATH".to_owned(), path)].into();
-    let call = ModuleCall { module: "apt".into(), args, check, environment, ..ModuleCall::default() };
-    run_in(&bench.root(), &call)
+    bench.call("apt", args, check)
 }
 
 fn notes(bench: &Bench) -> String {
-    std::fs::read_to_string(bench.path("notes")).unwrap_or_default()
+    bench.notes().iter().map(|line| format!("{line}\n")).collect()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `debconf` and `dpkg_selections`.
+//! `debconf`: answers to the questions of packages.
 
 use std::fs;
 
@@ -19,14 +19,7 @@ pub(crate) const MODULE: Module = Module {
         flag("unseen"),
     ],
     files: false,
-    run: debconf,
-};
-
-pub(crate) const SELECTIONS: Module = Module {
-    names: &["dpkg_selections"],
-    params: &[text("name").must(), text("selection").must().of(&["install", "hold", "deinstall", "purge"])],
-    files: false,
-    run: selections,
+    run,
 };
 
 /// The value of a question in debconf's own database.
@@ -41,7 +34,7 @@ fn answer(task: &Task<'_>, question: &str) -> Option<(String, bool)> {
     })
 }
 
-fn debconf(task: &Task<'_>) -> Outcome {
+fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let (name, question) = (args.str("name"), args.str("question"));
     if question.is_empty() {
@@ -75,20 +68,6 @@ fn debconf(task: &Task<'_>) -> Outcome {
         result["diff"] = json!({"before": result["previous"], "after": result["current"]});
     }
     Ok(result.into())
-}
-
-fn selections(task: &Task<'_>) -> Outcome {
-    let (name, wanted) = (task.args.str("name"), task.args.str("selection"));
-    let database = crate::modules::packages::dpkg::database(task.root);
-    let Some(package) = database.find(name) else {
-        return Err(format!("Failed to find package '{name}' to perform selection '{wanted}'.").into());
-    };
-    let before = package.selection().to_owned();
-    let changed = before != wanted;
-    if changed && !task.check {
-        Spawn::of(task, ["dpkg", "--set-selections"]).stdin(format!("{name} {wanted}\n")).must()?;
-    }
-    Ok(json!({"changed": changed, "before": before, "after": wanted}).into())
 }
 
 #[cfg(test)]

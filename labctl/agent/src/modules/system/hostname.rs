@@ -1,34 +1,17 @@
-//! `hostname`, `timezone` and `modprobe`.
+//! `hostname`.
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::modules::call::arguments::text;
 use crate::modules::call::outcome::{Attempt, Outcome};
-use crate::modules::call::spawn::Spawn;
 use crate::modules::call::task::{Module, Task};
-use crate::modules::files::atomic_write::beside;
 use crate::modules::files::edit::Edit;
 
-pub(crate) const MODULE: Module = Module { names: &["hostname"], params: &[text("name").must(), text("use")], files: false, run: hostname };
+pub(crate) const MODULE: Module = Module { names: &["hostname"], params: &[text("name").must(), text("use")], files: false, run };
 
-pub(crate) const TIMEZONE: Module =
-    Module { names: &["timezone"], params: &[text("name"), text("hwclock").aka(&["rtc"])], files: false, run: timezone };
-
-pub(crate) const MODPROBE: Module = Module {
-    names: &["modprobe"],
-    params: &[
-        text("name").must(),
-        text("state").of(&["absent", "present"]).or("present"),
-        text("params").or(""),
-        text("persistent").of(&["disabled", "present", "absent"]).or("disabled"),
-    ],
-    files: false,
-    run: modprobe,
-};
-
-fn hostname(task: &Task<'_>) -> Outcome {
+fn run(task: &Task<'_>) -> Outcome {
     let name = task.args.str("name");
     let bad = name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b));
     if bad || name.starts_with(['-', '.']) {
@@ -60,101 +43,6 @@ fn hostname(task: &Task<'_>) -> Outcome {
         result["diff"] = json!({"before": format!("hostname = {permanent}\n"), "after": format!("hostname = {name}\n")});
     }
     Ok(result.into())
-}
-
-fn timezone(task: &Task<'_>) -> Outcome {
-    task.args.one_of(&["hwclock", "name"])?;
-    let Some(name) = task.args.filled("name") else {
-        return Err("hwclock is not supported by labctl's timezone module: guests have no clock of their own to set".into());
-    };
-    let zone = format!("/usr/share/zoneinfo/{name}");
-    if name.starts_with('/') || name.contains("..") || !task.root.join(&zone).is_file() {
-        return Err(format!("given timezone \"{name}\" is not available").into());
-    }
-    let link = task.root.join("/etc/localtime");
-    let target = fs::read_link(&link).unwrap_or_default();
-    let before = target.to_string_lossy().split_once("zoneinfo/").map_or(String::new(), |(_, name)| name.to_owned());
-    let file = task.root.join("/etc/timezone");
-    let text = Edit::read(&file)?;
-    let stale = text.as_deref().is_some_and(|text| String::from_utf8_lossy(text).trim() != name);
-    let changed = before != name || stale;
-    if changed && !task.check {
-        if before != name {
-            let temporary = beside(&link);
-            std::os::unix::fs::symlink(&zone, &temporary).attempt("link", &link)?;
-            fs::rename(&temporary, &link).attempt("replace", &link)?;
-        }
-        Edit { path: file, before: text, after: format!("{name}\n").into_bytes(), msg: String::new() }.finish(task)?;
-    }
-    let mut result = json!({"changed": changed});
-    if task.diff {
-        result["diff"] = json!({"before": {"name": before}, "after": {"name": name}});
-    }
-    Ok(result.into())
-}
-
-fn modprobe(task: &Task<'_>) -> Outcome {
-    let args = &task.args;
-    let name = args.str("name");
-    let present = args.str("state") == "present";
-    let plain = name.replace('-', "_");
-    let loaded = fs::read_to_string(task.root.join("/proc/modules"))
-        .unwrap_or_default()
-        .lines()
-        .any(|line| line.split(' ').next() == Some(plain.as_str()))
-        || built_in(task, &plain);
-    let mut changed = loaded != present;
-    if changed && !task.check {
-        let mut argv = vec!["modprobe"];
-        if !present {
-            argv.push("-r");
-        }
-        argv.push(name);
-        argv.extend(args.str("params").split_whitespace());
-        Spawn::of(task, argv).must()?;
-    }
-    changed |= persist(task, name)?;
-    Ok(json!({"changed": changed, "name": name, "params": args.str("params"), "state": args.str("state")}).into())
-}
-
-fn built_in(task: &Task<'_>, plain: &str) -> bool {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let list = fs::read_to_string(task.root.join(format!("/lib/modules/{release}/modules.builtin"))).unwrap_or_default();
-    list.lines().any(|line| {
-        let file = line.rsplit('/').next().unwrap_or_default();
-        file.split('.').next().is_some_and(|stem| stem.replace('-', "_") == plain)
-    })
-}
-
-/// Loads it at every boot (or no more), through /etc/modules-load.d and /etc/modprobe.d.
-fn persist(task: &Task<'_>, name: &str) -> Result<bool, crate::modules::call::outcome::Fault> {
-    let wanted = match task.args.str("persistent") {
-        "present" => true,
-        "absent" => false,
-        _ => return Ok(false),
-    };
-    let mut changed = false;
-    let params = task.args.str("params");
-    let files = [
-        (format!("/etc/modules-load.d/{name}.conf"), format!("{name}\n")),
-        (format!("/etc/modprobe.d/{name}.conf"), if params.is_empty() { String::new() } else { format!("options {name} {params}\n") }),
-    ];
-    for (path, content) in files {
-        let path = task.root.join(path);
-        let before = Edit::read(&path)?;
-        if !wanted || content.is_empty() {
-            if before.is_some() {
-                changed = true;
-                if !task.check {
-                    fs::remove_file(&path).attempt("remove", &path)?;
-                }
-            }
-        } else {
-            let result = Edit { path, before, after: content.into_bytes(), msg: String::new() }.finish(task)?;
-            changed |= result.get("changed") == Some(&Value::Bool(true));
-        }
-    }
-    Ok(changed)
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! `consul_kv` and `nomad_job`, over the agents' HTTP interfaces.
+//! `consul_kv`: keys of Consul's store, over its HTTP interface.
 
 use serde_json::{Map, Value, json};
 
-use crate::modules::call::arguments::{flag, int, on, path, text};
-use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
+use crate::modules::call::arguments::{flag, int, on, text};
+use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
-use crate::modules::network::http::{Request, Response};
+use crate::modules::network::rest::{quote, read, talk};
 
-pub(crate) const KV: Module = Module {
+pub(crate) const MODULE: Module = Module {
     names: &["consul_kv"],
     params: &[
         text("key").must(),
@@ -26,61 +26,10 @@ pub(crate) const KV: Module = Module {
         int("flags"),
     ],
     files: false,
-    run: kv,
+    run,
 };
 
-pub(crate) const JOB: Module = Module {
-    names: &["nomad_job"],
-    params: &[
-        text("host").or("localhost"),
-        int("port").or("4646"),
-        text("state").must().of(&["absent", "present"]),
-        flag("use_ssl"),
-        int("timeout").or("5"),
-        on("validate_certs"),
-        path("client_cert"),
-        path("client_key"),
-        text("namespace"),
-        text("name"),
-        text("content_format").of(&["hcl", "json"]).or("hcl"),
-        text("content"),
-        flag("force_start"),
-        text("token"),
-    ],
-    files: false,
-    run: job,
-};
-
-fn talk(task: &Task<'_>, method: &str, url: &str, header: &str, body: Option<Vec<u8>>) -> Result<Response, Fault> {
-    let mut request = Request::get(task, url);
-    if let Some(token) = task.args.filled("token") {
-        request = request.header(header, token);
-    }
-    request.method = method.to_owned();
-    request.body = body;
-    request.send()
-}
-
-fn read(response: &mut Response, url: &str) -> Result<String, Fault> {
-    let bytes = response.bytes().attempt("read the answer of", url)?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    match response.status {
-        200..300 => Ok(text),
-        status => Err(format!("{url} answered {status}: {}", text.trim()).into()),
-    }
-}
-
-fn quote(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut quoted, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'_' | b'.' | b'-' | b'~' => quoted.push(byte.into()),
-            other => quoted.push_str(&format!("%{other:02X}")),
-        }
-        quoted
-    })
-}
-
-fn kv(task: &Task<'_>) -> Outcome {
+fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let key = args.str("key");
     let base = format!("{}://{}:{}/v1/kv/{}", args.str("scheme"), args.str("host"), args.int("port").unwrap_or(8500), quote(key));
@@ -135,68 +84,6 @@ fn kv(task: &Task<'_>) -> Outcome {
         json!({"before_header": key, "after_header": key, "before": old.unwrap_or_default(), "after": after})
     });
     Ok(Done::from(result))
-}
-
-fn job(task: &Task<'_>) -> Outcome {
-    let args = &task.args;
-    args.exclusive(&["name", "content"])?;
-    args.one_of(&["name", "content"])?;
-    let scheme = if args.flag("use_ssl") { "https" } else { "http" };
-    let base = format!("{scheme}://{}:{}/v1", args.str("host"), args.int("port").unwrap_or(4646));
-    let space = args.filled("namespace").map_or(String::new(), |space| format!("?namespace={}", quote(space)));
-    let ask = |method: &str, path: &str, body: Option<Value>| -> Result<Value, Fault> {
-        let url = format!("{base}{path}");
-        let body = body.map(|body| body.to_string().into_bytes());
-        let mut answer = talk(task, method, &url, "X-Nomad-Token", body)?;
-        let text = read(&mut answer, &url)?;
-        serde_json::from_str(&text).map_err(|err| format!("{url} answered no JSON: {err}").into())
-    };
-    let definition = match args.filled("content") {
-        None => None,
-        Some(text) if args.str("content_format") == "json" => {
-            let value: Value = serde_json::from_str(text).map_err(|err| Fault::from(format!("content is no JSON: {err}")))?;
-            Some(value.get("Job").cloned().unwrap_or(value))
-        }
-        Some(text) => Some(ask("POST", "/jobs/parse", Some(json!({"JobHCL": text, "Canonicalize": true})))?),
-    };
-    let name = match (&definition, args.filled("name")) {
-        (Some(definition), _) => definition["ID"].as_str().map(str::to_owned),
-        (None, name) => name.map(str::to_owned),
-    };
-    let name = name.ok_or_else(|| Fault::from("the job has no ID"))?;
-    let path = format!("/job/{}", quote(&name));
-    if args.str("state") == "absent" {
-        let mut url_answer = talk(task, "GET", &format!("{base}{path}{space}"), "X-Nomad-Token", None)?;
-        let running = if url_answer.status == 404 {
-            false
-        } else {
-            let text = read(&mut url_answer, &path)?;
-            !serde_json::from_str::<Value>(&text).is_ok_and(|job| job["Stop"] == true)
-        };
-        if running && !task.check {
-            ask("DELETE", &format!("{path}{space}"), None)?;
-        }
-        return Ok(json!({"changed": running, "name": name}).into());
-    }
-    let definition = match definition {
-        Some(definition) => definition,
-        None => ask("GET", &format!("{path}{space}"), None)?,
-    };
-    // Nomad itself says what would differ.
-    let plan = ask("POST", &format!("{path}/plan{space}"), Some(json!({"Job": definition, "Diff": true})))?;
-    let changed = plan["Diff"]["Type"] != "None" || args.flag("force_start");
-    if changed && !task.check {
-        let mut job = definition.clone();
-        if args.flag("force_start") {
-            job["Stop"] = false.into();
-        }
-        ask("POST", &format!("/jobs{space}"), Some(json!({"Job": job})))?;
-    }
-    let mut result = json!({"changed": changed, "name": name});
-    if task.diff {
-        result["diff"] = json!({"before": "", "after": "", "prepared": plan["Diff"].to_string()});
-    }
-    Ok(result.into())
 }
 
 #[cfg(test)]
