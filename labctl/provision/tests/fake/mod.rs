@@ -265,10 +265,11 @@ impl Bench {
         let events = self.events.clone();
         Setup {
             inventory,
-            targets: Arc::new(move |name| {
-                if name == "localhost" && !local {
+            targets: Arc::new(move |connection| {
+                if connection.local && !local {
                     return None;
                 }
+                let name = if connection.local { "localhost" } else { &connection.host };
                 machines.get(name).map(|machine| machine.clone() as Arc<dyn Target>)
             }),
             artifacts: Some(Arc::new(Store(self.folder.path().join("store")))),
