@@ -167,7 +167,7 @@ def labctl_events(report):
 
 
 NOT_SHOWN = {"changed", "failed", "skip_reason", "skipped", "false_condition", "warnings", "deprecations", "failed_when_result", "attempts",
-             "exception", "ansible_loop_var", "ansible_index_var", "ansible_loop", "retries"}
+             "exception", "item", "ansible_loop_var", "ansible_index_var", "ansible_loop", "retries"}
 
 
 def value(case, event):
@@ -203,8 +203,11 @@ def sequences(case, events):
         host = event.get("host")
         name = event.get("task", "").rsplit(" : ", 1)
         name = " : ".join([*name[:-1], name[-1].removeprefix("ansible.builtin.")])
+        # The tools report these at other moments; what they do is seen in the recap and in the tasks that follow.
+        if event.get("action") in ("include_role", "include_tasks", "include_vars_dir", "meta"):
+            continue
         if event["event"] == "item":
-            items.setdefault(host, []).append([event["status"], value(case, event)])
+            items.setdefault(host, []).append(["failed" if event["status"] == "ignored" else event["status"], value(case, event)])
         elif event["event"] == "host":
             mine = items.pop(host, [])
             entry = [name, event["status"], value(case, event) if not mine else None]

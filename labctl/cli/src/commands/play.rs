@@ -220,9 +220,7 @@ pub fn judge(printer: &PlayPrinter, recap: &Recap, command: &str) -> Result<(), 
         }
         (false, true) => Ok(()),
         (false, false) => {
-            let failed: Vec<&str> =
-                recap.hosts.iter().filter(|(_, counts)| counts.failed + counts.unreachable > 0).map(|(host, _)| host.as_str()).collect();
-            Err(Failure::new(Kind::Provision, format!("provisioning failed on {}", failed.join(", ")))
+            Err(Failure::new(Kind::Provision, format!("provisioning failed on {}", recap.lost.join(", ")))
                 .hint(format!("{command} repeats it; what is done already is not done again")))
         }
     }

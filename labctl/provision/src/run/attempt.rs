@@ -151,6 +151,10 @@ impl PlayRun {
                     Ok(Data::Map(whole)) if &**key == "_raw_params" && !crate::playbook::args::takes_text(&task.action) => {
                         args.extend(whole.iter().map(|(key, value)| (key.clone(), value.clone())));
                     }
+                    // Names of facts may be templates; other arguments' names may not.
+                    Ok(value) if &*task.action == "set_fact" && crate::data::is_template(key) => {
+                        args.insert(Arc::from(python::str_of(&scope.resolve(&Data::text(key, &task.place))?)), value);
+                    }
                     Ok(value) => {
                         args.insert(key.clone(), value);
                     }

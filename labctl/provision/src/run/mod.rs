@@ -130,7 +130,7 @@ pub(crate) struct Run {
     pub recap: Mutex<BTreeMap<String, HostRecap>>,
     pub timings: Mutex<Vec<Timing>>,
     /// Hosts that take part no more: failed or unreachable.
-    pub lost: Mutex<HashSet<String>>,
+    pub lost: Arc<Mutex<HashSet<String>>>,
     /// Whether `start_at_task` was met, or is not asked for.
     pub started: Mutex<bool>,
     /// Whether step mode still asks.
@@ -151,7 +151,7 @@ impl Run {
             hosts: Arc::default(),
             recap: Mutex::default(),
             timings: Mutex::default(),
-            lost: Mutex::default(),
+            lost: Arc::default(),
             started: Mutex::new(options.start_at_task.is_none()),
             stepping: Mutex::new(options.step.is_some()),
             options,
@@ -224,5 +224,7 @@ pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap
     }
     let mut timings = std::mem::take(&mut *lock(&run.timings));
     timings.sort_by_key(|timing| std::cmp::Reverse(timing.duration));
-    Ok(Recap { hosts: lock(&run.recap).clone(), timings, cancelled: run.cancelled() })
+    let mut lost: Vec<String> = lock(&run.lost).iter().cloned().collect();
+    lost.sort();
+    Ok(Recap { hosts: lock(&run.recap).clone(), timings, lost, cancelled: run.cancelled() })
 }

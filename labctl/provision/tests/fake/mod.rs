@@ -347,7 +347,7 @@ fn line(event: &Event) -> Option<String> {
         Event::TaskStart { name, handler, .. } => {
             format!("{} {name}", if *handler { "HANDLER" } else { "TASK" })
         }
-        Event::ItemResult { host, status, item, result } => format!("  {host} {} item={item}{}", state(status), message(result)),
+        Event::ItemResult { host, status, item, result, .. } => format!("  {host} {} item={item}{}", state(status), message(result)),
         Event::HostResult { host, status, result, .. } => {
             let looped = result.contains_key("results");
             format!("{host} {}{}", state(status), if looped { String::new() } else { message(result) })
