@@ -45,7 +45,7 @@ impl Home {
     /// These folders, made if they are missing: `data` for what lasts, `runtime` for sockets.
     pub fn at(data: &Path, runtime: &Path) -> Result<Self, Failure> {
         let home = Self { data: data.to_owned(), runtime: runtime.to_owned() };
-        for folder in [&home.data, &home.runtime] {
+        for folder in [&home.data, &home.runtime, &home.agent()] {
             make_private(folder)?;
         }
         Ok(home)
@@ -54,6 +54,11 @@ impl Home {
     /// The store of images and artifacts.
     pub fn store(&self) -> PathBuf {
         self.data.join("store")
+    }
+
+    /// The folder of the agent that works on the controller itself.
+    pub fn agent(&self) -> PathBuf {
+        self.data.join("agent")
     }
 
     /// The cached finding about the accelerator.

@@ -29,7 +29,7 @@ use serde_bytes::ByteBuf;
 
 pub use frame::{FrameError, Unframer, frame};
 pub use identity::{Identity, Neighbour};
-pub use module::{ModuleCall, ModuleReply};
+pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABLE};
 
 /// Version of these messages; both sides must agree.
 pub const VERSION: u32 = 2;

@@ -10,6 +10,7 @@ mod hosts;
 mod image;
 mod init;
 mod logs;
+mod play;
 mod provision;
 mod prune;
 mod reload;
@@ -57,6 +58,8 @@ pub enum Command {
     Destroy(destroy::Args),
     /// Run the lab file's plays on the running nodes
     Provision(provision::Args),
+    /// Run playbooks on the lab's nodes, or on machines of an inventory
+    Play(play::Args),
     /// Run a command in a node
     Exec(exec::Args),
     /// Log in to a node by SSH
@@ -99,6 +102,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Reload(args) => reload::run(session, args).await,
         Command::Destroy(args) => destroy::run(session, args).await,
         Command::Provision(args) => provision::run(session, args).await,
+        Command::Play(args) => play::run(session, args).await,
         Command::Exec(args) => exec::run(session, args).await,
         Command::Ssh(args) => ssh::run(session, args).await,
         Command::SshConfig(args) => ssh_config::run(session, args),
