@@ -12,6 +12,7 @@
 mod boot;
 mod call;
 mod healing;
+mod history;
 mod node;
 mod ports;
 
@@ -29,7 +30,7 @@ use labctl_net::{Switch, SwitchConfig};
 use labctl_spec::ident::{LabName, NodeName};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
 use crate::control::{LabStatus, NodeStatus};
 use crate::event::{Event, NodeState};
@@ -38,10 +39,8 @@ use crate::record::{self, Record};
 use crate::{Failure, Kind};
 
 pub use boot::command_line;
+use history::History;
 use node::Slot;
-
-/// Events that a slow client may lag behind before it loses some.
-const EVENTS: usize = 1024;
 
 /// How long a supervisor without machines waits for its first client.
 const LONELY: Duration = Duration::from_secs(30);
@@ -58,7 +57,7 @@ struct Supervisor {
     accel: Mutex<Option<Accel>>,
     switch: Switch,
     slots: Mutex<BTreeMap<NodeName, Arc<Slot>>>,
-    events: broadcast::Sender<Event>,
+    events: History,
     clients: AtomicUsize,
     /// Told whenever a client or a machine has gone.
     quieter: Notify,
@@ -81,7 +80,7 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
         record: Mutex::new(Arc::new(record)),
         accel: Mutex::new(None),
         slots: Mutex::default(),
-        events: broadcast::channel(EVENTS).0,
+        events: History::new(),
         clients: AtomicUsize::new(0),
         quieter: Notify::new(),
         journalled: Notify::new(),
@@ -124,8 +123,7 @@ impl Supervisor {
     }
 
     fn emit(&self, event: Event) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
+        self.events.add(event);
     }
 
     /// The slot of a node of the lab.
