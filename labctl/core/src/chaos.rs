@@ -58,9 +58,28 @@ pub fn new_seed() -> u64 {
     rand::random_range(0..1 << 53)
 }
 
+/// Where a lab's reports are kept.
+pub fn reports_folder(home: &LabHome) -> PathBuf {
+    home.folder().join("reports")
+}
+
+/// The reports that are kept, with their names, the latest first. A file that is no report of this version is left out.
+pub fn reports(home: &LabHome) -> Vec<(String, Report)> {
+    let entries = reports_folder(home).read_dir().into_iter().flatten().flatten();
+    let mut found: Vec<(String, Report)> = entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let name = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
+            Some((name, persist::read_json(&path).ok()??))
+        })
+        .collect();
+    found.sort_by(|(one, a), (other, b)| b.started_unix_ms.cmp(&a.started_unix_ms).then_with(|| one.cmp(other)));
+    found
+}
+
 /// Keeps a report in the lab's folder; gives its path.
 pub fn keep_report(home: &LabHome, report: &Report) -> Result<PathBuf, Failure> {
-    let path = home.folder().join("reports").join(format!("{}-{}.json", report.scenario, report.started_unix_ms));
+    let path = reports_folder(home).join(format!("{}-{}.json", report.scenario, report.started_unix_ms));
     persist::write_json(&path, report)?;
     Ok(path)
 }

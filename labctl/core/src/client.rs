@@ -90,6 +90,11 @@ impl Supervisor {
         }
     }
 
+    /// The lab's state now and after every change, and what happens: answers of [`Call::Watch`].
+    pub async fn watch(&self) -> Result<Connection, Failure> {
+        self.call(&Call::Watch).await
+    }
+
     /// A channel to a node's agent; waits until the agent answers.
     pub async fn agent(&self, node: &NodeName) -> Result<Agent, Failure> {
         let stream = self.open(&Call::Agent { node: node.clone() }).await?;
