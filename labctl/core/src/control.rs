@@ -53,7 +53,7 @@ pub enum Call {
     },
     /// Lets frames go again; [`Answer::Held`].
     Release,
-    /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on.
+    /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on. Keep its name and shape: other versions of labctl say it.
     Leave,
 }
 

@@ -71,7 +71,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         ..Options::default()
     };
     if args.list_tasks {
-        let tasks = provisioning::list(&lab, &what, options)?;
+        let tasks = provisioning::list(&home, &lab, &what, options)?;
         let listed: Vec<_> = tasks
             .iter()
             .map(|task| serde_json::json!({ "play": task.play, "hosts": task.hosts, "name": task.name, "tags": task.tags, "place": task.place }))
@@ -89,7 +89,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let lab_home = home.lab(&lab.name);
     session.record(&home)?;
     let _work = Work::begin(&lab_home, &each).await?;
-    let supervisor = Supervisor::ensure(&lab_home, &lab.name).await?;
+    let supervisor = session.supervisor(&lab_home, &lab.name).await?;
     perform(session, &home, &lab, &supervisor, &what, &[], options).await?;
     Ok(ExitCode::SUCCESS)
 }

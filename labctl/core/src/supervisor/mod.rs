@@ -88,7 +88,10 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
     });
     supervisor.adopt().await;
     let socket = supervisor.home.supervisor_socket();
-    let _ = std::fs::remove_file(&socket);
+    // We hold the lock: whoever listened here has died.
+    for left in supervisor.home.foreign_supervisor_sockets().iter().chain([&socket]) {
+        let _ = std::fs::remove_file(left);
+    }
     let listener = UnixListener::bind(&socket).map_err(Failure::io(socket.display()))?;
     ready();
     tokio::spawn(healing::heal_expired(supervisor.clone()));
@@ -105,6 +108,11 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
 fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
     let entries = record.neighbours().into_iter();
     entries.flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address))).collect()
+}
+
+/// Whether a supervisor of the lab lives, of whatever build, listening or not yet.
+pub(crate) fn is_locked(home: &LabHome) -> bool {
+    matches!(try_lock(&home.supervisor_lock()), Ok(None))
 }
 
 /// The lock file, locked; none if another process holds it.
