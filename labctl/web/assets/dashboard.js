@@ -1,7 +1,7 @@
 "use strict";
 
 // The token has become a cookie; it need not stay in the address bar and the history.
-if (location.search) history.replaceState(null, "", location.pathname);
+if (location.search) history.replaceState(null, "", location.pathname + location.hash);
 
 const byId = (id) => document.getElementById(id);
 
@@ -85,7 +85,7 @@ function sentence(happened) {
   switch (happened.event) {
     case "node": {
       const state = happened.state;
-      return happened.node + " is " + (WORDS[state.state] || state.state) + (state.why ? ": " + state.why : "");
+      return happened.node + (state.state === "crashed" ? " " : " is ") + (WORDS[state.state] || state.state) + (state.why ? ": " + state.why : "");
     }
     case "work": return happened.what + ": " + happened.step;
     default: return happened.text || happened.event;
@@ -128,6 +128,8 @@ function report(line) {
 function showReports(lines) {
   byId("no-reports").hidden = lines.length > 0;
   const open = new Set([...byId("reports").querySelectorAll("details[open]")].map((details) => details.dataset.name));
+  // `#NAME` in the address opens a report.
+  if (!byId("reports").children.length) open.add(location.hash.slice(1));
   byId("reports").replaceChildren(...lines.map(report));
   for (const details of byId("reports").children) details.open = open.has(details.dataset.name);
 }
