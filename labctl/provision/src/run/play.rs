@@ -159,7 +159,15 @@ async fn run_batch(
     let variables = {
         let inventory = lock(&run.inventory);
         let groups = inventory.group_map();
-        let mut common = variables::common(&groups, &in_order(&inventory, all), &batch, &play.folder, run.options.check, run.options.diff, run.options.verbosity);
+        let mut common = variables::common(
+            &groups,
+            &in_order(&inventory, all),
+            &batch,
+            &play.folder,
+            run.options.check,
+            run.options.diff,
+            run.options.verbosity,
+        );
         if let Some(file) = &inventory.file {
             common.insert("inventory_file".into(), Data::from(file.display().to_string()));
             common.insert("inventory_dir".into(), Data::from(file.parent().map(|folder| folder.display().to_string()).unwrap_or_default()));
