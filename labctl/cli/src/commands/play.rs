@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labctl_core::client::Supervisor;
 use labctl_core::lifecycle::Work;
 use labctl_core::provisioning::{self, ListedTask, Options, Play, Recap, Step, What};
 use labctl_core::{Failure, Kind};
