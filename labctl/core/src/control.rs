@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use labctl_image::BootImage;
 use labctl_machine::accel::Accel;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::event::{Event, NodeState};
 use crate::record::Record;
+use crate::snapshot::Snapshot;
 use crate::template::Plan;
 
 /// What a command asks of the supervisor.
@@ -34,6 +36,13 @@ pub enum Call {
         /// Without asking the guest first.
         force: bool,
     },
+    /// Saves all nodes as a snapshot of that name; [`Answer::Saved`].
+    Save {
+        /// The snapshot's name.
+        name: String,
+    },
+    /// Starts all nodes where a snapshot left them; none may run. [`Answer::Done`].
+    Rewind(Box<Rewind>),
     /// A channel to a node's agent; [`Answer::Open`] once the agent answers, then the agent's protocol.
     Agent {
         /// The node.
@@ -73,6 +82,17 @@ pub struct Up {
     pub templates: Plan,
 }
 
+/// What [`Call::Rewind`] needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rewind {
+    /// The lab, as it is from now on.
+    pub record: Record,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
 /// What the supervisor says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Answer {
@@ -82,6 +102,8 @@ pub enum Answer {
     Watched(Stamped),
     /// It is done.
     Done,
+    /// The snapshot that was taken.
+    Saved(Box<Snapshot>),
     /// The lab's state.
     Status(LabStatus),
     /// The connection is what was asked for from now on.

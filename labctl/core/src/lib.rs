@@ -26,6 +26,7 @@ pub mod prune;
 pub mod record;
 mod seed;
 pub mod shipped;
+pub mod snapshot;
 pub mod ssh;
 pub mod supervisor;
 pub mod template;

@@ -15,7 +15,7 @@ use crate::event::{Event, NodeState};
 use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
 use crate::template::Plan;
-use crate::{Failure, Kind, host, images, supervisor, template};
+use crate::{Failure, Kind, host, images, snapshot, supervisor, template};
 
 /// Takes events as they happen.
 pub type Each<'a> = &'a (dyn Fn(Event) + Send + Sync);
@@ -80,14 +80,7 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: E
         });
     }
     let images = images::prepare(home, &lab, each).await?;
-    let record = {
-        // Two labs may be brought up at once; each must see what the other has taken.
-        let _turn = turn(home).await?;
-        let record = Record::prepare(home, lab)?;
-        lab_home.make()?;
-        record.save(&lab_home)?;
-        record
-    };
+    let record = settle_record(home, lab).await?;
     for node in nodes {
         record.node(node)?;
     }
@@ -108,6 +101,17 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: E
     Ok(supervisor)
 }
 
+/// Chooses for the lab what must not change any more, and notes it.
+pub(crate) async fn settle_record(home: &Home, lab: Lab) -> Result<Record, Failure> {
+    // Two labs may be brought up at once; each must see what the other has taken.
+    let _turn = turn(home).await?;
+    let lab_home = home.lab(&lab.name);
+    let record = Record::prepare(home, lab)?;
+    lab_home.make()?;
+    record.save(&lab_home)?;
+    Ok(record)
+}
+
 /// Held for the moment in which a lab chooses what no other lab may have.
 async fn turn(home: &Home) -> Result<File, Failure> {
     let path = home.labs().join(".turn");
@@ -125,6 +129,8 @@ pub async fn halt(home: &Home, lab: &LabName, nodes: &[NodeName], force: bool, e
     for node in nodes {
         record.node(node)?;
     }
+    // Halted, a suspended lab is off like any other.
+    snapshot::forget_suspended(&lab_home)?;
     // Even if no supervisor runs, machines may: a new one adopts them.
     let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
     supervisor.run(&Call::Halt { nodes: nodes.to_vec(), force }, each).await
@@ -162,7 +168,8 @@ pub async fn destroy(home: &Home, lab: &LabName, nodes: &[NodeName], each: Each<
     remove(lab_home.sockets())?;
     // The record goes last: as long as it is there, a repeated `destroy` finds the lab.
     remove(&lab_home.folder().join("nodes"))?;
-    remove(lab_home.folder())
+    remove(lab_home.folder())?;
+    snapshot::sweep(home)
 }
 
 fn remove(folder: &std::path::Path) -> Result<(), Failure> {

@@ -106,6 +106,21 @@ impl Record {
         Ok(record)
     }
 
+    /// The same for another version of the lab file.
+    #[must_use]
+    pub fn with_lab(self, lab: Lab) -> Self {
+        Self { lab, ..self }
+    }
+
+    /// The same in the place that another record has on the host: lab file and loopback addresses.
+    #[must_use]
+    pub fn in_place_of(mut self, own: &Self) -> Self {
+        self.loopback_block = own.loopback_block;
+        self.lab.name = own.lab.name.clone();
+        self.lab.file = own.lab.file.clone();
+        self
+    }
+
     /// Writes the record.
     pub fn save(&self, home: &LabHome) -> Result<(), Failure> {
         persist::write_json(&home.record(), self)

@@ -1,6 +1,10 @@
 //! Disks: throw-away overlays on images that nobody changes.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use labctl_spec::size::Size;
 use tokio::process::Command;
@@ -20,6 +24,29 @@ pub async fn make_overlay_on_future(disk: &Path, base: &Path, size: Size) -> Res
     create(disk, base, "qcow2", size).await
 }
 
+/// The file that a qcow2 disk rests on; none if it rests on nothing. From the disk's header (docs/interop/qcow2.txt).
+pub fn backing(disk: &Path) -> Result<Option<PathBuf>, MachineError> {
+    let read = || -> std::io::Result<Option<PathBuf>> {
+        let file = File::open(disk)?;
+        let mut header = [0; 20];
+        file.read_exact_at(&mut header, 0)?;
+        if &header[..4] != b"QFI\xfb" {
+            return Err(std::io::Error::other("this is no qcow2 disk"));
+        }
+        let (place, length) = header[8..].split_at(8);
+        let place = u64::from_be_bytes(place.try_into().unwrap_or_default());
+        let length = u32::from_be_bytes(length.try_into().unwrap_or_default());
+        // The format allows 1023 bytes.
+        if place == 0 || length > 1023 {
+            return Ok(None);
+        }
+        let mut name = vec![0; length as usize];
+        file.read_exact_at(&mut name, place)?;
+        Ok(Some(PathBuf::from(OsString::from_vec(name))))
+    };
+    read().map_err(MachineError::io(disk.display().to_string()))
+}
+
 async fn create(disk: &Path, base: &Path, base_format: &str, size: Size) -> Result<(), MachineError> {
     // `-u`: the base is not opened, for its size is known.
     let output = Command::new("qemu-img")
@@ -36,4 +63,22 @@ async fn create(disk: &Path, base: &Path, base_format: &str, size: Size) -> Resu
         return Err(MachineError::Program { program: "qemu-img create".into(), why });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_overlay_knows_what_it_rests_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (base, disk) = (folder.path().join("a base"), folder.path().join("disk.qcow2"));
+        std::fs::write(&base, [0; 4096]).unwrap();
+        match make_overlay(&disk, &base, "raw", Size::mib(1)).await {
+            Err(MachineError::Missing { program }) => return println!("skipped: {program} is not installed"),
+            made => made.unwrap(),
+        }
+        assert_eq!(backing(&disk).unwrap(), Some(base.clone()));
+        assert!(backing(&base).is_err());
+    }
 }

@@ -1,10 +1,11 @@
 //! Virtual machines: QEMU's command line as pure functions ([`qemu::argv`]), its process ([`qemu::Qemu`]), its control
-//! protocol ([`qmp`]), disks ([`disk`]) and the proof of an accelerator ([`accel`]).
+//! protocol ([`qmp`]), disks ([`disk`]), saved memory ([`stream`]) and the proof of an accelerator ([`accel`]).
 
 pub mod accel;
 pub mod disk;
 pub mod error;
 pub mod qemu;
 pub mod qmp;
+pub mod stream;
 
 pub use error::MachineError;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use labctl_core::{Failure, Kind, images};
 use serde::Serialize;
 
+use super::template;
 use crate::output::Table;
 use crate::session::Session;
 
@@ -25,6 +26,11 @@ enum Action {
     Build {
         /// Names of image files
         names: Vec<String>,
+    },
+    /// Manage templates: booted, saved machines that nodes are forked from
+    Template {
+        #[command(subcommand)]
+        action: template::Action,
     },
     /// Remove images from the store, by name or id
     Rm {
@@ -72,6 +78,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             }
             session.out.finish();
         }
+        Action::Template { action } => template::run(session, action).await?,
         Action::Rm { names } => {
             for name in names {
                 let found: Vec<_> = store.images().into_iter().filter(|image| image.name == name || image.id.starts_with(&name)).collect();

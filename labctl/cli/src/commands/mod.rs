@@ -15,12 +15,16 @@ mod play;
 mod provision;
 mod prune;
 mod reload;
+mod resume;
 mod scenario;
 mod schema;
+mod snapshot;
 mod ssh;
 mod ssh_config;
 mod status;
 mod supervisor;
+mod suspend;
+mod template;
 mod up;
 mod validate;
 
@@ -55,6 +59,12 @@ pub enum Command {
     Halt(halt::Args),
     /// Shut nodes down and start them again
     Reload(reload::Args),
+    /// Save all nodes and end their machines; `resume` or `up` goes on where they were
+    Suspend(suspend::Args),
+    /// Wake a suspended lab
+    Resume(resume::Args),
+    /// Save the whole lab, and rewind it in seconds
+    Snapshot(snapshot::Args),
     /// Remove nodes or the whole lab; nothing stays behind
     Destroy(destroy::Args),
     /// Run the lab file's plays on the running nodes
@@ -103,6 +113,9 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Status(args) => status::run(session, args).await,
         Command::Halt(args) => halt::run(session, args).await,
         Command::Reload(args) => reload::run(session, args).await,
+        Command::Suspend(args) => suspend::run(session, args).await,
+        Command::Resume(args) => resume::run(session, args).await,
+        Command::Snapshot(args) => snapshot::run(session, args).await,
         Command::Destroy(args) => destroy::run(session, args).await,
         Command::Provision(args) => provision::run(session, args).await,
         Command::Play(args) => play::run(session, args).await,

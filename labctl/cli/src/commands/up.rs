@@ -1,9 +1,15 @@
 //! `labctl up`.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
+use labctl_core::client::Supervisor;
 use labctl_core::control::LabStatus;
+use labctl_core::event::Event;
+use labctl_core::home::Home;
 use labctl_core::lifecycle::{self, Birth, Work};
+use labctl_core::snapshot::{self, provisioned};
+use labctl_core::spec::lab::Lab;
 use labctl_core::{Failure, provisioning};
 
 use crate::output::Table;
@@ -23,6 +29,9 @@ pub struct Args {
     /// Boot new nodes instead of forking them from templates
     #[arg(long)]
     cold: bool,
+    /// Provision a new lab even if the same one was provisioned before and is kept
+    #[arg(long)]
+    no_cache: bool,
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
@@ -37,12 +46,62 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let birth = if args.cold { Birth::Cold } else { Birth::Fork };
     let lab_home = home.lab(&lab.name);
     let _work = Work::begin(&lab_home, &each).await?;
+    if nodes.is_empty() {
+        snapshot::finish_interrupted(&home, &lab.name, &each).await?;
+    }
+    // Only a whole new lab is kept, and restored: then nothing can be in it that is not in its inputs.
+    let whole = nodes.is_empty() && !args.no_provision && !lab.provision.is_empty() && provisioned::is_absent(&home, &lab)?;
+    let key = match whole && !args.cold {
+        true => kept_under(session, &home, &lab).await?,
+        false => None,
+    };
+    if let Some(key) = key.as_deref().filter(|_| !args.no_cache)
+        && let Some((_, kept)) = provisioned::restore(&home, &lab, key, &each).await?
+    {
+        session
+            .out
+            .say(&format!("restored as it was provisioned {}, for no input has changed; --no-cache provisions anew", ago(kept.created)));
+        let supervisor = lifecycle::up(&home, lab.clone(), &nodes, birth, &each).await?;
+        return finish(session, &supervisor).await;
+    }
     let supervisor = lifecycle::up(&home, lab.clone(), &nodes, birth, &each).await?;
     session.out.finish();
     if !args.no_provision && !lab.provision.is_empty() {
         let options = provisioning::Options::default();
         super::provision::perform(session, &home, &lab, &supervisor, &provisioning::What::Lab, &nodes, options).await?;
     }
+    if let Some(key) = key {
+        // The lab is up; that it cannot be kept is no failure of this command.
+        if let Err(why) = provisioned::keep(&home, &lab, &key, &supervisor, &each).await {
+            session.out.event(&Event::Warning { text: format!("the next `up` will provision again: {why}") });
+        }
+    }
+    finish(session, &supervisor).await
+}
+
+/// The key under which a provisioned lab is kept; none, and a note, if there can be none.
+async fn kept_under(session: &Session, home: &Home, lab: &Lab) -> Result<Option<String>, Failure> {
+    let each = |event| session.out.event(&event);
+    match provisioned::key(home, lab, &each).await? {
+        Ok(key) => Ok(Some(key)),
+        Err(why) => {
+            session.out.event(&Event::Note { text: format!("the provisioned lab will not be kept: {why}") });
+            Ok(None)
+        }
+    }
+}
+
+fn ago(then: SystemTime) -> String {
+    let minutes = then.elapsed().unwrap_or_default().as_secs() / 60;
+    match minutes {
+        0..120 => format!("{minutes} min ago"),
+        120..2880 => format!("{} h ago", minutes / 60),
+        _ => format!("{} days ago", minutes / 1440),
+    }
+}
+
+async fn finish(session: &Session, supervisor: &Supervisor) -> Result<ExitCode, Failure> {
+    session.out.finish();
     let status = supervisor.status().await?;
     session.out.result(&status, || summary(&status));
     Ok(ExitCode::SUCCESS)

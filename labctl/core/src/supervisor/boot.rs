@@ -12,16 +12,11 @@ use labctl_spec::lab::Node;
 use labctl_spec::size::Size;
 use rand::RngCore;
 
-use super::Supervisor;
+use super::{Supervisor, disk};
 use crate::control::Up;
 use crate::home::LabHome;
 use crate::template::Template;
 use crate::{Failure, Kind, initrd, persist};
-
-/// A node's disk in its folder.
-pub fn disk(folder: &Path) -> PathBuf {
-    folder.join("disk.qcow2")
-}
 
 /// The description of a node's machine in its folder.
 pub fn machine(folder: &Path) -> PathBuf {
@@ -31,6 +26,16 @@ pub fn machine(folder: &Path) -> PathBuf {
 /// Names the template that a node's disk rests on.
 fn template(folder: &Path) -> PathBuf {
     folder.join("template")
+}
+
+/// Key of the template that a node's disk and memory rest on.
+pub fn template_of(folder: &Path) -> Option<String> {
+    std::fs::read_to_string(template(folder)).ok().map(|key| key.trim().to_owned())
+}
+
+/// Notes it, so that nobody removes that template.
+pub fn note_template(folder: &Path, key: &str) -> Result<(), Failure> {
+    persist::write(&template(folder), key.as_bytes())
 }
 
 /// There from before a fork gets its disk until it runs: what a start that was cut off has left is worth nothing then.
@@ -80,7 +85,7 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
             Start::Fork(template) => Ram::Private(template.ram()),
         },
         mac: node.mac,
-        disk: disk(&folder),
+        disk: disk::file(&folder)?,
         seed,
         boot,
         files: Files::new(supervisor.home.sockets(), node.position, &folder),
@@ -92,21 +97,26 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
 
 /// Gives the node its disk unless it has one. A new one may be a template's: then the node can be forked from that.
 async fn disk_of(folder: &Path, node: &Node, image: &BootImage, forked: Option<&Template>) -> Result<Start, Failure> {
-    let disk = disk(folder);
-    if disk.exists() && !unborn(folder).exists() {
+    if disk::link(folder).exists() && !unborn(folder).exists() {
+        disk::tidy(folder);
         return Ok(Start::Boot);
     }
     // Which image the disk rests on, so that nobody removes it.
     persist::write_json(&folder.join("image.json"), image)?;
+    let disk = disk::another(folder);
     let Some(forked) = forked else {
         let size = Size(node.disk.0.max(image.virtual_size));
         make_overlay(&disk, &image.disk, format_name(image), size).await?;
+        disk::take(folder, &disk)?;
         let _ = std::fs::remove_file(unborn(folder));
+        disk::tidy(folder);
         return Ok(Start::Boot);
     };
     persist::write(&unborn(folder), b"")?;
-    persist::write(&template(folder), forked.key.as_bytes())?;
+    note_template(folder, &forked.key)?;
     std::fs::copy(forked.overlay(), &disk).map_err(Failure::io(disk.display()))?;
+    disk::take(folder, &disk)?;
+    disk::tidy(folder);
     forked.touch();
     Ok(Start::Fork(forked.clone()))
 }
@@ -127,7 +137,7 @@ pub fn is_unborn(folder: &Path) -> bool {
 /// Whether a node has no disk of its own yet.
 pub fn is_new(home: &LabHome, name: &NodeName) -> bool {
     let folder = home.node(name);
-    !disk(&folder).exists() || is_unborn(&folder)
+    !disk::link(&folder).exists() || is_unborn(&folder)
 }
 
 /// QEMU's name of an image's format.

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
-use super::{Supervisor, lock, ports};
+use super::{Supervisor, lock, ports, rewinding, saving};
 use crate::control::{Answer, Call, HeldFrames, Up};
 use crate::event::Event;
 use crate::home::Home;
@@ -27,8 +27,10 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
     let outcome = match call {
         Call::Status => Ok(Answer::Status(supervisor.status())),
         Call::Watch => return watch(&supervisor, stream).await,
-        Call::Up(up) => with_events(&supervisor, &mut stream, up_nodes(supervisor.clone(), *up)).await,
-        Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, halt(supervisor.clone(), nodes, force)).await,
+        Call::Up(up) => with_events(&supervisor, &mut stream, done(up_nodes(supervisor.clone(), *up))).await,
+        Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, done(halt(supervisor.clone(), nodes, force))).await,
+        Call::Save { name } => with_events(&supervisor, &mut stream, saving::save(supervisor.clone(), name)).await,
+        Call::Rewind(rewind) => with_events(&supervisor, &mut stream, done(rewinding::rewind(supervisor.clone(), *rewind))).await,
         Call::Agent { node } => return agent(&supervisor, stream, &node).await,
         Call::Dial { node, port } => return dial(&supervisor, stream, &node, port).await,
         Call::Hold { limit_ms } => return hold(&supervisor, stream, unframer, Duration::from_millis(limit_ms)).await,
@@ -64,7 +66,7 @@ async fn answer(stream: &mut UnixStream, answer: &Answer) -> std::io::Result<()>
 async fn with_events(
     supervisor: &Arc<Supervisor>,
     stream: &mut UnixStream,
-    work: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    work: impl Future<Output = Result<Answer, Failure>> + Send + 'static,
 ) -> Result<Answer, Failure> {
     let mut events = supervisor.events.listen();
     let mut work = tokio::spawn(work);
@@ -73,7 +75,7 @@ async fn with_events(
             biased;
             event = events.recv() => event,
             done = &mut work => {
-                return done.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string()))).map(|()| Answer::Done);
+                return done.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string())));
             }
         };
         // A lag costs events, never the result.
@@ -81,7 +83,7 @@ async fn with_events(
             && answer(stream, &Answer::Event(stamped.event)).await.is_err()
         {
             // Nobody listens any more; see the work through.
-            return work.await.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string()))).map(|()| Answer::Done);
+            return work.await.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string())));
         }
     }
 }
@@ -115,14 +117,34 @@ async fn watch(supervisor: &Arc<Supervisor>, mut stream: UnixStream) {
     supervisor.clients.fetch_add(1, Ordering::SeqCst);
 }
 
+async fn done(work: impl Future<Output = Result<(), Failure>>) -> Result<Answer, Failure> {
+    work.await.map(|()| Answer::Done)
+}
+
 async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
     up.record.save(&supervisor.home)?;
     *lock(&supervisor.record) = Arc::new(up.record.clone());
     *lock(&supervisor.accel) = Some(up.accel);
     supervisor.switch.rename(&super::names(&up.record)).await;
+    publish(&supervisor, &up.nodes).await?;
+    let up = Arc::new(up);
+    let mut starts = JoinSet::new();
+    for name in up.nodes.clone() {
+        let (slot, supervisor, up) = (supervisor.slot(&name)?, supervisor.clone(), up.clone());
+        starts.spawn(async move { slot.start(&supervisor, &up).await });
+    }
+    gather(starts).await?;
+    if !up.templates.later.is_empty() {
+        tokio::spawn(make_templates(supervisor, up));
+    }
+    Ok(())
+}
+
+/// Makes the ports of these nodes listen; a taken one is a failure.
+pub async fn publish(supervisor: &Arc<Supervisor>, nodes: &[NodeName]) -> Result<(), Failure> {
     let mut refused = Vec::new();
-    for name in &up.nodes {
-        let taken = ports::publish(&supervisor, name).await;
+    for name in nodes {
+        let taken = ports::publish(supervisor, name).await;
         supervisor.slot(name)?.set_published(taken.bound);
         for why in taken.refused {
             match why {
@@ -134,16 +156,6 @@ async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
     if !refused.is_empty() {
         return Err(Failure::new(Kind::Host, refused.join("\n"))
             .hint("end what uses the port, or publish the node's port on another: publish: [\"18500:8500\"]"));
-    }
-    let up = Arc::new(up);
-    let mut starts = JoinSet::new();
-    for name in up.nodes.clone() {
-        let (slot, supervisor, up) = (supervisor.slot(&name)?, supervisor.clone(), up.clone());
-        starts.spawn(async move { slot.start(&supervisor, &up).await });
-    }
-    gather(starts).await?;
-    if !up.templates.later.is_empty() {
-        tokio::spawn(make_templates(supervisor, up));
     }
     Ok(())
 }

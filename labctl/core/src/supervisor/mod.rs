@@ -11,10 +11,13 @@
 
 mod boot;
 mod call;
+mod disk;
 mod healing;
 mod history;
 mod node;
 mod ports;
+mod rewinding;
+mod saving;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -41,9 +44,13 @@ use crate::{Failure, Kind};
 pub use boot::{command_line, entropy, format_name, is_new, now_ns};
 use history::History;
 use node::Slot;
+pub(crate) use rewinding::lay_out;
 
 /// How long a supervisor without machines waits for its first client.
 const LONELY: Duration = Duration::from_secs(30);
+
+/// How long a supervisor stays when the last machine and the last client have gone.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Locks, and goes on if a task panicked while it held the lock: the maps behind these locks are changed by single insertions.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -182,8 +189,13 @@ impl Supervisor {
             // Either a client comes, or it has died.
             let _ = tokio::time::timeout(LONELY, self.quieter.notified()).await;
         }
-        while self.any_running() || self.clients.load(Ordering::SeqCst) > 0 {
-            self.quieter.notified().await;
+        let quiet = || !self.any_running() && self.clients.load(Ordering::SeqCst) == 0;
+        loop {
+            // A command may make several calls, with no machine between them.
+            let noticed = tokio::time::timeout(LINGER, self.quieter.notified()).await;
+            if noticed.is_err() && quiet() {
+                return;
+            }
         }
     }
 

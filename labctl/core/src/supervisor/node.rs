@@ -9,6 +9,7 @@
 //!
 //! Operations on a node take its lock, so that a start and a halt never meet; the state may be read at any time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::boot::Start;
-use super::{Supervisor, boot, lock, ports};
+use super::{Supervisor, boot, disk, lock, ports};
 use crate::control::Up;
 use crate::event::{Event, NodeState};
 use crate::home::LabHome;
@@ -40,6 +41,17 @@ struct Running {
     link: Link,
     /// Held while the guest is told who it is.
     settling: Arc<tokio::sync::Mutex<()>>,
+    /// It was restored and does not know the time yet.
+    asleep: Arc<AtomicBool>,
+}
+
+/// Where a machine's guest comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It boots, is a fork, or ran already.
+    Boot,
+    /// Saved memory: it knows who it is, but not when.
+    Snapshot,
 }
 
 /// A node's place.
@@ -74,7 +86,7 @@ impl Slot {
     /// The state; `Absent` instead of `Off` if the node has no disk.
     pub fn shown_state(&self, home: &LabHome) -> NodeState {
         match self.state() {
-            NodeState::Off if !boot::disk(&home.node(&self.name)).exists() => NodeState::Absent,
+            NodeState::Off if !disk::link(&home.node(&self.name)).exists() => NodeState::Absent,
             state => state,
         }
     }
@@ -86,6 +98,16 @@ impl Slot {
     /// Ports that listen now: host port to node port.
     pub fn published(&self) -> Vec<(u16, u16)> {
         lock(&self.published).clone()
+    }
+
+    /// Its QEMU, if it runs.
+    pub fn qemu(&self) -> Option<Arc<Qemu>> {
+        lock(&self.running).as_ref().map(|running| running.qemu.clone())
+    }
+
+    /// Held by whoever changes the node.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.operation.lock().await
     }
 
     /// The channel to the agent, once it answers.
@@ -101,7 +123,7 @@ impl Slot {
         Failure::new(Kind::Conflict, format!("{} is not running", self.name)).hint(format!("labctl up {}", self.name))
     }
 
-    fn change(&self, supervisor: &Supervisor, state: NodeState) {
+    pub fn change(&self, supervisor: &Supervisor, state: NodeState) {
         if self.state.send_replace(state.clone()) != state {
             supervisor.emit(Event::Node { node: self.name.clone(), state });
         }
@@ -120,9 +142,17 @@ impl Slot {
                 return Ok(());
             }
             boot::born(&folder)?;
+        } else if !qemu.is_active().await? {
+            if crate::snapshot::is_being_restored(&supervisor.home) {
+                // The restore begins anew.
+                qemu.end().await;
+                return Ok(());
+            }
+            // Paused for a snapshot that will never be.
+            qemu.save_nothing().await?;
         }
         *lock(&supervisor.accel) = Some(machine.accel);
-        self.join(supervisor, &machine, qemu).await?;
+        self.join(supervisor, &machine, qemu, Origin::Boot).await?;
         let taken = ports::publish(supervisor, &self.name).await;
         *lock(&self.published) = taken.bound;
         Ok(())
@@ -140,6 +170,11 @@ impl Slot {
                 }
             }
         }
+        self.answered(supervisor).await
+    }
+
+    /// Waits until the guest answers and knows who it is.
+    pub async fn answered(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
         let Some(running) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
         tokio::select! {
             answered = running.link.up_within(BOOT_DEADLINE) => match answered {
@@ -165,6 +200,9 @@ impl Slot {
             identity.clock_ns = boot::now_ns();
             agent.take_identity(identity).await?;
         }
+        if running.asleep.swap(false, Ordering::SeqCst) {
+            agent.wake(boot::entropy(), boot::now_ns()).await?;
+        }
         *lock(&self.identity) = digest;
         if self.state() == NodeState::Booting {
             self.change(supervisor, NodeState::Running);
@@ -187,7 +225,7 @@ impl Slot {
         match start {
             Start::Boot => {
                 let qemu = Qemu::launch(&machine).await?;
-                self.join(supervisor, &machine, qemu).await
+                self.join(supervisor, &machine, qemu, Origin::Boot).await
             }
             Start::Fork(template) => self.fork(supervisor, &machine, &template).await,
         }
@@ -203,21 +241,42 @@ impl Slot {
             return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint(hint));
         }
         // The agent's channel is open before the guest goes on: it was open when the template was saved.
-        self.join(supervisor, machine, qemu).await?;
+        self.join(supervisor, machine, qemu, Origin::Boot).await?;
         let Some(Running { qemu, .. }) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
         qemu.resume().await?;
         boot::born(&supervisor.home.node(&self.name))
     }
 
+    /// Starts the machine from saved state; it stays paused.
+    pub async fn load(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, state: std::fs::File) -> Result<(), Failure> {
+        let qemu = Qemu::launch_empty(machine).await?;
+        if let Err(why) = qemu.load(state, Saving::Everything).await {
+            qemu.end().await;
+            self.change(supervisor, NodeState::Off);
+            return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
+                .hint("`labctl snapshot restore NAME --cold` boots the same disks"));
+        }
+        self.join(supervisor, machine, qemu, Origin::Snapshot).await
+    }
+
+    /// Lets a machine that was loaded go on.
+    pub async fn go_on(&self) -> Result<(), Failure> {
+        match self.qemu() {
+            Some(qemu) => Ok(qemu.resume().await?),
+            None => Err(self.not_running()),
+        }
+    }
+
     /// Connects switch and agent to a machine that has just been started or adopted, and watches it.
-    async fn join(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, qemu: Qemu) -> Result<(), Failure> {
+    async fn join(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, qemu: Qemu, origin: Origin) -> Result<(), Failure> {
         let record = supervisor.record();
         let node = record.node(&self.name)?;
         let port =
             labctl_net::PortConfig { name: node.name.clone(), mac: machine.mac, address: node.address, socket: machine.files.net.clone() };
         supervisor.switch.attach(port).await;
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
-        let running = Running { qemu: Arc::new(qemu), link, settling: Arc::default() };
+        let running =
+            Running { qemu: Arc::new(qemu), link, settling: Arc::default(), asleep: Arc::new(AtomicBool::new(origin == Origin::Snapshot)) };
         lock(&self.identity).clear();
         *lock(&self.running) = Some(running.clone());
         self.change(supervisor, NodeState::Booting);

@@ -26,11 +26,12 @@ use std::collections::BTreeMap;
 use labctl_image::BootImage;
 use labctl_machine::accel::Accel;
 use labctl_spec::ident::NodeName;
+use labctl_spec::lab::Lab;
 
-use crate::Failure;
 use crate::home::Home;
 use crate::lifecycle::Each;
 use crate::record::Record;
+use crate::{Failure, images};
 
 /// Which template each of `nodes` is forked from. Templates that several nodes lack are made; a node that is alone with a missing
 /// one boots by itself meanwhile, and its supervisor makes the template afterwards: that is no slower.
@@ -66,6 +67,21 @@ pub async fn prepare(
         plan.forks.extend(nodes.iter().map(|node| (node.clone(), template.clone())));
     }
     Ok(plan)
+}
+
+/// Makes the templates that a lab's nodes lack.
+pub async fn build(home: &Home, lab: &Lab, each: Each<'_>) -> Result<(), Failure> {
+    let accel = labctl_machine::accel::find(&home.accel(), home.scratch()).await?.accel;
+    let images = images::prepare(home, lab, each).await?;
+    let qemu = labctl_machine::qemu::version().await?;
+    let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
+    for node in &lab.nodes {
+        if let Some(shape) = images.get(&node.image).and_then(|image| Shape::of(node, image, accel, &qemu)) {
+            shapes.insert(shape.key(), shape);
+        }
+    }
+    let made = shapes.values().map(|shape| make(home, shape, each));
+    futures_util::future::join_all(made).await.into_iter().try_for_each(|made| made.map(drop))
 }
 
 /// What is forked, and from what.

@@ -140,7 +140,7 @@ fn user_of(home: &Home, key: &str) -> Option<String> {
             return Some(format!("lab `{lab}`"));
         }
     }
-    None
+    mentions_below(&home.store().join("provisioned"), key).then(|| "a provisioned lab that is kept".to_owned())
 }
 
 fn mentions(folder: &Path, key: &str) -> bool {

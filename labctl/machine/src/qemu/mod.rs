@@ -14,7 +14,7 @@ use crate::accel::Accel;
 
 pub use argv::{argv, program};
 pub use process::{Ending, Qemu, is_running, version};
-pub use state::Saving;
+pub use state::{LiveSave, Saving};
 
 /// Everything that QEMU is told about a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,16 @@ pub enum Ram {
     Shared(PathBuf),
     /// This file, read as far as the machine has not written: a fork of the template.
     Private(PathBuf),
+}
+
+impl Ram {
+    /// The file, if it rests on one.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Anonymous => None,
+            Self::Shared(file) | Self::Private(file) => Some(file),
+        }
+    }
 }
 
 /// What a machine boots.

@@ -1,0 +1,187 @@
+//! `labctl snapshot`.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use labctl_core::lifecycle::Work;
+use labctl_core::snapshot::{self, Memory, Snapshot};
+use labctl_core::{Failure, Kind};
+use serde::Serialize;
+
+use crate::output::Table;
+use crate::session::Session;
+
+/// Arguments of `labctl snapshot`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do with snapshots.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Save memory, devices and disks of all nodes at one moment; they go on at once
+    Save {
+        /// Its name
+        name: String,
+        /// Replace the snapshot of that name
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Put the whole lab back to a snapshot; what happened since is given up
+    #[command(visible_alias = "rewind")]
+    Restore {
+        /// Its name
+        name: String,
+        /// Put only the disks back and boot the nodes
+        #[arg(long)]
+        cold: bool,
+    },
+    /// Show the lab's snapshots
+    List,
+    /// Remove snapshots
+    Rm {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Show what has changed since a snapshot: nodes, disks, the lab file
+    Diff {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Listed {
+    name: String,
+    nodes: usize,
+    created_unix: u64,
+    memory_bytes: u64,
+    disk_bytes: u64,
+    pause_ms: u64,
+}
+
+impl Listed {
+    fn of(snapshot: &Snapshot) -> Self {
+        let since = snapshot.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            name: snapshot.name.clone(),
+            nodes: snapshot.nodes.len(),
+            created_unix: since.as_secs(),
+            memory_bytes: snapshot.memory(),
+            disk_bytes: snapshot.disks(),
+            pause_ms: snapshot.pause_ms,
+        }
+    }
+}
+
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let home = session.home()?;
+    let each = |event| session.out.event(&event);
+    match args.action {
+        Action::Save { name, replace } => {
+            let lab = session.record(&home)?.lab;
+            own(&name)?;
+            let _work = Work::begin(&home.lab(&lab.name), &each).await?;
+            let saved = snapshot::save(&home, &lab.name, &name, replace, &each).await?;
+            session.out.finish();
+            session.out.result(&Listed::of(&saved), || {
+                format!(
+                    "saved `{name}`: {} nodes, {} MiB of memory; they stood still for {} ms",
+                    saved.nodes.len(),
+                    saved.memory() >> 20,
+                    saved.pause_ms
+                )
+            });
+        }
+        Action::Restore { name, cold } => {
+            session.record(&home)?;
+            let lab = session.lab(&home)?;
+            let _work = Work::begin(&home.lab(&lab.name), &each).await?;
+            let memory = if cold { Memory::Boot } else { Memory::GoOn };
+            let supervisor = snapshot::restore(&home, &lab, &name, memory, &each).await?;
+            session.out.finish();
+            let status = supervisor.status().await?;
+            session.out.result(&status, || format!("{}\n\nback at `{name}`", super::status::table(&status)));
+        }
+        Action::List => {
+            let lab = session.known_lab(&home)?;
+            let (good, bad) = snapshot::list(&home.lab(&lab.name));
+            for why in bad {
+                session.out.say(&format!("cannot be read: {why}"));
+            }
+            let listed: Vec<Listed> = good.iter().map(Listed::of).collect();
+            session.out.result(&listed, || table(&listed));
+        }
+        Action::Rm { names } => {
+            let lab = session.known_lab(&home)?;
+            let _work = Work::begin(&home.lab(&lab.name), &each).await?;
+            for name in names {
+                snapshot::remove(&home, &lab.name, &name)?;
+            }
+        }
+        Action::Diff { name } => {
+            let record = session.record(&home)?;
+            let found = snapshot::find(&home.lab(&record.lab.name), &name)?;
+            let record = match session.lab(&home) {
+                Ok(lab) => record.with_lab(lab),
+                // A lab file that cannot be read differs; its text is shown.
+                Err(why) if why.kind == Kind::Input => record,
+                Err(why) => return Err(why),
+            };
+            let difference = snapshot::diff(&home.lab(&record.lab.name), &found, &record);
+            session.out.result(&difference, || show(&difference));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses names of labctl's own.
+fn own(name: &str) -> Result<(), Failure> {
+    match name.starts_with('+') {
+        true => Err(Failure::new(Kind::Input, format!("`{name}`: names that begin with `+` are labctl's own")).hint("choose another name")),
+        false => Ok(()),
+    }
+}
+
+fn table(listed: &[Listed]) -> String {
+    let mut table = Table::new(&["SNAPSHOT", "AGE", "NODES", "MEMORY", "DISKS", "PAUSE"]);
+    for snapshot in listed {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        table.row([
+            snapshot.name.clone(),
+            age(now.saturating_sub(snapshot.created_unix)),
+            snapshot.nodes.to_string(),
+            format!("{} MiB", snapshot.memory_bytes >> 20),
+            format!("{} MiB", snapshot.disk_bytes >> 20),
+            format!("{} ms", snapshot.pause_ms),
+        ]);
+    }
+    table.render()
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn show(difference: &snapshot::Difference) -> String {
+    let mut lines = difference.nodes.clone();
+    for (node, written) in &difference.disks {
+        lines.push(match written {
+            Some(bytes) => format!("{node}: its disk has grown by {} KiB since", bytes >> 10),
+            None => format!("{node}: its disk does not rest on this snapshot"),
+        });
+    }
+    match &difference.lab_file {
+        None => lines.push("the lab file is the same".to_owned()),
+        Some((then, now)) => lines.push(similar::TextDiff::from_lines(then, now).unified_diff().header("then", "now").to_string()),
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,71 @@
+//! What has changed since a snapshot.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use labctl_machine::disk;
+use serde::Serialize;
+
+use super::Snapshot;
+use crate::home::LabHome;
+use crate::record::Record;
+
+/// What differs between a snapshot and the lab now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Difference {
+    /// Nodes and machines that are not the same, one line each.
+    pub nodes: Vec<String>,
+    /// Node, and bytes that it has written to its disk since; none if its disk does not rest on the snapshot.
+    pub disks: Vec<(String, Option<u64>)>,
+    /// The lab file's text then and now, if it is another.
+    pub lab_file: Option<(String, String)>,
+}
+
+/// Compares a snapshot with the lab.
+pub fn diff(home: &LabHome, snapshot: &Snapshot, now: &Record) -> Difference {
+    let lab_file = fs::read_to_string(&now.lab.file).unwrap_or_default();
+    let disks = snapshot.nodes.iter().map(|(name, saved)| (name.to_string(), written(&home.node(name).join("disk.qcow2"), &saved.layer)));
+    Difference {
+        nodes: machines(snapshot, now),
+        disks: disks.collect(),
+        lab_file: (snapshot.lab_file != lab_file).then(|| (snapshot.lab_file.clone(), lab_file)),
+    }
+}
+
+/// What a snapshot's machines and the lab's do not have in common, one line each.
+pub(super) fn machines(snapshot: &Snapshot, now: &Record) -> Vec<String> {
+    let then = &snapshot.record.lab;
+    let mut lines = Vec::new();
+    if then.network != now.lab.network {
+        lines.push("the network is another".to_owned());
+    }
+    for node in &now.lab.nodes {
+        let Some(old) = then.node(&node.name) else {
+            lines.push(format!("{} is new", node.name));
+            continue;
+        };
+        let mut differ = |what: &str, differs: bool| {
+            if differs {
+                lines.push(format!("{}: its {what} changed", node.name));
+            }
+        };
+        differ("image", old.image != node.image);
+        differ("number of CPUs", old.cpus != node.cpus);
+        differ("memory", old.memory != node.memory);
+        differ("disk", old.disk != node.disk);
+        differ("address", old.address != node.address);
+    }
+    lines.extend(then.nodes.iter().filter(|node| now.lab.node(&node.name).is_none()).map(|node| format!("{} is gone", node.name)));
+    lines
+}
+
+/// Bytes in the layers of `disk` above `layer`.
+fn written(disk: &Path, layer: &Path) -> Option<u64> {
+    let (mut next, mut bytes) = (disk.to_owned(), 0);
+    while next != layer {
+        bytes += fs::metadata(&next).ok()?.blocks() * 512;
+        next = disk::backing(&next).ok()??;
+    }
+    Some(bytes)
+}

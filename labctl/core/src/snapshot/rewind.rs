@@ -1,0 +1,152 @@
+//! Going back to a snapshot.
+//!
+//! What the nodes did since is given up; that begins when the lab's file `restoring` names the snapshot, and from then on every
+//! command that brings nodes up goes on with it until it is done, however often it is cut off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use labctl_machine::disk::make_overlay;
+use labctl_spec::ident::LabName;
+use labctl_spec::lab::Lab;
+
+use super::{SUSPENDED, Snapshot, diff, discard, find, place, sweep, take};
+use crate::client::Supervisor;
+use crate::control::{Call, Rewind};
+use crate::home::{Home, LabHome};
+use crate::lifecycle::{self, Birth, Each};
+use crate::record::Record;
+use crate::{Failure, Kind, persist, supervisor};
+
+/// What becomes of the saved memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// The nodes go on where they were.
+    GoOn,
+    /// Only the disks are put back; the nodes boot.
+    Boot,
+}
+
+/// Puts the whole lab back to what it was. `lab` is the lab file as it is now.
+pub async fn restore(home: &Home, lab: &Lab, name: &str, memory: Memory, each: Each<'_>) -> Result<Supervisor, Failure> {
+    let lab_home = home.lab(&lab.name);
+    let folder = place(&lab_home, name)?;
+    let snapshot = find(&lab_home, name)?;
+    let now = snapshot.record.clone().with_lab(lab.clone());
+    let changed = diff::machines(&snapshot, &now);
+    if !changed.is_empty() {
+        let message = format!("the lab file changed since snapshot `{name}` was taken:\n{}", changed.join("\n"));
+        return Err(Failure::new(Kind::Conflict, message).hint(format!(
+            "nothing was changed; put the lab file back (labctl snapshot diff {name} shows it), or `labctl up` with the new one"
+        )));
+    }
+    go_back(home, &lab.name, &folder, &snapshot, memory, each).await
+}
+
+pub(super) async fn go_back(
+    home: &Home,
+    lab: &LabName,
+    folder: &Path,
+    snapshot: &Snapshot,
+    memory: Memory,
+    each: Each<'_>,
+) -> Result<Supervisor, Failure> {
+    let lab_home = home.lab(lab);
+    snapshot.check(folder)?;
+    let qemu = labctl_machine::qemu::version().await?;
+    if memory == Memory::GoOn && qemu != snapshot.qemu {
+        let message =
+            format!("snapshot `{}` was saved by `{}`; here is `{qemu}`, which cannot read its memory", snapshot.name, snapshot.qemu);
+        return Err(Failure::new(Kind::Conflict, message)
+            .hint(format!("nothing was changed; `labctl snapshot restore {} --cold` boots the same disks", snapshot.name)));
+    }
+    // From here on the nodes' present is given up.
+    persist::write(&restoring(&lab_home), folder.as_os_str().as_encoded_bytes())?;
+    let record = snapshot.record.clone();
+    // The name and the addresses on the host are the lab's own: it may be a clone, or another lab may have taken them.
+    let record = match Record::load(&lab_home)? {
+        Some(own) => record.in_place_of(&own),
+        None => record,
+    };
+    record.save(&lab_home)?;
+    let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
+    supervisor.run(&Call::Halt { nodes: Vec::new(), force: true }, each).await?;
+    let supervisor = match memory {
+        Memory::GoOn => {
+            let rewind = Rewind { record, snapshot: snapshot.clone(), folder: folder.to_owned() };
+            supervisor.run(&Call::Rewind(Box::new(rewind)), each).await?;
+            supervisor
+        }
+        Memory::Boot => {
+            for (name, node) in &snapshot.nodes {
+                supervisor::lay_out(&lab_home.node(name), node).await?;
+            }
+            let _ = fs::remove_file(restoring(&lab_home));
+            return lifecycle::up(home, record.lab, &[], Birth::Fork, each).await;
+        }
+    };
+    fs::remove_file(restoring(&lab_home)).map_err(Failure::io(restoring(&lab_home).display()))?;
+    sweep(home)?;
+    Ok(supervisor)
+}
+
+/// Names the snapshot that the lab is being put back to.
+fn restoring(home: &LabHome) -> PathBuf {
+    home.folder().join("restoring")
+}
+
+/// Whether the lab is being put back to a snapshot.
+pub(crate) fn is_being_restored(home: &LabHome) -> bool {
+    restoring(home).exists()
+}
+
+/// Goes on with a restore that was cut off, or wakes a lab that was suspended. None if there is nothing of the kind.
+pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Option<Supervisor>, Failure> {
+    let lab_home = home.lab(lab);
+    let folder = match fs::read_to_string(restoring(&lab_home)) {
+        Ok(folder) => PathBuf::from(folder),
+        Err(_) if place(&lab_home, SUSPENDED)?.join("snapshot.json").exists() => return resume(home, lab, each).await.map(Some),
+        Err(_) => return Ok(None),
+    };
+    let Some(snapshot) = Snapshot::load(&folder)? else {
+        // It was removed meanwhile: the disks are what they are.
+        let _ = fs::remove_file(restoring(&lab_home));
+        return Ok(None);
+    };
+    let supervisor = go_back(home, lab, &folder, &snapshot, Memory::GoOn, each).await?;
+    if snapshot.name == SUSPENDED {
+        discard(&folder)?;
+    }
+    Ok(Some(supervisor))
+}
+
+/// Saves all nodes and ends their machines.
+pub async fn suspend(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Snapshot, Failure> {
+    let lab_home = home.lab(lab);
+    let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
+    let saved = take(&supervisor, SUSPENDED, each).await?;
+    supervisor.run(&Call::Halt { nodes: Vec::new(), force: true }, each).await?;
+    Ok(saved)
+}
+
+/// Wakes a suspended lab.
+pub async fn resume(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Supervisor, Failure> {
+    let lab_home = home.lab(lab);
+    let folder = place(&lab_home, SUSPENDED)?;
+    let snapshot =
+        Snapshot::load(&folder)?.ok_or_else(|| Failure::new(Kind::Conflict, format!("lab `{lab}` is not suspended")).hint("labctl up"))?;
+    let supervisor = go_back(home, lab, &folder, &snapshot, Memory::GoOn, each).await?;
+    discard(&folder)?;
+    sweep(home)?;
+    Ok(supervisor)
+}
+
+/// Forgets that the lab is suspended: its nodes were started or removed otherwise.
+pub(crate) fn forget_suspended(home: &LabHome) -> Result<(), Failure> {
+    discard(&place(home, SUSPENDED)?)
+}
+
+/// An overlay on a node's disk as it was.
+pub(crate) async fn overlay(disk: &Path, saved: &super::SavedNode) -> Result<(), Failure> {
+    Ok(make_overlay(disk, &saved.layer, "qcow2", saved.disk).await?)
+}

@@ -1,0 +1,83 @@
+use std::io::Write;
+
+use super::*;
+
+/// A stream with records `(offset, page)`, where a page of one byte stands for one that is filled with it.
+fn stream(block: &[u8], records: &[(u64, &[u8])]) -> Vec<u8> {
+    let mut out = b"QEVM".to_vec();
+    out.extend(3_u32.to_be_bytes());
+    out.push(CONFIGURATION);
+    out.extend(3_u32.to_be_bytes());
+    out.extend(b"q35");
+    out.push(SECTION_START);
+    out.extend(2_u32.to_be_bytes());
+    out.extend([3]);
+    out.extend(b"ram");
+    out.extend(0_u32.to_be_bytes());
+    out.extend(4_u32.to_be_bytes());
+    out.extend((8 * PAGE as u64 | MEM_SIZE).to_be_bytes());
+    out.push(block.len() as u8);
+    out.extend(block);
+    out.extend((8 * PAGE as u64).to_be_bytes());
+    out.extend(EOS.to_be_bytes());
+    out.push(FOOTER);
+    out.extend(2_u32.to_be_bytes());
+    out.push(SECTION_END);
+    out.extend(2_u32.to_be_bytes());
+    for (index, (page, content)) in records.iter().enumerate() {
+        let kind = if content.len() == 1 { ZERO } else { NORMAL };
+        let again = if index > 0 { CONTINUE } else { 0 };
+        out.extend((page * PAGE as u64 | kind | again).to_be_bytes());
+        if index == 0 {
+            out.push(block.len() as u8);
+            out.extend(block);
+        }
+        out.extend(*content);
+    }
+    out.extend(EOS.to_be_bytes());
+    out.push(FOOTER);
+    out.extend(2_u32.to_be_bytes());
+    out.extend(b"\x04devices");
+    out
+}
+
+fn copied(input: &[u8], template: Option<&Path>) -> (Vec<u8>, Written) {
+    let mut out = Vec::new();
+    let written = copy(input, &mut out, template).unwrap();
+    assert_eq!(written.bytes, out.len() as u64);
+    (out, written)
+}
+
+#[test]
+fn pages_of_the_template_are_left_out_until_they_change() {
+    let mut template = tempfile::NamedTempFile::new().unwrap();
+    let (a, b) = ([1; PAGE], [2; PAGE]);
+    template.write_all(&a).unwrap();
+    template.write_all(&[0; PAGE]).unwrap();
+    template.write_all(&a).unwrap();
+    template.write_all(&[0; 5 * PAGE]).unwrap();
+    // 0 is the template's; 1 is zero there and here; 2 changes, and changes back; 3 was zero.
+    let input = stream(b"ram", &[(0, &a), (1, &[0]), (2, &b), (2, &a), (3, &b)]);
+    let (out, written) = copied(&input, Some(template.path()));
+    assert_eq!(written.omitted, 2);
+    assert_eq!(out, stream(b"ram", &[(2, &b), (2, &a), (3, &b)]));
+}
+
+#[test]
+fn without_a_template_zeroes_are_left_out() {
+    let a = [1; PAGE];
+    let (out, written) = copied(&stream(b"pc.ram", &[(0, &a), (1, &[0]), (2, &a)]), None);
+    assert_eq!((out, written.omitted), (stream(b"pc.ram", &[(0, &a), (2, &a)]), 1));
+}
+
+#[test]
+fn other_blocks_and_unknown_parts_stay_as_they_are() {
+    let input = stream(b"vga", &[(0, &[0]), (1, &[0])]);
+    assert_eq!(copied(&input, None).0, input);
+    let mut odd = stream(b"pc.ram", &[(0, &[0])]);
+    let record = odd.len() - b"\x04devices".len() - 5 - 8 - 1 - 7 - 8;
+    odd[record + 7] = 0x40;
+    assert_eq!(copied(&odd, None).0, odd, "a record of an unknown kind");
+    assert_eq!(copied(b"QEVM\0\0\0\x04anything", None).0, b"QEVM\0\0\0\x04anything");
+    assert!(copy(&input[..30], Vec::new(), None).is_err(), "a stream that was cut off");
+}
