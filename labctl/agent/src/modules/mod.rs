@@ -41,6 +41,7 @@ const MODULES: &[&Module] = &[
     &accounts::pamd::MODULE,
     &accounts::user::MODULE,
     &files::acl::MODULE,
+    &files::archive::MODULE,
     &files::artifact::MODULE,
     &files::assemble::MODULE,
     &files::blockinfile::MODULE,
