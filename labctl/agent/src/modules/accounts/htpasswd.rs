@@ -7,6 +7,7 @@ use crate::modules::call::arguments::{on, path, text};
 use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["htpasswd"],
@@ -30,7 +31,7 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let before = Edit::read(&file)?;
     let shown = file.display();
-    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let old = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&old);
     let at = lines.iter().position(|line| line.split_once(':').is_some_and(|(user, _)| user == name));
     let msg;
@@ -71,7 +72,7 @@ fn run(task: &Task<'_>) -> Outcome {
         }
     }
     let after = lines.concat();
-    let mut result = Edit { path: file, before, after: after.into_bytes(), msg }.finish(task)?;
+    let mut result = Edit { path: file, before, after: lossless::encode(&after), msg }.finish(task)?;
     // Hashes are nobody's business.
     result.remove("diff");
     Ok(Done::from(result))

@@ -9,6 +9,7 @@ use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["known_hosts"],
@@ -31,7 +32,7 @@ fn run(task: &Task<'_>) -> Outcome {
         return Err("hash_host is not supported by labctl's known_hosts module".into());
     }
     let before = Edit::read(&path)?;
-    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let old = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&old);
     let fields = |line: &str| {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
@@ -68,7 +69,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let before = if after == old { before.or(Some(Vec::new())) } else { before };
     let owner = path.parent().and_then(|p| p.metadata().ok());
     let fresh = before.is_none();
-    let mut result = Edit { path: path.clone(), before, after: after.into_bytes(), msg: String::new() }.finish(task)?;
+    let mut result = Edit { path: path.clone(), before, after: lossless::encode(&after), msg: String::new() }.finish(task)?;
     if fresh
         && !task.check
         && let Some(meta) = owner

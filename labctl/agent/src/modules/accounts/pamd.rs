@@ -8,6 +8,7 @@ use crate::modules::call::outcome::{Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::Edit;
 use crate::modules::system::clock::moment;
+use crate::modules::text::lossless;
 
 const TYPES: &[&str] = &["account", "-account", "auth", "-auth", "password", "-password", "session", "-session"];
 
@@ -177,7 +178,7 @@ fn run(task: &Task<'_>) -> Outcome {
         return Err(format!("Unable to open/read PAM module file {} with error {why}: '{}'.", file.display(), file.display()).into());
     };
     let mut service = Service { lines: Vec::new() };
-    for line in String::from_utf8_lossy(&before).lines() {
+    for line in lossless::decode(&before).lines() {
         service.lines.push(Line::parse(line)?);
     }
     let count = match state {
@@ -191,7 +192,7 @@ fn run(task: &Task<'_>) -> Outcome {
         line.check()?;
     }
     let mut result = serde_json::Map::new();
-    let after = if count > 0 { service.text().into_bytes() } else { before.clone() };
+    let after = if count > 0 { lossless::encode(&service.text()) } else { before.clone() };
     result.extend(Edit { path: file, before: Some(before), after, msg: String::new() }.finish(task)?);
     result.remove("msg");
     let backup = result.remove("backup_file").unwrap_or_else(|| "".into());
