@@ -9,6 +9,7 @@ pub(crate) mod assemble;
 pub(crate) mod atomic_write;
 pub(crate) mod blockinfile;
 pub(crate) mod capabilities;
+pub(crate) mod capability_set;
 pub(crate) mod content;
 pub(crate) mod copy;
 pub(crate) mod copy_tree;
