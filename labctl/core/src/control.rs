@@ -15,12 +15,16 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::event::{Event, NodeState};
 use crate::record::Record;
+use crate::template::Plan;
 
 /// What a command asks of the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Call {
     /// The lab's state; [`Answer::Status`].
     Status,
+    /// The lab's state, now and after every change, and what happens, lately and from now on: [`Answer::Status`] and
+    /// [`Answer::Watched`] until either side goes.
+    Watch,
     /// Takes the record on and starts nodes until their agents answer; [`Answer::Done`].
     Up(Box<Up>),
     /// Ends nodes; [`Answer::Done`].
@@ -50,7 +54,7 @@ pub enum Call {
     },
     /// Lets frames go again; [`Answer::Held`].
     Release,
-    /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on.
+    /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on. Keep its name and shape: other versions of labctl say it.
     Leave,
 }
 
@@ -65,6 +69,8 @@ pub struct Up {
     pub images: BTreeMap<String, BootImage>,
     /// The proved accelerator.
     pub accel: Accel,
+    /// Which nodes are forked, and from what.
+    pub templates: Plan,
 }
 
 /// What the supervisor says.
@@ -72,6 +78,8 @@ pub struct Up {
 pub enum Answer {
     /// Something happened.
     Event(Event),
+    /// Something happened, at a known time; only to [`Call::Watch`].
+    Watched(Stamped),
     /// It is done.
     Done,
     /// The lab's state.
@@ -82,6 +90,16 @@ pub enum Answer {
     Held(HeldFrames),
     /// It failed.
     Failed(Failure),
+}
+
+/// An event and its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
 }
 
 /// Frames that the switch held back.

@@ -25,8 +25,10 @@ pub mod provisioning;
 pub mod prune;
 pub mod record;
 mod seed;
+pub mod shipped;
 pub mod ssh;
 pub mod supervisor;
+pub mod template;
 pub mod validation;
 
 pub use failure::{Failure, Kind};

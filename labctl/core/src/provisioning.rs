@@ -1,14 +1,18 @@
 //! Provisioning a lab: the files that nodes get, then the plays of the lab file or of a playbook.
 
 mod artifacts;
+mod channel;
+mod foreign;
+mod local;
+mod machines;
+mod node;
 mod sync;
-mod target;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use labctl_provision::{Book, EventFn, Inventory, ListedTask, PlaybookError, Setup, Target, TargetFn};
+use labctl_provision::{Book, EventFn, Inventory, PlaybookError, Setup, Target};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Provision};
 use tokio_util::sync::CancellationToken;
@@ -16,12 +20,15 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Supervisor;
 use crate::home::Home;
 use crate::lifecycle::Each;
-use crate::{Failure, Kind, images};
+use crate::{Failure, Kind, images, shipped};
 
-pub use labctl_provision::{Event, HostRecap, Options, Recap, Status, Step, Timing};
+pub use labctl_provision::{Event, HostRecap, ListedTask, Options, Recap, Status, Step, Timing};
 
 use artifacts::StoredArtifacts;
-use target::NodeTarget;
+use channel::Channel;
+use node::Node;
+
+pub use foreign::{Play, list_play, list_play_hosts, play};
 
 /// What runs.
 #[derive(Debug, Clone)]
@@ -46,10 +53,10 @@ fn books(lab: &Lab, what: &What) -> Vec<Book> {
     }
 }
 
-/// Folders with roles besides those beside a playbook.
-fn role_paths(lab: &Lab) -> Vec<PathBuf> {
+/// Folders with roles besides those beside a playbook: beside the lab file, above it, and what comes with labctl.
+fn role_paths(home: &Home, lab: &Lab) -> Result<Vec<PathBuf>, Failure> {
     let beside = lab.file.parent().unwrap_or(Path::new("."));
-    vec![beside.join("roles"), beside.join("../roles")]
+    Ok(vec![beside.join("roles"), beside.join("../roles"), shipped::folder(home)?.join("roles")])
 }
 
 fn failure(why: &PlaybookError) -> Failure {
@@ -57,21 +64,26 @@ fn failure(why: &PlaybookError) -> Failure {
 }
 
 /// Reads everything that can be read without a machine; reports what is wrong or missing.
-pub fn check(lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
-    list(lab, &What::Lab, Options::default())
+pub fn check(home: &Home, lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
+    list(home, lab, &What::Lab, Options::default())
 }
 
 /// The tasks that would run.
-pub fn list(lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
-    let setup = Setup {
-        inventory: Inventory::of_lab(lab),
-        targets: Arc::new(|_| None),
-        artifacts: None,
-        events: Arc::new(|_| {}),
-        cancel: CancellationToken::new(),
-    };
-    let options = Options { role_paths: role_paths(lab), ..options };
+pub fn list(home: &Home, lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
+    let setup = idle(Inventory::of_lab(lab));
+    let options = Options { role_paths: role_paths(home, lab)?, ..options };
     labctl_provision::list_tasks(&books(lab, what), setup, options).map_err(|why| failure(&why))
+}
+
+/// The plays that would run, by name, and their hosts.
+pub fn list_hosts(home: &Home, lab: &Lab, what: &What, options: Options) -> Result<Vec<(String, Vec<String>)>, Failure> {
+    let options = Options { role_paths: role_paths(home, lab)?, ..options };
+    labctl_provision::list_hosts(&books(lab, what), idle(Inventory::of_lab(lab)), options).map_err(|why| failure(&why))
+}
+
+/// What is needed to read plays without running them.
+fn idle(inventory: Inventory) -> Setup {
+    Setup { inventory, targets: Arc::new(|_| None), artifacts: None, events: Arc::new(|_| {}), cancel: CancellationToken::new() }
 }
 
 /// Copies the files that the lab file asks for to `nodes` (all if empty).
@@ -96,9 +108,10 @@ pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each
     let machines: HashMap<String, Arc<dyn Target>> = lab
         .nodes
         .iter()
-        .map(|node| (node.name.to_string(), Arc::new(NodeTarget::new(supervisor.clone(), node.name.clone())) as Arc<dyn Target>))
+        .map(|node| (node.name.to_string(), Arc::new(Channel::new(Node::new(supervisor.clone(), node.name.clone()))) as Arc<dyn Target>))
         .collect();
-    let targets: TargetFn = Arc::new(move |host| machines.get(host).cloned());
+    // A node is known by its name alone, whatever else a play says of the way to it.
+    let targets = machines::machines(home, Box::new(move |connection| machines.get(&connection.host).cloned()));
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
     let setup = Setup {
         inventory: Inventory::of_lab(lab),
@@ -107,7 +120,7 @@ pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each
         events: run.events,
         cancel: run.cancel,
     };
-    let options = Options { role_paths: role_paths(lab), ..run.options };
+    let options = Options { role_paths: role_paths(home, lab)?, ..run.options };
     let books = books(lab, &run.what);
     let running = labctl_provision::run(&books, setup, options);
     tokio::pin!(running);

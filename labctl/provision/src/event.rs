@@ -54,6 +54,8 @@ pub enum Event {
     ItemResult {
         /// The host.
         host: String,
+        /// Name of the task: hosts may be at different ones.
+        task: String,
         /// How.
         status: Status,
         /// The item's label.
@@ -65,6 +67,8 @@ pub enum Event {
     HostResult {
         /// The host.
         host: String,
+        /// Name of the task: hosts may be at different ones.
+        task: String,
         /// How.
         status: Status,
         /// What the module returned; censored by `no_log`.
@@ -133,6 +137,8 @@ pub struct Recap {
     pub hosts: BTreeMap<String, HostRecap>,
     /// Tasks, the slowest first.
     pub timings: Vec<Timing>,
+    /// Hosts that took no part any more at the end: failed or unreachable, and not forgiven.
+    pub lost: Vec<String>,
     /// Whether the caller cancelled it.
     pub cancelled: bool,
 }
@@ -140,7 +146,7 @@ pub struct Recap {
 impl Recap {
     /// Whether no host failed or was lost.
     pub fn succeeded(&self) -> bool {
-        !self.cancelled && self.hosts.values().all(|host| host.failed == 0 && host.unreachable == 0)
+        !self.cancelled && self.lost.is_empty()
     }
 
     /// Tasks that changed something, on all hosts together.

@@ -28,5 +28,5 @@ mod yaml;
 pub use error::PlaybookError;
 pub use event::{Event, HostRecap, Recap, Status, Timing};
 pub use inventory::{Group, Host, Inventory};
-pub use run::{Book, EventFn, ListedTask, Options, Setup, SleepFn, Step, StepFn, TargetFn, list_tasks, run};
-pub use target::{Artifact, Artifacts, Content, Target, TargetError};
+pub use run::{Book, EventFn, ListedTask, Options, Setup, SleepFn, Step, StepFn, TargetFn, list_hosts, list_tasks, run};
+pub use target::{Artifact, Artifacts, Connection, Content, Target, TargetError};

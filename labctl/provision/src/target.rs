@@ -18,6 +18,26 @@ pub enum TargetError {
     Failed(String),
 }
 
+/// How the machine of a task is to be reached, as variables and keywords say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// The host's name in the inventory, or what `delegate_to` names.
+    pub host: String,
+    /// The controller itself does the work: `connection: local`, or `localhost` without a word about connections.
+    pub local: bool,
+    /// `ansible_host`.
+    pub address: Option<String>,
+    /// `ansible_port`.
+    pub port: Option<u16>,
+    /// `ansible_user` or `remote_user`: who logs in.
+    pub user: Option<String>,
+    /// `ansible_ssh_private_key_file`.
+    pub key: Option<PathBuf>,
+    /// The work must be done as root, or as a user that only root can become: `become`. A machine whose agent is root
+    /// anyway need not care.
+    pub root: bool,
+}
+
 /// What to send to a machine.
 #[derive(Debug, Clone)]
 pub enum Content {
@@ -34,6 +54,11 @@ pub trait Target: Send + Sync {
 
     /// Sends content with this SHA-256 (hex) to an absolute path, whole or not at all.
     fn put<'a>(&'a self, content: Content, sha256: &'a str, to: &'a str) -> BoxFuture<'a, Result<(), TargetError>>;
+
+    /// The state folder of the machine's agent, below which content is sent.
+    fn state(&self) -> String {
+        labctl_wire::STATE.to_owned()
+    }
 
     /// The content of a file.
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<u8>, TargetError>>;

@@ -59,6 +59,12 @@ pub(crate) struct Variables {
     pub common: Arc<Dict>,
     /// Hosts of the batch that still take part, for `ansible_play_hosts`.
     pub left: Mutex<Vec<String>>,
+    /// Hosts of the play, those of other batches too, in the inventory's order.
+    pub all: Vec<String>,
+    /// Hosts of this batch.
+    pub batch: Vec<String>,
+    /// Hosts of the run that take part no more.
+    pub lost: Arc<Mutex<std::collections::HashSet<String>>>,
     /// Group names by host.
     pub group_names: HashMap<String, Data>,
     pub play: Arc<Play>,
@@ -136,9 +142,15 @@ impl Variables {
         out.insert("inventory_hostname_short".into(), Data::str(host.split('.').next().unwrap_or(host)));
         out.insert("group_names".into(), self.group_names.get(host).cloned().unwrap_or(Data::list(Vec::new())));
         let left: Data = lock(&self.left).iter().map(String::as_str).collect::<Vec<_>>().into();
-        for name in ["ansible_play_hosts", "ansible_play_batch", "play_hosts"] {
+        for name in ["ansible_play_batch", "play_hosts"] {
             out.insert(name.into(), left.clone());
         }
+        let remaining: Vec<&str> = {
+            let (lost, left) = (lock(&self.lost), lock(&self.left));
+            let gone = |host: &String| lost.contains(host) || self.batch.contains(host) && !left.contains(host);
+            self.all.iter().filter(|host| !gone(host)).map(String::as_str).collect()
+        };
+        out.insert("ansible_play_hosts".into(), remaining.into());
         out.insert("hostvars".into(), Data::Opaque(self.hostvars()));
         if let Some(role) = task.and_then(|task| task.role.as_ref()) {
             let name = role.name.rsplit('/').next().unwrap_or(&role.name);

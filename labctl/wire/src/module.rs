@@ -5,6 +5,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Folder of the agent on a node: what it was sent, what it has unpacked.
+pub const STATE: &str = "/var/lib/labctl";
+
+/// Name of the environment variable that gives an agent another state folder than [`STATE`]: one that was pushed to a foreign
+/// machine, or that acts on the controller for a user other than root.
+pub const STATE_VARIABLE: &str = "LABCTL_AGENT_STATE";
+
+/// Name of the environment variable that lets programs which the agent starts inherit its environment, as they do on the
+/// controller.
+pub const INHERIT_VARIABLE: &str = "LABCTL_AGENT_INHERIT";
+
 /// A task module to run. Names, arguments and results are Ansible's, with these additions:
 /// modules that take a file of the controller's (`copy`, `template`, `unarchive`, `script` ...) get either the argument
 /// `content` (text), or `_sha256` and `_size` of it; in the second case they answer with
@@ -29,9 +40,19 @@ pub struct ModuleCall {
 }
 
 impl ModuleCall {
-    /// Where the content with this SHA-256 (hex) waits in the guest for the module that asked for it.
+    /// Where the content with this SHA-256 (hex) waits for the module that asked for it, on the agent's side.
     pub fn spool_path(sha256: &str) -> String {
-        format!("/var/lib/labctl/spool/{sha256}")
+        Self::spool_path_in(&Self::state_folder(), sha256)
+    }
+
+    /// [`spool_path`](Self::spool_path) of an agent that was started with another state folder.
+    pub fn spool_path_in(state: &str, sha256: &str) -> String {
+        format!("{state}/spool/{sha256}")
+    }
+
+    /// The agent's state folder: [`STATE`], or what [`STATE_VARIABLE`] says in the environment of this process.
+    pub fn state_folder() -> String {
+        std::env::var(STATE_VARIABLE).ok().filter(|folder| folder.starts_with('/')).unwrap_or_else(|| STATE.to_owned())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod completion;
 mod console;
+mod dashboard;
 mod destroy;
 mod doctor;
 mod exec;
@@ -10,6 +11,7 @@ mod hosts;
 mod image;
 mod init;
 mod logs;
+mod play;
 mod provision;
 mod prune;
 mod reload;
@@ -57,6 +59,8 @@ pub enum Command {
     Destroy(destroy::Args),
     /// Run the lab file's plays on the running nodes
     Provision(provision::Args),
+    /// Run playbooks on the lab's nodes, or on machines of an inventory
+    Play(play::Args),
     /// Run a command in a node
     Exec(exec::Args),
     /// Log in to a node by SSH
@@ -67,6 +71,8 @@ pub enum Command {
     Console(console::Args),
     /// Show logs: of the supervisor, a machine, its console or a unit
     Logs(logs::Args),
+    /// Show the lab in the browser, as it changes
+    Dashboard(dashboard::Args),
     /// Manage the lab's names in the hosts file
     Hosts(hosts::Args),
     /// Run a chaos scenario against the lab
@@ -99,11 +105,13 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Reload(args) => reload::run(session, args).await,
         Command::Destroy(args) => destroy::run(session, args).await,
         Command::Provision(args) => provision::run(session, args).await,
+        Command::Play(args) => play::run(session, args).await,
         Command::Exec(args) => exec::run(session, args).await,
         Command::Ssh(args) => ssh::run(session, args).await,
         Command::SshConfig(args) => ssh_config::run(session, args),
         Command::Console(args) => console::run(session, args).await,
         Command::Logs(args) => logs::run(session, args).await,
+        Command::Dashboard(args) => dashboard::run(session, args).await,
         Command::Hosts(args) => hosts::run(session, args),
         Command::Scenario(args) => scenario::run(session, args).await,
         Command::Validate(args) => validate::run(session, args),

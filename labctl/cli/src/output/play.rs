@@ -44,7 +44,7 @@ impl PlayPrinter {
                 let kind = if *handler { "HANDLER" } else { "TASK" };
                 *self.heading.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{kind} [{name}]"));
             }
-            Event::ItemResult { host, status, item, result } => self.result(host, *status, Some(item), result),
+            Event::ItemResult { host, status, item, result, .. } => self.result(host, *status, Some(item), result),
             Event::HostResult { host, status, result, .. } => self.result(host, *status, None, result),
             Event::Included { what, hosts } => self.print("36", &format!("  included: {what} for {}", hosts.join(", "))),
             Event::Warning { message } => self.print("35", &format!("  warning: {message}")),

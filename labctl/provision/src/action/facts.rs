@@ -13,11 +13,11 @@ impl Action {
     pub(super) async fn facts(&self) -> Done {
         let explicit = &*self.task.action == "setup";
         let known = lock(&self.play.run.hosts).get(&self.host).filter(|state| state.gathered).map(|state| state.facts.clone());
-        let facts = match known.filter(|_| !explicit && self.machine == self.host) {
+        let facts = match known.filter(|_| !explicit && self.machine.host == self.host) {
             Some(facts) => (*facts).clone(),
             None => {
                 let facts = dict_from_json(&self.target()?.facts().await?);
-                if self.machine == self.host {
+                if self.machine.host == self.host {
                     lock(&self.play.run.hosts).entry(self.host.clone()).or_default().gathered = true;
                 }
                 facts

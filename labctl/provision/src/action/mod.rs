@@ -27,7 +27,7 @@ use crate::data::{Data, Dict};
 use crate::playbook::Task;
 use crate::python;
 use crate::run::PlayRun;
-use crate::target::{Target, TargetError};
+use crate::target::{Connection, Target, TargetError};
 use crate::template::Scope;
 use crate::template::lookups::search_file;
 
@@ -38,7 +38,7 @@ pub(crate) struct Action {
     /// The host that the task is for.
     pub host: String,
     /// The machine that does the work.
-    pub machine: String,
+    pub machine: Connection,
     pub scope: Arc<Scope>,
     /// Arguments, evaluated; `omit`ted ones are absent.
     pub args: Dict,
@@ -151,14 +151,10 @@ impl Action {
 
     /// The machine that does the work.
     fn target(&self) -> Result<Arc<dyn Target>, Stop> {
-        let name = match self.machine.as_str() {
-            "127.0.0.1" | "::1" => "localhost",
-            other => other,
-        };
-        (self.play.run.setup.targets)(name).ok_or_else(|| {
-            Stop::Failed(match name {
-                "localhost" => "tasks can't run on localhost (the controller) here: there is no agent for it".to_owned(),
-                other => format!("there is no machine '{other}' to run this task on"),
+        (self.play.run.setup.targets)(&self.machine).ok_or_else(|| {
+            Stop::Failed(match self.machine.local {
+                true => "tasks can't run on the controller here: there is no agent for it".to_owned(),
+                false => format!("there is no machine '{}' to run this task on", self.machine.host),
             })
         })
     }

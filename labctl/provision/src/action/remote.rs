@@ -76,7 +76,7 @@ impl Action {
         if !needs_content {
             return Ok(dict_from_json(&result));
         }
-        let spool = ModuleCall::spool_path(&parcel.sha256);
+        let spool = ModuleCall::spool_path_in(&target.state(), &parcel.sha256);
         target.put(parcel.content, &parcel.sha256, &spool).await?;
         let ModuleReply { result, needs_content } = target.call(call).await?;
         if needs_content {

@@ -10,7 +10,7 @@ use super::{Host, Inventory};
 use crate::data::{Data, Dict, Place};
 use crate::yaml;
 
-fn fault(path: &Path, line: usize, reason: impl Into<String>, hint: Option<&str>) -> Fault {
+pub(super) fn fault(path: &Path, line: usize, reason: impl Into<String>, hint: Option<&str>) -> Fault {
     Fault { file: path.to_path_buf(), line, column: 0, field: String::new(), reason: reason.into(), hint: hint.map(str::to_owned) }
 }
 
@@ -20,12 +20,21 @@ pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
     inventory.folders.extend(path.parent().map(Path::to_path_buf));
     inventory.group("all");
     inventory.group("ungrouped");
+    if text.starts_with("#!") {
+        let hint = "save what it says: ansible-inventory -i PROGRAM --list --yaml > hosts.yml";
+        return Err(fault(path, 1, "inventories that are programs are not run", Some(hint)));
+    }
     let yaml_like = matches!(path.extension().and_then(|extension| extension.to_str()), Some("yml" | "yaml" | "json"));
     if yaml_like {
         for document in yaml::documents(&text, path)? {
             let Some(map) = document.as_map() else {
                 return Err(fault(path, document.span.line, "an inventory must be a mapping of groups", None));
             };
+            // A mapping with the keys of a group is the group of all hosts.
+            if map.entries.iter().any(|entry| entry.key.as_text() == Some("hosts")) {
+                group(&mut inventory, "all", &document, path)?;
+                continue;
+            }
             for entry in &map.entries {
                 group(&mut inventory, entry.key.as_text().unwrap_or_default(), &entry.value, path)?;
             }
@@ -60,6 +69,12 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Res
                 }
             }
             "hosts" => {
+                for item in entry.value.as_seq().into_iter().flatten().filter_map(|item| item.as_text()) {
+                    for host_name in expand(item) {
+                        inventory.hosts.entry(host_name.clone()).or_default();
+                        inventory.group(name).hosts.push(host_name);
+                    }
+                }
                 for host in entry.value.as_map().into_iter().flat_map(|map| &map.entries) {
                     for host_name in expand(host.key.as_text().unwrap_or_default()) {
                         if let Data::Map(vars) = yaml::data(&host.value, &file, true) {
@@ -90,7 +105,7 @@ fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Res
 }
 
 /// `web[1:3].lab`, `db[a:c]`, `n[01:10:2]`
-fn expand(name: &str) -> Vec<String> {
+pub(super) fn expand(name: &str) -> Vec<String> {
     let Some((before, rest)) = name.split_once('[') else {
         return vec![name.to_owned()];
     };

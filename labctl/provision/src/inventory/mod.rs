@@ -2,6 +2,7 @@
 
 mod file;
 mod pattern;
+mod source;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

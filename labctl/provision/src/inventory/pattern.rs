@@ -80,8 +80,11 @@ pub(crate) fn select(pattern: &str, all: &[String], members: &dyn Fn(&str) -> Ve
     hosts
 }
 
-/// Cuts at commas and colons, not inside brackets.
+/// Cuts at commas, or, if there is none, at colons, not inside brackets.
 fn split(pattern: &str) -> Vec<&str> {
+    if pattern.contains(',') {
+        return pattern.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    }
     let mut parts = Vec::new();
     let mut depth = 0_i32;
     let mut start = 0;
@@ -89,7 +92,7 @@ fn split(pattern: &str) -> Vec<&str> {
         match c {
             '[' => depth += 1,
             ']' => depth -= 1,
-            ',' | ':' | ';' if depth == 0 => {
+            ':' | ';' if depth == 0 => {
                 parts.push(pattern[start..at].trim());
                 start = at + 1;
             }

@@ -9,7 +9,7 @@ use crate::playbook::Task;
 use crate::python;
 use crate::template::{Scope, TemplateError};
 
-use super::{PlayRun, keyword, lock};
+use super::{PlayRun, connection, keyword, lock};
 
 /// A result that says why a task failed.
 pub(crate) fn failure(message: impl Into<String>) -> Dict {
@@ -151,6 +151,10 @@ impl PlayRun {
                     Ok(Data::Map(whole)) if &**key == "_raw_params" && !crate::playbook::args::takes_text(&task.action) => {
                         args.extend(whole.iter().map(|(key, value)| (key.clone(), value.clone())));
                     }
+                    // Names of facts may be templates; other arguments' names may not.
+                    Ok(value) if &*task.action == "set_fact" && crate::data::is_template(key) => {
+                        args.insert(Arc::from(python::str_of(&scope.resolve(&Data::text(key, &task.place))?)), value);
+                    }
                     Ok(value) => {
                         args.insert(key.clone(), value);
                     }
@@ -173,9 +177,10 @@ impl PlayRun {
         let timeout = keyword::number(task.keywords.get("timeout"), scope, &task.place, "timeout")?.filter(|seconds| *seconds > 0.0);
         let asynchronous = keyword::number(task.asynchronous.as_ref(), scope, &task.place, "async")?.filter(|seconds| *seconds > 0.0);
         let delegate = keyword::text(task.keywords.get("delegate_to"), scope)?;
-        let local = scope.get("ansible_connection").or_else(|| task.keywords.get("connection"));
-        let local = keyword::text(local, scope)?.as_deref() == Some("local");
-        let machine = delegate.clone().unwrap_or_else(|| if local { "localhost".to_owned() } else { host.to_owned() });
+        let machine = match &delegate {
+            Some(other) => connection::of(task, other, &self.scope(other, None, Dict::new()), scope)?,
+            None => connection::of(task, host, scope, scope)?,
+        };
         let action = Action {
             play: self.clone(),
             task: task.clone(),

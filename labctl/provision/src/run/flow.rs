@@ -14,7 +14,7 @@ use crate::python;
 
 use super::attempt::{failure, is};
 use super::task::Results;
-use super::{PlayRun, lock};
+use super::{PlayRun, keyword, lock};
 
 type Failed = Result<HashSet<String>, PlaybookError>;
 
@@ -159,6 +159,7 @@ impl PlayRun {
                         let status = if rescued { Status::Rescued } else { Status::Failed };
                         self.run.emit(Event::HostResult {
                             host: host.clone(),
+                            task: keyword::name(task, &self.scope(host, Some(task), Dict::new())),
                             status,
                             result,
                             duration: std::time::Duration::ZERO,

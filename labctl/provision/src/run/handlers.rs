@@ -46,17 +46,24 @@ impl PlayRun {
             return Vec::new();
         };
         let mut found = Vec::new();
-        for (index, handler) in handlers.iter().enumerate().rev() {
-            let scope = self.scope(host, Some(handler), Dict::new());
-            let Some(Ok(name)) = handler.name.as_ref().map(|name| scope.resolve(name)) else {
-                continue;
-            };
-            let name = python::str_of(&name);
-            let qualified = handler.role.as_ref().map(|role| format!("{} : {name}", role.name));
-            if name == notification || qualified.as_deref() == Some(notification) {
-                found.push(index);
-                break;
+        // Later lists of handlers win over earlier ones; within a list, the first of a name does.
+        let source = |handler: &Arc<Task>| (handler.role.as_ref().map(|role| role.key.clone()), handler.place.file.clone());
+        let mut end = handlers.len();
+        'lists: while end > 0 {
+            let begin = (0..end).rev().take_while(|at| source(&handlers[*at]) == source(&handlers[end - 1])).last().unwrap_or(0);
+            for (index, handler) in handlers.iter().enumerate().take(end).skip(begin) {
+                let scope = self.scope(host, Some(handler), Dict::new());
+                let Some(Ok(name)) = handler.name.as_ref().map(|name| scope.resolve(name)) else {
+                    continue;
+                };
+                let name = python::str_of(&name);
+                let qualified = handler.role.as_ref().map(|role| format!("{} : {name}", role.name));
+                if name == notification || qualified.as_deref() == Some(notification) {
+                    found.push(index);
+                    break 'lists;
+                }
             }
+            end = begin;
         }
         for (index, handler) in handlers.iter().enumerate() {
             let scope = self.scope(host, Some(handler), Dict::new());
@@ -177,6 +184,7 @@ impl PlayRun {
                         let result = crate::data::dict_to_json(&super::attempt::failure(error.message));
                         self.run.emit(Event::HostResult {
                             host: host.clone(),
+                            task: keyword::name(task, &scope),
                             status: Status::Failed,
                             result,
                             duration: std::time::Duration::ZERO,

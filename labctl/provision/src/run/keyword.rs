@@ -107,17 +107,20 @@ pub(crate) fn environment(task: &Task, scope: &Arc<Scope>) -> Result<BTreeMap<St
     Ok(out)
 }
 
+/// Whether the task is to be run as somebody else than who logs in.
+pub(crate) fn becomes(task: &Task, scope: &Arc<Scope>) -> Result<bool, TemplateError> {
+    match scope.get("ansible_become") {
+        Some(data) => Ok(truth(&scope.resolve(data)?)),
+        None => flag(task, "become", scope),
+    }
+}
+
 /// The user to become; none for root itself or without `become`.
 pub(crate) fn become_user(task: &Task, scope: &Arc<Scope>) -> Result<Option<String>, TemplateError> {
-    let variable = |name: &str| scope.get(name);
-    let become_on = match variable("ansible_become") {
-        Some(data) => truth(&scope.resolve(data)?),
-        None => flag(task, "become", scope)?,
-    };
-    if !become_on {
+    if !becomes(task, scope)? {
         return Ok(None);
     }
-    let user = text(variable("ansible_become_user").or_else(|| task.keywords.get("become_user")), scope)?;
+    let user = text(scope.get("ansible_become_user").or_else(|| task.keywords.get("become_user")), scope)?;
     Ok(user.filter(|user| user != "root"))
 }
 

@@ -48,6 +48,27 @@ pub fn list_tasks(books: &[Book], setup: Setup, options: Options) -> Result<Vec<
     Ok(out)
 }
 
+/// The plays and the hosts that each would run on.
+///
+/// # Errors
+/// As [`run`](super::run).
+pub fn list_hosts(books: &[Book], setup: Setup, options: Options) -> Result<Vec<(String, Vec<String>)>, PlaybookError> {
+    let run = Run::new(setup, options)?;
+    let mut out = Vec::new();
+    for book in books {
+        let (_, plays) = run.load(book)?;
+        for play in &plays {
+            let groups = lock(&run.inventory).group_map();
+            let common = crate::variables::common(&groups, &[], &[], &play.folder, false, false, 0);
+            let layers = vec![run.extra.clone(), play.vars.clone(), Arc::new(common)];
+            let scope = Scope::new(run.engine.clone(), layers, vec![play.folder.clone()]);
+            let name = play.name.as_ref().map_or_else(|| python::str_of(&play.hosts), python::str_of);
+            out.push((name, super::hosts::hosts_of(&run, play, &scope)?));
+        }
+    }
+    Ok(out)
+}
+
 fn collect(run: &Run, play: &Play, items: &[Item], scope: &Arc<Scope>, out: &mut Vec<ListedTask>) {
     for item in items {
         match item {

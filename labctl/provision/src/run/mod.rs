@@ -1,6 +1,7 @@
 //! Running playbooks.
 
 mod attempt;
+mod connection;
 mod facts;
 mod flow;
 mod handlers;
@@ -21,7 +22,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use attempt::is;
-pub use list::{ListedTask, list_tasks};
+pub use list::{ListedTask, list_hosts, list_tasks};
 pub(crate) use play::PlayRun;
 
 use crate::data::Dict;
@@ -29,7 +30,7 @@ use crate::error::PlaybookError;
 use crate::event::{Event, HostRecap, Recap, Timing};
 use crate::inventory::Inventory;
 use crate::playbook::{Loader, Play};
-use crate::target::{Artifacts, Target};
+use crate::target::{Artifacts, Connection, Target};
 use crate::template::Engine;
 use crate::variables::{self, HostState};
 
@@ -97,8 +98,8 @@ pub struct Options {
     pub sleep: Option<SleepFn>,
 }
 
-/// The machine of a host, by its name. `localhost` is the controller itself; none if there is no such machine.
-pub type TargetFn = Arc<dyn Fn(&str) -> Option<Arc<dyn Target>> + Send + Sync>;
+/// The machine behind a connection; called for every task, so it should keep what it has opened. None if there is no such machine.
+pub type TargetFn = Arc<dyn Fn(&Connection) -> Option<Arc<dyn Target>> + Send + Sync>;
 
 /// Takes events as they happen; called from many tasks.
 pub type EventFn = Arc<dyn Fn(Event) + Send + Sync>;
@@ -129,7 +130,7 @@ pub(crate) struct Run {
     pub recap: Mutex<BTreeMap<String, HostRecap>>,
     pub timings: Mutex<Vec<Timing>>,
     /// Hosts that take part no more: failed or unreachable.
-    pub lost: Mutex<HashSet<String>>,
+    pub lost: Arc<Mutex<HashSet<String>>>,
     /// Whether `start_at_task` was met, or is not asked for.
     pub started: Mutex<bool>,
     /// Whether step mode still asks.
@@ -150,7 +151,7 @@ impl Run {
             hosts: Arc::default(),
             recap: Mutex::default(),
             timings: Mutex::default(),
-            lost: Mutex::default(),
+            lost: Arc::default(),
             started: Mutex::new(options.start_at_task.is_none()),
             stepping: Mutex::new(options.step.is_some()),
             options,
@@ -223,5 +224,7 @@ pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap
     }
     let mut timings = std::mem::take(&mut *lock(&run.timings));
     timings.sort_by_key(|timing| std::cmp::Reverse(timing.duration));
-    Ok(Recap { hosts: lock(&run.recap).clone(), timings, cancelled: run.cancelled() })
+    let mut lost: Vec<String> = lock(&run.lost).iter().cloned().collect();
+    lost.sort();
+    Ok(Recap { hosts: lock(&run.recap).clone(), timings, lost, cancelled: run.cancelled() })
 }

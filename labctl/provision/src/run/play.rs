@@ -97,9 +97,6 @@ pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -
     let candidates: Vec<String> = all.iter().filter(|host| !lost_before.contains(*host)).cloned().collect();
     for batch in batches(&candidates, &serial).map_err(wrong)? {
         run.emit(Event::PlayStart { name: name.clone(), hosts: batch.clone() });
-        for host in &batch {
-            run.count(host, |_| {});
-        }
         run_batch(run, loader, &play, &play_vars, &all, batch.clone(), max_fail).await?;
         let lost = lock(&run.lost);
         let failed = batch.iter().filter(|host| lost.contains(*host)).count();
@@ -143,6 +140,13 @@ fn prompted(run: &Run, play: &Play) -> Result<Dict, PlaybookError> {
     Ok(out)
 }
 
+/// Hosts in the inventory's order, in which variables show them whatever the play's order.
+fn in_order(inventory: &crate::inventory::Inventory, hosts: &[String]) -> Vec<String> {
+    let mut out = hosts.to_vec();
+    out.sort_by_key(|host| inventory.hosts.get_index_of(host));
+    out
+}
+
 async fn run_batch(
     run: &Arc<Run>,
     loader: &Arc<Loader>,
@@ -155,7 +159,15 @@ async fn run_batch(
     let variables = {
         let inventory = lock(&run.inventory);
         let groups = inventory.group_map();
-        let mut common = variables::common(&groups, all, &batch, &play.folder, run.options.check, run.options.diff, run.options.verbosity);
+        let mut common = variables::common(
+            &groups,
+            &in_order(&inventory, all),
+            &batch,
+            &play.folder,
+            run.options.check,
+            run.options.diff,
+            run.options.verbosity,
+        );
         if let Some(file) = &inventory.file {
             common.insert("inventory_file".into(), Data::from(file.display().to_string()));
             common.insert("inventory_dir".into(), Data::from(file.parent().map(|folder| folder.display().to_string()).unwrap_or_default()));
@@ -176,7 +188,10 @@ async fn run_batch(
             engine: run.engine.clone(),
             extra: run.extra.clone(),
             hosts: run.hosts.clone(),
-            left: Mutex::new(batch.clone()),
+            left: Mutex::new(in_order(&inventory, &batch)),
+            all: in_order(&inventory, all),
+            batch: batch.clone(),
+            lost: run.lost.clone(),
             common: Arc::new(common),
             group_names,
             play: play.clone(),

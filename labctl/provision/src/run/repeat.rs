@@ -113,7 +113,9 @@ impl PlayRun {
                     .map(|(key, value)| (key.clone(), value.clone()))
                     .collect::<Vec<_>>(),
             );
-            result.entry("failed".into()).or_insert(Data::Bool(false));
+            if !is(&result, "skipped") {
+                result.entry("failed".into()).or_insert(Data::Bool(false));
+            }
             result.insert(Arc::from(variable.as_str()), item.clone());
             result.insert("ansible_loop_var".into(), Data::str(&variable));
             if let Some(name) = &index_variable {
@@ -148,7 +150,13 @@ impl PlayRun {
                 } else {
                     (crate::data::dict_to_json(&clean(&result)), label)
                 };
-                self.run.emit(Event::ItemResult { host: host.to_owned(), status, item: label, result: shown });
+                self.run.emit(Event::ItemResult {
+                    host: host.to_owned(),
+                    task: keyword::name(task, scope),
+                    status,
+                    item: label,
+                    result: shown,
+                });
             }
             changed |= is(&result, "changed");
             failed |= is(&result, "failed");

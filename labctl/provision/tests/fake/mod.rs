@@ -265,10 +265,11 @@ impl Bench {
         let events = self.events.clone();
         Setup {
             inventory,
-            targets: Arc::new(move |name| {
-                if name == "localhost" && !local {
+            targets: Arc::new(move |connection| {
+                if connection.local && !local {
                     return None;
                 }
+                let name = if connection.local { "localhost" } else { &connection.host };
                 machines.get(name).map(|machine| machine.clone() as Arc<dyn Target>)
             }),
             artifacts: Some(Arc::new(Store(self.folder.path().join("store")))),
@@ -346,7 +347,7 @@ fn line(event: &Event) -> Option<String> {
         Event::TaskStart { name, handler, .. } => {
             format!("{} {name}", if *handler { "HANDLER" } else { "TASK" })
         }
-        Event::ItemResult { host, status, item, result } => format!("  {host} {} item={item}{}", state(status), message(result)),
+        Event::ItemResult { host, status, item, result, .. } => format!("  {host} {} item={item}{}", state(status), message(result)),
         Event::HostResult { host, status, result, .. } => {
             let looped = result.contains_key("results");
             format!("{host} {}{}", state(status), if looped { String::new() } else { message(result) })

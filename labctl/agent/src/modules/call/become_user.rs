@@ -29,9 +29,11 @@ pub(crate) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
     let name = call.become_user.clone().unwrap_or_default();
     let inner = ModuleCall { become_user: None, ..call.clone() };
     let request = serde_json::to_vec(&inner).map_err(|err| Fault::from(err.to_string()))?;
+    let mut env = call.environment.clone();
+    env.insert(labctl_wire::STATE_VARIABLE.to_owned(), ModuleCall::state_folder());
     let spawn = Spawn {
         argv: ["/proc/self/exe", "module"].map(str::to_owned).to_vec(),
-        env: call.environment.clone(),
+        env,
         stdin: Some(request),
         timeout: call.timeout_ms.map(std::time::Duration::from_millis),
         ..Spawn::default()

@@ -126,17 +126,25 @@ impl Spawn {
     fn start(&self) -> io::Result<Child> {
         let (program, arguments) =
             self.argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program is named"))?;
-        let path = self.env.get("PATH").map_or(PATH, String::as_str);
+        let inherited = std::env::var("PATH").ok().filter(|_| std::env::var_os(labctl_wire::INHERIT_VARIABLE).is_some());
+        let path = self.env.get("PATH").or(inherited.as_ref()).map_or(PATH, String::as_str);
         let found = find_program(program, path, self.cwd.as_deref()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
         let mut command = Command::new(found);
-        command.arg0(program).args(arguments).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
+        command.arg0(program).args(arguments);
+        let inherits = self.user.is_none() && std::env::var_os(labctl_wire::INHERIT_VARIABLE).is_some();
+        if !inherits {
+            command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
+        }
         let (home, name, shell) = match &self.user {
             Some((user, _)) => (user.home.as_str(), user.name.as_str(), user.shell.as_str()),
             None => ("/root", "root", "/bin/sh"),
         };
         let inherited = std::env::var("HOME").ok().filter(|home| !home.is_empty());
         let home = if self.user.is_none() { inherited.as_deref().unwrap_or(home) } else { home };
-        command.env("HOME", home).env("USER", name).env("LOGNAME", name).env("SHELL", shell);
+        if !inherits {
+            command.env("HOME", home).env("USER", name).env("LOGNAME", name).env("SHELL", shell);
+        }
+        command.env_remove(labctl_wire::STATE_VARIABLE).env_remove(labctl_wire::INHERIT_VARIABLE);
         command.envs(&self.env);
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);

@@ -19,8 +19,6 @@ use crate::modules::files::digest;
 use crate::modules::files::mode::Mode;
 use crate::modules::files::ownership::describe;
 
-const STORE: &str = "/var/lib/labctl/artifacts";
-
 pub(crate) const MODULE: Module = Module { names: &["artifact"], params: &[path("dest").must()], files: true, run };
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -31,7 +29,7 @@ fn run(task: &Task<'_>) -> Outcome {
     };
     let mut files = task.file_args()?;
     files.mode.get_or_insert(Mode::Bits(0o755));
-    let store = task.root.join(STORE);
+    let store = task.root.join(format!("{}/artifacts", labctl_wire::ModuleCall::state_folder()));
     let kept = store.join(&sha256);
     let in_store = fs::metadata(&kept).ok().filter(|meta| meta.len() == size);
     let there = fs::symlink_metadata(&dest).ok().filter(Metadata::is_file);

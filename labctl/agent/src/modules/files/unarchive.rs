@@ -78,7 +78,7 @@ fn run(task: &Task<'_>) -> Outcome {
 }
 
 fn fetch(task: &Task<'_>, url: &str) -> Result<PathBuf, Fault> {
-    let folder = task.root.join("/var/lib/labctl/spool");
+    let folder = task.root.join(format!("{}/spool", labctl_wire::ModuleCall::state_folder()));
     fs::create_dir_all(&folder).attempt("make the folder", &folder)?;
     let file = beside(&folder.join("archive"));
     Request::get(task, url).save(&file)?;
@@ -160,7 +160,7 @@ fn record_path(task: &Task<'_>, sha256: &str, dest: &Path) -> PathBuf {
     let args = &task.args;
     let key = format!("{}\0{:?}\0{:?}", dest.display(), args.list("include"), args.list("exclude"));
     let key = digest::sums_of(key.as_bytes()).sha256;
-    task.root.join("/var/lib/labctl/unpacked").join(format!("{sha256}-{}", &key[..16]))
+    task.root.join(format!("{}/unpacked", labctl_wire::ModuleCall::state_folder())).join(format!("{sha256}-{}", &key[..16]))
 }
 
 fn read_record(path: &Path) -> Option<Vec<Entry>> {

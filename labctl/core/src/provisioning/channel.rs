@@ -1,50 +1,66 @@
-//! A node as the provisioning engine sees it.
+//! A machine as the provisioning engine sees it, however its agent is reached.
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use labctl_guest::{Agent, GuestError, LinkState};
 use labctl_provision::{Content, Target, TargetError};
-use labctl_spec::ident::NodeName;
 use labctl_wire::{ModuleCall, ModuleReply, Put};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::client::Supervisor;
+/// Opens channels to one machine's agent.
+pub trait Open: Send + Sync {
+    /// The machine, for messages.
+    fn name(&self) -> String;
 
-/// How long a node that has just been started may take until its agent answers.
-const PATIENCE: Duration = Duration::from_secs(120);
+    /// A new channel whose agent answers; fails within a time that suits the machine.
+    fn open(&self) -> BoxFuture<'_, Result<Opened, TargetError>>;
 
-/// A node, reached through the supervisor. One channel serves all calls and is opened anew when it broke.
-pub struct NodeTarget {
-    supervisor: Supervisor,
-    node: NodeName,
-    agent: Mutex<Option<Agent>>,
+    /// Whether the machine can be rebooted.
+    fn reboots(&self) -> bool {
+        true
+    }
 }
 
-impl NodeTarget {
-    /// The node of that name.
-    pub fn new(supervisor: Supervisor, node: NodeName) -> Self {
-        Self { supervisor, node, agent: Mutex::default() }
+/// A channel that was opened.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The agent behind it.
+    pub agent: Agent,
+    /// The agent's state folder.
+    pub state: String,
+}
+
+/// A machine. One channel serves all calls and is opened anew when it broke.
+pub struct Channel<O> {
+    opener: O,
+    kept: Mutex<Option<Opened>>,
+    state: std::sync::Mutex<String>,
+}
+
+impl<O: Open> Channel<O> {
+    /// The machine that `opener` opens.
+    pub fn new(opener: O) -> Self {
+        Self { opener, kept: Mutex::default(), state: std::sync::Mutex::new(labctl_wire::STATE.to_owned()) }
     }
 
     async fn agent(&self) -> Result<Agent, TargetError> {
-        let mut kept = self.agent.lock().await;
-        if let Some(agent) = kept.as_ref().filter(|agent| *agent.link().state().borrow() != LinkState::Down) {
-            return Ok(agent.clone());
+        let mut kept = self.kept.lock().await;
+        if let Some(opened) = kept.as_ref().filter(|opened| *opened.agent.link().state().borrow() != LinkState::Down) {
+            return Ok(opened.agent.clone());
         }
-        let unreachable = |why: String| TargetError::Unreachable(format!("{}: {why}", self.node));
-        let opened = timeout(PATIENCE, self.supervisor.agent(&self.node)).await;
-        let agent =
-            opened.map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?.map_err(|why| unreachable(why.to_string()))?;
-        *kept = Some(agent.clone());
+        let opened = self.opener.open().await?;
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&opened.state);
+        let agent = opened.agent.clone();
+        *kept = Some(opened);
         Ok(agent)
     }
 
     /// A failure of the channel means that the host cannot be reached; one of the agent, that the task failed.
     fn judge(&self, why: GuestError) -> TargetError {
-        let text = format!("{}: {why}", self.node);
+        let text = format!("{}: {why}", self.opener.name());
         match why {
             GuestError::Agent(_) | GuestError::Local { .. } | GuestError::Unexpected(_) => TargetError::Failed(text),
             GuestError::Disconnected | GuestError::Restarted | GuestError::Silent(_) | GuestError::Version { .. } => {
@@ -59,7 +75,7 @@ impl NodeTarget {
     }
 }
 
-impl Target for NodeTarget {
+impl<O: Open> Target for Channel<O> {
     fn call(&self, call: ModuleCall) -> BoxFuture<'_, Result<ModuleReply, TargetError>> {
         Box::pin(async move { self.agent().await?.module(call).await.map_err(|why| self.judge(why)) })
     }
@@ -76,6 +92,10 @@ impl Target for NodeTarget {
         })
     }
 
+    fn state(&self) -> String {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<u8>, TargetError>> {
         Box::pin(async move {
             let mut content = Vec::new();
@@ -90,12 +110,15 @@ impl Target for NodeTarget {
 
     fn reboot(&self, limit: Duration) -> BoxFuture<'_, Result<(), TargetError>> {
         Box::pin(async move {
+            if !self.opener.reboots() {
+                return Err(TargetError::Failed("Running the reboot module on the controller itself would reboot it: refused".to_owned()));
+            }
             let before = self.boot_id().await?;
             self.agent().await?.reboot().await.map_err(|why| self.judge(why))?;
-            // The channel of the supervisor goes down with the guest's old boot and up with its new one.
+            // The channel goes down with the machine's old boot and up with its new one.
             let back = async {
                 loop {
-                    *self.agent.lock().await = None;
+                    *self.kept.lock().await = None;
                     match self.boot_id().await {
                         Ok(now) if now != before => return,
                         // Between the two boots; the agent's first word ends the wait below.
@@ -103,14 +126,14 @@ impl Target for NodeTarget {
                     }
                 }
             };
-            let late = || TargetError::Unreachable(format!("{} did not come back from its reboot within {limit:?}", self.node));
+            let late = || TargetError::Unreachable(format!("{} did not come back from its reboot within {limit:?}", self.opener.name()));
             timeout(limit, back).await.map_err(|_| late())
         })
     }
 
     fn await_ready(&self, limit: Duration) -> BoxFuture<'_, Result<(), TargetError>> {
         Box::pin(async move {
-            let late = || TargetError::Unreachable(format!("{} did not answer within {limit:?}", self.node));
+            let late = || TargetError::Unreachable(format!("{} did not answer within {limit:?}", self.opener.name()));
             timeout(limit, self.boot_id()).await.map_err(|_| late())?.map(drop)
         })
     }

@@ -1,0 +1,82 @@
+//! Plays on machines that are not a lab's: an Ansible inventory, the controller, SSH.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use labctl_provision::{Book, EventFn, Inventory, ListedTask, Options, Recap, Setup};
+use tokio_util::sync::CancellationToken;
+
+use super::artifacts::StoredArtifacts;
+use super::{failure, idle, machines};
+use crate::home::Home;
+use crate::lifecycle::Each;
+use crate::{Failure, Kind, images};
+
+/// Playbooks and whom they act on.
+pub struct Play {
+    /// Playbooks, run one after the other.
+    pub files: Vec<PathBuf>,
+    /// Inventories: files, folders, or host names with a comma. None: only the controller is known.
+    pub inventory: Vec<String>,
+    /// Who logs in where neither inventory nor play says so.
+    pub user: Option<String>,
+    /// The key to log in with where the inventory names none.
+    pub private_key: Option<PathBuf>,
+    /// How.
+    pub options: Options,
+}
+
+impl Play {
+    fn inventory(&self) -> Result<Inventory, Failure> {
+        Inventory::from_sources(&self.inventory).map_err(|fault| Failure::new(Kind::Input, fault.to_string()))
+    }
+
+    fn books(&self) -> Vec<Book> {
+        self.files.iter().cloned().map(Book::File).collect()
+    }
+
+    /// Roles are looked for beside the playbook, which the engine does, and where Ansible looks by default.
+    fn options(&self) -> Options {
+        let beside = |file: &PathBuf| file.parent().unwrap_or(Path::new(".")).join("../roles");
+        let mut role_paths: Vec<PathBuf> = self.files.iter().map(beside).collect();
+        match std::env::var("ANSIBLE_ROLES_PATH") {
+            Ok(paths) => role_paths.extend(std::env::split_paths(&paths)),
+            Err(_) => {
+                role_paths.extend(std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ansible/roles")));
+                role_paths.extend(["/usr/share/ansible/roles", "/etc/ansible/roles"].map(PathBuf::from));
+            }
+        }
+        Options { role_paths, ..self.options.clone() }
+    }
+}
+
+/// The tasks that would run.
+pub fn list_play(play: &Play) -> Result<Vec<ListedTask>, Failure> {
+    labctl_provision::list_tasks(&play.books(), idle(play.inventory()?), play.options()).map_err(|why| failure(&why))
+}
+
+/// The plays that would run, by name, and their hosts.
+pub fn list_play_hosts(play: &Play) -> Result<Vec<(String, Vec<String>)>, Failure> {
+    labctl_provision::list_hosts(&play.books(), idle(play.inventory()?), play.options()).map_err(|why| failure(&why))
+}
+
+/// Runs plays; `each` takes what happens to artifacts meanwhile. Tasks that fail are no failure of this call: the recap counts them.
+pub async fn play(home: &Home, play: &Play, events: EventFn, cancel: CancellationToken, each: Each<'_>) -> Result<Recap, Failure> {
+    let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
+    let setup = Setup {
+        inventory: play.inventory()?,
+        targets: machines::machines(home, Box::new(|_| None)),
+        artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
+        events,
+        cancel,
+    };
+    let books = play.books();
+    let running = labctl_provision::run(&books, setup, play.options());
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            recap = &mut running => return recap.map_err(|why| failure(&why)),
+            Some(event) = noted.recv() => each(event),
+        }
+    }
+}
