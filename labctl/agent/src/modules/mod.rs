@@ -34,11 +34,14 @@ const MODULES: &[&Module] = &[
     &accounts::authorized_key::MODULE,
     &accounts::getent::MODULE,
     &accounts::group::MODULE,
+    &accounts::htpasswd::MODULE,
     &accounts::known_hosts::MODULE,
     &accounts::openssh_keypair::MODULE,
     &accounts::pam_limits::MODULE,
+    &accounts::pamd::MODULE,
     &accounts::user::MODULE,
     &files::acl::MODULE,
+    &files::archive::MODULE,
     &files::artifact::MODULE,
     &files::assemble::MODULE,
     &files::blockinfile::MODULE,
@@ -67,6 +70,7 @@ const MODULES: &[&Module] = &[
     &packages::apt_repository::MODULE,
     &packages::deb822_repository::MODULE,
     &packages::debconf::MODULE,
+    &packages::dnf::MODULE,
     &packages::dpkg_selections::MODULE,
     &packages::package_facts::MODULE,
     &packages::pip::MODULE,
@@ -88,8 +92,11 @@ const MODULES: &[&Module] = &[
     &system::timezone::MODULE,
 ];
 
+/// Stands for the package module of the guest's system.
+const PACKAGE: &str = "package";
+
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut names: Vec<_> = MODULES.iter().flat_map(|module| module.names.iter().copied()).collect();
+    let mut names: Vec<_> = MODULES.iter().flat_map(|module| module.names.iter().copied()).chain([PACKAGE]).collect();
     names.sort_unstable();
     names
 });
@@ -132,10 +139,20 @@ fn run_in(root: &Root, call: &ModuleCall) -> ModuleReply {
     }
 }
 
+/// Longest result, in bytes of its texts: it travels in one packet, of which the wire drops what is longer than 64 MiB.
+const LONGEST_RESULT: usize = 56 << 20;
+
 fn finish(done: Done) -> ModuleReply {
     let Done { mut result, needs_content } = done;
     result.entry("changed").or_insert(false.into());
     add_lines(&mut result);
+    let size: usize = result.values().map(text::length).sum();
+    if size > LONGEST_RESULT {
+        let msg = format!("the result is {} MiB long; at most {} MiB can be sent", size >> 20, LONGEST_RESULT >> 20);
+        let changed = result.remove("changed").unwrap_or_default();
+        let result = [("failed".to_owned(), true.into()), ("changed".to_owned(), changed), ("msg".to_owned(), msg.into())];
+        return ModuleReply { result: result.into_iter().collect(), needs_content: false };
+    }
     ModuleReply { result, needs_content }
 }
 
@@ -151,6 +168,9 @@ fn add_lines(result: &mut serde_json::Map<String, Value>) {
 
 fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
     let name = call.module.rsplit('.').next().unwrap_or_default();
+    if name == PACKAGE {
+        return dispatch(root, &packages::package::own_call(root, call)?);
+    }
     let Some(module) = MODULES.iter().find(|module| module.names.contains(&name)) else {
         return Err(format!("module {} is not supported in guests", call.module).into());
     };
@@ -161,6 +181,9 @@ fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
     let task = Task { call, args, root, check: call.check, diff: call.diff };
     (module.run)(&task)
 }
+
+#[cfg(test)]
+mod robustness_tests;
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use crate::modules::call::task::{Module, Task};
 use crate::modules::files::atomic_write::{Attributes, replace};
 use crate::modules::files::edit::{Edit, lines_of};
 use crate::modules::text::diff;
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["authorized_key"],
@@ -90,7 +91,7 @@ fn run(task: &Task<'_>) -> Outcome {
         wanted.push((key, format!("{}\n", words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))));
     }
     let before = Edit::read(&path)?;
-    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let old = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&old);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
@@ -127,7 +128,7 @@ fn run(task: &Task<'_>) -> Outcome {
             private_folder(folder, &user).attempt("make the folder", folder)?;
         }
         let attributes = Attributes { mode: 0o600, uid: Some(user.uid), gid: Some(user.gid) };
-        replace(&path, new.as_bytes(), &attributes).attempt("write", &path)?;
+        replace(&path, &lossless::encode(&new), &attributes).attempt("write", &path)?;
     }
     let mut result = Map::new();
     result.insert("changed".into(), changed.into());

@@ -1,14 +1,18 @@
 //! `known_hosts`: keys of hosts that ssh(1) trusts.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use sha1::{Digest, Sha1};
 
 use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::{base64, lossless};
 
 pub(crate) const MODULE: Module = Module {
     names: &["known_hosts"],
@@ -23,52 +27,106 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
+/// What a hashed host begins with (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+const HASHED: &str = "|1|";
+
+/// A line: marker, hosts, kind and key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry<'a> {
+    marker: Option<&'a str>,
+    hosts: &'a str,
+    kind: &'a str,
+    key: &'a str,
+}
+
+impl<'a> Entry<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let line = line.trim();
+        let mut words = line.split_whitespace().peekable();
+        let marker = words.next_if(|word| word.starts_with('@'));
+        let entry = Self { marker, hosts: words.next()?, kind: words.next()?, key: words.next()? };
+        (!line.starts_with('#')).then_some(entry)
+    }
+
+    fn is_of(&self, host: &str) -> bool {
+        match self.hosts.strip_prefix(HASHED).and_then(|rest| rest.split_once('|')) {
+            Some((salt, sum)) => base64::decode(salt).is_some_and(|salt| base64::encode(&hmac(&salt, host)) == sum),
+            None => self.hosts.split(',').any(|name| name.to_lowercase() == host),
+        }
+    }
+}
+
+/// HMAC-SHA1 of the host (RFC 2104).
+fn hmac(key: &[u8], host: &str) -> [u8; 20] {
+    let mut block = [0; 64];
+    if key.len() > block.len() {
+        block[..20].copy_from_slice(&Sha1::digest(key));
+    } else {
+        block[..key.len()].copy_from_slice(key);
+    }
+    let inner = Sha1::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(host).finalize();
+    Sha1::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().into()
+}
+
+fn hashed(host: &str) -> Result<String, Fault> {
+    let mut salt = [0; 20];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut salt)).attempt("read", "/dev/urandom")?;
+    Ok(format!("{HASHED}{}|{}", base64::encode(&salt), base64::encode(&hmac(&salt, host))))
+}
+
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let host = args.str("name").to_lowercase();
     let path = PathBuf::from(args.str("path"));
-    if args.flag("hash_host") {
-        return Err("hash_host is not supported by labctl's known_hosts module".into());
-    }
     let before = Edit::read(&path)?;
-    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let old = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&old);
-    let fields = |line: &str| {
-        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let at = usize::from(words.first().is_some_and(|word| word.starts_with('@')));
-        (words.get(at).cloned().unwrap_or_default(), words.get(at + 1).cloned(), words.get(at + 2).cloned())
-    };
-    let names = |line: &str| fields(line).0.split(',').any(|name| name.to_lowercase() == host);
+    let names = |line: &str| Entry::parse(line).is_some_and(|entry| entry.is_of(&host));
     if args.str("state") == "present" {
         let key = args.filled("key").ok_or_else(|| Fault::from("No key specified when adding a host"))?.trim();
-        let (_, kind, data) = fields(key);
-        if !names(key) {
+        if host.contains(',') {
+            let msg = "Comma separated list of names is not supported. Please pass a single name to lookup in the known_hosts file.";
+            return Err(msg.into());
+        }
+        let wanted = Entry::parse(key).ok_or_else(|| Fault::from("Could not parse the supplied key"))?;
+        if !wanted.is_of(&host) {
             return Err("Host parameter does not match hashed host field in supplied key".into());
         }
-        let (Some(kind), Some(data)) = (kind, data) else {
-            return Err("Could not parse the supplied key".into());
-        };
-        let there = lines.iter().position(|line| names(line) && fields(line).1.as_ref() == Some(&kind));
-        match there {
-            Some(at) if fields(&lines[at]).2.as_ref() == Some(&data) => {}
-            Some(at) => lines[at] = format!("{key}\n"),
-            None => {
-                if let Some(last) = lines.last_mut()
-                    && !last.ends_with('\n')
-                {
-                    last.push('\n');
-                }
-                lines.push(format!("{key}\n"));
+        let there = lines.iter().position(|line| {
+            Entry::parse(line).is_some_and(|entry| entry.is_of(&host) && entry.kind == wanted.kind && entry.marker == wanted.marker)
+        });
+        // A host that is hashed already stays so: every hash is salted anew. One that is not is replaced if a hash is asked for.
+        let holds = there.and_then(|at| Entry::parse(&lines[at])).is_some_and(|entry| {
+            let hidden = wanted.hosts.starts_with(HASHED) || args.flag("hash_host");
+            entry.key == wanted.key && (entry.hosts == wanted.hosts || hidden && entry.hosts.starts_with(HASHED))
+        });
+        if !holds {
+            let line = match args.flag("hash_host") && !wanted.hosts.starts_with(HASHED) {
+                true => key.replacen(wanted.hosts, &hashed(&host)?, 1) + "\n",
+                false => format!("{key}\n"),
+            };
+            if let Some(at) = there {
+                lines.remove(at);
             }
+            if let Some(last) = lines.last_mut()
+                && !last.ends_with('\n')
+            {
+                last.push('\n');
+            }
+            lines.push(line);
         }
     } else {
-        lines.retain(|line| !names(line));
+        let given = args.filled("key").and_then(Entry::parse);
+        // With a key, only that key of the host goes.
+        lines.retain(|line| {
+            !names(line) || given.as_ref().is_some_and(|given| Entry::parse(line).is_some_and(|entry| entry.key != given.key))
+        });
     }
     let after = lines.concat();
     let before = if after == old { before.or(Some(Vec::new())) } else { before };
     let owner = path.parent().and_then(|p| p.metadata().ok());
     let fresh = before.is_none();
-    let mut result = Edit { path: path.clone(), before, after: after.into_bytes(), msg: String::new() }.finish(task)?;
+    let mut result = Edit { path: path.clone(), before, after: lossless::encode(&after), msg: String::new() }.finish(task)?;
     if fresh
         && !task.check
         && let Some(meta) = owner
@@ -97,6 +155,29 @@ mod tests {
         bench.converges("known_hosts", json!({"path": path, "name": "web", "key": "web,10.0.0.1 ssh-ed25519 AAAA"}), true);
         bench.converges("known_hosts", json!({"path": path, "name": "web", "key": "web ssh-ed25519 BBBB"}), true);
         assert_eq!(bench.read("kh"), "web ssh-ed25519 BBBB\n");
+        bench.converges("known_hosts", json!({"path": path, "name": "web", "state": "absent", "key": "web ssh-ed25519 CCCC"}), false);
+        bench.converges("known_hosts", json!({"path": path, "name": "web", "state": "absent"}), true);
+        assert!(
+            bench.fault("known_hosts", json!({"path": path, "name": "web", "key": "db ssh-ed25519 BBBB"})).starts_with("Host parameter")
+        );
+        assert!(bench.fault("known_hosts", json!({"path": path, "name": "web"})).starts_with("No key"));
+    }
+
+    #[test]
+    fn hashed_hosts() {
+        // From OpenSSH's own documentation and tests of such lines.
+        let salt = crate::modules::text::base64::decode("F1E1KeoE/eEWhi10WpGv4OdiO6Y=").unwrap();
+        assert_eq!(crate::modules::text::base64::encode(&super::hmac(&salt, "192.168.1.61")), "3988QV0VE8wmZL7suNrYQLITLCg=");
+        let bench = Bench::new();
+        let path = bench.text_path("kh");
+        let args = json!({"path": path, "name": "Web", "key": "web ssh-ed25519 AAAA", "hash_host": true});
+        let before = bench.call("known_hosts", args.clone(), true);
+        assert_eq!((&before.result["changed"], bench.exists("kh")), (&json!(true), false));
+        bench.run("known_hosts", args.clone());
+        let text = bench.read("kh");
+        assert!(text.starts_with("|1|") && text.ends_with(" ssh-ed25519 AAAA\n"), "{text}");
+        assert_eq!(bench.run("known_hosts", args)["changed"], false);
+        bench.converges("known_hosts", json!({"path": path, "name": "other", "state": "absent"}), false);
         bench.converges("known_hosts", json!({"path": path, "name": "web", "state": "absent"}), true);
     }
 }

@@ -4,6 +4,7 @@ use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Done, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["pam_limits"],
@@ -63,7 +64,7 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let file = task.root.join(args.str("dest"));
     let before = Edit::read(&file)?;
-    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let text = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&text);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
@@ -98,7 +99,7 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let after = if same { text.clone() } else { lines.concat() };
     let before = if same { before.or(Some(Vec::new())) } else { before };
-    let result = Edit { path: file, before, after: after.into_bytes(), msg: line.trim_end().to_owned() }.finish(task)?;
+    let result = Edit { path: file, before, after: lossless::encode(&after), msg: line.trim_end().to_owned() }.finish(task)?;
     Ok(Done::from(result))
 }
 

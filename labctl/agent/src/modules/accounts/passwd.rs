@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::modules::call::root::Root;
 use crate::modules::files::atomic_write::{Attributes, replace};
+use crate::modules::text::lossless;
 
 /// A line of /etc/passwd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Group {
 }
 
 fn read(root: &Root, path: &str) -> String {
-    std::fs::read(root.join(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    std::fs::read(root.join(path)).map(|bytes| lossless::decode(&bytes)).unwrap_or_default()
 }
 
 /// All users.
@@ -154,10 +155,11 @@ pub(crate) fn set_line(root: &Root, path: &str, name: &str, line: Option<&str>) 
     };
     // What useradd(8) leaves too: the version before.
     let backup = root.join(format!("{path}-"));
-    if file.exists() && std::fs::read(&backup).ok().as_deref() != Some(old.as_bytes()) {
-        replace(&backup, old.as_bytes(), &attributes)?;
+    let old = lossless::encode(&old);
+    if file.exists() && std::fs::read(&backup).ok().as_deref() != Some(&old[..]) {
+        replace(&backup, &old, &attributes)?;
     }
-    replace(&file, text.as_bytes(), &attributes)
+    replace(&file, &lossless::encode(&text), &attributes)
 }
 
 /// The lock on the account databases; released when dropped.

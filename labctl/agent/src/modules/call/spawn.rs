@@ -24,6 +24,13 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// (Ansible gives them a second.)
 const SILENCE: Duration = Duration::from_millis(300);
 
+/// How long we listen in all after the end, however much they write.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Longest output of a stream that is kept, in bytes: a program that never stops writing must not eat the guest's memory, and a
+/// result travels in one packet.
+pub(crate) const MOST_OUTPUT: usize = 8 << 20;
+
 /// A program to run.
 #[derive(Debug, Default)]
 pub(crate) struct Spawn {
@@ -45,6 +52,8 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
     /// It was killed because its time was over.
     pub(crate) timed_out: bool,
+    /// Output beyond [`MOST_OUTPUT`] was dropped.
+    pub(crate) cut: bool,
 }
 
 impl Output {
@@ -184,12 +193,14 @@ pub(crate) fn which(program: impl AsRef<OsStr>) -> Option<PathBuf> {
 }
 
 /// Reads what is there; true at the end of the stream.
-fn drain(stream: &mut impl Read, into: &mut Vec<u8>) -> bool {
+fn drain(stream: &mut impl Read, into: &mut Vec<u8>, cut: &mut bool) -> bool {
     let mut block = [0; 16 << 10];
     match stream.read(&mut block) {
         Ok(0) => true,
         Ok(length) => {
-            into.extend_from_slice(&block[..length]);
+            let kept = length.min(MOST_OUTPUT.saturating_sub(into.len()));
+            into.extend_from_slice(&block[..kept]);
+            *cut |= kept < length;
             false
         }
         Err(err) => !matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
@@ -211,7 +222,7 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
     }
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut output = Output::default();
-    let mut status = None;
+    let (mut status, mut ended) = (None, None);
     loop {
         if input.is_empty() {
             stdin = None;
@@ -219,8 +230,11 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
         if status.is_some() && stdout.is_none() && stderr.is_none() {
             break;
         }
-        let wait =
-            if status.is_some() { Some(SILENCE) } else { deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) };
+        let wait = match ended {
+            Some(ended) if Instant::now() > ended + GRACE => break,
+            Some(_) => Some(SILENCE),
+            None => deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
+        };
         let mut fds = Vec::with_capacity(4);
         let mut index = [None; 4];
         let watched = [
@@ -248,13 +262,13 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
             }
             output.timed_out = true;
             let _ = kill_process_group(pid, Signal::KILL);
-            status = Some(child.wait()?);
+            (status, ended) = (Some(child.wait()?), Some(Instant::now()));
             continue;
         }
-        if fired[1] && stdout.as_mut().is_some_and(|s| drain(s, &mut output.stdout)) {
+        if fired[1] && stdout.as_mut().is_some_and(|s| drain(s, &mut output.stdout, &mut output.cut)) {
             stdout = None;
         }
-        if fired[2] && stderr.as_mut().is_some_and(|s| drain(s, &mut output.stderr)) {
+        if fired[2] && stderr.as_mut().is_some_and(|s| drain(s, &mut output.stderr, &mut output.cut)) {
             stderr = None;
         }
         if fired[3]
@@ -268,7 +282,7 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
             }
         }
         if fired[0] {
-            status = Some(child.wait()?);
+            (status, ended) = (Some(child.wait()?), Some(Instant::now()));
             stdin = None;
             input = &[];
         }
@@ -301,6 +315,18 @@ mod tests {
         let output = shell("cat").stdin(input.clone()).run().unwrap();
         assert_eq!(output.stdout.len(), input.len());
         assert_eq!(shell("exit 0").stdin(input).run().unwrap().rc, 0);
+    }
+
+    #[test]
+    fn output_without_end_is_cut_and_a_flooding_child_does_not_hang() {
+        let output = shell("head -c 20000000 /dev/zero; yes >&2 & exit 4").run().unwrap();
+        assert_eq!((output.rc, output.stdout.len(), output.cut), (4, MOST_OUTPUT, true));
+    }
+
+    #[test]
+    fn a_question_gets_no_answer_and_does_not_hang() {
+        let output = shell("read -r answer || echo nobody answers").run().unwrap();
+        assert_eq!(output.out(), "nobody answers\n");
     }
 
     #[test]

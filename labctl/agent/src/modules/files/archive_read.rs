@@ -78,7 +78,7 @@ impl Unpack {
             }
             return Ok(entries);
         }
-        let mut tar = tar::Archive::new(open_tar(archive)?);
+        let mut tar = tar::Archive::new(open_stream(archive)?);
         for member in tar.entries().map_err(|err| broken(archive, &err))? {
             let member = member.map_err(|err| broken(archive, &err))?;
             let kind = member.header().entry_type();
@@ -129,7 +129,7 @@ impl Unpack {
             }
             return Ok("ZipArchive");
         }
-        let mut tar = tar::Archive::new(open_tar(archive)?);
+        let mut tar = tar::Archive::new(open_stream(archive)?);
         tar.set_preserve_permissions(true);
         tar.set_preserve_mtime(true);
         tar.set_preserve_ownerships(rustix::process::geteuid().is_root());
@@ -192,8 +192,8 @@ fn is_zip(archive: &Path) -> Result<bool, Fault> {
     Ok(head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06"))
 }
 
-/// The tar stream, decompressed. gzip is ours; the rarer ones are left to the programs of their packages.
-fn open_tar(archive: &Path) -> Result<Box<dyn Read>, Fault> {
+/// The file, decompressed. gzip is ours; the rarer ones are left to the programs of their packages.
+pub(super) fn open_stream(archive: &Path) -> Result<Box<dyn Read>, Fault> {
     let head = magic(archive)?;
     let file = File::open(archive).attempt("open", archive)?;
     let program = match head {

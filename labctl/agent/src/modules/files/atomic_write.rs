@@ -1,6 +1,6 @@
 //! Files are replaced whole: a temporary one beside it gets contents, owner and mode, then the name.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -37,9 +37,9 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".labctl-");
     name.push(format!("{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-    name.push(path.file_name().unwrap_or_default());
     // Long names must not grow past the file system's 255 bytes.
-    let name = if name.len() > 200 { OsString::from(&name.to_string_lossy()[..60]) } else { name };
+    let own = path.file_name().unwrap_or_default();
+    name.push(if own.len() > 150 { OsStr::new("long") } else { own });
     path.with_file_name(name)
 }
 
@@ -118,6 +118,52 @@ mod tests {
         replace_with(&path, &source, &Attributes { mode: 0o600, uid: None, gid: None }).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn long_names_of_any_letters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ä".repeat(127));
+        replace(&path, b"one", &Attributes { mode: 0o600, uid: None, gid: None }).unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"one");
+    }
+
+    /// Runs itself in a namespace of its own, where it may mount a file system of 256 KiB.
+    #[test]
+    fn a_full_disk_leaves_the_old_file_and_nothing_else() {
+        const NAME: &str = "modules::files::atomic_write::tests::a_full_disk_leaves_the_old_file_and_nothing_else";
+        if let Some(folder) = std::env::var_os("LABCTL_TEST_TINY_DISK").map(PathBuf::from) {
+            let path = folder.join("f");
+            let attributes = Attributes { mode: 0o600, uid: None, gid: None };
+            replace(&path, b"old", &attributes).unwrap();
+            let source = folder.with_extension("source");
+            fs::write(&source, vec![b'x'; 1 << 20]).unwrap();
+            let fault = replace(&path, &vec![b'x'; 1 << 20], &attributes).unwrap_err();
+            assert_eq!(fault.raw_os_error(), Some(libc::ENOSPC));
+            assert_eq!(replace_with_copy(&path, &source, &attributes).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+            println!("the disk was full");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let tiny = folder.path().join("tiny");
+        fs::create_dir(&tiny).unwrap();
+        let script = "mount -t tmpfs -o size=256k tiny \"$LABCTL_TEST_TINY_DISK\" && exec \"$0\" --exact \"$1\" --nocapture || exit 99";
+        let output = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .arg(NAME)
+            .env("LABCTL_TEST_TINY_DISK", &tiny)
+            .output();
+        match output {
+            Ok(output) if output.status.success() => {
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(said.contains("the disk was full"), "{said}");
+            }
+            Ok(output) if output.status.code() == Some(101) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+            other => println!("skipped: no namespace to mount a small file system in: {other:?}"),
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, absent_in_check, lines_of};
-use crate::modules::text::python_regex::{Pattern, decode, encode};
+use crate::modules::text::lossless::{decode, encode};
+use crate::modules::text::python_regex::Pattern;
 
 pub(crate) const MODULE: Module = Module {
     names: &["blockinfile"],
@@ -49,10 +50,10 @@ fn run(task: &Task<'_>) -> Outcome {
             return Ok(json!({"changed": false, "msg": msg}).into());
         }
     }
-    let (text, utf8) = decode(before.as_deref().unwrap_or_default());
+    let text = decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&text);
     let removed = rewrite(task, &mut lines, &text)?;
-    let after = encode(&lines.concat(), utf8);
+    let after = encode(&lines.concat());
     let msg = match &before {
         Some(before) if *before == after => "",
         None => "File created",

@@ -1,13 +1,12 @@
-//! `capabilities`: what a program may do beyond its user.
-
-use std::path::Path;
+//! `capabilities`: what a program may do beyond its user, kept in the attribute `security.capability` of its file (capabilities(7)).
+//! It is read and written directly, so that neither getcap nor setcap is needed in the guest.
 
 use serde_json::json;
 
 use crate::modules::call::arguments::{path, text};
-use crate::modules::call::outcome::{Fault, Outcome, must_exist};
-use crate::modules::call::spawn::Spawn;
+use crate::modules::call::outcome::{Attempt, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
+use crate::modules::files::capability_set::{CapabilitySet, Flags, number};
 
 pub(crate) const MODULE: Module = Module {
     names: &["capabilities"],
@@ -20,52 +19,103 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// A clause such as `cap_net_bind_service+ep` as name and the rest.
-fn clause(text: &str) -> Option<(String, String)> {
-    let at = text.find(['+', '=', '-'])?;
-    Some((text[..at].to_lowercase(), text[at..].to_owned()))
+const ATTRIBUTE: &str = "security.capability";
+
+fn read(path: &str) -> Result<CapabilitySet, Fault> {
+    let mut value = [0; 64];
+    match rustix::fs::getxattr(path, ATTRIBUTE, &mut value) {
+        Ok(length) => CapabilitySet::parse(&value[..length]).ok_or_else(|| format!("Unable to get capabilities of {path}").into()),
+        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(CapabilitySet::default()),
+        Err(err) => Err(err).attempt("read the capabilities of", path),
+    }
+}
+
+/// `cap_net_raw+ep` as number, operator and flags; without an operator all that is named is the capability.
+fn clause(text: &str) -> Result<(u32, Option<(char, Flags)>), Fault> {
+    let text = text.trim().to_lowercase();
+    let at = text.find(['=', '-', '+']);
+    let name = &text[..at.unwrap_or(text.len())];
+    let number = number(name).ok_or_else(|| Fault::from(format!("{name} is not a capability; see capabilities(7)")))?;
+    let Some(at) = at else { return Ok((number, None)) };
+    let flags = Flags::parse(&text[at + 1..]).ok_or_else(|| Fault::from(format!("flags are of e, i and p: {text}")))?;
+    Ok((number, text[at..].chars().next().map(|operator| (operator, flags))))
 }
 
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
-    let file = args.str("path");
-    let (name, flags) = clause(args.str("capability")).ok_or_else(|| Fault::from("Couldn't find operator (one of: '=', '-', '+')"))?;
-    if !Path::new(file).exists() && task.check {
-        return Ok(json!({"changed": true}).into());
+    let (path, state) = (args.str("path"), args.str("state"));
+    let (number, operation) = clause(args.str("capability"))?;
+    if state == "present" && operation.is_none() {
+        return Err("Couldn't find operator (one of: ('=', '-', '+'))".into());
     }
-    must_exist(file)?;
-    let output = Spawn::of(task, ["getcap", file]).must()?.out();
-    let said = output.trim().strip_prefix(file).unwrap_or_default().trim().trim_start_matches("= ").to_owned();
-    let mut have: Vec<(Vec<String>, String)> = Vec::new();
-    for part in said.split_whitespace() {
-        if let Some((names, flags)) = clause(part) {
-            have.push((names.split(',').map(str::to_owned).collect(), flags.replace('+', "=")));
+    if !std::path::Path::new(path).exists() {
+        if task.check {
+            // A task before this one may bring the program.
+            return Ok(json!({"changed": true, "state": state, "msg": "capabilities changed"}).into());
         }
+        return Err(format!("Unable to get capabilities of {path}").into());
     }
-    let equal = flags.replace('+', "=");
-    let sorted = |flags: &str| {
-        let mut letters: Vec<char> = flags.chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    let there =
-        have.iter().any(|(names, flags)| names.contains(&name) && (args.str("state") == "absent" || sorted(flags) == sorted(&equal)));
-    let present = args.str("state") == "present";
-    let changed = there != present;
-    if changed && !task.check {
-        for (names, _) in &mut have {
-            names.retain(|other| *other != name);
-        }
-        let mut words: Vec<String> =
-            have.iter().filter(|(names, _)| !names.is_empty()).map(|(names, flags)| format!("{}{flags}", names.join(","))).collect();
-        if present {
-            words.push(format!("{name}{flags}"));
-        }
-        if words.is_empty() {
-            Spawn::of(task, ["setcap", "-r", file]).must()?;
+    let before = read(path)?;
+    let mut after = before;
+    let old = before.flags(number);
+    after.set(
+        number,
+        match operation {
+            Some(('-', flags)) if state == "present" => old.without(flags),
+            Some((_, flags)) if state == "present" => flags,
+            _ => Flags::default(),
+        },
+    )?;
+    if after == before {
+        return Ok(json!({"changed": false, "state": state}).into());
+    }
+    if !task.check {
+        if after.is_empty() {
+            rustix::fs::removexattr(path, ATTRIBUTE).attempt("remove the capabilities of", path)?;
         } else {
-            Spawn::of(task, ["setcap", &words.join(" "), file]).must()?;
+            rustix::fs::setxattr(path, ATTRIBUTE, &after.bytes(), rustix::fs::XattrFlags::empty())
+                .attempt("set the capabilities of", path)?;
         }
     }
-    Ok(json!({"changed": changed, "state": args.str("state"), "msg": if changed { "capabilities changed" } else { "" }}).into())
+    let mut result = json!({"changed": true, "state": state, "msg": "capabilities changed", "stdout": ""});
+    if task.diff {
+        result["diff"] = json!({"before": format!("{before}\n"), "after": format!("{after}\n")});
+    }
+    Ok(result.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::modules::call::testing::Bench;
+
+    #[test]
+    fn a_program_gains_and_loses_them() {
+        let bench = Bench::new();
+        bench.write("program", "");
+        let args = json!({"path": bench.text_path("program"), "capability": "cap_net_bind_service+ep"});
+        let probe = bench.call("capabilities", args.clone(), false);
+        if probe.result.contains_key("failed") {
+            println!("skipped: this user or file system cannot hold capabilities: {}", probe.result["msg"]);
+            return;
+        }
+        bench.run("capabilities", json!({"path": bench.text_path("program"), "capability": "cap_net_bind_service", "state": "absent"}));
+        bench.converges("community.general.capabilities", args, true);
+        bench.converges("capabilities", json!({"path": bench.text_path("program"), "capability": "CAP_NET_BIND_SERVICE=ep"}), false);
+        bench.converges("capabilities", json!({"path": bench.text_path("program"), "capability": "cap_net_raw=ep"}), true);
+        let absent = json!({"path": bench.text_path("program"), "capability": "cap_net_bind_service", "state": "absent"});
+        bench.converges("capabilities", absent, true);
+    }
+
+    #[test]
+    fn faults_are_clear() {
+        let bench = Bench::new();
+        bench.write("program", "");
+        let fault = |capability: &str| bench.fault("capabilities", json!({"path": bench.text_path("program"), "capability": capability}));
+        assert!(fault("cap_net_raw").starts_with("Couldn't find operator"));
+        assert!(fault("cap_fly+ep").contains("cap_fly is not a capability"));
+        assert!(fault("cap_net_raw+x").contains("flags are of"));
+        assert!(bench.fault("capabilities", json!({"path": "/no", "capability": "cap_net_raw+p"})).starts_with("Unable to get"));
+    }
 }

@@ -4,6 +4,7 @@ use crate::modules::call::arguments::{flag, list, on, path, raw, text};
 use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["ini_file"],
@@ -37,7 +38,7 @@ fn run(task: &Task<'_>) -> Outcome {
         let msg = format!("Destination {} does not exist!", path.display());
         return Err(Fault::from(msg).with("rc", 257));
     }
-    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let text = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&text);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
@@ -46,7 +47,7 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let msg = rewrite(task, &mut lines)?;
     let changed = msg != "OK";
-    let after = if changed { lines.concat().into_bytes() } else { before.clone().unwrap_or_default() };
+    let after = if changed { lossless::encode(&lines.concat()) } else { before.clone().unwrap_or_default() };
     let before = if changed { before } else { before.or(Some(Vec::new())) };
     let edit = Edit { path: path.clone(), before, after, msg: msg.to_owned() };
     let mut result = edit.finish(task)?;

@@ -6,7 +6,8 @@ use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, absent_in_check, lines_of};
-use crate::modules::text::python_regex::{Pattern, decode, encode, expand};
+use crate::modules::text::lossless::{decode, encode};
+use crate::modules::text::python_regex::{Pattern, expand};
 
 pub(crate) const MODULE: Module = Module {
     names: &["lineinfile"],
@@ -59,7 +60,7 @@ fn run(task: &Task<'_>) -> Outcome {
             return Err(Fault::from(msg).with("rc", 257));
         }
     }
-    let (text, utf8) = decode(before.as_deref().unwrap_or_default());
+    let text = decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&text);
     let mut found = None;
     let msg = if present {
@@ -69,7 +70,7 @@ fn run(task: &Task<'_>) -> Outcome {
         found = Some(count);
         if count > 0 { format!("{count} line(s) removed") } else { String::new() }
     };
-    let after = if msg.is_empty() && before.is_some() { before.clone().unwrap_or_default() } else { encode(&lines.concat(), utf8) };
+    let after = if msg.is_empty() && before.is_some() { before.clone().unwrap_or_default() } else { encode(&lines.concat()) };
     let mut result = Edit { path, before, after, msg }.finish(task)?;
     result.entry("backup").or_insert(Value::from(""));
     if let Some(found) = found {

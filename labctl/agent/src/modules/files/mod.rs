@@ -1,12 +1,15 @@
 //! Modules about files and folders, and how files are written: atomically, with owner and mode, with a difference to show.
 
 pub(crate) mod acl;
+pub(crate) mod archive;
 pub(crate) mod archive_read;
+pub(crate) mod archive_write;
 pub(crate) mod artifact;
 pub(crate) mod assemble;
 pub(crate) mod atomic_write;
 pub(crate) mod blockinfile;
 pub(crate) mod capabilities;
+pub(crate) mod capability_set;
 pub(crate) mod content;
 pub(crate) mod copy;
 pub(crate) mod copy_tree;

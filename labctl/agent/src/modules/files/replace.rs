@@ -6,7 +6,8 @@ use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, absent_in_check};
-use crate::modules::text::python_regex::{Pattern, decode, encode};
+use crate::modules::text::lossless::{decode, encode};
+use crate::modules::text::python_regex::Pattern;
 
 pub(crate) const MODULE: Module = Module {
     names: &["replace"],
@@ -34,7 +35,7 @@ fn run(task: &Task<'_>) -> Outcome {
         let msg = format!("Path {} does not exist !", path.display());
         return Err(Fault::from(msg).with("rc", 257));
     };
-    let (text, utf8) = decode(&before);
+    let text = decode(&before);
     let section = match (args.filled("after"), args.filled("before")) {
         (None, None) => None,
         (Some(after), Some(before)) => Some(format!("{after}(?P<subsection>.*?){before}")),
@@ -60,7 +61,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let msg = if same { String::new() } else { format!("{count} replacements made") };
     let after = match same {
         true => before.clone(),
-        false => encode(&format!("{}{new}{}", &text[..range.start], &text[range.end..]), utf8),
+        false => encode(&format!("{}{new}{}", &text[..range.start], &text[range.end..])),
     };
     let mut result = Edit { path, before: Some(before), after, msg }.finish(task)?;
     result.insert("rc".into(), 0.into());

@@ -38,10 +38,9 @@ const PARAMS: &[Param] = &[
     flag("allow_change_held_packages"),
     int("lock_timeout").or("60"),
     on("auto_install_module_deps"),
-    text("use").or("auto"),
 ];
 
-pub(crate) const MODULE: Module = Module { names: &["apt", "package"], params: PARAMS, files: false, run };
+pub(crate) const MODULE: Module = Module { names: &["apt"], params: PARAMS, files: false, run };
 
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;

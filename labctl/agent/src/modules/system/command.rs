@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::modules::call::arguments::{flag, list, on, path, text};
 use crate::modules::call::outcome::{Fault, Outcome};
-use crate::modules::call::spawn::Spawn;
+use crate::modules::call::spawn::{MOST_OUTPUT, Spawn};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::system::clock::{delta, moment};
 use crate::modules::text::shell_words;
@@ -154,6 +154,9 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
         "delta": delta(took),
         "msg": "",
     });
+    if output.cut {
+        result["warnings"] = json!([format!("output beyond {} MiB of a stream was dropped", MOST_OUTPUT >> 20)]);
+    }
     if output.timed_out {
         return Err(Fault::from("the command took longer than its time limit").with_all(result));
     }

@@ -12,6 +12,7 @@ use crate::modules::call::task::{Module, Task};
 use crate::modules::files::atomic_write::{Attributes, replace};
 use crate::modules::files::edit::{Edit, lines_of};
 use crate::modules::text::diff;
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["cron"],
@@ -55,7 +56,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let user = args.filled("user").unwrap_or("root");
     let path = table(task, user);
     let before = Edit::read(&path)?;
-    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let text = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&text);
     if args.flag("env") {
         variable(task, &mut lines)

@@ -9,6 +9,7 @@ use crate::modules::call::outcome::{Fault, Outcome};
 use crate::modules::call::spawn::Spawn;
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["locale_gen"],
@@ -30,7 +31,7 @@ fn run(task: &Task<'_>) -> Outcome {
     if before.is_none() && !task.check {
         return Err("/etc/locale.gen is missing: is the package locales installed?".into());
     }
-    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let text = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&text);
     for name in &names {
         let entry = |line: &str| line.trim_start_matches(['#', ' ']).split_whitespace().next().map(normal) == Some(normal(name));
@@ -49,7 +50,7 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let changed = lines.concat() != text || before.is_none();
     if changed && !task.check {
-        Edit { path: file, before, after: lines.concat().into_bytes(), msg: String::new() }.finish(task)?;
+        Edit { path: file, before, after: lossless::encode(&lines.concat()), msg: String::new() }.finish(task)?;
         Spawn::of(task, ["locale-gen"]).must()?;
     }
     Ok(json!({"changed": changed, "name": names}).into())

@@ -1,6 +1,7 @@
 //! Modules about the running system: units, commands, mounts, kernel settings, facts.
 
 pub(crate) mod alternatives;
+pub(crate) mod alternatives_database;
 pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod cron;

@@ -11,6 +11,7 @@ use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
 use crate::modules::call::spawn::Spawn;
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["mount"],
@@ -46,7 +47,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let point = if point.is_empty() { "/" } else { point };
     let fstab = task.root.join(args.str("fstab"));
     let before = Edit::read(&fstab)?;
-    let old = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let old = lossless::decode(before.as_deref().unwrap_or_default());
     let mut lines = lines_of(&old);
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
@@ -78,7 +79,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let after = lines.concat();
     let edited = after != old;
     let before = if edited { before } else { before.or(Some(Vec::new())) };
-    let mut result = Edit { path: fstab, before, after: after.into_bytes(), msg: String::new() }.finish(task)?;
+    let mut result = Edit { path: fstab, before, after: lossless::encode(&after), msg: String::new() }.finish(task)?;
     result.remove("msg");
     let mounted = is_mounted(task, point);
     let acted = act(task, state, point, mounted, edited)?;

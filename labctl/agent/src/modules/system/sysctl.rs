@@ -9,6 +9,7 @@ use crate::modules::call::arguments::{flag, on, path, text};
 use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["sysctl"],
@@ -45,7 +46,7 @@ fn run(task: &Task<'_>) -> Outcome {
     };
     let file = task.root.join(args.str("sysctl_file"));
     let before = Edit::read(&file)?;
-    let text = before.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+    let text = lossless::decode(before.as_deref().unwrap_or_default());
     let (lines, in_file) = rewrite(&text, name, present.then_some(value.as_str()));
     let current = read(task, name);
     let write = if present { in_file.as_deref() != Some(&value) } else { in_file.is_some() };
@@ -53,7 +54,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let set = present && args.flag("sysctl_set") && (current.is_none() || differs(&current));
     let stale = present && args.flag("reload") && differs(&current);
     let changed = write || set || stale;
-    let after = if write { lines.concat().into_bytes() } else { before.clone().unwrap_or_default() };
+    let after = if write { lossless::encode(&lines.concat()) } else { before.clone().unwrap_or_default() };
     let edit = Edit { path: file, before: before.clone().or_else(|| (!write).then(Vec::new)), after, msg: String::new() };
     let mut result = edit.finish(task)?;
     result.remove("msg");

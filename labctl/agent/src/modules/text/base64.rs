@@ -19,6 +19,24 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes of a text; none if it is not base64.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for chunk in digits.as_bytes().chunks(4) {
+        let mut word = 0;
+        for place in 0..4 {
+            let digit = chunk.get(place).map_or(Some(0), |digit| LETTERS.iter().position(|letter| letter == digit))?;
+            word = word << 6 | u32::try_from(digit).ok()?;
+        }
+        bytes.extend_from_slice(&word.to_be_bytes()[1..chunk.len()]);
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +45,8 @@ mod tests {
     fn the_rfcs_examples() {
         for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
             assert_eq!(encode(plain.as_bytes()), coded);
+            assert_eq!(decode(coded).as_deref(), Some(plain.as_bytes()));
         }
+        assert_eq!((decode("Zg="), decode("Z===="), decode("Z!==")), (None, None, None));
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod base64;
 pub(crate) mod diff;
+pub(crate) mod lossless;
 pub(crate) mod python_regex;
 
 use std::fmt::Write;
@@ -39,7 +40,23 @@ pub(crate) fn python_json(value: &Value) -> String {
 
 /// The text's lines as Python's `splitlines` gives them.
 pub(crate) fn split_lines(text: &str) -> Vec<Value> {
-    text.lines().map(Value::from).collect()
+    let text = text.replace("\r\n", "\n");
+    let is_end = |c| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let mut lines: Vec<Value> = text.split(is_end).map(Value::from).collect();
+    if lines.last().is_some_and(|line| line == "") {
+        lines.pop();
+    }
+    lines
+}
+
+/// Bytes that the value's texts take, a few more for each value.
+pub(crate) fn length(value: &Value) -> usize {
+    8 + match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(length).sum(),
+        Value::Object(entries) => entries.iter().map(|(key, value)| key.len() + length(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 /// Words of a command line as a POSIX shell splits them, without any expansion (Python's `shlex.split`).

@@ -182,29 +182,6 @@ fn closes(before: &[char]) -> bool {
     }
 }
 
-/// Bytes as a text: UTF-8, or byte for byte (Latin-1) so that nothing is lost. [`encode`] turns it back.
-pub(crate) fn decode(bytes: &[u8]) -> (String, bool) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), true),
-        Err(_) => (bytes.iter().map(|byte| char::from(*byte)).collect(), false),
-    }
-}
-
-/// The bytes that [`decode`] made a text of, edited since.
-pub(crate) fn encode(text: &str, utf8: bool) -> Vec<u8> {
-    if utf8 {
-        return text.as_bytes().to_vec();
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    for c in text.chars() {
-        match u8::try_from(u32::from(c)) {
-            Ok(byte) => bytes.push(byte),
-            Err(_) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,12 +210,5 @@ mod tests {
         let (text, count) = pattern.replace_all("a=1\nb=2\n", r"\g<k>: \2\\").unwrap();
         assert_eq!((text.as_str(), count), ("a: 1\\\nb: 2\\\n", 2));
         assert!(pattern.replace_all("a=1", r"\7").is_err());
-    }
-
-    #[test]
-    fn wrong_utf8_survives() {
-        let bytes = b"caf\xe9 \xff";
-        let (text, utf8) = decode(bytes);
-        assert_eq!(encode(&text, utf8), bytes);
     }
 }
