@@ -151,16 +151,16 @@ STATUS = {"rescued": "failed"}
 
 def labctl_events(report):
     """labctl's events in the form of the callback plugin's."""
-    out, task, action = [], "", ""
+    out, task, actions = [], "", {}
     for event in report["events"]:
         kind = event.get("event")
         if kind == "task_start":
-            # What runs side by side is told apart by the host's own line.
-            task, action = event["name"], event["action"]
+            task = event["name"]
+            actions[task] = event["action"]
         elif kind in ("host_result", "item_result"):
             status = STATUS.get(event["status"], event["status"])
-            out.append({"event": kind.split("_")[0], "host": event["host"], "task": event.get("task") or task, "action": event.get("action") or action,
-                        "status": status, "item": event.get("item"), "result": event["result"]})
+            out.append({"event": kind.split("_")[0], "host": event["host"], "task": event.get("task") or task,
+                        "action": actions.get(event.get("task") or task, ""), "status": status, "item": event.get("item"), "result": event["result"]})
         elif kind == "recap":
             out.append({"event": "recap", "hosts": event["recap"]["hosts"]})
     return out
@@ -176,7 +176,7 @@ def value(case, event):
     keys = case.options.get("results", "").split()
     if event["status"] in ("skipped", "unreachable"):
         return None
-    if event["action"] == "debug" and "results" not in result:
+    if event["action"] == "debug" and "results" not in result and event["status"] in ("ok", "changed"):
         return {key: one for key, one in result.items() if key not in NOT_SHOWN}
     if event["action"] in ("fail", "assert") and event["status"] in ("failed", "ignored"):
         return result.get("msg")
@@ -223,6 +223,16 @@ def masked(case, something):
     return json.loads(text)
 
 
+def apart(left, right, place=""):
+    """The places at which two structures differ, as lines."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        keys = sorted(set(left) | set(right))
+        return [line for key in keys if left.get(key) != right.get(key) for line in apart(left.get(key), right.get(key), f"{place}.{key}")]
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        return [line for at, (one, two) in enumerate(zip(left, right)) if one != two for line in apart(one, two, f"{place}[{at}]")]
+    return [f"      at {place or 'all'}: ansible {json.dumps(left)}", f"      {' ' * len(place)}      labctl  {json.dumps(right)}"]
+
+
 def compare(case, theirs, ours):
     """The differences, as lines."""
     wrong = []
@@ -232,7 +242,7 @@ def compare(case, theirs, ours):
         ("recap", *[next((e["hosts"] for e in events if e["event"] == "recap"), {}) for events in (their_events, our_events)]),
     ]:
         if left != right:
-            wrong.append(f"{title}:\n      ansible {json.dumps(left)}\n      labctl  {json.dumps(right)}")
+            wrong.append("\n".join([f"{title}:", *apart(left, right)]))
     left, right = (masked(case, sequences(case, events)) for events in (their_events, our_events))
     for host in sorted(set(left) | set(right)):
         one, two = left.get(host, []), right.get(host, [])
@@ -241,14 +251,14 @@ def compare(case, theirs, ours):
         for index in range(max(len(one), len(two))):
             a, b = one[index] if index < len(one) else None, two[index] if index < len(two) else None
             if a != b:
-                wrong.append(f"{host}, task {index + 1}:\n      ansible {json.dumps(a)}\n      labctl  {json.dumps(b)}")
+                wrong.append("\n".join([f"{host}, task {index + 1}, {(a or b)[0]}:", *apart(a, b)]))
                 if len(one) != len(two) or (a and b and a[0] != b[0]):
                     break
     skip = re.compile(case.options["skip-tree"]) if "skip-tree" in case.options else None
     left, right = (masked(case, {path: state for path, state in side["files"].items() if not (skip and skip.search(path))}) for side in (theirs, ours))
     for path in sorted(set(left) | set(right)):
         if left.get(path) != right.get(path):
-            wrong.append(f"{path}:\n      ansible {json.dumps(left.get(path))}\n      labctl  {json.dumps(right.get(path))}")
+            wrong.append("\n".join([f"{path}:", *apart(left.get(path), right.get(path))]))
     return wrong
 
 
