@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use labctl_wire::Identity;
 use rustix::mount::{MountFlags, mount, mount_move};
@@ -37,8 +37,8 @@ Restart=always
 RestartSec=100ms
 KillMode=process
 OOMScoreAdjust=-900
-StandardOutput=journal
-StandardError=journal
+StandardOutput=null
+StandardError=file:/dev/kmsg
 ";
 
 /// Boots the guest; returns only if that fails.
@@ -117,7 +117,13 @@ fn install_agent(run: &Path) -> io::Result<()> {
 /// Puts the identity's files into the root before anything there runs, so that host name, keys and machine-id are right from the first moment.
 fn take_identity(root: &Path) -> io::Result<()> {
     let Ok(text) = fs::read("/labctl/identity.json") else { return Ok(()) };
-    let identity: Identity = serde_json::from_slice(&text).map_err(io::Error::other)?;
+    let mut identity: Identity = serde_json::from_slice(&text).map_err(io::Error::other)?;
+    // The initrd is as old as the machine's start: a guest that reboots must not be set back to then. The kernel has the time
+    // from the machine's clock.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    if u128::from(identity.clock_ns) < now {
+        identity.clock_ns = 0;
+    }
     identity::mend_kernel(&identity)?;
     identity::write_files(root, &identity)
 }

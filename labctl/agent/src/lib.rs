@@ -9,3 +9,4 @@ pub mod identity;
 pub mod init;
 pub mod modules;
 pub mod serve;
+mod systemd;

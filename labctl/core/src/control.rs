@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::Failure;
 use crate::event::{Event, NodeState};
 use crate::record::Record;
+use crate::template::Plan;
 
 /// What a command asks of the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub struct Up {
     pub images: BTreeMap<String, BootImage>,
     /// The proved accelerator.
     pub accel: Accel,
+    /// Which nodes are forked, and from what.
+    pub templates: Plan,
 }
 
 /// What the supervisor says.

@@ -27,6 +27,7 @@ pub mod record;
 mod seed;
 pub mod ssh;
 pub mod supervisor;
+pub mod template;
 pub mod validation;
 
 pub use failure::{Failure, Kind};

@@ -13,7 +13,8 @@ use crate::control::{Call, LabStatus, NodeStatus, Up};
 use crate::event::{Event, NodeState};
 use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
-use crate::{Failure, Kind, host, images};
+use crate::template::Plan;
+use crate::{Failure, Kind, host, images, supervisor, template};
 
 /// Takes events as they happen.
 pub type Each<'a> = &'a (dyn Fn(Event) + Send + Sync);
@@ -38,8 +39,18 @@ impl Work {
     }
 }
 
+/// How new nodes come up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Birth {
+    /// Forked from templates.
+    #[default]
+    Fork,
+    /// Booted.
+    Cold,
+}
+
 /// Brings nodes up (all if `nodes` is empty) until their agents answer.
-pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], each: Each<'_>) -> Result<Supervisor, Failure> {
+pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: Each<'_>) -> Result<Supervisor, Failure> {
     let lab_home = home.lab(&lab.name);
     let name = lab.name.clone();
     host::check(home, &lab)?;
@@ -61,12 +72,19 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], each: Each<'_>) -> Re
     for node in nodes {
         record.node(node)?;
     }
-    let nodes = match nodes.is_empty() {
+    let nodes: Vec<NodeName> = match nodes.is_empty() {
         true => record.lab.nodes.iter().map(|node| node.name.clone()).collect(),
         false => nodes.to_vec(),
     };
+    let templates = match birth {
+        Birth::Cold => Plan::default(),
+        Birth::Fork => {
+            let new: Vec<NodeName> = nodes.iter().filter(|node| supervisor::is_new(&lab_home, node)).cloned().collect();
+            template::prepare(home, &record, &new, &images, accel.accel, each).await?
+        }
+    };
     let supervisor = Supervisor::ensure(&lab_home, &name).await?;
-    let call = Call::Up(Box::new(Up { record, nodes, images, accel: accel.accel }));
+    let call = Call::Up(Box::new(Up { record, nodes, images, accel: accel.accel, templates }));
     supervisor.run(&call, each).await?;
     Ok(supervisor)
 }

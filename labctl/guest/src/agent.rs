@@ -74,6 +74,16 @@ impl Agent {
         self.ask_done(Request::TakeIdentity(Box::new(identity))).await
     }
 
+    /// Readies the guest for being saved as a template.
+    pub async fn become_template(&self) -> Result<(), GuestError> {
+        self.ask_done(Request::BecomeTemplate).await
+    }
+
+    /// Tells a guest that was restored from a snapshot the time, and gives it random bytes of its own.
+    pub async fn wake(&self, entropy: Vec<u8>, clock_ns: u64) -> Result<(), GuestError> {
+        self.ask_done(Request::Wake { entropy: ByteBuf::from(entropy), clock_ns }).await
+    }
+
     /// Waits until the guest's boot is over; gives systemd's state and the failed units.
     pub async fn await_booted(&self) -> Result<(String, Vec<String>), GuestError> {
         match self.ask(Request::AwaitBooted).await? {

@@ -1,9 +1,13 @@
 //! QEMU's control protocol (docs/interop/qmp-spec.rst): JSON lines on a unix socket.
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -13,12 +17,20 @@ use crate::MachineError;
 /// Events that a slow listener may lag behind; older ones are dropped for it.
 const EVENTS: usize = 64;
 
-type Answer = oneshot::Sender<Result<Value, MachineError>>;
+/// A command on its way.
+#[derive(Debug)]
+struct Order {
+    command: String,
+    arguments: Value,
+    /// A file that goes along with it.
+    file: Option<OwnedFd>,
+    answer: oneshot::Sender<Result<Value, MachineError>>,
+}
 
 /// An open QMP connection; cheap to clone. One task owns the socket and answers commands in order.
 #[derive(Debug, Clone)]
 pub struct Qmp {
-    commands: mpsc::Sender<(String, Value, Answer)>,
+    commands: mpsc::Sender<Order>,
     events: broadcast::Sender<Value>,
 }
 
@@ -28,18 +40,18 @@ impl Qmp {
         let stream = UnixStream::connect(socket).await.map_err(MachineError::io(format!("connect to {}", socket.display())))?;
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let (read, write) = stream.into_split();
-        let mut connection = Connection { read: BufReader::new(read), write, events: broadcast::channel(EVENTS).0 };
+        let mut connection = Connection { read: BufReader::new(read), begun: Vec::new(), write, events: broadcast::channel(EVENTS).0 };
         connection.line().await?;
-        connection.execute("qmp_capabilities", Value::Null).await?;
+        connection.execute("qmp_capabilities", Value::Null, None).await?;
         // One command at a time is under way; a few may queue.
-        let (commands, mut queue) = mpsc::channel::<(String, Value, Answer)>(8);
+        let (commands, mut queue) = mpsc::channel::<Order>(8);
         let events = connection.events.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     next = queue.recv() => {
-                        let Some((command, arguments, answer)) = next else { return };
-                        let result = connection.execute(&command, arguments).await;
+                        let Some(Order { command, arguments, file, answer }) = next else { return };
+                        let result = connection.execute(&command, arguments, file).await;
                         let broken = matches!(result, Err(MachineError::Disconnected(_)));
                         let _ = answer.send(result);
                         if broken { return }
@@ -56,9 +68,19 @@ impl Qmp {
 
     /// Runs a command; `arguments` is an object or null.
     pub async fn execute(&self, command: &str, arguments: Value) -> Result<Value, MachineError> {
+        self.order(command, arguments, None).await
+    }
+
+    /// Gives QEMU an open file, which it then knows by `name` (`getfd`).
+    pub async fn pass(&self, name: &str, file: OwnedFd) -> Result<(), MachineError> {
+        self.order("getfd", json!({ "fdname": name }), Some(file)).await.map(drop)
+    }
+
+    async fn order(&self, command: &str, arguments: Value, file: Option<OwnedFd>) -> Result<Value, MachineError> {
         let (answer, result) = oneshot::channel();
         let gone = || MachineError::Disconnected(format!("`{command}` was not answered"));
-        self.commands.send((command.to_owned(), arguments, answer)).await.map_err(|_| gone())?;
+        let order = Order { command: command.to_owned(), arguments, file, answer };
+        self.commands.send(order).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 
@@ -75,20 +97,22 @@ impl Qmp {
 
 struct Connection {
     read: BufReader<OwnedReadHalf>,
+    /// The part of a message that has come so far.
+    begun: Vec<u8>,
     write: OwnedWriteHalf,
     events: broadcast::Sender<Value>,
 }
 
 impl Connection {
-    /// The next message. Safe to drop while it waits only between messages; `read_until` keeps what it has read.
+    /// The next message. May be dropped while it waits: what has come so far is kept.
     async fn line(&mut self) -> Result<Value, MachineError> {
         let broken = |why: String| MachineError::Disconnected(why);
-        let mut line = String::new();
-        let length = self.read.read_line(&mut line).await.map_err(|why| broken(why.to_string()))?;
+        let length = self.read.read_until(b'\n', &mut self.begun).await.map_err(|why| broken(why.to_string()))?;
         if length == 0 {
             return Err(broken("QEMU closed it".into()));
         }
-        serde_json::from_str(&line).map_err(|why| broken(why.to_string()))
+        let line = std::mem::take(&mut self.begun);
+        serde_json::from_slice(&line).map_err(|why| broken(why.to_string()))
     }
 
     fn publish(&self, message: Value) {
@@ -98,13 +122,29 @@ impl Connection {
         }
     }
 
-    async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, MachineError> {
+    /// Writes a line; `file` travels with its first byte (unix(7), `SCM_RIGHTS`).
+    async fn write(&mut self, line: &[u8], file: Option<OwnedFd>) -> std::io::Result<()> {
+        let Some(file) = file else { return self.write.write_all(line).await };
+        let (first, rest) = line.split_at(1);
+        let stream: &UnixStream = self.write.as_ref();
+        let send = || {
+            let descriptors = [file.as_fd()];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut along = SendAncillaryBuffer::new(&mut space);
+            along.push(SendAncillaryMessage::ScmRights(&descriptors));
+            sendmsg(stream, &[IoSlice::new(first)], &mut along, SendFlags::empty()).map_err(Into::into)
+        };
+        stream.async_io(Interest::WRITABLE, send).await?;
+        self.write.write_all(rest).await
+    }
+
+    async fn execute(&mut self, command: &str, arguments: Value, file: Option<OwnedFd>) -> Result<Value, MachineError> {
         let mut request = json!({ "execute": command });
         if !arguments.is_null() {
             request["arguments"] = arguments;
         }
         let line = format!("{request}\n");
-        self.write.write_all(line.as_bytes()).await.map_err(|why| MachineError::Disconnected(why.to_string()))?;
+        self.write(line.as_bytes(), file).await.map_err(|why| MachineError::Disconnected(why.to_string()))?;
         loop {
             let mut message = self.line().await?;
             if let Some(value) = message.get_mut("return") {

@@ -32,7 +32,7 @@ pub use identity::{Identity, Neighbour};
 pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABLE};
 
 /// Version of these messages; both sides must agree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes of `Data` that may be under way per request and direction before `Credit` must come back.
 pub const WINDOW: usize = 1 << 20;
@@ -166,6 +166,15 @@ pub enum Request {
     Facts,
     /// Takes on an identity: host name, machine-id, addresses, host keys ...; [`Reply::Done`].
     TakeIdentity(Box<Identity>),
+    /// Readies the guest for being saved as a template: whatever would make its forks alike or slow; [`Reply::Done`].
+    BecomeTemplate,
+    /// Tells a guest that was restored from a snapshot the time, and gives it random bytes of its own; [`Reply::Done`].
+    Wake {
+        /// Random bytes, as in [`Identity::entropy`].
+        entropy: ByteBuf,
+        /// Wall clock in nanoseconds since 1970.
+        clock_ns: u64,
+    },
     /// State of systemd units; [`Reply::Units`].
     Units {
         /// Unit names, such as `consul.service`.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{line, text};
-use crate::modules::root::Root;
+use crate::modules::call::root::Root;
 
 pub(super) fn add(root: &Root, facts: &mut Map<String, Value>) {
     processors(root, facts);

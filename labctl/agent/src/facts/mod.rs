@@ -6,7 +6,7 @@ mod system;
 
 use serde_json::{Map, Value};
 
-use crate::modules::root::Root;
+use crate::modules::call::root::Root;
 
 /// Ansible's facts of this machine, without the prefix `ansible_`.
 pub fn gather() -> Map<String, Value> {

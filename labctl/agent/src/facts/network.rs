@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde_json::{Map, Value, json};
 
 use super::{line, text};
-use crate::modules::root::Root;
+use crate::modules::call::root::Root;
 
 #[derive(Debug, Default, Clone)]
 struct Addresses {

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::{line, text};
-use crate::modules::clock::{Moment, moment};
-use crate::modules::passwd;
-use crate::modules::root::Root;
+use crate::modules::accounts::passwd;
+use crate::modules::call::root::Root;
+use crate::modules::system::clock::{Moment, moment};
 
 pub(super) fn add(root: &Root, facts: &mut Map<String, Value>) {
     names(root, facts);

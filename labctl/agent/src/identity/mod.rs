@@ -1,13 +1,18 @@
 //! Taking on an identity: the files that carry it ([`write_files`]), the kernel's random state and clock
-//! ([`mend_kernel`]), host name and network ([`apply`]). System calls only, no processes.
+//! ([`mend_kernel`]), host name and network ([`apply`]). System calls only, no processes: what a fork touches on waking is
+//! what it costs.
 
+mod boot_id;
 mod files;
 mod network;
 mod random;
+mod services;
+pub mod template;
 
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use labctl_wire::Identity;
 
@@ -19,6 +24,15 @@ const KEPT: &str = "var/lib/labctl/identity.json";
 /// The identity that the guest keeps, if any.
 pub fn kept(root: &Path) -> Option<Identity> {
     serde_json::from_slice(&fs::read(root.join(KEPT)).ok()?).ok()
+}
+
+/// Digest of the identity in force, empty if there is none; reckoned once.
+static DIGEST: Mutex<Option<String>> = Mutex::new(None);
+
+/// [`Identity::digest`] of the identity that the guest keeps; empty if it keeps none.
+pub fn digest() -> String {
+    let mut known = DIGEST.lock().unwrap_or_else(PoisonError::into_inner);
+    known.get_or_insert_with(|| kept(Path::new("/")).map(|kept| kept.digest()).unwrap_or_default()).clone()
 }
 
 /// Random state and wall clock: first of all, before anything asks for a random number or the time.
@@ -45,6 +59,19 @@ pub fn apply(identity: &Identity) -> io::Result<()> {
 /// All of it, in a running guest.
 pub fn take(identity: &Identity) -> io::Result<()> {
     mend_kernel(identity)?;
-    write_files(Path::new("/"), identity)?;
-    apply(identity)
+    let root = Path::new("/");
+    let before = kept(root).unwrap_or_default();
+    if before.machine_id != identity.machine_id {
+        boot_id::renew(&identity.entropy)?;
+    }
+    write_files(root, identity)?;
+    *DIGEST.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    apply(identity)?;
+    services::renew(&before, identity);
+    Ok(())
+}
+
+/// After a pause of which the guest knows nothing: it was restored from a snapshot.
+pub fn wake(entropy: &[u8], clock_ns: u64) -> io::Result<()> {
+    mend_kernel(&Identity { entropy: entropy.to_vec(), clock_ns, ..Identity::default() })
 }

@@ -18,16 +18,28 @@ pub fn configure(identity: &Identity) -> io::Result<()> {
     let control = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     let nic = Nic { control, name };
     if let Some(mac) = octets(&identity.mac).filter(|mac| *mac != nic.mac()) {
-        nic.set_up(false)?;
-        nic.set_mac(mac)?;
+        // virtio-net takes it while it is up (IFF_LIVE_ADDR_CHANGE); other drivers do not.
+        if nic.set_mac(mac).is_err() {
+            nic.set_up(false)?;
+            nic.set_mac(mac)?;
+        }
     }
     nic.set_address(libc::SIOCSIFADDR as libc::c_ulong, address)?;
     nic.set_address(libc::SIOCSIFNETMASK as libc::c_ulong, netmask(identity.prefix))?;
     nic.set_up(true)?;
+    super::template::allow_ipv6(&nic.name, true)?;
     if let Some(gateway) = identity.gateway {
         nic.default_route(gateway)?;
     }
     Ok(())
+}
+
+/// Brings the NIC up with no address at all: its buffers are then part of the template, and a fork only gives it addresses.
+pub fn bring_up_bare() -> io::Result<()> {
+    let Some(name) = nic()? else { return Ok(()) };
+    super::template::allow_ipv6(&name, false)?;
+    let control = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    Nic { control, name }.set_up(true)
 }
 
 /// The first interface with hardware behind it.

@@ -8,73 +8,13 @@
 //! A call for another user runs in a child of this program that has taken on that user's ids before it started
 //! ([`run_child`]): file access is then decided by the kernel as for the user, in every thread.
 
-mod arguments;
-mod artifact;
-mod atomic_write;
-mod become_user;
-pub(crate) mod clock;
-mod content;
-mod debconf;
-mod diff;
-mod digest;
-mod mode;
-mod outcome;
-mod ownership;
-pub(crate) mod passwd;
-pub(crate) mod root;
-pub(crate) mod spawn;
-mod task;
+pub(crate) mod accounts;
+pub(crate) mod call;
+pub(crate) mod files;
+pub(crate) mod network;
+pub(crate) mod packages;
+pub(crate) mod system;
 pub(crate) mod text;
-
-mod account_ids;
-mod apt;
-mod apt_deb;
-mod apt_get;
-mod apt_sources;
-mod apt_spec;
-mod archive_read;
-mod authorized_key;
-mod base64;
-mod blockinfile;
-mod command;
-mod consul;
-mod copy;
-mod copy_tree;
-mod cron;
-mod dbus;
-pub(crate) mod dpkg;
-mod edit;
-mod extended;
-mod file;
-mod file_flags;
-mod find;
-mod find_glob;
-mod get_url;
-mod getent;
-mod git;
-mod group;
-mod hostname;
-mod http;
-mod ini_file;
-mod lineinfile;
-mod mount;
-mod pam_limits;
-mod ping;
-mod python_regex;
-mod replace;
-mod setup;
-mod stat;
-mod sysctl;
-mod systemd;
-pub(crate) mod systemd_bus;
-mod tempfile;
-mod timestamps;
-mod unarchive;
-mod uri;
-mod user;
-mod user_home;
-mod user_lines;
-mod wait_for;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -82,67 +22,70 @@ use std::sync::LazyLock;
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::Value;
 
-pub use become_user::run_child;
+pub use call::become_user::run_child;
 
-use arguments::Arguments;
-use outcome::{Done, Outcome};
-use root::Root;
-use task::{Module, Task};
+use call::arguments::Arguments;
+use call::outcome::{Done, Outcome};
+use call::root::Root;
+use call::task::{Module, Task};
 
 /// All modules.
 const MODULES: &[&Module] = &[
-    &apt::MODULE,
-    &artifact::MODULE,
-    &blockinfile::MODULE,
-    &command::MODULE,
-    &copy::MODULE,
-    &file::MODULE,
-    &get_url::MODULE,
-    &group::MODULE,
-    &lineinfile::MODULE,
-    &sysctl::MODULE,
-    &ini_file::MODULE,
-    &find::MODULE,
-    &getent::MODULE,
-    &wait_for::MODULE,
-    &hostname::MODULE,
-    &tempfile::MODULE,
-    &cron::MODULE,
-    &authorized_key::MODULE,
-    &mount::MODULE,
-    &getent::SLURP,
-    &hostname::TIMEZONE,
-    &hostname::MODPROBE,
-    &tempfile::ASSEMBLE,
-    &authorized_key::KNOWN_HOSTS,
-    &unarchive::MODULE,
-    &apt_sources::REPOSITORY,
-    &apt_sources::DEB822,
-    &apt_sources::KEY,
-    &debconf::MODULE,
-    &debconf::SELECTIONS,
-    &git::MODULE,
-    &git::PIP,
-    &consul::KV,
-    &consul::JOB,
-    &pam_limits::MODULE,
-    &pam_limits::LOCALE,
-    &extended::XATTR,
-    &extended::CAPABILITIES,
-    &extended::ACL,
-    &extended::ALTERNATIVES,
-    &extended::FILESYSTEM,
-    &extended::KEYPAIR,
-    &ping::MODULE,
-    &replace::MODULE,
-    &setup::MODULE,
-    &setup::PACKAGES,
-    &setup::SERVICES,
-    &stat::MODULE,
-    &systemd::MODULE,
-    &systemd::SERVICE,
-    &uri::MODULE,
-    &user::MODULE,
+    &accounts::authorized_key::MODULE,
+    &accounts::getent::MODULE,
+    &accounts::group::MODULE,
+    &accounts::known_hosts::MODULE,
+    &accounts::openssh_keypair::MODULE,
+    &accounts::pam_limits::MODULE,
+    &accounts::user::MODULE,
+    &files::acl::MODULE,
+    &files::artifact::MODULE,
+    &files::assemble::MODULE,
+    &files::blockinfile::MODULE,
+    &files::capabilities::MODULE,
+    &files::copy::MODULE,
+    &files::file::MODULE,
+    &files::find::MODULE,
+    &files::ini_file::MODULE,
+    &files::lineinfile::MODULE,
+    &files::replace::MODULE,
+    &files::slurp::MODULE,
+    &files::stat::MODULE,
+    &files::tempfile::MODULE,
+    &files::unarchive::MODULE,
+    &files::xattr::MODULE,
+    &network::consul_kv::MODULE,
+    &network::get_url::MODULE,
+    &network::iptables::MODULE,
+    &network::nomad_job::MODULE,
+    &network::ufw::MODULE,
+    &network::uri::MODULE,
+    &network::wait_for::MODULE,
+    &packages::apk::MODULE,
+    &packages::apt::MODULE,
+    &packages::apt_key::MODULE,
+    &packages::apt_repository::MODULE,
+    &packages::deb822_repository::MODULE,
+    &packages::debconf::MODULE,
+    &packages::dpkg_selections::MODULE,
+    &packages::package_facts::MODULE,
+    &packages::pip::MODULE,
+    &system::alternatives::MODULE,
+    &system::command::MODULE,
+    &system::cron::MODULE,
+    &system::filesystem::MODULE,
+    &system::git::MODULE,
+    &system::hostname::MODULE,
+    &system::locale_gen::MODULE,
+    &system::modprobe::MODULE,
+    &system::mount::MODULE,
+    &system::ping::MODULE,
+    &system::service_facts::MODULE,
+    &system::setup::MODULE,
+    &system::sysctl::MODULE,
+    &system::systemd::MODULE,
+    &system::systemd::SERVICE,
+    &system::timezone::MODULE,
 ];
 
 static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
@@ -212,21 +155,18 @@ fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
         return Err(format!("module {} is not supported in guests", call.module).into());
     };
     let args = Arguments::check(name, &call.args, module.params, module.files)?;
-    if become_user::is_needed(root, call)? && !become_user::spawns_itself(name) {
-        return become_user::run_as(root, call);
+    if call::become_user::is_needed(root, call)? && !call::become_user::spawns_itself(name) {
+        return call::become_user::run_as(root, call);
     }
     let task = Task { call, args, root, check: call.check, diff: call.diff };
     (module.run)(&task)
 }
 
 #[cfg(test)]
-mod testing;
-
-#[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::testing::Bench;
+    use super::call::testing::Bench;
     use super::*;
 
     #[test]

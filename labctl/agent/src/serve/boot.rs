@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use labctl_wire::{AgentError, ErrorKind, Reply};
+use labctl_wire::{AgentError, Reply};
 
-use super::failed;
+use super::units::{connect, refused};
+use crate::systemd::CallError;
 
 /// ext4: grows a mounted file system to so many blocks (fs/ext4/ext4.h, `EXT4_IOC_RESIZE_FS`).
 const EXT4_IOC_RESIZE_FS: libc::c_ulong = 0x4008_6610;
@@ -49,35 +51,72 @@ pub fn grow_root() -> io::Result<()> {
     }
 }
 
+/// How long systemd may be away while it executes itself anew.
+const ABSENCE: Duration = Duration::from_secs(10);
+
 /// Waits until systemd has started everything.
 pub fn await_booted() -> Result<Reply, AgentError> {
-    let output = Command::new("systemctl")
-        .args(["is-system-running", "--wait"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(failed("systemctl is-system-running"))?;
-    let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let failed_units = if state == "running" { Vec::new() } else { failed_units()? };
-    Ok(Reply::Booted { state, failed: failed_units })
+    await_booted_under(Path::new("/"))
 }
 
-fn failed_units() -> Result<Vec<String>, AgentError> {
-    let output = Command::new("systemctl")
-        .args(["list-units", "--state=failed", "--plain", "--no-legend"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(failed("systemctl list-units"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+fn await_booted_under(root: &Path) -> Result<Reply, AgentError> {
+    let mut systemd = connect(root)?;
+    let state = loop {
+        match systemd.started_state() {
+            Ok(state) => break state,
+            // It closes its connections when it executes itself anew, which a unit of the boot may ask for.
+            Err(CallError::Io(why)) if why.kind() != io::ErrorKind::WouldBlock => systemd = reconnect(root)?,
+            Err(why) => return Err(refused("SystemState")(why)),
+        }
+    };
+    let failed = if state == "running" { Vec::new() } else { systemd.failed_units().map_err(refused("failed units"))? };
+    Ok(Reply::Booted { state, failed })
 }
 
-/// Asks systemd to power off or to reboot; returns once it has begun.
-pub fn systemctl(verb: &str) -> Result<Reply, AgentError> {
-    let output =
-        Command::new("systemctl").args(["--no-block", verb]).stdin(Stdio::null()).output().map_err(failed(format!("systemctl {verb}")))?;
-    if output.status.success() {
-        return Ok(Reply::Done);
+/// Looks every 20 ms for the new systemd: a socket that comes back is no event.
+fn reconnect(root: &Path) -> Result<crate::systemd::Systemd, AgentError> {
+    let deadline = Instant::now() + ABSENCE;
+    loop {
+        match connect(root) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
     }
-    let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(AgentError { kind: ErrorKind::Io, message: format!("systemctl {verb}: {why}") })
+}
+
+/// Asks systemd to start `poweroff.target` or `reboot.target`; returns once it has begun.
+pub fn leave_by(target: &str) -> Result<Reply, AgentError> {
+    connect(Path::new("/"))?.leave_by(target).map(|()| Reply::Done).map_err(refused(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systemd::test_peer::{Answer, Arg, play, text};
+
+    #[test]
+    fn the_end_of_the_boot_is_awaited_over_a_reexecution() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut states = vec!["degraded", "starting", "initializing"];
+        play(folder.path(), move |call| match call.member.as_str() {
+            "Get" => {
+                let state = states.pop().unwrap_or("degraded");
+                let reply = Answer::Reply("v", vec![text(state)]);
+                match state {
+                    "initializing" => vec![reply, Answer::Close],
+                    "starting" => {
+                        vec![reply, Answer::Signal("UnitNew", "s", vec![text("x")]), Answer::Signal("StartupFinished", "", vec![])]
+                    }
+                    _ => vec![reply],
+                }
+            }
+            _ => {
+                let unit = ["web.service", "", "loaded", "failed", "failed", "", "/unit"].map(text);
+                let unit = unit.into_iter().chain([Arg::Unsigned(0), text(""), text("/")]).collect();
+                vec![Answer::Reply("a(ssssssouso)", vec![Arg::List(vec![Arg::List(unit)])])]
+            }
+        });
+        let Reply::Booted { state, failed } = await_booted_under(folder.path()).unwrap() else { panic!("another reply") };
+        assert_eq!((state.as_str(), failed), ("degraded", vec!["web.service".to_owned()]));
+    }
 }

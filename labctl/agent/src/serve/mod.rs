@@ -94,7 +94,7 @@ fn ready(session: u64) -> FromAgent {
         session,
         version: VERSION,
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
-        identity: identity::kept(Path::new("/")).map(|kept| kept.digest()).unwrap_or_default(),
+        identity: identity::digest(),
     }
 }
 
@@ -202,6 +202,8 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
         Request::Put(put) => files::put(&put, channel),
         Request::Get { path } => files::get(&path, channel),
         Request::TakeIdentity(identity) => identity::take(&identity).map(|()| Reply::Done).map_err(failed("take on the identity")),
+        Request::BecomeTemplate => identity::template::prepare().map(|()| Reply::Done).map_err(failed("become a template")),
+        Request::Wake { entropy, clock_ns } => identity::wake(&entropy, clock_ns).map(|()| Reply::Done).map_err(failed("take on the time")),
         Request::Units { units } => units::states(&units).map(Reply::Units),
         Request::Arm { shot, units } => lock(shots).arm(shot, &units),
         Request::Fire { shot, signal } => {
@@ -211,7 +213,7 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
         Request::Facts => Ok(Reply::Facts(crate::facts::gather())),
         Request::Module(call) => Ok(Reply::Module(Box::new(crate::modules::run(&call)))),
         Request::AwaitBooted => boot::await_booted(),
-        Request::PowerOff => boot::systemctl("poweroff"),
-        Request::Reboot => boot::systemctl("reboot"),
+        Request::PowerOff => boot::leave_by("poweroff.target"),
+        Request::Reboot => boot::leave_by("reboot.target"),
     }
 }

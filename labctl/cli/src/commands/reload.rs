@@ -25,7 +25,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let _work = Work::begin(&home.lab(&lab.name), &each).await?;
     // The file may name nodes that do not exist yet; those have nothing to halt.
     lifecycle::halt_existing(&home, &lab.name, &nodes, args.force, &each).await?;
-    let supervisor = lifecycle::up(&home, lab, &nodes, &each).await?;
+    let supervisor = lifecycle::up(&home, lab, &nodes, lifecycle::Birth::Fork, &each).await?;
     session.out.finish();
     let status = supervisor.status().await?;
     session.out.result(&status, || super::status::table(&status));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use labctl_core::control::LabStatus;
-use labctl_core::lifecycle::{self, Work};
+use labctl_core::lifecycle::{self, Birth, Work};
 use labctl_core::{Failure, provisioning};
 
 use crate::output::Table;
@@ -20,6 +20,9 @@ pub struct Args {
     /// Only start the machines
     #[arg(long)]
     no_provision: bool,
+    /// Boot new nodes instead of forking them from templates
+    #[arg(long)]
+    cold: bool,
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
@@ -31,9 +34,10 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         provisioning::check(&lab)?;
     }
     let each = |event| session.out.event(&event);
+    let birth = if args.cold { Birth::Cold } else { Birth::Fork };
     let lab_home = home.lab(&lab.name);
     let _work = Work::begin(&lab_home, &each).await?;
-    let supervisor = lifecycle::up(&home, lab.clone(), &nodes, &each).await?;
+    let supervisor = lifecycle::up(&home, lab.clone(), &nodes, birth, &each).await?;
     session.out.finish();
     if !args.no_provision && !lab.provision.is_empty() {
         let options = provisioning::Options::default();

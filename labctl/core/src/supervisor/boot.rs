@@ -5,14 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use labctl_image::BootImage;
 use labctl_machine::disk::make_overlay;
-use labctl_machine::qemu::{Boot, Files, Machine};
+use labctl_machine::qemu::{Boot, Files, Machine, Ram};
 use labctl_spec::ident::NodeName;
 use labctl_spec::image::DiskFormat;
+use labctl_spec::lab::Node;
 use labctl_spec::size::Size;
 use rand::RngCore;
 
 use super::Supervisor;
 use crate::control::Up;
+use crate::home::LabHome;
+use crate::template::Template;
 use crate::{Failure, Kind, initrd, persist};
 
 /// A node's disk in its folder.
@@ -25,8 +28,27 @@ pub fn machine(folder: &Path) -> PathBuf {
     folder.join("machine.json")
 }
 
+/// Names the template that a node's disk rests on.
+fn template(folder: &Path) -> PathBuf {
+    folder.join("template")
+}
+
+/// There from before a fork gets its disk until it runs: what a start that was cut off has left is worth nothing then.
+fn unborn(folder: &Path) -> PathBuf {
+    folder.join("unborn")
+}
+
+/// How a machine comes to life.
+#[derive(Debug)]
+pub enum Start {
+    /// Its kernel boots.
+    Boot,
+    /// It goes on where a template was saved.
+    Fork(Template),
+}
+
 /// Makes everything that is missing and describes the machine.
-pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Result<Machine, Failure> {
+pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Result<(Machine, Start), Failure> {
     let record = supervisor.record();
     let node = record.node(name)?;
     let image = up
@@ -35,12 +57,7 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
         .ok_or_else(|| Failure::new(Kind::Internal, format!("{name}: the image `{}` was not prepared", node.image)))?;
     let folder = supervisor.home.node(name);
     tokio::fs::create_dir_all(&folder).await.map_err(Failure::io(folder.display()))?;
-    if !disk(&folder).exists() {
-        // Which image the disk rests on, so that nobody removes it.
-        persist::write_json(&folder.join("image.json"), image)?;
-        let size = Size(node.disk.0.max(image.virtual_size));
-        make_overlay(&disk(&folder), &image.disk, format_name(image), size).await?;
-    }
+    let start = disk_of(&folder, node, image, up.templates.forks.get(name)).await?;
     let mut identity = record.identity(node)?;
     identity.entropy = entropy();
     identity.clock_ns = now_ns();
@@ -58,6 +75,10 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
         accel: up.accel,
         cpus: node.cpus,
         memory: node.memory,
+        ram: match &start {
+            Start::Boot => Ram::Anonymous,
+            Start::Fork(template) => Ram::Private(template.ram()),
+        },
         mac: node.mac,
         disk: disk(&folder),
         seed,
@@ -66,10 +87,51 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
     };
     // Written before the machine starts: a supervisor that is killed in between leaves a machine that its successor finds.
     persist::write_json(&machine(&folder), &description)?;
-    Ok(description)
+    Ok((description, start))
 }
 
-fn format_name(image: &BootImage) -> &'static str {
+/// Gives the node its disk unless it has one. A new one may be a template's: then the node can be forked from that.
+async fn disk_of(folder: &Path, node: &Node, image: &BootImage, forked: Option<&Template>) -> Result<Start, Failure> {
+    let disk = disk(folder);
+    if disk.exists() && !unborn(folder).exists() {
+        return Ok(Start::Boot);
+    }
+    // Which image the disk rests on, so that nobody removes it.
+    persist::write_json(&folder.join("image.json"), image)?;
+    let Some(forked) = forked else {
+        let size = Size(node.disk.0.max(image.virtual_size));
+        make_overlay(&disk, &image.disk, format_name(image), size).await?;
+        let _ = std::fs::remove_file(unborn(folder));
+        return Ok(Start::Boot);
+    };
+    persist::write(&unborn(folder), b"")?;
+    persist::write(&template(folder), forked.key.as_bytes())?;
+    std::fs::copy(forked.overlay(), &disk).map_err(Failure::io(disk.display()))?;
+    forked.touch();
+    Ok(Start::Fork(forked.clone()))
+}
+
+/// Notes that a fork runs: from now on its disk is its own.
+pub fn born(folder: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(unborn(folder)) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(unborn(folder).display())(why)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a start was cut off before the machine ran.
+pub fn is_unborn(folder: &Path) -> bool {
+    unborn(folder).exists()
+}
+
+/// Whether a node has no disk of its own yet.
+pub fn is_new(home: &LabHome, name: &NodeName) -> bool {
+    let folder = home.node(name);
+    !disk(&folder).exists() || is_unborn(&folder)
+}
+
+/// QEMU's name of an image's format.
+pub fn format_name(image: &BootImage) -> &'static str {
     match image.format {
         DiskFormat::Qcow2 => "qcow2",
         DiskFormat::Raw => "raw",

@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use super::{Supervisor, lock, ports};
 use crate::control::{Answer, Call, HeldFrames, Up};
 use crate::event::Event;
-use crate::{Failure, Kind};
+use crate::home::Home;
+use crate::{Failure, Kind, template};
 
 /// Reads the call and does what it asks.
 pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
@@ -108,7 +109,22 @@ async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
         let (slot, supervisor, up) = (supervisor.slot(&name)?, supervisor.clone(), up.clone());
         starts.spawn(async move { slot.start(&supervisor, &up).await });
     }
-    gather(starts).await
+    gather(starts).await?;
+    if !up.templates.later.is_empty() {
+        tokio::spawn(make_templates(supervisor, up));
+    }
+    Ok(())
+}
+
+/// Makes the templates that the next `up` will fork from. Nobody waits for them; ended half-way, they are begun anew some day.
+async fn make_templates(supervisor: Arc<Supervisor>, up: Arc<Up>) {
+    let Ok(home) = Home::open() else { return };
+    for shape in &up.templates.later {
+        let each = |event| supervisor.emit(event);
+        if let Err(why) = template::make(&home, shape, &each).await {
+            eprintln!("{why}");
+        }
+    }
 }
 
 async fn halt(supervisor: Arc<Supervisor>, nodes: Vec<NodeName>, force: bool) -> Result<(), Failure> {

@@ -37,7 +37,7 @@ use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
 use crate::{Failure, Kind};
 
-pub use boot::command_line;
+pub use boot::{command_line, entropy, format_name, is_new, now_ns};
 use node::Slot;
 
 /// Events that a slow client may lag behind before it loses some.

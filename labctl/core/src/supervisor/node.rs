@@ -13,15 +13,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use labctl_guest::{Agent, GuestError, Link, LinkState};
-use labctl_machine::qemu::{Machine, Qemu};
+use labctl_machine::qemu::{Machine, Qemu, Saving};
 use labctl_spec::ident::NodeName;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::boot::Start;
 use super::{Supervisor, boot, lock, ports};
 use crate::control::Up;
 use crate::event::{Event, NodeState};
 use crate::home::LabHome;
+use crate::template::Template;
 use crate::{Failure, Kind, persist};
 
 /// How long a guest may take to its agent's first word. Five guests boot in under a minute on two emulated cores.
@@ -36,6 +38,8 @@ const BUTTON_DEADLINE: Duration = Duration::from_secs(20);
 struct Running {
     qemu: Arc<Qemu>,
     link: Link,
+    /// Held while the guest is told who it is.
+    settling: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A node's place.
@@ -43,6 +47,8 @@ pub struct Slot {
     name: NodeName,
     state: watch::Sender<NodeState>,
     running: Mutex<Option<Running>>,
+    /// Digest of the identity that the guest was seen to have; empty if that is not known.
+    identity: Mutex<String>,
     published: Mutex<Vec<(u16, u16)>>,
     /// Held by the one operation that may change the node.
     operation: tokio::sync::Mutex<()>,
@@ -51,7 +57,14 @@ pub struct Slot {
 impl Slot {
     pub fn new(name: NodeName) -> Self {
         let state = watch::Sender::new(NodeState::Off);
-        Self { name, state, running: Mutex::default(), published: Mutex::default(), operation: tokio::sync::Mutex::default() }
+        Self {
+            name,
+            state,
+            running: Mutex::default(),
+            identity: Mutex::default(),
+            published: Mutex::default(),
+            operation: tokio::sync::Mutex::default(),
+        }
     }
 
     pub fn state(&self) -> NodeState {
@@ -79,6 +92,8 @@ impl Slot {
     pub async fn link(&self) -> Result<Link, Failure> {
         let running = lock(&self.running).clone().ok_or_else(|| self.not_running())?;
         running.link.up_within(BOOT_DEADLINE).await?;
+        // A fork that has not been told who it is yet would act as its template.
+        let _settled = running.settling.lock().await;
         Ok(running.link)
     }
 
@@ -98,6 +113,14 @@ impl Slot {
         let folder = supervisor.home.node(&self.name);
         let Some(machine) = persist::read_json::<Machine>(&boot::machine(&folder))? else { return Ok(()) };
         let Some(qemu) = Qemu::adopt(&machine).await? else { return Ok(()) };
+        if boot::is_unborn(&folder) {
+            if !qemu.is_active().await? {
+                // Its start was cut off; there is nothing in it to keep.
+                qemu.end().await;
+                return Ok(());
+            }
+            boot::born(&folder)?;
+        }
         *lock(&supervisor.accel) = Some(machine.accel);
         self.join(supervisor, &machine, qemu).await?;
         let taken = ports::publish(supervisor, &self.name).await;
@@ -117,28 +140,36 @@ impl Slot {
                 }
             }
         }
-        let Some(Running { qemu, link }) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
+        let Some(running) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
         tokio::select! {
-            answered = link.up_within(BOOT_DEADLINE) => match answered {
-                Ok((_, identity)) => self.settle_identity(supervisor, link, &identity).await,
+            answered = running.link.up_within(BOOT_DEADLINE) => match answered {
+                Ok(_) => self.settle(supervisor, &running).await,
                 Err(GuestError::Disconnected) => Err(self.ended_early(supervisor)),
                 Err(why) => Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
                     .hint(format!("labctl logs {} --console", self.name))),
             },
-            () = qemu.ended() => Err(self.ended_early(supervisor)),
+            () = running.qemu.ended() => Err(self.ended_early(supervisor)),
         }
     }
 
-    /// Tells the guest who it is, unless it knows: a foreign image does not, and the lab file may have changed since the boot.
-    async fn settle_identity(&self, supervisor: &Supervisor, link: Link, digest: &str) -> Result<(), Failure> {
+    /// Tells the guest who it is, unless it knows: a fork and a foreign image do not, and the lab file may have changed since the boot.
+    async fn settle(&self, supervisor: &Supervisor, running: &Running) -> Result<(), Failure> {
+        let _turn = running.settling.lock().await;
         let record = supervisor.record();
         let mut identity = record.identity(record.node(&self.name)?)?;
-        if identity.digest() == digest {
-            return Ok(());
+        let digest = identity.digest();
+        // Asked anew each time: an identity that was taken on is not announced.
+        let agent = Agent::new(running.link.clone());
+        if *lock(&self.identity) != digest && running.link.up().await?.1 != digest {
+            identity.entropy = boot::entropy();
+            identity.clock_ns = boot::now_ns();
+            agent.take_identity(identity).await?;
         }
-        identity.entropy = boot::entropy();
-        identity.clock_ns = boot::now_ns();
-        Ok(Agent::new(link).take_identity(identity).await?)
+        *lock(&self.identity) = digest;
+        if self.state() == NodeState::Booting {
+            self.change(supervisor, NodeState::Running);
+        }
+        Ok(())
     }
 
     fn ended_early(&self, supervisor: &Supervisor) -> Failure {
@@ -152,13 +183,30 @@ impl Slot {
     }
 
     async fn launch(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<(), Failure> {
-        let machine = boot::prepare(supervisor, &self.name, up).await?;
-        // A supervisor that was killed here left a machine that nobody had told us of.
-        let qemu = match Qemu::adopt(&machine).await? {
-            Some(qemu) => qemu,
-            None => Qemu::launch(&machine).await?,
-        };
-        self.join(supervisor, &machine, qemu).await
+        let (machine, start) = boot::prepare(supervisor, &self.name, up).await?;
+        match start {
+            Start::Boot => {
+                let qemu = Qemu::launch(&machine).await?;
+                self.join(supervisor, &machine, qemu).await
+            }
+            Start::Fork(template) => self.fork(supervisor, &machine, &template).await,
+        }
+    }
+
+    async fn fork(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, template: &Template) -> Result<(), Failure> {
+        let state = template.state();
+        let state = std::fs::File::open(&state).map_err(Failure::io(state.display()))?;
+        let qemu = Qemu::launch_empty(machine).await?;
+        if let Err(why) = qemu.load(state, Saving::WithoutSharedMemory).await {
+            qemu.end().await;
+            let hint = format!("`labctl up --cold {}` boots it without a template", self.name);
+            return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint(hint));
+        }
+        // The agent's channel is open before the guest goes on: it was open when the template was saved.
+        self.join(supervisor, machine, qemu).await?;
+        let Some(Running { qemu, .. }) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
+        qemu.resume().await?;
+        boot::born(&supervisor.home.node(&self.name))
     }
 
     /// Connects switch and agent to a machine that has just been started or adopted, and watches it.
@@ -169,30 +217,37 @@ impl Slot {
             labctl_net::PortConfig { name: node.name.clone(), mac: machine.mac, address: node.address, socket: machine.files.net.clone() };
         supervisor.switch.attach(port).await;
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
-        let qemu = Arc::new(qemu);
-        *lock(&self.running) = Some(Running { qemu: qemu.clone(), link: link.clone() });
+        let running = Running { qemu: Arc::new(qemu), link, settling: Arc::default() };
+        lock(&self.identity).clear();
+        *lock(&self.running) = Some(running.clone());
         self.change(supervisor, NodeState::Booting);
-        tokio::spawn(self.clone().watch(supervisor.clone(), qemu, link));
+        tokio::spawn(self.clone().watch(supervisor.clone(), running));
         Ok(())
     }
 
     /// Follows a machine to its end.
-    async fn watch(self: Arc<Self>, supervisor: Arc<Supervisor>, qemu: Arc<Qemu>, link: Link) {
-        let mut agent = link.state();
+    async fn watch(self: Arc<Self>, supervisor: Arc<Supervisor>, running: Running) {
+        let qemu = &running.qemu;
+        let mut agent = running.link.state();
         loop {
-            let state = match &*agent.borrow_and_update() {
-                LinkState::Up { .. } => NodeState::Running,
-                _ => NodeState::Booting,
-            };
-            if self.state() != NodeState::Halting {
-                self.change(&supervisor, state);
+            let answers = matches!(&*agent.borrow_and_update(), LinkState::Up { .. });
+            if !answers && self.state() != NodeState::Halting {
+                self.change(&supervisor, NodeState::Booting);
             }
+            let settle = async {
+                // One that fails is repeated by the next `up`, which tells why.
+                if answers && let Err(why) = self.settle(&supervisor, &running).await {
+                    eprintln!("{}: {why}", self.name);
+                }
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 () = qemu.ended() => break,
                 changed = agent.changed() => if changed.is_err() {
                     qemu.ended().await;
                     break;
                 },
+                () = settle => {}
             }
         }
         let asked = self.state() == NodeState::Halting;
@@ -215,7 +270,7 @@ impl Slot {
     /// Ends the machine: asks the agent, then presses the power button, then ends QEMU. With `force` only the last.
     pub async fn halt(self: &Arc<Self>, supervisor: &Arc<Supervisor>, force: bool) -> Result<(), Failure> {
         let _operation = self.operation.lock().await;
-        let Some(Running { qemu, link }) = lock(&self.running).clone() else {
+        let Some(Running { qemu, link, .. }) = lock(&self.running).clone() else {
             self.change(supervisor, NodeState::Off);
             return Ok(());
         };

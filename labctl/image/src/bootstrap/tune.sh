@@ -26,7 +26,9 @@ UseDNS no
 PrintMotd no
 PrintLastLog no
 EOF
-chroot "$root" systemctl enable ssh.service >/dev/null 2>&1
+# By its socket: a server that nobody calls costs no memory, and one that is called reads the key that its node has now.
+chroot "$root" systemctl disable ssh.service >/dev/null 2>&1
+chroot "$root" systemctl enable ssh.socket >/dev/null 2>&1
 
 # --- the serial console is the only screen; whoever can reach it owns the guest anyway ----------------------------
 mkdir -p "$root/etc/systemd/system/serial-getty@.service.d"

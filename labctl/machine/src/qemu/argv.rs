@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{Boot, Machine};
+use super::{Boot, Machine, Ram};
 use crate::accel::Accel;
 
 /// Name of the program for this host's own architecture.
@@ -15,7 +15,7 @@ pub fn program() -> &'static str {
 pub fn argv(machine: &Machine) -> Vec<OsString> {
     let mut args = Vec::new();
     args.extend(identity(machine));
-    args.extend(board(machine.accel, machine.cpus));
+    args.extend(board(machine));
     args.extend(memory(machine));
     args.extend(boot(&machine.boot));
     args.extend(disk("root", &machine.disk, "qcow2", false));
@@ -43,22 +43,35 @@ fn identity(machine: &Machine) -> Vec<OsString> {
     words(["-name", &format!("guest={}", machine.label.replace(',', ",,")), "-uuid", &machine.uuid])
 }
 
-fn board(accel: Accel, cpus: u32) -> Vec<OsString> {
-    let (accel, cpu) = match accel {
+fn board(machine: &Machine) -> Vec<OsString> {
+    let (accel, cpu) = match machine.accel {
         Accel::Kvm => ("kvm", "host"),
         Accel::Hvf => ("hvf", "host"),
         // One host thread per virtual CPU; 128 MiB of translated code per machine is enough for a server's daemons.
         Accel::Tcg => ("tcg,thread=multi,tb-size=128", "max"),
     };
     let board = if cfg!(target_arch = "aarch64") { "virt" } else { "q35" };
-    let machine = format!("{board},usb=off,vmport=off,smbus=off,sata=off,pit=on");
-    let machine = if cfg!(target_arch = "aarch64") { board } else { &machine };
-    let smp = cpus.to_string();
-    words(["-nodefaults", "-no-user-config", "-display", "none", "-machine", machine, "-accel", accel, "-cpu", cpu, "-smp", &smp])
+    let mut options = board.to_owned();
+    if !cfg!(target_arch = "aarch64") {
+        options += ",usb=off,vmport=off,smbus=off,sata=off,pit=on";
+    }
+    if machine.ram != Ram::Anonymous {
+        options += ",memory-backend=ram";
+    }
+    let smp = machine.cpus.to_string();
+    words(["-nodefaults", "-no-user-config", "-display", "none", "-machine", &options, "-accel", accel, "-cpu", cpu, "-smp", &smp])
 }
 
 fn memory(machine: &Machine) -> Vec<OsString> {
-    words(["-m", &format!("{}M", machine.memory.as_mib())])
+    let size = format!("{}M", machine.memory.as_mib());
+    let mut args = words(["-m", &size]);
+    let (file, share) = match &machine.ram {
+        Ram::Anonymous => return args,
+        Ram::Shared(file) => (file, "on"),
+        Ram::Private(file) => (file, "off"),
+    };
+    args.extend(words(["-object", &format!("memory-backend-file,id=ram,size={size},mem-path={},share={share}", value(file))]));
+    args
 }
 
 fn boot(boot: &Boot) -> Vec<OsString> {
@@ -128,6 +141,7 @@ mod tests {
             accel: Accel::Tcg,
             cpus: 2,
             memory: Size::mib(512),
+            ram: Ram::Anonymous,
             mac: MacAddr([0x52, 0x54, 0, 0, 0, 1]),
             disk: "/d/a,b.qcow2".into(),
             seed: None,
@@ -156,6 +170,14 @@ mod tests {
             assert!(line.contains(part), "{part} is missing in {line}");
         }
         assert!(!line.contains("id=seed"));
+    }
+
+    #[test]
+    fn a_fork_maps_its_templates_memory() {
+        let line = joined(&Machine { ram: Ram::Private("/t/ram".into()), ..machine() });
+        assert!(line.contains("-machine q35,usb=off,vmport=off,smbus=off,sata=off,pit=on,memory-backend=ram"), "{line}");
+        assert!(line.contains("-object memory-backend-file,id=ram,size=512M,mem-path=/t/ram,share=off"), "{line}");
+        assert!(!joined(&machine()).contains("memory-backend"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod argv;
 mod process;
+mod state;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::accel::Accel;
 
 pub use argv::{argv, program};
-pub use process::{Ending, Qemu, is_running};
+pub use process::{Ending, Qemu, is_running, version};
+pub use state::Saving;
 
 /// Everything that QEMU is told about a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct Machine {
     pub cpus: u32,
     /// Memory.
     pub memory: Size,
+    /// What the memory rests on.
+    #[serde(default)]
+    pub ram: Ram,
     /// Ethernet address of the only NIC.
     pub mac: MacAddr,
     /// The node's own overlay (qcow2).
@@ -37,6 +42,18 @@ pub struct Machine {
     pub boot: Boot,
     /// The machine's sockets and files.
     pub files: Files,
+}
+
+/// What a machine's memory rests on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ram {
+    /// Nothing but the host's memory.
+    #[default]
+    Anonymous,
+    /// This file, which gets every change: a template in the making.
+    Shared(PathBuf),
+    /// This file, read as far as the machine has not written: a fork of the template.
+    Private(PathBuf),
 }
 
 /// What a machine boots.

@@ -42,6 +42,13 @@ pub struct Qemu {
     pid: i32,
 }
 
+/// What becomes of a machine when its parent process dies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Orphan {
+    LivesOn,
+    Dies,
+}
+
 /// How a machine was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -56,6 +63,21 @@ pub enum Ending {
 impl Qemu {
     /// Starts the machine. Its disk must exist. Fails with [`MachineError::InUse`] if it runs already.
     pub async fn launch(machine: &Machine) -> Result<Self, MachineError> {
+        Self::spawn(machine, &[], Orphan::LivesOn).await
+    }
+
+    /// Starts QEMU without a guest: [`Qemu::load`] brings one.
+    pub async fn launch_empty(machine: &Machine) -> Result<Self, MachineError> {
+        Self::spawn(machine, &["-incoming", "defer"], Orphan::LivesOn).await
+    }
+
+    /// Starts a machine that must not outlive the calling process, where the kernel can see to that (prctl(2),
+    /// `PR_SET_PDEATHSIG`).
+    pub async fn launch_bound(machine: &Machine) -> Result<Self, MachineError> {
+        Self::spawn(machine, &[], Orphan::Dies).await
+    }
+
+    async fn spawn(machine: &Machine, further: &[&str], orphan: Orphan) -> Result<Self, MachineError> {
         let files = &machine.files;
         let lock = try_lock(&files.lock)?.ok_or_else(|| MachineError::InUse(files.lock.clone()))?;
         for socket in files.sockets() {
@@ -66,11 +88,15 @@ impl Qemu {
         let (log, errors) = (open_log()?, open_log()?);
         let seen = log.metadata().map_or(0, |about| about.len());
         let mut command = Command::new(argv::program());
-        command.args(argv(machine)).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(false);
+        command.args(argv(machine)).args(further).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(false);
         let inherited = lock.as_raw_fd();
-        // SAFETY: fcntl(2) on an open descriptor is a plain system call, allowed between fork and exec.
+        // SAFETY: fcntl(2) on an open descriptor and prctl(2) are plain system calls, allowed between fork and exec.
         unsafe {
             command.pre_exec(move || {
+                #[cfg(target_os = "linux")]
+                if orphan == Orphan::Dies {
+                    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                }
                 let lock = rustix::fd::BorrowedFd::borrow_raw(inherited);
                 rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty()).map_err(Into::into)
             });
@@ -162,6 +188,13 @@ impl Qemu {
         self.ended().await;
         Ending::Killed
     }
+}
+
+/// QEMU's version line, such as `QEMU emulator version 7.2.22 (Debian ...)`: saved state fits only the version that wrote it.
+pub async fn version() -> Result<String, MachineError> {
+    let output = Command::new(argv::program()).arg("--version").stdin(Stdio::null()).output().await;
+    let output = output.map_err(MachineError::start(argv::program()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// Whether a QEMU holds the machine's lock.

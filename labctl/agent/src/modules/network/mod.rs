@@ -1,0 +1,12 @@
+//! Modules that speak to others over the network.
+
+pub(crate) mod consul_kv;
+pub(crate) mod get_url;
+pub(crate) mod http;
+pub(crate) mod iptables;
+pub(crate) mod iptables_rule;
+pub(crate) mod nomad_job;
+pub(crate) mod rest;
+pub(crate) mod ufw;
+pub(crate) mod uri;
+pub(crate) mod wait_for;

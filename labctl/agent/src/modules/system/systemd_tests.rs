@@ -1,0 +1,100 @@
+//! `systemd` against a manager that is played by a thread.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use crate::modules::call::testing::Bench;
+use crate::systemd::test_peer::{Answer, Arg, Message, play, text};
+
+/// What the manager knows of its only unit, and what it was asked to do.
+#[derive(Debug, Default)]
+struct Unit {
+    active: &'static str,
+    file: &'static str,
+    asked: Vec<String>,
+}
+
+fn answer(unit: &mut Unit, call: &Message) -> Vec<Answer> {
+    let name = call.body.first().map_or("", Arg::text);
+    let mut answers = Vec::new();
+    match call.member.as_str() {
+        "LoadUnit" => answers.push(reply(if name == "web.service" { "/unit/web" } else { "/unit/missing" })),
+        "GetAll" => {
+            let load = if call.path.ends_with("web") { "loaded" } else { "not-found" };
+            let properties = [("LoadState", load), ("ActiveState", unit.active)];
+            let entries = properties.map(|(key, value)| Arg::List(vec![text(key), text(value)]));
+            answers.push(Answer::Reply("a{sv}", vec![Arg::List(entries.to_vec())]));
+        }
+        "GetUnitFileState" => answers.push(reply(unit.file)),
+        "StartUnit" | "RestartUnit" => {
+            unit.asked.push(call.member.clone());
+            let result = if unit.active == "failed" { "failed" } else { "done" };
+            answers.push(reply("/job/1"));
+            for (job, result) in [("/job/0", "canceled"), ("/job/1", result)] {
+                let body = vec![Arg::Unsigned(1), text(job), text("web.service"), text(result)];
+                answers.push(Answer::Signal("JobRemoved", "uoss", body));
+            }
+            if result == "done" {
+                unit.active = "active";
+            }
+        }
+        "EnableUnitFiles" => {
+            unit.asked.push("enable".into());
+            unit.file = "enabled";
+            answers.push(Answer::Reply("", vec![]));
+        }
+        "Get" => answers.push(Answer::Reply("v", vec![text("17")])),
+        other => {
+            unit.asked.push(other.to_owned());
+            answers.push(Answer::Reply("", vec![]));
+        }
+    }
+    answers
+}
+
+fn reply(value: &str) -> Answer {
+    Answer::Reply("s", vec![text(value)])
+}
+
+fn bench(active: &'static str, file: &'static str) -> (Bench, Arc<Mutex<Unit>>) {
+    let bench = Bench::new();
+    let unit = Arc::new(Mutex::new(Unit { active, file, asked: vec![] }));
+    let shared = unit.clone();
+    play(&bench.path(""), move |call| answer(&mut shared.lock().unwrap(), call));
+    (bench, unit)
+}
+
+#[test]
+fn starts_and_enables_once() {
+    let (bench, unit) = bench("inactive", "disabled");
+    let args = json!({"name": "web", "state": "started", "enabled": true});
+    assert_eq!(bench.call("systemd", args.clone(), true).result["changed"], true);
+    assert!(unit.lock().unwrap().asked.is_empty(), "a check must ask for nothing");
+    let result = bench.run("systemd", args.clone());
+    assert_eq!((result["changed"].as_bool(), result["state"].as_str()), (Some(true), Some("started")));
+    assert_eq!(unit.lock().unwrap().asked, ["enable", "Reload", "StartUnit"]);
+    let again = bench.run("service", args);
+    assert_eq!((again["changed"].as_bool(), again["status"]["MainPID"].as_str()), (Some(false), Some("17")));
+}
+
+#[test]
+fn restarts_and_reloads_the_manager() {
+    let (bench, unit) = bench("active", "enabled");
+    bench.run("systemd", json!({"name": "web.service", "state": "restarted", "daemon_reload": true}));
+    assert_eq!(unit.lock().unwrap().asked, ["Reload", "RestartUnit"]);
+    let result = bench.run("systemd", json!({"daemon_reload": "yes"}));
+    assert_eq!(result["changed"], false);
+}
+
+#[test]
+fn failures_are_told() {
+    let (bench, _unit) = bench("failed", "enabled");
+    let msg = bench.fault("systemd", json!({"name": "web", "state": "started"}));
+    assert!(msg.starts_with("Unable to start service web: Job for web.service failed"), "{msg}");
+    let msg = bench.fault("service", json!({"name": "nope", "state": "started"}));
+    assert_eq!(msg, "Could not find the requested service nope: host");
+    let check = bench.call("service", json!({"name": "nope", "state": "started"}), true);
+    assert_eq!(check.result["changed"], true);
+    assert!(bench.fault("systemd", json!({"state": "started"})).contains("name"));
+}

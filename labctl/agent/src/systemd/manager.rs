@@ -1,0 +1,271 @@
+//! Calls of systemd's manager (org.freedesktop.systemd1(5)).
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::bus::{Bus, CallError};
+use super::message::{Arg, Body};
+
+const NAME: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// Longest wait for one message unless the task says otherwise. Units may take long to start; systemd's own limits end that.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+
+/// What the manager lists of a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UnitSummary {
+    pub(crate) name: String,
+    /// `LoadState`: loaded, not-found, masked ...
+    pub(crate) load: String,
+    /// `ActiveState`: active, inactive, failed, activating ...
+    pub(crate) active: String,
+    /// `SubState`: running, dead, auto-restart ...
+    pub(crate) sub: String,
+    /// Its object.
+    path: String,
+}
+
+impl UnitSummary {
+    /// From `(ssssssouso)`: name, description, load, active and sub state, unit that it follows, object, job.
+    fn read(item: &Arg) -> Option<Self> {
+        let [name, _, load, active, sub, _, path, ..] = item.list() else { return None };
+        let [name, load, active, sub, path] = [name, load, active, sub, path].map(|arg| arg.text().to_owned());
+        Some(Self { name, load, active, sub, path })
+    }
+}
+
+/// A connection to a systemd manager.
+#[derive(Debug)]
+pub(crate) struct Systemd {
+    bus: Bus,
+}
+
+impl Systemd {
+    /// Connects to the manager of the system under `root` (its private socket for root, else the system bus), or to that of a user.
+    /// On the private socket the manager sends its signals unasked.
+    pub(crate) fn connect(root: &Path, of_user: Option<u32>, timeout_ms: Option<u64>) -> Result<Self, CallError> {
+        let under = |path: &str| root.join(path.trim_start_matches('/'));
+        let patience = timeout_ms.map_or(PATIENCE, |ms| Duration::from_millis(ms.max(1)));
+        let private = match of_user {
+            Some(uid) => format!("/run/user/{uid}/systemd/private"),
+            None => "/run/systemd/private".to_owned(),
+        };
+        let first = match Bus::connect(&under(&private), patience) {
+            Ok(bus) => return Ok(Self { bus }),
+            Err(err) => err,
+        };
+        let shared = match of_user {
+            Some(uid) => format!("/run/user/{uid}/bus"),
+            None => "/run/dbus/system_bus_socket".to_owned(),
+        };
+        let over_bus = || -> Result<Self, CallError> {
+            let bus = Bus::connect(&under(&shared), patience).map_err(CallError::Io)?;
+            let mut systemd = Self { bus };
+            let daemon = "org.freedesktop.DBus";
+            systemd.bus.call(daemon, "/org/freedesktop/DBus", daemon, "Hello", &Body::default())?;
+            let rule = Body::default().text("type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager'");
+            systemd.bus.call(daemon, "/org/freedesktop/DBus", daemon, "AddMatch", &rule)?;
+            systemd.manager("Subscribe", &Body::default())?;
+            Ok(systemd)
+        };
+        over_bus().map_err(|_| CallError::Io(io::Error::new(first.kind(), format!("systemd does not answer at {private}: {first}"))))
+    }
+
+    fn manager(&mut self, member: &str, body: &Body) -> Result<Vec<Arg>, CallError> {
+        self.bus.call(NAME, PATH, MANAGER, member, body)
+    }
+
+    /// Loads a unit and gives the properties of its `Unit` interface as texts, numbers and flags.
+    pub(crate) fn unit(&mut self, unit: &str) -> Result<Map<String, Value>, CallError> {
+        let path = self.manager("LoadUnit", &Body::default().text(unit))?;
+        let path = path.first().map_or("", Arg::text).to_owned();
+        let mut properties = Map::new();
+        let interface = Body::default().text("org.freedesktop.systemd1.Unit");
+        let answer = self.bus.call(NAME, &path, PROPERTIES, "GetAll", &interface)?;
+        for entry in answer.first().map_or(&[][..], Arg::list) {
+            if let [name, value] = entry.list() {
+                properties.insert(name.text().to_owned(), shown(value));
+            }
+        }
+        if unit.ends_with(".service") && properties.get("ActiveState").is_some_and(|state| state == "active") {
+            let name = Body::default().text(SERVICE).text("MainPID");
+            if let Ok(answer) = self.bus.call(NAME, &path, PROPERTIES, "Get", &name)
+                && let Some(value) = answer.first()
+            {
+                properties.insert("MainPID".into(), shown(value));
+            }
+        }
+        Ok(properties)
+    }
+
+    /// State of the unit's file: `enabled`, `disabled`, `static`, `masked` ...
+    pub(crate) fn file_state(&mut self, unit: &str) -> Result<String, CallError> {
+        let answer = self.manager("GetUnitFileState", &Body::default().text(unit))?;
+        Ok(answer.first().map_or("", Arg::text).to_owned())
+    }
+
+    fn summaries(&mut self, member: &str, body: &Body) -> Result<Vec<UnitSummary>, CallError> {
+        let answer = self.manager(member, body)?;
+        Ok(answer.first().map_or(&[][..], Arg::list).iter().filter_map(UnitSummary::read).collect())
+    }
+
+    /// All units that are loaded and whose names fit the pattern (glob(7)).
+    pub(crate) fn units_like(&mut self, pattern: &str) -> Result<Vec<UnitSummary>, CallError> {
+        self.summaries("ListUnitsByPatterns", &Body::default().texts(&[]).texts(&[pattern]))
+    }
+
+    /// The units of these full names, in that order; a unit that does not exist is `not-found` and inactive.
+    pub(crate) fn units_named(&mut self, names: &[&str]) -> Result<Vec<UnitSummary>, CallError> {
+        self.summaries("ListUnitsByNames", &Body::default().texts(names))
+    }
+
+    /// Names of the units that failed.
+    pub(crate) fn failed_units(&mut self) -> Result<Vec<String>, CallError> {
+        let units = self.summaries("ListUnitsFiltered", &Body::default().texts(&["failed"]))?;
+        Ok(units.into_iter().map(|unit| unit.name).collect())
+    }
+
+    /// `MainPID` and `NRestarts` of each unit, in one round trip; 0 for what is not a service.
+    pub(crate) fn processes(&mut self, units: &[UnitSummary]) -> Result<Vec<(u64, u64)>, CallError> {
+        let mut serials = Vec::with_capacity(units.len() * 2);
+        for unit in units {
+            for property in ["MainPID", "NRestarts"] {
+                let body = Body::default().text(SERVICE).text(property);
+                serials.push(self.bus.send(NAME, &unit.path, PROPERTIES, "Get", &body).map_err(CallError::Io)?);
+            }
+        }
+        let mut numbers = Vec::with_capacity(serials.len());
+        for serial in serials {
+            numbers.push(match self.bus.reply(serial) {
+                Ok(answer) => match answer.first() {
+                    Some(Arg::Unsigned(number)) => *number,
+                    _ => 0,
+                },
+                Err(CallError::Refused { .. }) => 0,
+                Err(err) => return Err(err),
+            });
+        }
+        Ok(numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
+    }
+
+    /// `SystemState`: initializing, starting, running, degraded, maintenance, stopping.
+    pub(crate) fn system_state(&mut self) -> Result<String, CallError> {
+        let answer = self.bus.call(NAME, PATH, PROPERTIES, "Get", &Body::default().text(MANAGER).text("SystemState"))?;
+        Ok(answer.first().map_or("", Arg::text).to_owned())
+    }
+
+    /// The system's state when its start is over.
+    pub(crate) fn started_state(&mut self) -> Result<String, CallError> {
+        loop {
+            let state = self.system_state()?;
+            if !matches!(state.as_str(), "initializing" | "starting") {
+                return Ok(state);
+            }
+            self.await_signal("StartupFinished", |_| Some(()))?;
+        }
+    }
+
+    /// Powers off or reboots by way of this target, which no other job may then cancel, as systemctl(1) does; returns when it has begun.
+    pub(crate) fn leave_by(&mut self, target: &str) -> Result<(), CallError> {
+        self.manager("StartUnit", &Body::default().text(target).text("replace-irreversibly")).map(drop)
+    }
+
+    /// Reads all unit files anew.
+    pub(crate) fn reload(&mut self) -> Result<(), CallError> {
+        self.manager("Reload", &Body::default()).map(drop)
+    }
+
+    /// systemd executes itself anew. The connection ends with it.
+    pub(crate) fn reexecute(&mut self) -> Result<(), CallError> {
+        match self.manager("Reexecute", &Body::default()) {
+            // No reply is sent: the connection just closes.
+            Err(CallError::Io(err)) if err.kind() != io::ErrorKind::WouldBlock => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Enables a unit and has systemd take note, as systemctl(1) does.
+    pub(crate) fn enable(&mut self, unit: &str, force: bool) -> Result<(), CallError> {
+        self.manager("EnableUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(force))?;
+        self.reload()
+    }
+
+    /// Undoes it.
+    pub(crate) fn disable(&mut self, unit: &str) -> Result<(), CallError> {
+        self.manager("DisableUnitFiles", &Body::default().texts(&[unit]).flag(false))?;
+        self.reload()
+    }
+
+    /// Masks a unit, or unmasks it.
+    pub(crate) fn mask(&mut self, unit: &str, mask: bool) -> Result<(), CallError> {
+        if mask {
+            self.manager("MaskUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(false))?;
+        } else {
+            self.manager("UnmaskUnitFiles", &Body::default().texts(&[unit]).flag(false))?;
+        }
+        self.reload()
+    }
+
+    /// Queues a job (`StartUnit`, `StopUnit`, `RestartUnit`, `ReloadUnit`) and waits for its end unless `block` is off; systemd's
+    /// word for how it ended: `done`, `failed`, `dependency`, `timeout`, `canceled`, `skipped`.
+    pub(crate) fn job(&mut self, method: &str, unit: &str, block: bool) -> Result<String, CallError> {
+        let answer = self.manager(method, &Body::default().text(unit).text("replace"))?;
+        let job = answer.first().map_or("", Arg::text).to_owned();
+        if !block {
+            return Ok("done".to_owned());
+        }
+        self.await_signal("JobRemoved", |body| match body {
+            [_, path, _, result] if path.text() == job => Some(result.text().to_owned()),
+            _ => None,
+        })
+    }
+
+    /// Waits for a signal of the manager that `pick` takes; those that came already count.
+    fn await_signal<T>(&mut self, member: &str, pick: impl Fn(&[Arg]) -> Option<T>) -> Result<T, CallError> {
+        let mut seen = std::mem::take(&mut self.bus.signals).into_iter();
+        loop {
+            let message = match seen.next() {
+                Some(message) => message,
+                None => self.bus.next().map_err(CallError::Io)?,
+            };
+            if message.kind == 4
+                && message.member == member
+                && let Some(found) = pick(&message.body)
+            {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// A property as `systemctl show` would give it, but for numbers.
+fn shown(value: &Arg) -> Value {
+    match value {
+        Arg::Bool(flag) => Value::from(if *flag { "yes" } else { "no" }),
+        Arg::Unsigned(number) => number.to_string().into(),
+        Arg::Signed(number) => number.to_string().into(),
+        Arg::Double(number) => number.to_string().into(),
+        Arg::Text(text) => text.as_str().into(),
+        Arg::List(items) if items.iter().all(|item| matches!(item, Arg::Text(_))) => {
+            items.iter().map(Arg::text).collect::<Vec<_>>().join(" ").into()
+        }
+        Arg::List(items) => Value::Array(items.iter().map(shown).collect()),
+    }
+}
+
+/// The unit's full name: `.service` unless it has a kind of unit as its suffix.
+pub(crate) fn unit_name(name: &str) -> String {
+    const KINDS: [&str; 11] = ["service", "socket", "target", "device", "mount", "automount", "swap", "timer", "path", "slice", "scope"];
+    match name.rsplit_once('.') {
+        Some((_, kind)) if KINDS.contains(&kind) => name.to_owned(),
+        _ => format!("{name}.service"),
+    }
+}

@@ -1,0 +1,127 @@
+//! Making a template: boot, let it come to rest, save.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+use labctl_guest::{Agent, Link};
+use labctl_image::Boot;
+use labctl_machine::disk::{make_overlay, make_overlay_on_future};
+use labctl_machine::qemu::{Files, Machine, Qemu, Saving};
+use labctl_wire::Identity;
+use tokio::time::timeout;
+
+use super::{Shape, Template, Templates};
+use crate::event::Event;
+use crate::home::Home;
+use crate::lifecycle::Each;
+use crate::supervisor::{entropy, format_name, now_ns};
+use crate::{Failure, Kind, initrd, persist};
+
+/// How long a guest may take until everything in it has started.
+const BOOT_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Makes the template of that shape, unless somebody else just did.
+pub async fn make(home: &Home, shape: &Shape, each: Each<'_>) -> Result<Template, Failure> {
+    let templates = Templates::of(home);
+    let key = shape.key();
+    let _turn = templates.turn(&key).await?;
+    if let Some(made) = templates.find(&key) {
+        return Ok(made);
+    }
+    let what = format!("template {} ({} CPU, {})", shape.name, shape.cpus, shape.memory);
+    let step = |step: &str| each(Event::Work { what: what.clone(), step: step.to_owned(), progress: None });
+    let building = templates.building(&key);
+    let sockets = home.scratch().join(format!("t-{}", &key[..8]));
+    end_leftover(shape, &building, &sockets).await;
+    let _ = (fs::remove_dir_all(&building), fs::remove_dir_all(&sockets));
+    for folder in [&building, &sockets] {
+        fs::create_dir_all(folder).map_err(Failure::io(folder.display()))?;
+    }
+    let place = templates.place(&key);
+    let made = boot_and_save(shape, &building, &sockets, &place, &step).await;
+    let _ = fs::remove_dir_all(&sockets);
+    if let Err(why) = made {
+        return Err(Failure { message: format!("{what}: {}", why.message), ..why });
+    }
+    step("writing");
+    fs::rename(&building, &place.folder).map_err(Failure::io(place.folder.display()))?;
+    place.touch();
+    each(Event::Note { text: format!("{what}: ready; further nodes are forked from it") });
+    Ok(place)
+}
+
+/// Ends the machine of a build that was killed, where the kernel did not do so.
+async fn end_leftover(shape: &Shape, building: &Path, sockets: &Path) {
+    let machine = shape.machine(&Files::new(sockets, 0, building), building.join("ram"), building.join("disk.qcow2"));
+    if let Ok(Some(qemu)) = Qemu::adopt(&machine).await {
+        qemu.end().await;
+    }
+}
+
+async fn boot_and_save(
+    shape: &Shape,
+    building: &Path,
+    sockets: &Path,
+    place: &Template,
+    step: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), Failure> {
+    let disk = building.join("disk.qcow2");
+    make_overlay(&disk, &shape.image.disk, format_name(&shape.image), shape.disk).await?;
+    let machine = shape.machine(&Files::new(sockets, 0, building), building.join("ram"), disk);
+    let Boot::Direct { modules, .. } = &shape.image.boot else {
+        return Err(Failure::new(Kind::Internal, "a template needs an image that boots directly"));
+    };
+    initrd::write(&building.join("initrd"), modules, &nobody())?;
+    step("booting");
+    let qemu = Qemu::launch_bound(&machine).await?;
+    let saved = tokio::select! {
+        saved = settle_and_save(&qemu, &machine, building, step) => saved,
+        () = qemu.ended() => Err(Failure::new(Kind::Machine, "the machine ended before it had booted")),
+    };
+    qemu.end().await;
+    saved.map_err(|why| why.hint(format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display())))?;
+    make_overlay_on_future(&building.join("overlay.qcow2"), &place.folder.join("disk.qcow2"), shape.disk).await?;
+    for done in ["initrd", "running.lock"] {
+        let _ = fs::remove_file(building.join(done));
+    }
+    for kept in ["ram", "state", "disk.qcow2", "overlay.qcow2"] {
+        let path = building.join(kept);
+        File::open(&path).and_then(|file| file.sync_all()).map_err(Failure::io(path.display()))?;
+    }
+    persist::write_json(&building.join("template.json"), shape)
+}
+
+async fn settle_and_save(qemu: &Qemu, machine: &Machine, building: &Path, step: &(dyn Fn(&str) + Send + Sync)) -> Result<(), Failure> {
+    let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
+    link.up_within(BOOT_DEADLINE).await?;
+    let agent = Agent::new(link);
+    step("waiting for its services");
+    let late = |_| Failure::new(Kind::Machine, format!("the guest did not come to rest within {BOOT_DEADLINE:?}"));
+    timeout(BOOT_DEADLINE, agent.await_booted()).await.map_err(late)??;
+    // Once through what a fork does on waking: what is in memory then, forks need not fetch or translate anew.
+    agent.take_identity(Identity { entropy: entropy(), clock_ns: now_ns(), ..nobody() }).await?;
+    agent.become_template().await?;
+    step("saving");
+    qemu.pause().await?;
+    let state = building.join("state");
+    let file = File::create(&state).map_err(Failure::io(state.display()))?;
+    // The agent's channel stays open until the machine ends: so its forks find it open and need not open it.
+    qemu.save(file.into(), Saving::WithoutSharedMemory).await?;
+    Ok(())
+}
+
+/// The identity of a template: nobody's. Forks get their own before anybody can ask. Its files are as long as real ones, so that
+/// forks write into blocks that exist.
+fn nobody() -> Identity {
+    Identity {
+        hostname: "template".into(),
+        machine_id: "7e3f1a7e".repeat(4),
+        gateway: Some(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+        ssh_host_key: format!("no key yet\n{}", " ".repeat(400)),
+        ssh_host_key_public: format!("no key yet{}", " ".repeat(100)),
+        authorized_keys: vec![format!("# nobody yet{}", " ".repeat(100))],
+        clock_ns: now_ns(),
+        ..Identity::default()
+    }
+}

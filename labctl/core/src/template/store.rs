@@ -1,0 +1,154 @@
+//! The templates in the store.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::Shape;
+use crate::home::Home;
+use crate::{Failure, Kind, persist};
+
+/// A template that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// Hash of everything that it was made from.
+    pub key: String,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+impl Template {
+    /// Its memory.
+    pub fn ram(&self) -> PathBuf {
+        self.folder.join("ram")
+    }
+
+    /// Its devices.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// What a fork's disk begins as.
+    pub fn overlay(&self) -> PathBuf {
+        self.folder.join("overlay.qcow2")
+    }
+
+    /// What it was made from.
+    pub fn shape(&self) -> Result<Shape, Failure> {
+        let file = self.folder.join("template.json");
+        persist::read_json(&file)?.ok_or_else(|| Failure::new(Kind::Internal, format!("{} is missing", file.display())))
+    }
+
+    /// Bytes that it takes on the disk.
+    pub fn size(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.metadata().ok()).map(|about| about.blocks() * 512).sum()
+    }
+
+    /// When a node was last forked from it.
+    pub fn used(&self) -> SystemTime {
+        fs::metadata(self.folder.join("used")).and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// Notes that a node is being forked from it.
+    pub fn touch(&self) {
+        // A store that cannot be written to still serves; only the order of removal suffers.
+        let _ = File::create(self.folder.join("used"));
+    }
+}
+
+/// The folder of all templates.
+#[derive(Debug, Clone)]
+pub struct Templates {
+    root: PathBuf,
+}
+
+impl Templates {
+    /// Those of this home.
+    pub fn of(home: &Home) -> Self {
+        Self { root: home.store().join("templates") }
+    }
+
+    /// Where the template of that key is made, before it gets its place.
+    pub(super) fn building(&self, key: &str) -> PathBuf {
+        self.root.join(format!(".building-{key}"))
+    }
+
+    /// The place of the template of that key.
+    pub(super) fn place(&self, key: &str) -> Template {
+        Template { key: key.to_owned(), folder: self.root.join(key) }
+    }
+
+    /// The template of that key, if it is there.
+    pub fn find(&self, key: &str) -> Option<Template> {
+        let template = self.place(key);
+        template.folder.join("template.json").exists().then_some(template)
+    }
+
+    /// All templates, the one that was used last first.
+    pub fn all(&self) -> Vec<Template> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let mut all: Vec<Template> = entries.filter_map(|entry| self.find(entry.file_name().to_str()?)).collect();
+        all.sort_by_key(|template| std::cmp::Reverse(template.used()));
+        all
+    }
+
+    /// Held while the template of that key is being made; waits for whoever makes it.
+    pub(super) async fn turn(&self, key: &str) -> Result<File, Failure> {
+        let folder = self.root.join("locks");
+        fs::create_dir_all(&folder).map_err(Failure::io(folder.display()))?;
+        let path = folder.join(key);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
+        let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
+        let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
+        waited.map_err(|why| Failure::io(path.display())(why.into()))
+    }
+
+    /// Removes a template, unless a lab's disks rest on it.
+    pub fn remove(&self, home: &Home, template: &Template) -> Result<(), Failure> {
+        if let Some(user) = user_of(home, &template.key) {
+            let message = format!("template {} carries the disks of {user}", &template.key[..12]);
+            return Err(Failure::new(Kind::Conflict, message).hint("destroy the lab, or remove its snapshots, first"));
+        }
+        // Out of sight first, so that it is never seen half removed.
+        let doomed = self.root.join(format!(".removed-{}", template.key));
+        fs::rename(&template.folder, &doomed).map_err(Failure::io(template.folder.display()))?;
+        fs::remove_dir_all(&doomed).map_err(Failure::io(doomed.display()))
+    }
+
+    /// Removes what was used longest ago until all take at most `limit` bytes; those in use stay. Gives those removed.
+    pub fn shrink(&self, home: &Home, limit: u64) -> Vec<Template> {
+        let mut total = 0;
+        let over = self.all().into_iter().filter(|template| {
+            total += template.size();
+            total > limit
+        });
+        over.collect::<Vec<_>>().into_iter().filter(|template| self.remove(home, template).is_ok()).collect()
+    }
+}
+
+/// Who uses a template: a lab's node or a snapshot, by the file `template` in its folder.
+fn user_of(home: &Home, key: &str) -> Option<String> {
+    for lab in home.lab_names() {
+        let folder = home.lab(&lab).folder().to_owned();
+        if mentions(&folder.join("nodes"), key) || mentions_below(&folder.join("snapshots"), key) {
+            return Some(format!("lab `{lab}`"));
+        }
+    }
+    None
+}
+
+fn mentions(folder: &Path, key: &str) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join("template")).any(|file| fs::read_to_string(file).is_ok_and(|text| text.trim() == key))
+}
+
+fn mentions_below(folder: &Path, key: &str) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|folder| mentions(&folder, key))
+}
