@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "ANSIBLE_STDOUT_CALLBACK": "oracle",
     "ANSIBLE_LOCAL_TEMP": "/mnt/local",
     "ANSIBLE_REMOTE_TMP": "/mnt/remote",
+    "ANSIBLE_ASYNC_DIR": "/mnt/async",
     "ANSIBLE_NOCOLOR": "1",
     "ANSIBLE_PIPELINING": "1",
     "ANSIBLE_PYTHON_INTERPRETER": sys.executable,

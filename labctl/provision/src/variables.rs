@@ -118,6 +118,7 @@ impl Variables {
         if let Some(task) = task {
             layers.extend(task.keywords.vars.iter().rev().cloned());
             if let Some(role) = &task.role {
+                layers.push(role.entry_vars.clone());
                 layers.push(role.vars.clone());
             }
         }

@@ -1,5 +1,6 @@
 //! Actions: what a task does. Most are modules of the agent; some do their work, or part of it, on the controller.
 
+mod argument_spec;
 mod artifact;
 mod assemble;
 mod assertion;
@@ -111,7 +112,8 @@ impl Action {
             "reboot" => self.reboot().await,
             "gather_facts" | "setup" => self.facts().await,
             "async_status" => self.async_status(),
-            "validate_argument_spec" | "noop" => Ok(result([("changed", false.into())])),
+            "validate_argument_spec" => self.validate_argument_spec(),
+            "noop" => Ok(result([("changed", false.into())])),
             "template" => self.template().await,
             "copy" => self.copy().await,
             "artifact" => self.artifact().await,

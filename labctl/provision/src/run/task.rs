@@ -196,7 +196,7 @@ impl PlayRun {
                 Status::Unreachable
             }
         } else if failed {
-            if keyword::flag(task, "ignore_errors", &scope).unwrap_or(false) {
+            if keyword::flag(task, "ignore_errors", &scope).unwrap_or(false) && !is(result, "_ansible_fatal") {
                 run.count(host, |recap| {
                     recap.ok += 1;
                     recap.ignored += 1;
