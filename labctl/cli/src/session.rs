@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use labctl_core::home::Home;
+use labctl_core::client::Supervisor;
+use labctl_core::home::{Home, LabHome};
 use labctl_core::project;
 use labctl_core::record::Record;
 use labctl_core::spec::ident::{LabName, NodeName};
@@ -75,6 +76,13 @@ impl Session {
         let lab = self.known_lab(home)?;
         Record::load(&home.lab(&lab.name))?
             .ok_or_else(|| Failure::new(Kind::Conflict, format!("lab `{}` was not brought up yet", lab.name)).hint("labctl up"))
+    }
+
+    /// The lab's supervisor, started or replaced if need be.
+    pub async fn supervisor(&self, home: &LabHome, lab: &LabName) -> Result<Supervisor, Failure> {
+        let supervisor = Supervisor::ensure(home, lab, &|event| self.out.event(&event)).await;
+        self.out.finish();
+        supervisor
     }
 
     /// Nodes named one by one or by group, in the order of the lab file; empty if none is named, which means all.

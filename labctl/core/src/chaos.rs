@@ -4,7 +4,7 @@ mod http;
 mod journal;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use labctl_spec::load_scenario;
 use labctl_spec::scenario::Scenario;
 
 use crate::client::Supervisor;
-use crate::home::LabHome;
-use crate::{Failure, Kind, persist, project};
+use crate::home::{Home, LabHome};
+use crate::{Failure, Kind, persist, project, shipped};
 
 pub use journal::FaultJournal;
 pub use target::LabTarget;
@@ -58,27 +58,68 @@ pub fn new_seed() -> u64 {
     rand::random_range(0..1 << 53)
 }
 
+/// Where a lab's reports are kept.
+pub fn reports_folder(home: &LabHome) -> PathBuf {
+    home.folder().join("reports")
+}
+
+/// The reports that are kept, with their names, the latest first. A file that is no report of this version is left out.
+pub fn reports(home: &LabHome) -> Vec<(String, Report)> {
+    let entries = reports_folder(home).read_dir().into_iter().flatten().flatten();
+    let mut found: Vec<(String, Report)> = entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let name = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
+            Some((name, persist::read_json(&path).ok()??))
+        })
+        .collect();
+    found.sort_by(|(one, a), (other, b)| b.started_unix_ms.cmp(&a.started_unix_ms).then_with(|| one.cmp(other)));
+    found
+}
+
 /// Keeps a report in the lab's folder; gives its path.
 pub fn keep_report(home: &LabHome, report: &Report) -> Result<PathBuf, Failure> {
-    let path = home.folder().join("reports").join(format!("{}-{}.json", report.scenario, report.started_unix_ms));
+    let path = reports_folder(home).join(format!("{}-{}.json", report.scenario, report.started_unix_ms));
     persist::write_json(&path, report)?;
     Ok(path)
 }
 
-/// The scenarios beside a lab file (in `scenarios/` there or one folder above): path and description.
-pub fn list(lab_file: &Path) -> Vec<(String, String)> {
+/// Folders with scenarios: beside a lab file, above it, and what comes with labctl.
+fn folders(home: &Home, lab_file: &Path) -> Result<[PathBuf; 3], Failure> {
     let beside = lab_file.parent().unwrap_or(Path::new("."));
-    let folders = [beside.join("scenarios"), beside.join("../scenarios")];
+    Ok([beside.join("scenarios"), beside.join("../scenarios"), shipped::folder(home)?.join("scenarios")])
+}
+
+/// The scenario that is meant: a file, or the name of one that [`list`] shows.
+pub fn locate(home: &Home, lab_file: &Path, named: &Path) -> Result<PathBuf, Failure> {
+    if named.exists() || named.components().count() != 1 {
+        return Ok(named.to_owned());
+    }
+    let file = PathBuf::from(format!("{}.yml", named.display()));
+    let found = folders(home, lab_file)?.into_iter().map(|folder| folder.join(&file)).find(|path| path.is_file());
+    found.ok_or_else(|| {
+        Failure::new(Kind::NotFound, format!("there is no scenario `{}`", named.display()))
+            .hint("`labctl scenario list` shows what there is")
+    })
+}
+
+/// The scenarios that a lab may run: path and description. One beside the lab file hides a shipped one of its name.
+pub fn list(home: &Home, lab_file: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let folders = folders(home, lab_file)?;
+    let mut seen = BTreeSet::new();
     let mut found: Vec<(String, String)> = folders
         .iter()
         .filter_map(|folder| folder.read_dir().ok())
         .flatten()
         .filter_map(|entry| {
             let path = entry.ok()?.path();
+            if !seen.insert(path.file_name()?.to_owned()) {
+                return None;
+            }
             let scenario = load_scenario(&path, None).ok()?;
             Some((path.canonicalize().ok()?.display().to_string(), scenario.description.unwrap_or(scenario.name)))
         })
         .collect();
     found.sort();
-    found
+    Ok(found)
 }

@@ -1,28 +1,23 @@
 //! The commands' side of the supervisor's socket.
 
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Stdio;
+mod start;
+
 use std::time::Duration;
 
 use labctl_guest::{Agent, Link};
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_wire::{Unframer, frame};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::control::{Answer, Call, HeldFrames, LabStatus};
 use crate::event::Event;
 use crate::home::LabHome;
+use crate::lifecycle::Each;
 use crate::{Failure, Kind};
 
 /// What a new supervisor writes to its standard output when it listens.
 pub const READY: &str = "ready";
-
-/// How long a new supervisor may take until it listens. Adopting a machine takes milliseconds.
-const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A lab's supervisor. Each call is a connection of its own.
 #[derive(Debug, Clone)]
@@ -38,27 +33,17 @@ pub struct Connection {
 }
 
 impl Supervisor {
-    /// The running supervisor; none if none runs.
+    /// The running supervisor of this labctl; none if none runs, or one of another build.
     pub async fn running(home: &LabHome) -> Option<Self> {
         UnixStream::connect(home.supervisor_socket()).await.ok()?;
         Some(Self { home: home.clone() })
     }
 
-    /// The running supervisor, or a new one. The lab's record must exist.
-    pub async fn ensure(home: &LabHome, lab: &LabName) -> Result<Self, Failure> {
-        if let Some(running) = Self::running(home).await {
-            return Ok(running);
-        }
-        home.make()?;
-        // Two commands may do this at once: the loser's supervisor ends at the lock, and the winner's is found.
-        let started = timeout(START_DEADLINE, start(home, lab)).await;
+    /// The running supervisor, or a new one; one of another labctl is replaced, and `each` is told so. The lab's record must exist.
+    pub async fn ensure(home: &LabHome, lab: &LabName, each: Each<'_>) -> Result<Self, Failure> {
         match Self::running(home).await {
             Some(running) => Ok(running),
-            None => Err(match started {
-                Ok(Err(why)) => why,
-                _ => Failure::new(Kind::Internal, "the supervisor did not start"),
-            }
-            .hint(format!("see {}", home.supervisor_log().display()))),
+            None => start::ensure(home, lab, each).await,
         }
     }
 
@@ -88,6 +73,11 @@ impl Supervisor {
             Answer::Status(status) => Ok(status),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// The lab's state now and after every change, and what happens: answers of [`Call::Watch`].
+    pub async fn watch(&self) -> Result<Connection, Failure> {
+        self.call(&Call::Watch).await
     }
 
     /// A channel to a node's agent; waits until the agent answers.
@@ -161,8 +151,7 @@ impl Connection {
                 Err(why) => broken = Some(why),
             });
             if let Some(why) = broken {
-                return Err(Failure::new(Kind::Conflict, format!("the running supervisor is of another labctl: {why}"))
-                    .hint("`labctl supervisor-restart` starts a new one; the machines go on"));
+                return Err(Failure::new(Kind::Internal, format!("the supervisor's answer makes no sense: {why}")));
             }
         }
     }
@@ -174,32 +163,4 @@ fn gone() -> Failure {
 
 fn unexpected(answer: &Answer) -> Failure {
     Failure::new(Kind::Internal, format!("the supervisor gave an answer that does not fit: {answer:?}"))
-}
-
-/// Starts a supervisor and waits until it listens or ends.
-async fn start(home: &LabHome, lab: &LabName) -> Result<(), Failure> {
-    let program = std::env::current_exe().map_err(Failure::io("find labctl's own program"))?;
-    let log = home.supervisor_log();
-    let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).map_err(Failure::io(log.display()))?;
-    let mut command = std::process::Command::new(program);
-    command.arg("supervisor").arg(lab.as_str()).current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
-    // SAFETY: setsid(2) is a plain system call; it is allowed between fork and exec.
-    unsafe {
-        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
-    }
-    let mut child = Command::from(command).spawn().map_err(Failure::io("start the supervisor"))?;
-    let Some(output) = child.stdout.take() else {
-        return Err(Failure::new(Kind::Internal, "the supervisor has no output"));
-    };
-    let line = BufReader::new(output).lines().next_line().await.map_err(Failure::io("wait for the supervisor"))?;
-    if line.as_deref() == Some(READY) {
-        return Ok(());
-    }
-    Err(Failure::new(Kind::Internal, format!("the supervisor of lab `{lab}` did not start: {}", last_line(&log))))
-}
-
-fn last_line(log: &Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().last().unwrap_or("it said nothing").to_owned()
 }

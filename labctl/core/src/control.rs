@@ -22,6 +22,9 @@ use crate::template::Plan;
 pub enum Call {
     /// The lab's state; [`Answer::Status`].
     Status,
+    /// The lab's state, now and after every change, and what happens, lately and from now on: [`Answer::Status`] and
+    /// [`Answer::Watched`] until either side goes.
+    Watch,
     /// Takes the record on and starts nodes until their agents answer; [`Answer::Done`].
     Up(Box<Up>),
     /// Ends nodes; [`Answer::Done`].
@@ -51,7 +54,7 @@ pub enum Call {
     },
     /// Lets frames go again; [`Answer::Held`].
     Release,
-    /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on.
+    /// Ends nothing but the supervisor; [`Answer::Done`]. The machines go on. Keep its name and shape: other versions of labctl say it.
     Leave,
 }
 
@@ -75,6 +78,8 @@ pub struct Up {
 pub enum Answer {
     /// Something happened.
     Event(Event),
+    /// Something happened, at a known time; only to [`Call::Watch`].
+    Watched(Stamped),
     /// It is done.
     Done,
     /// The lab's state.
@@ -85,6 +90,16 @@ pub enum Answer {
     Held(HeldFrames),
     /// It failed.
     Failed(Failure),
+}
+
+/// An event and its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
 }
 
 /// Frames that the switch held back.

@@ -3,6 +3,7 @@
 //! ```text
 //! $XDG_DATA_HOME/labctl/          ($LABCTL_HOME instead, if set)
 //!   store/                        images and artifacts
+//!   shipped/DIGEST/               the files that come inside of the program
 //!   labs/NAME/                    one lab: lab.json, supervisor.log, nodes/NODE/{disk.qcow2, console.log, qemu.log, ...}
 //!   accel.json                    the proved accelerator
 //! $XDG_RUNTIME_DIR/labctl/        (/run/labctl for root)
@@ -59,6 +60,11 @@ impl Home {
     /// The folder of the agent that works on the controller itself.
     pub fn agent(&self) -> PathBuf {
         self.data.join("agent")
+    }
+
+    /// Where the files that come inside of the program are laid out.
+    pub fn shipped(&self) -> PathBuf {
+        self.data.join("shipped")
     }
 
     /// The cached finding about the accelerator.
@@ -132,9 +138,22 @@ impl LabHome {
         self.folder.join("supervisor.log")
     }
 
-    /// Where the supervisor listens.
+    /// Where the supervisor listens. The build is in the name: a supervisor of another one, which may speak another language, is never
+    /// mistaken for ours.
     pub fn supervisor_socket(&self) -> PathBuf {
-        self.sockets.join("supervisor")
+        self.sockets.join(concat!("supervisor-", env!("LABCTL_SUPERVISOR_BUILD")))
+    }
+
+    /// Where supervisors of other builds listen, or listened when they lived.
+    pub fn foreign_supervisor_sockets(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.sockets).into_iter().flatten().flatten();
+        let supervisors = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"supervisor"));
+        supervisors.map(|entry| entry.path()).filter(|path| *path != self.supervisor_socket()).collect()
+    }
+
+    /// Locked by the command that changes the lab; holds its process id.
+    pub fn work_lock(&self) -> PathBuf {
+        self.folder.join("work.lock")
     }
 
     /// Faults that are in force.

@@ -1,4 +1,4 @@
-//! Which image a node boots: image files beside the lab, then those that come with labctl.
+//! Which image a node boots: image files beside the lab, then those that come with labctl ([`shipped`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,7 @@ use labctl_spec::load_image;
 
 use crate::event::Event;
 use crate::home::Home;
-use crate::{Failure, Kind, persist, project};
-
-/// The image files that come with labctl, by name.
-const SHIPPED: [(&str, &str); 2] =
-    [("debian-12", include_str!("../../../images/debian-12.yml")), ("debian-13", include_str!("../../../images/debian-13.yml"))];
+use crate::{Failure, Kind, project, shipped};
 
 /// Opens the store.
 pub fn store(home: &Home) -> Result<Store, Failure> {
@@ -36,12 +32,10 @@ pub fn find(home: &Home, lab_file: &Path, name: &str) -> Result<(Image, PathBuf)
             return Ok((image, folder));
         }
     }
-    let shipped = home.store().join("shipped");
-    if let Some((_, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
-        let file = shipped.join(format!("{name}.yml"));
-        persist::write(&file, text.as_bytes())?;
-        let image = load_image(&file).map_err(|why| project::from_load_error(&why))?;
-        return Ok((image, shipped));
+    if shipped::names("images").any(|shipped| shipped == name) {
+        let folder = shipped::folder(home)?.join("images");
+        let image = load_image(&folder.join(format!("{name}.yml"))).map_err(|why| project::from_load_error(&why))?;
+        return Ok((image, folder));
     }
     Err(Failure::new(Kind::NotFound, format!("{}: there is no image `{name}`", lab_file.display()))
         .hint(format!("known images: {}", known(lab_file).join(", "))))
@@ -49,7 +43,7 @@ pub fn find(home: &Home, lab_file: &Path, name: &str) -> Result<(Image, PathBuf)
 
 /// Names of all images that a lab may use.
 pub fn known(lab_file: &Path) -> Vec<String> {
-    let mut names: BTreeSet<String> = SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut names: BTreeSet<String> = shipped::names("images").map(str::to_owned).collect();
     for entry in folders(lab_file).iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "yml") {

@@ -25,6 +25,7 @@ pub mod provisioning;
 pub mod prune;
 pub mod record;
 mod seed;
+pub mod shipped;
 pub mod ssh;
 pub mod supervisor;
 pub mod template;

@@ -1,6 +1,7 @@
 //! Up, halt, destroy, status: the commands' side of a lab's life.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::fd::AsFd;
 
 use labctl_machine::accel;
@@ -28,14 +29,32 @@ impl Work {
     /// Waits for its turn.
     pub async fn begin(home: &LabHome, each: Each<'_>) -> Result<Self, Failure> {
         home.make()?;
-        let path = home.folder().join("work.lock");
+        let path = home.work_lock();
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
         if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
             each(Event::Note { text: "another labctl command is at work on this lab; waiting for it".into() });
         }
         let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
         let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
-        Ok(Self { _lock: waited.map_err(|why| Failure::io(path.display())(why.into()))? })
+        let mut file = waited.map_err(|why| Failure::io(path.display())(why.into()))?;
+        // Only for those who ask who it is; the lock itself is what counts.
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Failure::io(path.display()))?;
+        Ok(Self { _lock: file })
+    }
+
+    /// Process id of another process that is at work on the lab; none if none is, or this one.
+    pub fn of_another(home: &LabHome) -> Result<Option<u32>, Failure> {
+        let path = home.work_lock();
+        let file = match File::open(&path) {
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(Failure::io(path.display()))?,
+        };
+        if flock(file.as_fd(), FlockOperation::NonBlockingLockShared).is_ok() {
+            return Ok(None);
+        }
+        // An older labctl wrote no number; 0 is nobody's.
+        let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        Ok(Some(holder).filter(|holder| *holder != std::process::id()))
     }
 }
 
@@ -83,7 +102,7 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: E
             template::prepare(home, &record, &new, &images, accel.accel, each).await?
         }
     };
-    let supervisor = Supervisor::ensure(&lab_home, &name).await?;
+    let supervisor = Supervisor::ensure(&lab_home, &name, each).await?;
     let call = Call::Up(Box::new(Up { record, nodes, images, accel: accel.accel, templates }));
     supervisor.run(&call, each).await?;
     Ok(supervisor)
@@ -107,7 +126,7 @@ pub async fn halt(home: &Home, lab: &LabName, nodes: &[NodeName], force: bool, e
         record.node(node)?;
     }
     // Even if no supervisor runs, machines may: a new one adopts them.
-    let supervisor = Supervisor::ensure(&lab_home, lab).await?;
+    let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
     supervisor.run(&Call::Halt { nodes: nodes.to_vec(), force }, each).await
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Supervisor;
 use crate::home::Home;
 use crate::lifecycle::Each;
-use crate::{Failure, Kind, images};
+use crate::{Failure, Kind, images, shipped};
 
 pub use labctl_provision::{Event, HostRecap, ListedTask, Options, Recap, Status, Step, Timing};
 
@@ -53,10 +53,10 @@ fn books(lab: &Lab, what: &What) -> Vec<Book> {
     }
 }
 
-/// Folders with roles besides those beside a playbook.
-fn role_paths(lab: &Lab) -> Vec<PathBuf> {
+/// Folders with roles besides those beside a playbook: beside the lab file, above it, and what comes with labctl.
+fn role_paths(home: &Home, lab: &Lab) -> Result<Vec<PathBuf>, Failure> {
     let beside = lab.file.parent().unwrap_or(Path::new("."));
-    vec![beside.join("roles"), beside.join("../roles")]
+    Ok(vec![beside.join("roles"), beside.join("../roles"), shipped::folder(home)?.join("roles")])
 }
 
 fn failure(why: &PlaybookError) -> Failure {
@@ -64,20 +64,20 @@ fn failure(why: &PlaybookError) -> Failure {
 }
 
 /// Reads everything that can be read without a machine; reports what is wrong or missing.
-pub fn check(lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
-    list(lab, &What::Lab, Options::default())
+pub fn check(home: &Home, lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
+    list(home, lab, &What::Lab, Options::default())
 }
 
 /// The tasks that would run.
-pub fn list(lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
+pub fn list(home: &Home, lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
     let setup = idle(Inventory::of_lab(lab));
-    let options = Options { role_paths: role_paths(lab), ..options };
+    let options = Options { role_paths: role_paths(home, lab)?, ..options };
     labctl_provision::list_tasks(&books(lab, what), setup, options).map_err(|why| failure(&why))
 }
 
 /// The plays that would run, by name, and their hosts.
-pub fn list_hosts(lab: &Lab, what: &What, options: Options) -> Result<Vec<(String, Vec<String>)>, Failure> {
-    let options = Options { role_paths: role_paths(lab), ..options };
+pub fn list_hosts(home: &Home, lab: &Lab, what: &What, options: Options) -> Result<Vec<(String, Vec<String>)>, Failure> {
+    let options = Options { role_paths: role_paths(home, lab)?, ..options };
     labctl_provision::list_hosts(&books(lab, what), idle(Inventory::of_lab(lab)), options).map_err(|why| failure(&why))
 }
 
@@ -120,7 +120,7 @@ pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each
         events: run.events,
         cancel: run.cancel,
     };
-    let options = Options { role_paths: role_paths(lab), ..run.options };
+    let options = Options { role_paths: role_paths(home, lab)?, ..run.options };
     let books = books(lab, &run.what);
     let running = labctl_provision::run(&books, setup, options);
     tokio::pin!(running);

@@ -38,7 +38,7 @@ pub fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
     for node in &lab.nodes {
         images::find(home, &lab.file, &node.image)?;
     }
-    provisioning::check(&lab)?;
+    provisioning::check(home, &lab)?;
     let text = format!("lab `{}`, {} nodes in {}; all good", lab.name, lab.nodes.len(), lab.network.subnet);
     Ok(Summary { kind: "lab", text })
 }

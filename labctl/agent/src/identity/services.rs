@@ -18,8 +18,8 @@ const SILENT: [&str; 4] = ["dbus.service", "labctl-agent.service", "serial-getty
 pub fn stop_journal(machine_id: &str) {
     let Ok(mut systemd) = Systemd::connect(Path::new("/"), None, None) else { return };
     let silent = |name: &str| SILENT.contains(&name) || name.starts_with("systemd-") || name.starts_with("user@");
-    let Ok(units) = systemd.units() else { return };
-    let all_silent = units.iter().all(|unit| !unit.name.ends_with(".service") || unit.sub != "running" || silent(&unit.name));
+    let Ok(running) = systemd.running_services() else { return };
+    let all_silent = running.iter().all(|name| silent(name));
     if all_silent && systemd.job("StopUnit", JOURNAL, true).is_ok() {
         forget_journal(machine_id);
     }

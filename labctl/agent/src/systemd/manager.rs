@@ -133,6 +133,12 @@ impl Systemd {
         Ok(units.into_iter().map(|unit| unit.name).collect())
     }
 
+    /// Names of the services that run.
+    pub(crate) fn running_services(&mut self) -> Result<Vec<String>, CallError> {
+        let units = self.summaries("ListUnitsFiltered", &Body::default().texts(&["running"]))?;
+        Ok(units.into_iter().map(|unit| unit.name).filter(|name| name.ends_with(".service")).collect())
+    }
+
     /// `MainPID` and `NRestarts` of each unit, in one round trip; 0 for what is not a service.
     pub(crate) fn processes(&mut self, units: &[UnitSummary]) -> Result<Vec<(u64, u64)>, CallError> {
         let mut serials = Vec::with_capacity(units.len() * 2);

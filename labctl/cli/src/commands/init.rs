@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use labctl_core::project::LAB_FILE;
 use labctl_core::spec::ident::LabName;
-use labctl_core::{Failure, Kind, spec};
+use labctl_core::{Failure, Kind, shipped, spec};
 
 use crate::session::Session;
 
@@ -13,13 +13,23 @@ use crate::session::Session;
 pub struct Args {
     /// Name of the lab; the folder's unless given
     name: Option<String>,
-    /// Replace an existing lab file
+    /// Write the demo lab: Consul and Nomad on five machines, a job, a load balancer
+    #[arg(long, conflicts_with = "name")]
+    demo: bool,
+    /// Replace existing files
     #[arg(long, short)]
     force: bool,
 }
 
 pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let here = std::env::current_dir().map_err(Failure::io("the current folder"))?;
+    if args.demo {
+        let written = shipped::write_demo(&here, args.force)?;
+        let names: Vec<String> = written.iter().map(|path| path.strip_prefix(&here).unwrap_or(path).display().to_string()).collect();
+        session.out.result(&written, || format!("wrote {}: Consul and Nomad on five machines", names.join(" and ")));
+        session.out.say("Next: labctl up");
+        return Ok(ExitCode::SUCCESS);
+    }
     let name: LabName = match &args.name {
         Some(name) => name.parse().map_err(|why: spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?,
         None => from_folder(&here.file_name().unwrap_or_default().to_string_lossy()),

@@ -38,7 +38,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     if args.console {
         return print(&lab_home.node(&node).join("console.log"), args.lines);
     }
-    let supervisor = labctl_core::client::Supervisor::ensure(&lab_home, &lab.name).await?;
+    let supervisor = session.supervisor(&lab_home, &lab.name).await?;
     let mut argv: Vec<String> = ["journalctl", "--no-pager", "-n"].map(str::to_owned).to_vec();
     argv.push(args.lines.to_string());
     argv.extend(args.follow.then(|| "--follow".to_owned()));

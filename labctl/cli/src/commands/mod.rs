@@ -2,6 +2,7 @@
 
 mod completion;
 mod console;
+mod dashboard;
 mod destroy;
 mod doctor;
 mod exec;
@@ -70,6 +71,8 @@ pub enum Command {
     Console(console::Args),
     /// Show logs: of the supervisor, a machine, its console or a unit
     Logs(logs::Args),
+    /// Show the lab in the browser, as it changes
+    Dashboard(dashboard::Args),
     /// Manage the lab's names in the hosts file
     Hosts(hosts::Args),
     /// Run a chaos scenario against the lab
@@ -108,6 +111,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::SshConfig(args) => ssh_config::run(session, args),
         Command::Console(args) => console::run(session, args).await,
         Command::Logs(args) => logs::run(session, args).await,
+        Command::Dashboard(args) => dashboard::run(session, args).await,
         Command::Hosts(args) => hosts::run(session, args),
         Command::Scenario(args) => scenario::run(session, args).await,
         Command::Validate(args) => validate::run(session, args),

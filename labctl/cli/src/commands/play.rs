@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labctl_core::client::Supervisor;
 use labctl_core::lifecycle::Work;
 use labctl_core::provisioning::{self, ListedTask, Options, Play, Recap, Step, What};
 use labctl_core::{Failure, Kind};
@@ -161,8 +160,20 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         let what: Vec<What> = args.playbooks.iter().cloned().map(What::Playbook).collect();
         if args.how.listed(
             session,
-            || Ok(what.iter().map(|what| provisioning::list(&lab, what, args.how.options())).collect::<Result<Vec<_>, _>>()?.concat()),
-            || Ok(what.iter().map(|what| provisioning::list_hosts(&lab, what, args.how.options())).collect::<Result<Vec<_>, _>>()?.concat()),
+            || {
+                Ok(what
+                    .iter()
+                    .map(|what| provisioning::list(&home, &lab, what, args.how.options()))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .concat())
+            },
+            || {
+                Ok(what
+                    .iter()
+                    .map(|what| provisioning::list_hosts(&home, &lab, what, args.how.options()))
+                    .collect::<Result<Vec<_>, _>>()?
+                    .concat())
+            },
         )? {
             return Ok(ExitCode::SUCCESS);
         }
@@ -170,7 +181,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         let lab_home = home.lab(&lab.name);
         session.record(&home)?;
         let _work = Work::begin(&lab_home, &each).await?;
-        let supervisor = Supervisor::ensure(&lab_home, &lab.name).await?;
+        let supervisor = session.supervisor(&lab_home, &lab.name).await?;
         for what in &what {
             super::provision::perform(session, &home, &lab, &supervisor, what, &[], args.how.options()).await?;
         }
@@ -215,14 +226,10 @@ pub fn cancelled_by_user(cancel: CancellationToken) -> tokio::task::JoinHandle<(
 pub fn judge(printer: &PlayPrinter, recap: &Recap, command: &str) -> Result<(), Failure> {
     printer.recap(recap);
     match (recap.cancelled, recap.succeeded()) {
-        (true, _) => {
-            Err(Failure::new(Kind::Provision, "the run was interrupted between two tasks").hint(format!("{command} goes on")))
-        }
+        (true, _) => Err(Failure::new(Kind::Provision, "the run was interrupted between two tasks").hint(format!("{command} goes on"))),
         (false, true) => Ok(()),
-        (false, false) => {
-            Err(Failure::new(Kind::Provision, format!("provisioning failed on {}", recap.lost.join(", ")))
-                .hint(format!("{command} repeats it; what is done already is not done again")))
-        }
+        (false, false) => Err(Failure::new(Kind::Provision, format!("provisioning failed on {}", recap.lost.join(", ")))
+            .hint(format!("{command} repeats it; what is done already is not done again"))),
     }
 }
 

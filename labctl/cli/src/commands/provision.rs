@@ -31,15 +31,15 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let lab = session.lab(&home)?;
     let what = args.playbook.clone().map_or(What::Lab, What::Playbook);
     let options = args.how.options();
-    let tasks = || provisioning::list(&lab, &what, options.clone());
-    if args.how.listed(session, tasks, || provisioning::list_hosts(&lab, &what, options.clone()))? {
+    let tasks = || provisioning::list(&home, &lab, &what, options.clone());
+    if args.how.listed(session, tasks, || provisioning::list_hosts(&home, &lab, &what, options.clone()))? {
         return Ok(ExitCode::SUCCESS);
     }
     let each = |event| session.out.event(&event);
     let lab_home = home.lab(&lab.name);
     session.record(&home)?;
     let _work = Work::begin(&lab_home, &each).await?;
-    let supervisor = Supervisor::ensure(&lab_home, &lab.name).await?;
+    let supervisor = session.supervisor(&lab_home, &lab.name).await?;
     perform(session, &home, &lab, &supervisor, &what, &[], options).await?;
     Ok(ExitCode::SUCCESS)
 }

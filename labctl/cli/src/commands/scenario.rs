@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use labctl_core::chaos::{self, Event, Options, Report, Verdict, What};
-use labctl_core::client::Supervisor;
 use labctl_core::lifecycle::Work;
 use labctl_core::{Failure, Kind};
 
@@ -23,13 +22,13 @@ pub struct Args {
 enum Action {
     /// Run a scenario and report; exit code 9 unless it passed
     Run {
-        /// The scenario's file
+        /// The scenario's file, or its name in the list
         file: PathBuf,
         /// Decides all random choices; a new one unless given
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Show the scenarios beside the lab file
+    /// Show the scenarios beside the lab file, and those that come with labctl
     List,
     /// Undo every fault that is in force
     Heal,
@@ -43,7 +42,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         Action::Heal => {
             let lab = session.record(&home)?.lab;
             let lab_home = home.lab(&lab.name);
-            let supervisor = Supervisor::ensure(&lab_home, &lab.name).await?;
+            let supervisor = session.supervisor(&lab_home, &lab.name).await?;
             let healing = chaos::heal(supervisor, &lab_home, None).await?;
             session.out.result(&healing, || match (healing.healed.is_empty(), healing.failed.is_empty()) {
                 (true, true) => "no fault is in force".to_owned(),
@@ -62,11 +61,12 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
 async fn run_one(session: &Session, file: &Path, seed: Option<u64>) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let lab = session.record(&home)?.lab;
+    let file = &chaos::locate(&home, &lab.file, file)?;
     let scenario = chaos::load(file, &lab)?;
     let lab_home = home.lab(&lab.name);
     let each = |event| session.out.event(&event);
     let _work = Work::begin(&lab_home, &each).await?;
-    let supervisor = Supervisor::ensure(&lab_home, &lab.name).await?;
+    let supervisor = session.supervisor(&lab_home, &lab.name).await?;
     let options = Options {
         seed: seed.unwrap_or_else(chaos::new_seed),
         command: format!("labctl --lab {} scenario run {}", lab.name, file.display()),
@@ -110,7 +110,7 @@ fn line(event: &Event) -> String {
 fn list(session: &Session) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let file = session.lab_file(&home)?;
-    let found = chaos::list(&file);
+    let found = chaos::list(&home, &file)?;
     session.out.result(&found, || {
         let mut table = Table::new(&["SCENARIO", "WHAT IT SHOWS"]);
         for (path, description) in &found {

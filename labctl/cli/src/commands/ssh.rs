@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use labctl_core::client::Supervisor;
 use labctl_core::{Failure, ssh};
 
 use crate::session::Session;
@@ -28,7 +27,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         (None, [only]) => only.name.clone(),
         (None, _) => session.node(&record.lab, "all")?,
     };
-    let supervisor = Supervisor::ensure(&home.lab(&record.lab.name), &record.lab.name).await?;
+    let supervisor = session.supervisor(&home.lab(&record.lab.name), &record.lab.name).await?;
     let stream = supervisor.dial(&node, ssh::PORT).await?;
     if args.proxy {
         ssh::carry(stream).await?;

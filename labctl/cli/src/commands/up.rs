@@ -31,7 +31,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let nodes = session.nodes(&lab, &args.nodes, args.limit.as_deref())?;
     if !args.no_provision {
         // A missing role is known before the first machine starts.
-        provisioning::check(&lab)?;
+        provisioning::check(&home, &lab)?;
     }
     let each = |event| session.out.event(&event);
     let birth = if args.cold { Birth::Cold } else { Birth::Fork };

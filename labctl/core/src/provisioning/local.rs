@@ -35,7 +35,8 @@ impl Controller {
     }
 
     async fn start(&self) -> Result<Opened, String> {
-        let program = program(&self.folder).map_err(|why| format!("cannot write the agent's program into {}: {why}", self.folder.display()))?;
+        let program =
+            program(&self.folder).map_err(|why| format!("cannot write the agent's program into {}: {why}", self.folder.display()))?;
         let io = |what: &'static str| move |why: std::io::Error| format!("cannot {what}: {why}");
         // Root's files must not be in the way of the user's.
         let state = self.folder.join(if self.root { "state-root" } else { "state" });

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use labctl_guest::relay::relay;
@@ -10,6 +11,7 @@ use labctl_spec::ident::NodeName;
 use labctl_wire::{Unframer, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::UnixStream;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
 use super::{Supervisor, lock, ports};
@@ -24,6 +26,7 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
     let Some(call) = read(&mut stream, &mut unframer).await else { return };
     let outcome = match call {
         Call::Status => Ok(Answer::Status(supervisor.status())),
+        Call::Watch => return watch(&supervisor, stream).await,
         Call::Up(up) => with_events(&supervisor, &mut stream, up_nodes(supervisor.clone(), *up)).await,
         Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, halt(supervisor.clone(), nodes, force)).await,
         Call::Agent { node } => return agent(&supervisor, stream, &node).await,
@@ -63,7 +66,7 @@ async fn with_events(
     stream: &mut UnixStream,
     work: impl Future<Output = Result<(), Failure>> + Send + 'static,
 ) -> Result<Answer, Failure> {
-    let mut events = supervisor.events.subscribe();
+    let mut events = supervisor.events.listen();
     let mut work = tokio::spawn(work);
     loop {
         let event = tokio::select! {
@@ -74,13 +77,42 @@ async fn with_events(
             }
         };
         // A lag costs events, never the result.
-        if let Ok(event) = event
-            && answer(stream, &Answer::Event(event)).await.is_err()
+        if let Ok(stamped) = event
+            && answer(stream, &Answer::Event(stamped.event)).await.is_err()
         {
             // Nobody listens any more; see the work through.
             return work.await.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string()))).map(|()| Answer::Done);
         }
     }
+}
+
+/// Tells a watcher what happens until it goes. It does not count as a client: a dashboard that is left open keeps no supervisor alive.
+async fn watch(supervisor: &Arc<Supervisor>, mut stream: UnixStream) {
+    supervisor.clients.fetch_sub(1, Ordering::SeqCst);
+    supervisor.quieter.notify_one();
+    let (kept, mut events) = supervisor.events.watch();
+    let mut told = answer(&mut stream, &Answer::Status(supervisor.status())).await;
+    for stamped in kept {
+        told = told.and(answer(&mut stream, &Answer::Watched(stamped)).await);
+    }
+    let mut word = [0; 1];
+    while told.is_ok() {
+        told = tokio::select! {
+            event = events.recv() => match event {
+                Ok(stamped) => match answer(&mut stream, &Answer::Watched(stamped)).await {
+                    // What an event changed, and what it leaves unsaid: ports, process ids.
+                    Ok(()) => answer(&mut stream, &Answer::Status(supervisor.status())).await,
+                    gone => gone,
+                },
+                // What was lost is in the status.
+                Err(RecvError::Lagged(_)) => answer(&mut stream, &Answer::Status(supervisor.status())).await,
+                Err(RecvError::Closed) => break,
+            },
+            // A watcher says nothing more: this is its end.
+            _ = stream.read(&mut word) => break,
+        };
+    }
+    supervisor.clients.fetch_add(1, Ordering::SeqCst);
 }
 
 async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {

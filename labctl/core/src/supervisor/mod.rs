@@ -12,6 +12,7 @@
 mod boot;
 mod call;
 mod healing;
+mod history;
 mod node;
 mod ports;
 
@@ -29,7 +30,7 @@ use labctl_net::{Switch, SwitchConfig};
 use labctl_spec::ident::{LabName, NodeName};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 
 use crate::control::{LabStatus, NodeStatus};
 use crate::event::{Event, NodeState};
@@ -38,10 +39,8 @@ use crate::record::{self, Record};
 use crate::{Failure, Kind};
 
 pub use boot::{command_line, entropy, format_name, is_new, now_ns};
+use history::History;
 use node::Slot;
-
-/// Events that a slow client may lag behind before it loses some.
-const EVENTS: usize = 1024;
 
 /// How long a supervisor without machines waits for its first client.
 const LONELY: Duration = Duration::from_secs(30);
@@ -58,7 +57,7 @@ struct Supervisor {
     accel: Mutex<Option<Accel>>,
     switch: Switch,
     slots: Mutex<BTreeMap<NodeName, Arc<Slot>>>,
-    events: broadcast::Sender<Event>,
+    events: History,
     clients: AtomicUsize,
     /// Told whenever a client or a machine has gone.
     quieter: Notify,
@@ -81,7 +80,7 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
         record: Mutex::new(Arc::new(record)),
         accel: Mutex::new(None),
         slots: Mutex::default(),
-        events: broadcast::channel(EVENTS).0,
+        events: History::new(),
         clients: AtomicUsize::new(0),
         quieter: Notify::new(),
         journalled: Notify::new(),
@@ -89,7 +88,10 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
     });
     supervisor.adopt().await;
     let socket = supervisor.home.supervisor_socket();
-    let _ = std::fs::remove_file(&socket);
+    // We hold the lock: whoever listened here has died.
+    for left in supervisor.home.foreign_supervisor_sockets().iter().chain([&socket]) {
+        let _ = std::fs::remove_file(left);
+    }
     let listener = UnixListener::bind(&socket).map_err(Failure::io(socket.display()))?;
     ready();
     tokio::spawn(healing::heal_expired(supervisor.clone()));
@@ -108,6 +110,11 @@ fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
     entries.flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address))).collect()
 }
 
+/// Whether a supervisor of the lab lives, of whatever build, listening or not yet.
+pub(crate) fn is_locked(home: &LabHome) -> bool {
+    matches!(try_lock(&home.supervisor_lock()), Ok(None))
+}
+
 /// The lock file, locked; none if another process holds it.
 fn try_lock(path: &Path) -> Result<Option<std::fs::File>, Failure> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Failure::io(path.display()))?;
@@ -124,8 +131,7 @@ impl Supervisor {
     }
 
     fn emit(&self, event: Event) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
+        self.events.add(event);
     }
 
     /// The slot of a node of the lab.

@@ -30,7 +30,12 @@ impl Action {
                 // `ignore_errors` of the include does not help: its tasks are not known.
                 None => {
                     let message = format!("Could not find or access '{name}'");
-                    return Ok(result([("failed", true.into()), ("changed", false.into()), ("msg", message.into()), ("_ansible_fatal", true.into())]));
+                    return Ok(result([
+                        ("failed", true.into()),
+                        ("changed", false.into()),
+                        ("msg", message.into()),
+                        ("_ansible_fatal", true.into()),
+                    ]));
                 }
             }
         };

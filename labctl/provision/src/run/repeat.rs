@@ -150,7 +150,13 @@ impl PlayRun {
                 } else {
                     (crate::data::dict_to_json(&clean(&result)), label)
                 };
-                self.run.emit(Event::ItemResult { host: host.to_owned(), task: keyword::name(task, scope), status, item: label, result: shown });
+                self.run.emit(Event::ItemResult {
+                    host: host.to_owned(),
+                    task: keyword::name(task, scope),
+                    status,
+                    item: label,
+                    result: shown,
+                });
             }
             changed |= is(&result, "changed");
             failed |= is(&result, "failed");

@@ -257,7 +257,14 @@ impl PlayRun {
             (false, _) => dict_to_json(&clean(result)),
         };
         let delegated = result.get("_ansible_delegated_vars").and_then(|vars| vars.get("ansible_delegated_host")).map(python::str_of);
-        run.emit(Event::HostResult { host: host.to_owned(), task: keyword::name(task, &scope), status, result: shown, duration, delegated_to: delegated });
+        run.emit(Event::HostResult {
+            host: host.to_owned(),
+            task: keyword::name(task, &scope),
+            status,
+            result: shown,
+            duration,
+            delegated_to: delegated,
+        });
         Ok(lost)
     }
 

@@ -1,0 +1,148 @@
+//! Starting a lab's supervisor, and taking over from one of another labctl.
+//!
+//! A supervisor's socket is named after the code it was built from, so a command finds only one that it understands. Any other is asked to
+//! end (it is crash-only, the machines go on) or killed, and a new one adopts the machines.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use labctl_spec::ident::LabName;
+use labctl_wire::frame;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{READY, Supervisor};
+use crate::control::Call;
+use crate::event::Event;
+use crate::home::LabHome;
+use crate::lifecycle::{Each, Work};
+use crate::{Failure, Kind};
+
+/// How long a new supervisor may take until it listens. Adopting a machine takes milliseconds.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Pause before looking again for the supervisor that another command is starting: it tells only its own starter when it listens.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// How long another labctl's supervisor may take to end once it was asked to, and once it was killed.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// See [`Supervisor::ensure`].
+pub async fn ensure(home: &LabHome, lab: &LabName, each: Each<'_>) -> Result<Supervisor, Failure> {
+    home.make()?;
+    replace_foreign(home, lab, each).await?;
+    let deadline = Instant::now() + START_DEADLINE;
+    loop {
+        let started = timeout(START_DEADLINE, start(home, lab)).await;
+        if let Some(running) = Supervisor::running(home).await {
+            return Ok(running);
+        }
+        let hint = || format!("see {}", home.supervisor_log().display());
+        match started {
+            // Two commands do this at once: the loser's supervisor ends at the lock, the winner's will listen in a moment.
+            Ok(Err(_)) if crate::supervisor::is_locked(home) && Instant::now() < deadline => sleep(AGAIN).await,
+            Ok(Err(why)) => return Err(why.hint(hint())),
+            Ok(Ok(())) if Instant::now() < deadline => {}
+            _ => return Err(Failure::new(Kind::Internal, "the supervisor did not start").hint(hint())),
+        }
+    }
+}
+
+/// Ends supervisors of other builds.
+async fn replace_foreign(home: &LabHome, lab: &LabName, each: Each<'_>) -> Result<(), Failure> {
+    for socket in home.foreign_supervisor_sockets() {
+        // One that nobody listens on was left by a supervisor that was killed; the next one clears it away.
+        let Ok(stream) = UnixStream::connect(&socket).await else { continue };
+        if let Some(pid) = Work::of_another(home)? {
+            let who = if pid == 0 { String::new() } else { format!(" (pid {pid})") };
+            return Err(Failure::new(Kind::Conflict, format!("another version of labctl{who} is at work on lab `{lab}`"))
+                .hint("repeat the command when that one is done; or use that version"));
+        }
+        let how = end(stream, lab).await?;
+        each(Event::Note {
+            text: format!("the supervisor of lab `{lab}` was another version's: it was {how} and replaced; the machines go on"),
+        });
+    }
+    Ok(())
+}
+
+/// Ends the supervisor at the other end; says how.
+async fn end(mut stream: UnixStream, lab: &LabName) -> Result<&'static str, Failure> {
+    let failed = |why: String| Failure::new(Kind::Conflict, format!("the supervisor of lab `{lab}` is another version's and {why}"));
+    let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?)).ok_or_else(|| failed("hides its process id".into()))?;
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok("ended"),
+        // SAFETY: an OwnedFd keeps its descriptor open until it is dropped, and gives no way to replace it.
+        opened => opened.map_err(std::io::Error::from).and_then(|process| Ok(unsafe { AsyncFd::register(process) }?)),
+    };
+    let process = process.map_err(|why: std::io::Error| failed(format!("cannot be watched: {why}")))?;
+    // Every version knows this call by this name. An answer is of no use: the end is what counts.
+    let _ = timeout(LEAVE_DEADLINE, stream.write_all(&frame(&Call::Leave))).await;
+    if ended(&process).await {
+        return Ok("asked to end");
+    }
+    // The connection is still open, so the process that listens still has the pid that the kernel told us: it can be judged by it.
+    let open = matches!(stream.try_read(&mut [0; 1]), Err(why) if why.kind() == std::io::ErrorKind::WouldBlock);
+    if !open || !is_supervisor(pid, lab) {
+        return Err(failed(format!("does not end (pid {})", pid.as_raw_nonzero())).hint("end it by hand: its machines go on"));
+    }
+    pidfd_send_signal(process.get_ref(), Signal::KILL).map_err(|why| failed(format!("cannot be killed: {why}")))?;
+    match ended(&process).await {
+        true => Ok("killed"),
+        false => {
+            Err(failed(format!("survives SIGKILL (pid {})", pid.as_raw_nonzero())).hint("its disk or file system may hang; see dmesg"))
+        }
+    }
+}
+
+/// Whether the process ends in time.
+async fn ended(process: &AsyncFd<OwnedFd>) -> bool {
+    matches!(timeout(LEAVE_DEADLINE, process.readable()).await, Ok(Ok(_)))
+}
+
+/// Whether the process was started as `labctl supervisor LAB`.
+fn is_supervisor(pid: Pid, lab: &LabName) -> bool {
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let arguments: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    arguments.windows(2).any(|pair| pair == [&b"supervisor"[..], lab.as_str().as_bytes()])
+}
+
+/// Starts a supervisor and waits until it listens or ends.
+async fn start(home: &LabHome, lab: &LabName) -> Result<(), Failure> {
+    let program = std::env::current_exe().map_err(Failure::io("find labctl's own program"))?;
+    let log = home.supervisor_log();
+    let errors = fs::OpenOptions::new().create(true).append(true).open(&log).map_err(Failure::io(log.display()))?;
+    let mut command = std::process::Command::new(program);
+    command.arg("supervisor").arg(lab.as_str()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+    // SAFETY: setsid(2) is a plain system call; it is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+    let mut child = Command::from(command).spawn().map_err(Failure::io("start the supervisor"))?;
+    let Some(output) = child.stdout.take() else {
+        return Err(Failure::new(Kind::Internal, "the supervisor has no output"));
+    };
+    let line = BufReader::new(output).lines().next_line().await.map_err(Failure::io("wait for the supervisor"))?;
+    if line.as_deref() == Some(READY) {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Internal, format!("the supervisor of lab `{lab}` did not start: {}", last_line(&log))))
+}
+
+fn last_line(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().last().unwrap_or("it said nothing").to_owned()
+}
+
+#[cfg(test)]
+#[path = "start_tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+"use strict";
+
+// The token has become a cookie; it need not stay in the address bar and the history.
+if (location.search) history.replaceState(null, "", location.pathname + location.hash);
+
+const byId = (id) => document.getElementById(id);
+
+// Text only ever becomes text: names and messages come from files and guests.
+function make(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value !== undefined && value !== null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+const WORDS = { absent: "not created", off: "off", starting: "starting", booting: "booting", running: "running", halting: "halting", crashed: "crashed" };
+const COLOURS = { running: "good", starting: "busy", booting: "busy", halting: "busy", crashed: "bad" };
+
+// Ports whose service people know by another name than its number; `null`: a browser has no business there.
+const KNOWN = { 22: null, 80: "HTTP", 443: "HTTPS", 3306: null, 4646: "Nomad", 4647: null, 4648: null, 5432: null, 6379: null, 8300: null, 8301: null, 8302: null, 8500: "Consul", 8502: null, 8600: null, 9090: "Prometheus" };
+
+function port([host, guest], address) {
+  const shown = (host === guest ? String(host) : host + " → " + guest) + (KNOWN[guest] ? " " + KNOWN[guest] : "");
+  if (KNOWN[guest] === null) return make("span", {}, shown);
+  const secure = guest === 443 || guest === 8443;
+  const usual = host === (secure ? 443 : 80);
+  const url = (secure ? "https://" : "http://") + address + (usual ? "" : ":" + host) + "/";
+  return make("a", { href: url, target: "_blank", rel: "noopener noreferrer", title: url }, shown);
+}
+
+function agent(node, supervised) {
+  if (!supervised) return node.state === "running" ? "not asked" : "–";
+  if (node.state === "running") return "answers";
+  return node.state === "booting" ? "silent" : "–";
+}
+
+function cell(label, className, ...children) {
+  return make("td", { "data-label": label || undefined, class: className || undefined }, make("div", {}, ...children));
+}
+
+function memory(mib) {
+  return mib >= 1024 && mib % 256 === 0 ? mib / 1024 + " GiB" : mib + " MiB";
+}
+
+function row(node, supervised) {
+  const known = node.loopback !== "0.0.0.0";
+  const state = make("span", { class: "pill " + (COLOURS[node.state] || "") }, WORDS[node.state] || node.state);
+  const why = node.why ? make("span", { class: "why" }, node.why) : null;
+  const ports = make("div", { class: "ports" }, ...node.published.map((published) => port(published, node.loopback)));
+  return make("tr", {},
+    cell("", "node", make("div", { class: "name" }, node.name), node.groups.length ? make("div", { class: "faint" }, node.groups.join(", ")) : null),
+    cell("", "state", state, why),
+    cell("Agent", "", agent(node, supervised)),
+    cell("Address", "", make("div", { class: "mono" }, node.address), make("div", { class: "faint" }, node.hostnames.join(", "))),
+    cell("On host", "", make("div", { class: "mono" }, known ? node.loopback : "–"), ports),
+    cell("CPUs", "number", String(node.cpus)),
+    cell("Memory", "number", memory(node.memory_mib)));
+}
+
+function showStatus(status) {
+  document.title = status.lab + " · labctl";
+  byId("lab").textContent = status.lab;
+  const running = status.nodes.filter((node) => node.state === "running").length;
+  const crashed = status.nodes.filter((node) => node.state === "crashed").length;
+  const parts = [running + " of " + status.nodes.length + (status.nodes.length === 1 ? " node" : " nodes") + " running"];
+  if (crashed) parts.push(crashed + " crashed");
+  if (status.accel) parts.push(status.accel === "kvm" ? "on KVM" : "emulated (" + status.accel + ")");
+  if (status.supervisor === null) parts.push(running ? "no supervisor: the next labctl command starts one" : "labctl up starts it");
+  byId("summary").textContent = parts.join(" · ");
+  const supervised = status.supervisor !== null;
+  byId("nodes").tBodies[0].replaceChildren(...status.nodes.map((node) => row(node, supervised)));
+}
+
+function clock(milliseconds, dated) {
+  const time = new Date(milliseconds);
+  const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  const today = time.toDateString() === new Date().toDateString();
+  const text = today && !dated ? time.toLocaleTimeString([], options) : time.toLocaleString([], { ...options, month: "short", day: "numeric" });
+  return make("time", { datetime: time.toISOString() }, text);
+}
+
+function sentence(happened) {
+  switch (happened.event) {
+    case "node": {
+      const state = happened.state;
+      return happened.node + (state.state === "crashed" ? " " : " is ") + (WORDS[state.state] || state.state) + (state.why ? ": " + state.why : "");
+    }
+    case "work": return happened.what + ": " + happened.step;
+    default: return happened.text || happened.event;
+  }
+}
+
+function showEvent(happened) {
+  byId("no-events").hidden = true;
+  const kind = happened.event === "node" ? happened.state.state : happened.event;
+  byId("events").prepend(make("li", {}, clock(happened.at_unix_ms), make("span", { class: kind }, sentence(happened))));
+  // As many as the server keeps.
+  while (byId("events").children.length > 500) byId("events").lastElementChild.remove();
+}
+
+const VERDICTS = { passed: "good", failed: "bad", aborted: "bad", no_effect: "busy", not_steady_before: "busy" };
+
+function report(line) {
+  const text = make("pre", {}, "…");
+  const seconds = (line.elapsed_ms / 1000).toFixed(1) + " s in all";
+  const back = line.recovery_seconds === null ? null : "steady again after " + line.recovery_seconds.toFixed(1) + " s";
+  const details = make("details", { "data-name": line.name },
+    make("summary", {},
+      make("span", { class: "pill " + (VERDICTS[line.verdict] || "") }, line.verdict.replaceAll("_", " ")),
+      make("span", { class: "name" }, line.scenario),
+      clock(line.started_unix_ms, true),
+      make("span", { class: "faint" }, [line.reason, back, seconds, "seed " + line.seed].filter(Boolean).join(" · "))),
+    text);
+  details.addEventListener("toggle", async () => {
+    if (!details.open) return;
+    try {
+      const answer = await fetch("/api/reports/" + encodeURIComponent(line.name));
+      text.textContent = answer.ok ? await answer.text() : "This report is gone.";
+    } catch {
+      text.textContent = "The dashboard does not answer.";
+    }
+  });
+  return details;
+}
+
+function showReports(lines) {
+  byId("no-reports").hidden = lines.length > 0;
+  const open = new Set([...byId("reports").querySelectorAll("details[open]")].map((details) => details.dataset.name));
+  // `#NAME` in the address opens a report.
+  if (!byId("reports").children.length) open.add(location.hash.slice(1));
+  byId("reports").replaceChildren(...lines.map(report));
+  for (const details of byId("reports").children) details.open = open.has(details.dataset.name);
+}
+
+function link(text, colour) {
+  byId("link").textContent = text;
+  byId("link").className = "pill " + colour;
+}
+
+const stream = new EventSource("/api/stream");
+stream.addEventListener("open", () => link("live", "good"));
+stream.addEventListener("begin", () => {
+  byId("events").replaceChildren();
+  byId("no-events").hidden = false;
+});
+stream.addEventListener("status", (message) => showStatus(JSON.parse(message.data)));
+stream.addEventListener("happened", (message) => showEvent(JSON.parse(message.data)));
+stream.addEventListener("reports", (message) => showReports(JSON.parse(message.data)));
+stream.addEventListener("error", () => {
+  // The browser comes back by itself unless it was refused, as by a dashboard that was started anew.
+  const refused = stream.readyState === EventSource.CLOSED;
+  link(refused ? "ended: open the new address" : "no answer", "bad");
+});
