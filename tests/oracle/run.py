@@ -9,6 +9,7 @@ cache folder by the content of the case. Needs a Python that has ansible-core.
 """
 
 import argparse
+import difflib
 import json
 import os
 import re
@@ -183,14 +184,19 @@ def value(case, event):
         return result.get("msg")
     out = {key: result[key] for key in keys if key in result}
     if "diff" in case.options and "diff" in result:
-        out["diff"] = differences(result["diff"])
+        out.update({"diff": found} if (found := differences(result["diff"])) else {})
     return out or None
 
 
 def differences(diff):
     parts = diff if isinstance(diff, list) else [diff]
     parts = [{key: part.get(key) or "" for key in ("before", "after", "prepared") if key in part} for part in parts if isinstance(part, dict)]
-    return [part for part in parts if part.get("before") != part.get("after") or part.get("prepared")]
+    for part in parts:
+        for side in part.values():
+            if isinstance(side, dict):
+                for key in ("atime", "mtime", "path_content"):
+                    side.pop(key, None)
+    return [part for part in parts if part.get("before") != part.get("after") or part.get("prepared")] or None
 
 
 def label(item):
@@ -231,6 +237,9 @@ def apart(left, right, place=""):
         return [line for key in keys if left.get(key) != right.get(key) for line in apart(left.get(key), right.get(key), f"{place}.{key}")]
     if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
         return [line for at, (one, two) in enumerate(zip(left, right)) if one != two for line in apart(one, two, f"{place}[{at}]")]
+    if isinstance(left, str) and isinstance(right, str) and "\n" in left:
+        lines = difflib.unified_diff(left.splitlines(), right.splitlines(), "ansible", "labctl", "", "", 0, lineterm="")
+        return [f"      at {place or 'all'}:", *(f"        {line}" for line in lines)]
     return [f"      at {place or 'all'}: ansible {json.dumps(left)}", f"      {' ' * len(place)}      labctl  {json.dumps(right)}"]
 
 

@@ -73,6 +73,9 @@ impl From<TargetError> for Stop {
 
 pub(crate) type Done = Result<Dict, Stop>;
 
+/// Modules that Ansible leaves out in check mode.
+const NO_CHECK_MODE: &[&str] = &["uri", "tempfile", "wait_for", "raw"];
+
 /// Actions whose arguments are evaluated by the action itself, or partly not at all.
 pub(crate) fn takes_templates(action: &str) -> bool {
     matches!(action, "debug" | "assert" | "include_role" | "include_tasks")
@@ -123,6 +126,10 @@ impl Action {
             "assemble" => self.assemble().await,
             name => {
                 supported::check(name, &self.task.place)?;
+                if self.check && NO_CHECK_MODE.contains(&name) {
+                    let message = format!("remote module ({name}) does not support check mode");
+                    return Ok(result([("changed", false.into()), ("skipped", true.into()), ("msg", message.into())]));
+                }
                 self.remote(name, self.args.clone()).await
             }
         }

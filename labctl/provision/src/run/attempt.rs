@@ -220,8 +220,8 @@ impl PlayRun {
         if asynchronous.is_some() {
             // It ran to its end: who polls or asks for its status sees it finished.
             result.insert("ansible_job_id".into(), Data::from(format!("j{:x}", rand::random::<u64>())));
-            result.insert("started".into(), Data::Int(1));
-            result.insert("finished".into(), Data::Int(1));
+            result.insert("started".into(), Data::Bool(true));
+            result.insert("finished".into(), Data::Bool(true));
             result.insert("results_file".into(), Data::str(""));
             self.remember_job(&result);
         }

@@ -169,18 +169,10 @@ async fn run_batch(
         if let Some(limit) = &run.options.limit {
             common.insert("ansible_limit".into(), Data::str(limit));
         }
-        common.insert("ansible_play_name".into(), play.name.clone().unwrap_or_default());
+        common.insert("ansible_play_name".into(), play.name.clone().unwrap_or_else(|| play.hosts.clone()));
         common.insert("role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
         common.insert("ansible_role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
-        let group_names = inventory
-            .names()
-            .into_iter()
-            .map(|host| {
-                let mut names = inventory.groups_of(&host);
-                names.sort();
-                (host, names.into())
-            })
-            .collect();
+        let groups = Mutex::new(crate::variables::Groups::of(&inventory));
         Arc::new(Variables {
             engine: run.engine.clone(),
             extra: run.extra.clone(),
@@ -190,7 +182,7 @@ async fn run_batch(
             batch: batch.clone(),
             lost: run.lost.clone(),
             common: Arc::new(common),
-            group_names,
+            groups,
             play: play.clone(),
             play_vars: play_vars.clone(),
             vars_files: Mutex::default(),
