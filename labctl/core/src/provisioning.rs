@@ -6,6 +6,7 @@ mod foreign;
 mod local;
 mod machines;
 mod node;
+mod remote;
 mod sync;
 
 use std::collections::HashMap;

@@ -50,6 +50,10 @@ fn failure(node: &NodeName, why: &SshError) -> Failure {
         SshError::Key { .. } => Failure { kind: Kind::Internal, ..failure },
         SshError::Local { .. } => Failure { kind: Kind::Host, ..failure },
         SshError::Request(_) | SshError::Left { .. } | SshError::Protocol(_) => failure,
+        // These speak of machines that are not a lab's.
+        SshError::Unknown { .. } | SshError::Unreachable { .. } | SshError::Proxy(_) | SshError::NotLetIn { .. } | SshError::Push(_) => {
+            failure
+        }
     }
 }
 

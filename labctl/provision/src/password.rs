@@ -53,7 +53,9 @@ pub(crate) fn crypt(password: &str, kind: &str, salt_text: Option<&str>, rounds:
     if salt_text.contains(['$', ':', '\n']) {
         return Err(format!("invalid characters in salt '{salt_text}'"));
     }
-    let rounds = rounds.map_or(Ok(ROUNDS), u32::try_from).map_err(|_| "rounds must be positive".to_owned())?;
+    // Ansible hashes by passlib, whose own defaults are these.
+    let usual = if kind == "sha256" { 535_000 } else { 656_000 };
+    let rounds = rounds.map_or(Ok(usual), u32::try_from).map_err(|_| "rounds must be positive".to_owned())?;
     let params = sha_crypt::Params::new(rounds).map_err(|_| format!("rounds must be from 1000 to 999999999, not {rounds}"))?;
     let explicit = if rounds == ROUNDS { String::new() } else { format!("rounds={rounds}$") };
     let mut out = format!("${id}${explicit}{salt_text}$");

@@ -65,8 +65,8 @@ pub(crate) struct Variables {
     pub batch: Vec<String>,
     /// Hosts of the run that take part no more.
     pub lost: Arc<Mutex<std::collections::HashSet<String>>>,
-    /// Group names by host.
-    pub group_names: HashMap<String, Data>,
+    /// Groups as they are now: tasks may add some.
+    pub groups: Mutex<Groups>,
     pub play: Arc<Play>,
     /// Variables of the play itself; prompts included.
     pub play_vars: Arc<Dict>,
@@ -74,6 +74,28 @@ pub(crate) struct Variables {
     pub vars_files: Mutex<HashMap<String, Arc<Dict>>>,
     /// Roles of the play, those added by `include_role` with `public` too.
     pub roles: Mutex<Vec<Arc<crate::playbook::Role>>>,
+}
+
+/// Who is in which group.
+pub(crate) struct Groups {
+    /// Host names by group.
+    all: Data,
+    /// Group names by host, sorted.
+    of_host: HashMap<String, Data>,
+}
+
+impl Groups {
+    /// Those of an inventory.
+    pub(crate) fn of(inventory: &crate::inventory::Inventory) -> Self {
+        let names = |list: &[String]| -> Data { list.iter().map(String::as_str).collect::<Vec<_>>().into() };
+        let all = Data::map(inventory.group_map().iter().map(|(name, hosts)| (Arc::from(name.as_str()), names(hosts))).collect());
+        let of_host = inventory.names().into_iter().map(|host| {
+            let mut groups = inventory.groups_of(&host);
+            groups.sort();
+            (host, names(&groups))
+        });
+        Self { all, of_host: of_host.collect() }
+    }
 }
 
 impl Variables {
@@ -118,6 +140,7 @@ impl Variables {
         if let Some(task) = task {
             layers.extend(task.keywords.vars.iter().rev().cloned());
             if let Some(role) = &task.role {
+                layers.push(role.entry_vars.clone());
                 layers.push(role.vars.clone());
             }
         }
@@ -140,7 +163,11 @@ impl Variables {
         let mut out = Dict::new();
         out.insert("inventory_hostname".into(), Data::str(host));
         out.insert("inventory_hostname_short".into(), Data::str(host.split('.').next().unwrap_or(host)));
-        out.insert("group_names".into(), self.group_names.get(host).cloned().unwrap_or(Data::list(Vec::new())));
+        {
+            let groups = lock(&self.groups);
+            out.insert("group_names".into(), groups.of_host.get(host).cloned().unwrap_or(Data::list(Vec::new())));
+            out.insert("groups".into(), groups.all.clone());
+        }
         let left: Data = lock(&self.left).iter().map(String::as_str).collect::<Vec<_>>().into();
         for name in ["ansible_play_batch", "play_hosts"] {
             out.insert(name.into(), left.clone());

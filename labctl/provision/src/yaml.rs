@@ -83,11 +83,11 @@ pub(crate) fn dump(data: &Data, options: &DumpOptions) -> String {
         Data::Map(map) if !map.is_empty() && !inline(data, options) => block(data, options, 0, &mut out),
         Data::List(list) if !list.is_empty() && !inline(data, options) => block(data, options, 0, &mut out),
         Data::Map(_) | Data::List(_) => {
-            flow(data, options, &mut out);
+            flow(data, options, options.indent, &mut out);
             out.push('\n');
         }
         other => {
-            out.push_str(&scalar(other, 0, options));
+            out.push_str(&scalar(other, options.indent, options, 0));
             out.push_str(if matches!(other, Data::Str(text) if quoted(text)) { "\n" } else { "\n...\n" });
         }
     }
@@ -113,32 +113,54 @@ fn sorted<'a>(map: &'a Dict, options: &DumpOptions) -> Vec<(&'a Arc<str>, &'a Da
     pairs
 }
 
-fn flow(data: &Data, options: &DumpOptions, out: &mut String) {
+/// Where the next character goes, from 0.
+fn column(out: &str) -> usize {
+    out.rfind('\n').map_or(out, |at| &out[at + 1..]).chars().count()
+}
+
+/// Brackets. `level` is the indentation of what they hold.
+fn flow(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
+    let item_begins = |first: bool, out: &mut String| {
+        if !first {
+            out.push(',');
+        }
+        if column(out) > options.width {
+            out.push('\n');
+            out.push_str(&" ".repeat(level));
+        } else if !first {
+            out.push(' ');
+        }
+    };
+    let deeper = level + options.indent;
     match data {
         Data::Map(map) => {
-            let parts: Vec<String> = sorted(map, options)
-                .into_iter()
-                .map(|(key, value)| {
-                    let mut text = format!("{}: ", scalar(&Data::Str(key.clone()), 0, options));
-                    flow(value, options, &mut text);
-                    text
-                })
-                .collect();
-            out.push_str(&format!("{{{}}}", parts.join(", ")));
+            out.push('{');
+            for (index, (key, value)) in sorted(map, options).into_iter().enumerate() {
+                item_begins(index == 0, out);
+                flow(&Data::Str(key.clone()), options, level, out);
+                out.push_str(": ");
+                flow(value, options, deeper_of(value, level, deeper), out);
+            }
+            out.push('}');
         }
         Data::List(list) => {
-            let parts: Vec<String> = list
-                .iter()
-                .map(|item| {
-                    let mut text = String::new();
-                    flow(item, options, &mut text);
-                    text
-                })
-                .collect();
-            out.push_str(&format!("[{}]", parts.join(", ")));
+            out.push('[');
+            for (index, item) in list.iter().enumerate() {
+                item_begins(index == 0, out);
+                flow(item, options, deeper_of(item, level, deeper), out);
+            }
+            out.push(']');
         }
-        other => out.push_str(&scalar(other, 0, options)),
+        other => {
+            let text = scalar(other, level + options.indent, options, column(out));
+            out.push_str(&text);
+        }
     }
+}
+
+/// The indentation inside of an item: brackets in brackets stand deeper.
+fn deeper_of(item: &Data, level: usize, deeper: usize) -> usize {
+    if matches!(item, Data::Map(_) | Data::List(_)) { deeper } else { level }
 }
 
 fn nested(value: &Data, options: &DumpOptions) -> bool {
@@ -157,7 +179,7 @@ fn block(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
                 if index > 0 || out.is_empty() || out.ends_with('\n') {
                     out.push_str(&pad);
                 }
-                out.push_str(&scalar(&Data::Str(key.clone()), level, options));
+                out.push_str(&scalar(&Data::Str(key.clone()), level + options.indent, options, level));
                 out.push(':');
                 if nested(value, options) {
                     out.push('\n');
@@ -191,8 +213,11 @@ fn block(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
 
 fn value_text(value: &Data, options: &DumpOptions, level: usize, out: &mut String) {
     match value {
-        Data::Map(_) | Data::List(_) => flow(value, options, out),
-        other => out.push_str(&scalar(other, level, options)),
+        Data::Map(_) | Data::List(_) => flow(value, options, level, out),
+        other => {
+            let text = scalar(other, level, options, column(out));
+            out.push_str(&text);
+        }
     }
     out.push('\n');
 }
@@ -210,7 +235,8 @@ fn quoted(text: &str) -> bool {
         || !matches!(parse_untrusted(text), Ok(Data::Str(read)) if &*read == text)
 }
 
-fn scalar(data: &Data, level: usize, options: &DumpOptions) -> String {
+/// A plain value that begins at `column`; further lines of it are indented by `level`.
+fn scalar(data: &Data, level: usize, options: &DumpOptions, column: usize) -> String {
     match data {
         Data::Null | Data::Omit => "null".to_owned(),
         Data::Bool(value) => value.to_string(),
@@ -221,13 +247,13 @@ fn scalar(data: &Data, level: usize, options: &DumpOptions) -> String {
             "-inf" => "-.inf".to_owned(),
             text => text.to_owned(),
         },
-        Data::Str(text) => string(text, level, options),
-        Data::Tpl(tpl) => string(&tpl.source, level, options),
-        other => string(&python::str_of(other), level, options),
+        Data::Str(text) => string(text, level, options, column),
+        Data::Tpl(tpl) => string(&tpl.source, level, options, column),
+        other => string(&python::str_of(other), level, options, column),
     }
 }
 
-fn string(text: &str, level: usize, options: &DumpOptions) -> String {
+fn string(text: &str, level: usize, options: &DumpOptions, column: usize) -> String {
     let special = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}');
     if text.chars().any(special) || (text.contains('\n') && text.starts_with(' ')) {
         let mut out = String::from("\"");
@@ -261,28 +287,29 @@ fn string(text: &str, level: usize, options: &DumpOptions) -> String {
                     out.push_str(&pad);
                 }
             }
-            out.push_str(&line.replace('\'', "''"));
+            let begin = if index == 0 { column + 1 } else { level };
+            out.push_str(&fold(&line.replace('\'', "''"), level, options.width, begin));
         }
         out.push('\'');
         return out;
     }
     if quoted(text) {
-        return format!("'{}'", fold(&text.replace('\'', "''"), level, options.width));
+        return format!("'{}'", fold(&text.replace('\'', "''"), level, options.width, column + 1));
     }
-    fold(text, level, options.width)
+    fold(text, level, options.width, column)
 }
 
-/// Breaks long text at single spaces, as PyYAML does beyond its width.
-fn fold(text: &str, level: usize, width: usize) -> String {
-    if level + text.len() <= width {
-        return text.to_owned();
-    }
+/// Breaks long text at single spaces, as PyYAML does beyond its width. It begins at `column`.
+fn fold(text: &str, level: usize, width: usize, column: usize) -> String {
     let pad = format!("\n{}", " ".repeat(level));
     let mut out = String::new();
-    let mut column = level;
-    for (index, word) in text.split(' ').enumerate() {
+    let mut column = column;
+    let words: Vec<&str> = text.split(' ').collect();
+    for (index, word) in words.iter().enumerate() {
         if index > 0 {
-            if column > width && !word.is_empty() && !out.ends_with(' ') {
+            // Neither the first nor the last space of the text, nor one of several, becomes a line's end.
+            let single = !words[index - 1].is_empty() && !word.is_empty();
+            if column > width && single {
                 out.push_str(&pad);
                 column = level;
             } else {

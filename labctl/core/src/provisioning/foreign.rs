@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use labctl_provision::{Book, EventFn, Inventory, ListedTask, Options, Recap, Setup};
+use labctl_provision::{Book, Connection, EventFn, Inventory, ListedTask, Options, Recap, Setup, Target};
 use tokio_util::sync::CancellationToken;
 
 use super::artifacts::StoredArtifacts;
+use super::channel::Channel;
+use super::remote::Remote;
 use super::{failure, idle, machines};
 use crate::home::Home;
 use crate::lifecycle::Each;
@@ -33,6 +35,17 @@ impl Play {
 
     fn books(&self) -> Vec<Book> {
         self.files.iter().cloned().map(Book::File).collect()
+    }
+
+    /// Every machine of an inventory is reached by SSH.
+    fn reach(&self) -> impl Fn(&Connection) -> Option<Arc<dyn Target>> + Send + Sync + 'static {
+        let (user, key) = (self.user.clone(), self.private_key.clone());
+        move |connection| {
+            let mut connection = connection.clone();
+            connection.user = connection.user.or_else(|| user.clone());
+            connection.key = connection.key.or_else(|| key.clone());
+            Some(Arc::new(Channel::new(Remote::new(connection))))
+        }
     }
 
     /// Roles are looked for beside the playbook, which the engine does, and where Ansible looks by default.
@@ -65,7 +78,7 @@ pub async fn play(home: &Home, play: &Play, events: EventFn, cancel: Cancellatio
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
     let setup = Setup {
         inventory: play.inventory()?,
-        targets: machines::machines(home, Box::new(|_| None)),
+        targets: machines::machines(home, Box::new(play.reach())),
         artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
         events,
         cancel,

@@ -21,6 +21,42 @@ pub enum SshError {
         /// Fingerprint of the pinned key.
         wanted: String,
     },
+    /// No known_hosts file has a key of the server.
+    #[error("the host key of {address} is not known; look at it, and keep it: ssh-keyscan -p {port} {address} >> {}", file.display())]
+    Unknown {
+        /// Where the server is.
+        address: String,
+        /// Its port.
+        port: u16,
+        /// The file to put it into.
+        file: std::path::PathBuf,
+    },
+    /// There is no connection.
+    #[error("{address} port {port}: {why}")]
+    Unreachable {
+        /// Where the server should be.
+        address: String,
+        /// Its port.
+        port: u16,
+        /// The reason.
+        why: String,
+    },
+    /// ssh_config wants a way that labctl does not know.
+    #[error("ssh_config reaches this host by `{0}`, which is not supported: give an address that can be reached directly (ansible_host)")]
+    Proxy(String),
+    /// None of the keys was accepted.
+    #[error("{address} does not let `{user}` in: {trouble}")]
+    NotLetIn {
+        /// Who wanted in.
+        user: String,
+        /// Where.
+        address: String,
+        /// What happened to each key.
+        trouble: String,
+    },
+    /// The agent could not be sent or started.
+    #[error("the agent cannot be started there: {0}")]
+    Push(String),
     /// The server does not accept the user's key.
     #[error("the SSH server refuses the key of user `{user}`")]
     Refused {

@@ -4,14 +4,21 @@
 //! connect: key exchange -> host key is the pinned one -> login by key -> Session
 //! Session::run:    one channel, any streams        (run.rs)
 //! Session::attach: one channel, the user's own terminal or pipes   (attach.rs)
+//! Machine::enter:  the same for a machine that is not ours, by ssh_config and known_hosts (host.rs, settings.rs)
+//! Session::start_agent: the agent, pushed there and started        (push.rs)
 //! ```
 
 mod attach;
 mod error;
 mod escape;
+mod host;
+mod push;
 mod run;
+mod settings;
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, target_os = "linux"))]
+mod tests_push;
 #[cfg(all(test, target_os = "linux"))]
 mod tests_sshd;
 
@@ -20,10 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::client::{self, Handle, Handler};
-use russh::keys::{HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use error::SshError;
+pub use host::Machine;
+pub use push::Started;
 pub use run::{Control, Exit, Request, Size, Terminal};
 
 /// Longest key exchange and login. Emulated guests need a second when idle and several when they boot together.
@@ -45,19 +54,17 @@ pub struct Session {
     handle: Handle<Pinned>,
 }
 
-/// Accepts the one host key.
-struct Pinned(PublicKey);
+/// Accepts these host keys only.
+struct Pinned(Vec<PublicKey>);
 
 impl Handler for Pinned {
     type Error = SshError;
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, SshError> {
-        let wanted = || self.0.fingerprint(HashAlg::Sha256).to_string();
+        let wanted = || self.0.iter().map(host::fingerprint).collect::<Vec<_>>().join(" or ");
         match offered {
-            PublicKeyOrCertificate::PublicKey { key, .. } if key.key_data() == self.0.key_data() => Ok(true),
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                Err(SshError::HostKey { found: key.fingerprint(HashAlg::Sha256).to_string(), wanted: wanted() })
-            }
+            PublicKeyOrCertificate::PublicKey { key, .. } if self.0.iter().any(|known| known.key_data() == key.key_data()) => Ok(true),
+            PublicKeyOrCertificate::PublicKey { key, .. } => Err(SshError::HostKey { found: host::fingerprint(key), wanted: wanted() }),
             PublicKeyOrCertificate::Certificate(_) => Err(SshError::HostKey { found: "a certificate".into(), wanted: wanted() }),
         }
     }
@@ -77,7 +84,7 @@ where
     kinds.extend(config.preferred.key.iter().filter(|kind| **kind != pinned.algorithm()).cloned());
     config.preferred.key = Cow::Owned(kinds);
     let entered = async {
-        let mut handle = client::connect_stream(Arc::new(config), stream, Pinned(pinned)).await?;
+        let mut handle = client::connect_stream(Arc::new(config), stream, Pinned(vec![pinned])).await?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
         match handle.authenticate_publickey(&login.user, key).await?.success() {
             true => Ok(Session { handle }),

@@ -29,7 +29,7 @@ impl Action {
             let shown = match &name {
                 Data::Str(text) => match self.scope.engine.expression(text, place, &self.scope) {
                     Ok(value) => value,
-                    Err(error) if error.undefined => Data::from(format!("VARIABLE IS NOT DEFINED!: {}", error.message)),
+                    Err(error) if error.undefined => Data::from(format!("<< error 1 - {} >>", error.message)),
                     Err(error) => return Err(Stop::Failed(error.to_string())),
                 },
                 other => other.clone(),

@@ -16,7 +16,9 @@ impl Action {
         let facts = match known.filter(|_| !explicit && self.machine.host == self.host) {
             Some(facts) => (*facts).clone(),
             None => {
-                let facts = dict_from_json(&self.target()?.facts().await?);
+                let mut facts = dict_from_json(&self.target()?.facts().await?);
+                facts.insert("gather_subset".into(), Data::list(vec![Data::str("all")]));
+                facts.insert("module_setup".into(), Data::Bool(true));
                 if self.machine.host == self.host {
                     lock(&self.play.run.hosts).entry(self.host.clone()).or_default().gathered = true;
                 }

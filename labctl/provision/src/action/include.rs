@@ -25,7 +25,19 @@ impl Action {
                 .or_else(|| text("_raw_params"))
                 .ok_or_else(|| Stop::Failed("No file specified for include_tasks".to_owned()))?;
             let path = self.play.loader.find_tasks(&name, &self.task.folder, self.task.role.as_deref());
-            path.ok_or_else(|| Stop::Failed(format!("Could not find or access '{name}'")))?.display().to_string()
+            match path {
+                Some(path) => path.display().to_string(),
+                // `ignore_errors` of the include does not help: its tasks are not known.
+                None => {
+                    let message = format!("Could not find or access '{name}'");
+                    return Ok(result([
+                        ("failed", true.into()),
+                        ("changed", false.into()),
+                        ("msg", message.into()),
+                        ("_ansible_fatal", true.into()),
+                    ]));
+                }
+            }
         };
         Ok(result([("changed", false.into()), ("include", what.into()), ("include_args", Data::map(args))]))
     }

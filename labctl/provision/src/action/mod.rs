@@ -1,5 +1,6 @@
 //! Actions: what a task does. Most are modules of the agent; some do their work, or part of it, on the controller.
 
+mod argument_spec;
 mod artifact;
 mod assemble;
 mod assertion;
@@ -72,6 +73,9 @@ impl From<TargetError> for Stop {
 
 pub(crate) type Done = Result<Dict, Stop>;
 
+/// Modules that Ansible leaves out in check mode.
+const NO_CHECK_MODE: &[&str] = &["uri", "tempfile", "wait_for", "raw"];
+
 /// Actions whose arguments are evaluated by the action itself, or partly not at all.
 pub(crate) fn takes_templates(action: &str) -> bool {
     matches!(action, "debug" | "assert" | "include_role" | "include_tasks")
@@ -111,7 +115,8 @@ impl Action {
             "reboot" => self.reboot().await,
             "gather_facts" | "setup" => self.facts().await,
             "async_status" => self.async_status(),
-            "validate_argument_spec" | "noop" => Ok(result([("changed", false.into())])),
+            "validate_argument_spec" => self.validate_argument_spec(),
+            "noop" => Ok(result([("changed", false.into())])),
             "template" => self.template().await,
             "copy" => self.copy().await,
             "artifact" => self.artifact().await,
@@ -121,6 +126,10 @@ impl Action {
             "assemble" => self.assemble().await,
             name => {
                 supported::check(name, &self.task.place)?;
+                if self.check && NO_CHECK_MODE.contains(&name) {
+                    let message = format!("remote module ({name}) does not support check mode");
+                    return Ok(result([("changed", false.into()), ("skipped", true.into()), ("msg", message.into())]));
+                }
                 self.remote(name, self.args.clone()).await
             }
         }

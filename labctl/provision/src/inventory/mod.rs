@@ -78,7 +78,7 @@ impl Inventory {
     /// # Errors
     /// What is wrong in it, with its line.
     pub fn from_file(path: &Path) -> Result<Self, Fault> {
-        file::read(path)
+        file::read(&std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
     }
 
     /// Host names in order.

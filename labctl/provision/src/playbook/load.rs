@@ -141,6 +141,7 @@ impl Loader {
         }
         layers.extend(keywords.vars.iter().rev().cloned());
         if let Some(role) = role {
+            layers.push(role.entry_vars.clone());
             layers.push(role.vars.clone());
         }
         layers.push(lock(&self.play_vars).clone());

@@ -23,6 +23,8 @@ pub(crate) struct Role {
     pub vars: Arc<Dict>,
     /// Parameters of its entry.
     pub params: Arc<Dict>,
+    /// `vars` of its entry and of the entries of roles that depend on it: for its own tasks only.
+    pub entry_vars: Arc<Dict>,
     pub allow_duplicates: bool,
     /// Name, parameters, conditions and tags: two entries that agree in it are one role.
     pub key: String,
@@ -84,8 +86,7 @@ impl Loader {
             return Err(fault(source, at, &format!("the role '{}' depends on itself", request.name), None));
         }
         let defaults = self.role_vars(&path.join("defaults"), request.defaults_from.as_deref())?;
-        let mut vars = self.role_vars(&path.join("vars"), request.vars_from.as_deref())?;
-        vars.extend(request.vars.clone());
+        let vars = self.role_vars(&path.join("vars"), request.vars_from.as_deref())?;
         let meta = match first_existing(&path.join("meta"), "main") {
             Some(file) => self.read(&file)?,
             None => None,
@@ -97,14 +98,21 @@ impl Loader {
         let mut items = Vec::new();
         let mut low_defaults = Dict::new();
         let mut low_vars = Dict::new();
+        let mut entry_vars = Dict::new();
+        for parent in &parents {
+            entry_vars.extend(parent.entry_vars.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        entry_vars.extend(request.vars.clone());
+        let entry_vars = Arc::new(entry_vars);
         let make = |defaults: Dict, vars: Dict| -> Arc<Role> {
-            let key = format!("{}|{:?}|{:?}", path.display(), request.params, context.keywords.when);
+            let key = format!("{}|{:?}|{:?}|{:?}", path.display(), request.params, request.vars, context.keywords.when);
             Arc::new(Role {
                 name: request.name.clone(),
                 path: path.clone(),
                 defaults: Arc::new(defaults),
                 vars: Arc::new(vars),
                 params: Arc::new(request.params.clone()),
+                entry_vars: entry_vars.clone(),
                 allow_duplicates: request.included || allow.as_ref().and_then(Data::to_bool).unwrap_or(false),
                 key,
                 parents: parents.clone(),
@@ -138,7 +146,8 @@ impl Loader {
             *role.handlers.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
         }
         let tasks_name = request.tasks_from.as_deref().unwrap_or("main");
-        let tasks = match first_existing(&path.join("tasks"), tasks_name) {
+        let check = self.argument_check(&path, &meta, tasks_name, &role, &inner)?;
+        let mut tasks = match first_existing(&path.join("tasks"), tasks_name) {
             Some(file) => self.task_file(&file, &inner)?,
             None if request.tasks_from.is_some() => {
                 let reason = format!("Could not find specified file in role: tasks/{tasks_name}");
@@ -149,8 +158,47 @@ impl Loader {
         if !context.dynamic {
             self.roles.lock().unwrap_or_else(PoisonError::into_inner).push(role.clone());
         }
+        if let Some(check) = check {
+            tasks.insert(0, Item::Task(Arc::new(check)));
+        }
         items.push(Item::Role(role.clone(), Arc::new(tasks)));
         Ok((role, items))
+    }
+
+    /// The task that holds a role's variables against its `argument_specs`; none if it has no such file.
+    fn argument_check(
+        &self,
+        path: &Path,
+        meta: &Option<(Node, Source)>,
+        entry_point: &str,
+        role: &Arc<Role>,
+        context: &Context,
+    ) -> Result<Option<Task>, Fault> {
+        let own = match first_existing(&path.join("meta"), "argument_specs") {
+            Some(file) => self.read(&file)?,
+            None => None,
+        };
+        let Some((node, source)) = own.as_ref().or(meta.as_ref()) else {
+            return Ok(None);
+        };
+        let name = entry_point.trim_end_matches(".yml").trim_end_matches(".yaml");
+        let Some(spec) = node.get("argument_specs").and_then(|specs| specs.get(name)) else {
+            return Ok(None);
+        };
+        let Data::Map(spec) = yaml::data(spec, &source.file, false) else {
+            return Ok(None);
+        };
+        let about = spec.get("short_description").map(|text| format!(" - {}", crate::python::str_of(text))).unwrap_or_default();
+        let mut keywords = context.keywords.clone();
+        keywords.tags.push(Data::str("always"));
+        let title = format!("Validating arguments against arg spec '{name}'{about}");
+        let place = crate::data::Place { file: source.file.clone(), line: node.span.line };
+        let mut task = Task::implicit("validate_argument_spec", &title, keywords, place);
+        let mut args = Dict::new();
+        args.insert("argument_spec".into(), spec.get("options").cloned().unwrap_or_else(|| Data::map(Dict::new())));
+        task.args = Data::map(args);
+        task.role = Some(role.clone());
+        Ok(Some(task))
     }
 
     fn role_vars(&self, folder: &Path, name: Option<&str>) -> Result<Dict, Fault> {

@@ -25,6 +25,14 @@ fn template_failure(what: &str, error: &TemplateError) -> Dict {
     failure(format!("{what}{}{place}", error.message))
 }
 
+/// A result whose own conditions cannot be evaluated: it failed, and says what it did.
+fn spoilt(mut result: Dict, keyword: &str, error: &TemplateError) -> Dict {
+    result.insert("failed".into(), Data::Bool(true));
+    result.insert(Arc::from(format!("{keyword}_result")), Data::from(error.message.clone()));
+    result.insert("msg".into(), Data::from(format!("Error while evaluating {keyword}: {error}")));
+    result
+}
+
 /// Whether a flag of a result is set.
 pub(crate) fn is(result: &Dict, name: &str) -> bool {
     result.get(name).is_some_and(|data| data.to_bool().unwrap_or_else(|| data.truthy()))
@@ -101,11 +109,18 @@ impl PlayRun {
                 scope.with(seen)
             };
             if let Some(conditions) = &task.changed_when {
-                let changed = keyword::all_hold(conditions, &registered(&result))?.is_ok();
-                result.insert("changed".into(), Data::Bool(changed));
+                match keyword::all_hold(conditions, &registered(&result)) {
+                    Ok(held) => {
+                        result.insert("changed".into(), Data::Bool(held.is_ok()));
+                    }
+                    Err(error) => return Ok(spoilt(result, "changed_when", &error)),
+                }
             }
             if let Some(conditions) = task.failed_when.as_ref().filter(|conditions| !conditions.is_empty()) {
-                let failed = keyword::all_hold(conditions, &registered(&result))?.is_ok();
+                let failed = match keyword::all_hold(conditions, &registered(&result)) {
+                    Ok(held) => held.is_ok(),
+                    Err(error) => return Ok(spoilt(result, "failed_when", &error)),
+                };
                 result.insert("failed_when_result".into(), Data::Bool(failed));
                 result.insert("failed".into(), Data::Bool(failed));
             }
@@ -205,8 +220,8 @@ impl PlayRun {
         if asynchronous.is_some() {
             // It ran to its end: who polls or asks for its status sees it finished.
             result.insert("ansible_job_id".into(), Data::from(format!("j{:x}", rand::random::<u64>())));
-            result.insert("started".into(), Data::Int(1));
-            result.insert("finished".into(), Data::Int(1));
+            result.insert("started".into(), Data::Bool(true));
+            result.insert("finished".into(), Data::Bool(true));
             result.insert("results_file".into(), Data::str(""));
             self.remember_job(&result);
         }

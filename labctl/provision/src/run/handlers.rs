@@ -213,7 +213,7 @@ impl PlayRun {
                 "clear_host_errors" => {
                     let mut lost = lock(&self.run.lost);
                     let mut unreachable = lock(&self.unreachable);
-                    for host in &self.batch {
+                    for host in self.variables.all.iter() {
                         lost.remove(host);
                         unreachable.remove(host);
                     }

@@ -10,8 +10,8 @@ use crate::template::Scope;
 
 use super::{Run, lock};
 
-/// The hosts of a play, in its order.
-pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<Vec<String>, PlaybookError> {
+/// The hosts of a play in its order, and in the order of its pattern, in which variables show them.
+pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<(Vec<String>, Vec<String>), PlaybookError> {
     let wrong = |message: String| PlaybookError::Play { place: play.place.to_string(), message };
     let pattern = match scope.resolve(&play.hosts).map_err(|error| wrong(error.message))? {
         Data::List(list) => list.iter().map(python::str_of).collect::<Vec<_>>().join(","),
@@ -25,7 +25,7 @@ pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<Vec
         let mut states = lock(&run.hosts);
         let state = states.entry(pattern.clone()).or_default();
         Arc::make_mut(&mut state.inventory).insert("ansible_connection".into(), Data::str("local"));
-        return Ok(hosts);
+        return Ok((hosts.clone(), hosts));
     }
     if let Some(limit) = &run.options.limit {
         let limited = inventory.select(limit);
@@ -39,6 +39,7 @@ pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<Vec
     // Groups exist for `groups` even when nobody is in them.
     inventory.group("all");
     drop(inventory);
+    let plain = hosts.clone();
     match play.order.as_ref().map(python::str_of).as_deref() {
         Some("sorted") => hosts.sort(),
         Some("reverse_sorted") => {
@@ -52,7 +53,7 @@ pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<Vec
         }
         _ => {}
     }
-    Ok(hosts)
+    Ok((hosts, plain))
 }
 
 /// Cuts hosts into batches: numbers or percentages, the last one repeated.

@@ -63,7 +63,7 @@ pub fn list_hosts(books: &[Book], setup: Setup, options: Options) -> Result<Vec<
             let layers = vec![run.extra.clone(), play.vars.clone(), Arc::new(common)];
             let scope = Scope::new(run.engine.clone(), layers, vec![play.folder.clone()]);
             let name = play.name.as_ref().map_or_else(|| python::str_of(&play.hosts), python::str_of);
-            out.push((name, super::hosts::hosts_of(&run, play, &scope)?));
+            out.push((name, super::hosts::hosts_of(&run, play, &scope)?.0));
         }
     }
     Ok(out)

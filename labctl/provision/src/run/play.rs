@@ -72,7 +72,7 @@ pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -
         ],
         vec![folder.clone()],
     );
-    let all = hosts_of(run, &play, &early)?;
+    let (all, plain) = hosts_of(run, &play, &early)?;
     let name = play
         .name
         .as_ref()
@@ -97,7 +97,7 @@ pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -
     let candidates: Vec<String> = all.iter().filter(|host| !lost_before.contains(*host)).cloned().collect();
     for batch in batches(&candidates, &serial).map_err(wrong)? {
         run.emit(Event::PlayStart { name: name.clone(), hosts: batch.clone() });
-        run_batch(run, loader, &play, &play_vars, &all, batch.clone(), max_fail).await?;
+        run_batch(run, loader, &play, &play_vars, &plain, batch.clone(), max_fail).await?;
         let lost = lock(&run.lost);
         let failed = batch.iter().filter(|host| lost.contains(*host)).count();
         let limit =
@@ -140,11 +140,9 @@ fn prompted(run: &Run, play: &Play) -> Result<Dict, PlaybookError> {
     Ok(out)
 }
 
-/// Hosts in the inventory's order, in which variables show them whatever the play's order.
-fn in_order(inventory: &crate::inventory::Inventory, hosts: &[String]) -> Vec<String> {
-    let mut out = hosts.to_vec();
-    out.sort_by_key(|host| inventory.hosts.get_index_of(host));
-    out
+/// Hosts in the order of the play's pattern, in which variables show them whatever the play's own order.
+fn in_order(all: &[String], hosts: &[String]) -> Vec<String> {
+    all.iter().filter(|host| hosts.contains(host)).cloned().collect()
 }
 
 async fn run_batch(
@@ -159,41 +157,32 @@ async fn run_batch(
     let variables = {
         let inventory = lock(&run.inventory);
         let groups = inventory.group_map();
-        let mut common = variables::common(
-            &groups,
-            &in_order(&inventory, all),
-            &batch,
-            &play.folder,
-            run.options.check,
-            run.options.diff,
-            run.options.verbosity,
-        );
+        let mut common = variables::common(&groups, all, &batch, &play.folder, run.options.check, run.options.diff, run.options.verbosity);
         if let Some(file) = &inventory.file {
             common.insert("inventory_file".into(), Data::from(file.display().to_string()));
             common.insert("inventory_dir".into(), Data::from(file.parent().map(|folder| folder.display().to_string()).unwrap_or_default()));
         }
-        common.insert("ansible_play_name".into(), play.name.clone().unwrap_or_default());
+        let list = |names: &[String]| -> Data { names.iter().map(String::as_str).collect::<Vec<_>>().into() };
+        let wanted = if run.options.tags.is_empty() { vec!["all".to_owned()] } else { run.options.tags.clone() };
+        common.insert("ansible_run_tags".into(), list(&wanted));
+        common.insert("ansible_skip_tags".into(), list(&run.options.skip_tags));
+        if let Some(limit) = &run.options.limit {
+            common.insert("ansible_limit".into(), Data::str(limit));
+        }
+        common.insert("ansible_play_name".into(), play.name.clone().unwrap_or_else(|| play.hosts.clone()));
         common.insert("role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
         common.insert("ansible_role_names".into(), play.roles.iter().map(|role| role.name.as_str()).collect::<Vec<_>>().into());
-        let group_names = inventory
-            .names()
-            .into_iter()
-            .map(|host| {
-                let mut names = inventory.groups_of(&host);
-                names.sort();
-                (host, names.into())
-            })
-            .collect();
+        let groups = Mutex::new(crate::variables::Groups::of(&inventory));
         Arc::new(Variables {
             engine: run.engine.clone(),
             extra: run.extra.clone(),
             hosts: run.hosts.clone(),
-            left: Mutex::new(in_order(&inventory, &batch)),
-            all: in_order(&inventory, all),
+            left: Mutex::new(in_order(all, &batch)),
+            all: all.to_vec(),
             batch: batch.clone(),
             lost: run.lost.clone(),
             common: Arc::new(common),
-            group_names,
+            groups,
             play: play.clone(),
             play_vars: play_vars.clone(),
             vars_files: Mutex::default(),

@@ -196,7 +196,7 @@ impl PlayRun {
                 Status::Unreachable
             }
         } else if failed {
-            if keyword::flag(task, "ignore_errors", &scope).unwrap_or(false) {
+            if keyword::flag(task, "ignore_errors", &scope).unwrap_or(false) && !is(result, "_ansible_fatal") {
                 run.count(host, |recap| {
                     recap.ok += 1;
                     recap.ignored += 1;
@@ -333,6 +333,7 @@ impl PlayRun {
             inventory.join(&python::str_of(group), &name);
         }
         let known = inventory.variables(&name, &self.play.folder).unwrap_or_default();
+        *lock(&self.variables.groups) = crate::variables::Groups::of(&inventory);
         drop(inventory);
         lock(&self.run.hosts).entry(name).or_default().inventory = Arc::new(known);
     }
@@ -347,6 +348,7 @@ impl PlayRun {
             }
         }
         let known = inventory.variables(host, &self.play.folder).unwrap_or_default();
+        *lock(&self.variables.groups) = crate::variables::Groups::of(&inventory);
         drop(inventory);
         lock(&self.run.hosts).entry(host.to_owned()).or_default().inventory = Arc::new(known);
     }

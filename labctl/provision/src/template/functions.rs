@@ -122,6 +122,7 @@ fn lookup(values: &[Value], list: Option<bool>) -> Result<Value, Error> {
     }
     value_of(&match found.as_slice() {
         [only] => only.clone(),
+        [] => Data::list(Vec::new()),
         many if many.iter().all(|item| matches!(item, Data::Str(_))) => {
             Data::from(many.iter().map(python::str_of).collect::<Vec<_>>().join(","))
         }

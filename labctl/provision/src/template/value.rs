@@ -262,7 +262,13 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
             if let Some(object) = value.as_object() {
                 for (key, item) in object.try_iter_pairs().into_iter().flatten() {
                     let name = key_text(&key).unwrap_or_else(|| Arc::from(key.to_string()));
-                    dict.insert(name, element(&item)?);
+                    // What is omitted was never there, at any depth.
+                    match element(&item)? {
+                        Data::Omit => {}
+                        item => {
+                            dict.insert(name, item);
+                        }
+                    }
                 }
             }
             Data::map(dict)
@@ -273,7 +279,10 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
             }
             let mut items = Vec::new();
             for item in value.try_iter()?.checked() {
-                items.push(element(&item?)?);
+                match element(&item?)? {
+                    Data::Omit => {}
+                    item => items.push(item),
+                }
             }
             Data::list(items)
         }

@@ -93,8 +93,13 @@ fn items2dict(call: &mut Call) -> Outcome {
     for item in call.items()? {
         let missing =
             || bad(format!("items2dict requires each dictionary in the list to contain the keys '{key_name}' and '{value_name}'"));
-        let key = item.get(&key_name).ok_or_else(missing)?;
-        out.insert(Arc::from(python::str_of(key)), item.get(&value_name).ok_or_else(missing)?.clone());
+        let field = |name: &str| match &item {
+            // Pairs, as `zip` gives them, are taken by position.
+            Data::List(pair) => name.parse::<usize>().ok().and_then(|at| pair.get(at)),
+            other => other.get(name),
+        };
+        let key = field(&key_name).ok_or_else(missing)?;
+        out.insert(Arc::from(python::str_of(key)), field(&value_name).ok_or_else(missing)?.clone());
     }
     Ok(Data::map(out))
 }
