@@ -26,7 +26,7 @@ impl Case {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("hosts"), "one\ntwo\n[all:vars]\nansible_connection=local\n").unwrap();
         let case = Self { folder };
-        case.write("site.yml", &playbook.replace("FOLDER", &case.path("").display().to_string()));
+        case.write("site.yml", playbook.replace("FOLDER", &case.path("").display().to_string()));
         case
     }
 

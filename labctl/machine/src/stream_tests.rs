@@ -15,7 +15,7 @@ fn stream(block: &[u8], records: &[(u64, &[u8])]) -> Vec<u8> {
     out.extend(b"ram");
     out.extend(0_u32.to_be_bytes());
     out.extend(4_u32.to_be_bytes());
-    out.extend((8 * PAGE as u64 | MEM_SIZE).to_be_bytes());
+    out.extend(((8 * PAGE as u64) | MEM_SIZE).to_be_bytes());
     out.push(block.len() as u8);
     out.extend(block);
     out.extend((8 * PAGE as u64).to_be_bytes());
@@ -27,7 +27,7 @@ fn stream(block: &[u8], records: &[(u64, &[u8])]) -> Vec<u8> {
     for (index, (page, content)) in records.iter().enumerate() {
         let kind = if content.len() == 1 { ZERO } else { NORMAL };
         let again = if index > 0 { CONTINUE } else { 0 };
-        out.extend((page * PAGE as u64 | kind | again).to_be_bytes());
+        out.extend(((page * PAGE as u64) | kind | again).to_be_bytes());
         if index == 0 {
             out.push(block.len() as u8);
             out.extend(block);

@@ -12,7 +12,7 @@ use labctl_core::{initrd, project};
 use labctl_guest::Link;
 use labctl_machine::accel;
 use labctl_machine::disk::make_overlay;
-use labctl_machine::qemu::{Boot, Files, Machine, Qemu};
+use labctl_machine::qemu::{Boot, Files, Machine, Qemu, Ram};
 use labctl_spec::lab::Lab;
 use labctl_tests::Sandbox;
 use tokio::task::JoinSet;
@@ -36,7 +36,7 @@ fn main() {
         let lab = project::load(&file).expect("the lab");
         let floor = runtime.block_on(bare(&home, &lab, &sandbox.folder().join("bare")));
         let start = Instant::now();
-        sandbox.good(&["up", "--no-provision"]);
+        sandbox.good(&["up", "--cold", "--no-provision"]);
         let up = start.elapsed();
         peaks.push(memory(&sandbox));
         println!("round {}: bare QEMUs {:.2} s, labctl up {:.2} s, {} MiB", round + 1, floor.as_secs_f64(), up.as_secs_f64(), peaks[round]);
@@ -81,6 +81,7 @@ async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
                 accel,
                 cpus: node.cpus,
                 memory: node.memory,
+                ram: Ram::Anonymous,
                 mac: node.mac,
                 disk,
                 seed: None,

@@ -198,6 +198,18 @@ mod tests {
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
     }
 
+    /// What roles expect of a guest; the rest the controller does.
+    #[test]
+    fn the_modules_of_real_roles_are_there() {
+        let wanted = "acl alternatives apk apt apt_key apt_repository archive assemble authorized_key blockinfile capabilities command \
+            consul_kv copy cron deb822_repository debconf dnf dpkg_selections file filesystem find get_url getent git group hostname htpasswd \
+            ini_file iptables known_hosts lineinfile locale_gen modprobe mount nomad_job openssh_keypair package package_facts pam_limits pamd \
+            ping pip raw replace service service_facts setup shell slurp stat sysctl systemd template tempfile timezone ufw unarchive uri user \
+            wait_for xattr yum";
+        let missing: Vec<_> = wanted.split_whitespace().filter(|name| !names().contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
     #[test]
     fn unknown_modules_and_arguments_fail() {
         let bench = Bench::new();

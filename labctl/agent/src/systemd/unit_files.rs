@@ -69,16 +69,17 @@ pub(crate) struct UnitFile {
 /// The folders of the search path, read once.
 pub(crate) struct UnitFiles {
     root: PathBuf,
-    folders: Vec<(PathBuf, Kind)>,
     /// The first file of each name: its path and its folder's kind.
     files: BTreeMap<String, (PathBuf, Kind)>,
     links: Vec<Link>,
+    /// Folders of drop-in files, such as `ssh.service.d`, in the order in which their files count: the first of the search path last.
+    drop_ins: Vec<PathBuf>,
 }
 
 impl UnitFiles {
     /// Reads the folders of the system under `root`.
     pub(crate) fn read(root: &Path) -> Self {
-        let mut all = Self { root: root.to_owned(), folders: Vec::new(), files: BTreeMap::new(), links: Vec::new() };
+        let mut all = Self { root: root.to_owned(), files: BTreeMap::new(), links: Vec::new(), drop_ins: Vec::new() };
         let mut seen = HashSet::new();
         for (path, kind) in SEARCH {
             let folder = all.under(Path::new(path));
@@ -86,9 +87,9 @@ impl UnitFiles {
             let Ok(real) = fs::canonicalize(&folder) else { continue };
             if seen.insert(real) {
                 all.read_folder(&folder, kind);
-                all.folders.push((folder, kind));
             }
         }
+        all.drop_ins.reverse();
         all
     }
 
@@ -101,7 +102,9 @@ impl UnitFiles {
             let (Ok(name), Ok(file_type)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
             let path = entry.path();
             if file_type.is_dir() {
-                if name.ends_with(".wants") || name.ends_with(".requires") {
+                if name.ends_with(".d") {
+                    self.drop_ins.push(path);
+                } else if name.ends_with(".wants") || name.ends_with(".requires") {
                     let links = fs::read_dir(&path).into_iter().flatten().flatten();
                     let links = links.filter(|entry| entry.file_type().is_ok_and(|file_type| file_type.is_symlink()));
                     self.links
@@ -153,8 +156,9 @@ impl UnitFiles {
         }
         let mut install = Install::default();
         install.read(&path);
-        for (folder, _) in self.folders.iter().rev() {
-            install.read_drop_ins(&folder.join(format!("{name}.d")));
+        let own = format!("{name}.d");
+        for folder in self.drop_ins.iter().filter(|folder| folder.ends_with(&own)) {
+            install.read_drop_ins(folder);
         }
         plain(self.judge(name, &install, linked.then_some(*kind)))
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::keys::{HashAlg, PrivateKey};
 use russh::server::{self, Auth, ChannelOpenHandle, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelMsg, Pty, Sig};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};

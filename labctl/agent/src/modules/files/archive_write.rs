@@ -139,7 +139,7 @@ pub(super) fn contents(sources: &[Source], format: Format, archives: bool) -> Re
 /// A stream that is compressed into a file.
 enum Packer {
     Plain(BufWriter<File>),
-    Gzip(flate2::write::GzEncoder<BufWriter<File>>),
+    Gzip(Box<flate2::write::GzEncoder<BufWriter<File>>>),
     /// The program writes to the file itself.
     Program(Child),
 }
@@ -149,7 +149,9 @@ impl Packer {
         let program = match format {
             Format::Bz2 => "bzip2",
             Format::Xz => "xz",
-            Format::Gz => return Ok(Self::Gzip(flate2::write::GzEncoder::new(BufWriter::new(file), flate2::Compression::default()))),
+            Format::Gz => {
+                return Ok(Self::Gzip(Box::new(flate2::write::GzEncoder::new(BufWriter::new(file), flate2::Compression::default()))));
+            }
             Format::Tar | Format::Zip => return Ok(Self::Plain(BufWriter::new(file))),
         };
         let found = which(program).ok_or_else(|| Fault::from(format!("the program '{program}' is missing: install its package")))?;

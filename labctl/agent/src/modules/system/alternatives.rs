@@ -64,7 +64,8 @@ impl Work<'_> {
     fn install(&mut self, path: &str, group: &Group, wanted: Option<&[Slave]>) -> Result<Value, Fault> {
         let args = &self.task.args;
         let known = group.choices.iter().find(|choice| choice.path == path);
-        if !self.task.root.join(path).exists() && !(self.task.check && known.is_none()) {
+        let may_come = self.task.check && known.is_none();
+        if !may_come && !self.task.root.join(path).exists() {
             return Err(format!("Specified path {path} does not exist").into());
         }
         let link = args.filled("link").or(Some(group.link.as_str()).filter(|link| !link.is_empty()));
