@@ -76,7 +76,15 @@ pub fn load(file: &Path) -> Result<Lab, Failure> {
 
 /// A fault of one of labctl's own files as a failure.
 pub fn from_load_error(why: &LoadError) -> Failure {
-    Failure::new(Kind::Input, why.to_string()).hint("nothing was changed; correct the file and repeat the command")
+    let kind = match why {
+        LoadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
+        _ => Kind::Input,
+    };
+    let hint = match why {
+        LoadError::Io { .. } => "name a file that you may read",
+        LoadError::Faults(_) => "nothing was changed; correct the file and repeat the command",
+    };
+    Failure::new(kind, why.to_string()).hint(hint)
 }
 
 /// The lab as it was last brought up, whatever its file says now: for commands that must work with a broken or missing file.

@@ -66,7 +66,8 @@ fn failure(why: &PlaybookError) -> Failure {
 
 /// Reads everything that can be read without a machine; reports what is wrong or missing.
 pub fn check(home: &Home, lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
-    list(home, lab, &What::Lab, Options::default())
+    let listed = list(home, lab, &What::Lab, Options::default());
+    listed.map_err(|why| why.hint("nothing was changed; correct the file and repeat the command"))
 }
 
 /// The tasks that would run.

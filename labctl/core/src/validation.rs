@@ -19,9 +19,9 @@ pub struct Summary {
 
 /// Checks a file: `artifacts.yml` by its name, images and scenarios by their folder or their keys, anything else as a lab file.
 pub fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
-    let text = std::fs::read_to_string(file).map_err(Failure::io(file.display()))?;
-    let key = |name: &str| text.lines().any(|line| line.starts_with(&format!("{name}:")));
     let load = |why: labctl_spec::LoadError| project::from_load_error(&why);
+    let text = labctl_spec::read(file).map_err(load)?;
+    let key = |name: &str| text.lines().any(|line| line.starts_with(&format!("{name}:")));
     if file.file_name().is_some_and(|name| name == "artifacts.yml") {
         let artifacts = load_artifacts(file).map_err(load)?;
         return Ok(Summary { kind: "artifacts", text: format!("{} artifacts; all good", artifacts.len()) });
@@ -39,6 +39,7 @@ pub fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
         images::find(home, &lab.file, &node.image)?;
     }
     provisioning::check(home, &lab)?;
-    let text = format!("lab `{}`, {} nodes in {}; all good", lab.name, lab.nodes.len(), lab.network.subnet);
+    let nodes = if lab.nodes.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", lab.nodes.len()) };
+    let text = format!("lab `{}`, {nodes} in {}; all good", lab.name, lab.network.subnet);
     Ok(Summary { kind: "lab", text })
 }

@@ -31,9 +31,9 @@ impl fmt::Display for Fault {
         }
         write!(f, ": ")?;
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", legible(&self.field))?;
         }
-        write!(f, "{}", self.reason)?;
+        write!(f, "{}", legible(&self.reason))?;
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;
         }
@@ -41,7 +41,65 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Longest part of a message that comes from the file, in characters.
+const LONGEST: usize = 400;
+
+/// What was taken from the file as it can be shown: on one line, without characters that move the cursor or turn the writing round, and not
+/// without end.
+fn legible(text: &str) -> String {
+    let hidden = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let show = |text: &mut dyn Iterator<Item = char>| -> String {
+        text.map(|c| if hidden(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    };
+    let length = text.chars().count();
+    if length <= LONGEST {
+        return show(&mut text.chars());
+    }
+    // The end says what is wrong with the value.
+    let half = LONGEST / 2;
+    format!("{} [...] {}", show(&mut text.chars().take(half)), show(&mut text.chars().skip(length - half)))
+}
+
+/// How many faults are printed; one slip of the pen can cause hundreds.
+const PRINTED: usize = 30;
+
 /// All faults of a file, in the order of their lines; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, fault) in self.0.iter().take(PRINTED).enumerate() {
+            write!(f, "{}{fault}", if position == 0 { "" } else { "\n" })?;
+        }
+        match self.0.len().saturating_sub(PRINTED) {
+            0 => Ok(()),
+            more => write!(f, "\n... and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(line: usize, reason: String) -> Fault {
+        Fault { file: "lab.yml".into(), line, column: 1, field: String::new(), reason, hint: None }
+    }
+
+    #[test]
+    fn what_a_file_says_cannot_spoil_the_terminal() {
+        let shown = fault(1, "`a\n\u{1b}[31m\u{202e}b` is bad".into()).to_string();
+        assert_eq!(shown, "lab.yml:1:1: `a\\n\\u{1b}[31m\\u{202e}b` is bad");
+        let long = fault(1, format!("`{}` is not a name", "ä".repeat(100_000))).to_string();
+        assert!(long.len() < 1000 && long.ends_with("ä` is not a name"), "{long}");
+    }
+
+    #[test]
+    fn many_faults_are_counted() {
+        let faults = Faults((1..=PRINTED + 7).map(|line| fault(line, "bad".into())).collect());
+        let text = faults.to_string();
+        assert_eq!(text.lines().count(), PRINTED + 1);
+        assert!(text.ends_with("\n... and 7 more"), "{text}");
+    }
+}

@@ -15,7 +15,7 @@ use crate::yaml;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// It could not be read.
-    #[error("{}: cannot be read", path.display())]
+    #[error("{}: cannot be read: {}", path.display(), reason(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -30,9 +30,37 @@ pub enum LoadError {
 /// Stands for a lab's name that is no valid one while the rest of the file is checked; never handed out.
 pub(crate) const STAND_IN: &str = "unnamed";
 
+/// More than any file of ours has; what is larger is something else, named by mistake.
+const LARGEST: u64 = 16 << 20;
+
+/// The kernel's reason in words, without its number.
+fn reason(why: &io::Error) -> String {
+    match why.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "you may not read it".to_owned(),
+        _ => why.to_string(),
+    }
+}
+
 /// The file's text.
-pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
-    let bytes = std::fs::read(path).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+///
+/// # Errors
+/// It is no readable file (a folder or a pipe is none), is too large, or is not UTF-8.
+pub fn read(path: &Path) -> Result<String, LoadError> {
+    let failed = |source| LoadError::Io { path: path.to_owned(), source };
+    let refused = |why: &str| failed(io::Error::other(why.to_owned()));
+    // Looked at before it is opened: opening a pipe waits for its writer.
+    let about = std::fs::metadata(path).map_err(failed)?;
+    if about.is_dir() {
+        return Err(refused("it is a folder"));
+    }
+    if !about.is_file() {
+        return Err(refused("it is not an ordinary file"));
+    }
+    if about.len() > LARGEST {
+        return Err(refused(&format!("it has {} MiB; {} MiB are the most that a file of labctl's may have", about.len() >> 20, LARGEST >> 20)));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -72,4 +100,30 @@ pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(text: &str, file: &Path) -
         }
     });
     Ok((value, report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_said_with_the_reason() {
+        let folder = std::env::temp_dir().join(format!("labctl-load-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let large = folder.join("large.yml");
+        std::fs::File::create(&large).unwrap().set_len(LARGEST + 1).unwrap();
+        let circle = folder.join("circle.yml");
+        let _ = std::os::unix::fs::symlink("circle.yml", &circle);
+        for (path, reason) in [
+            (folder.clone(), "it is a folder"),
+            (folder.join("none.yml"), "it does not exist"),
+            ("/dev/zero".into(), "it is not an ordinary file"),
+            (circle, "Too many levels of symbolic links"),
+            (large, "it has 16 MiB"),
+        ] {
+            let said = read(&path).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("{}: cannot be read: {reason}", path.display())), "{said}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

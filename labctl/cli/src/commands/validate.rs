@@ -20,9 +20,16 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         true => vec![session.lab_file(&home)?],
         false => args.files,
     };
+    let mut code = ExitCode::SUCCESS;
     for file in &files {
-        let summary = validation::check(&home, file)?;
-        session.out.result(&summary, || format!("{}: {}", file.display(), summary.text));
+        match validation::check(&home, file) {
+            Ok(summary) => session.out.result(&summary, || format!("{}: {}", file.display(), summary.text)),
+            // Those after it are checked as well: one pass to mend them all.
+            Err(why) => {
+                session.out.failure(&why);
+                code = ExitCode::from(why.kind.exit_code());
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }

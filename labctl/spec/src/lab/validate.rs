@@ -100,7 +100,13 @@ fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &
     } else {
         return;
     };
-    report.add(at, format!("{size} of {what} is {wrong}"), format!("allowed: {least} to {most}"));
+    let mut hint = format!("allowed: {least} to {most}");
+    // `memory: 512` is 512 bytes, which nobody means.
+    let meant = Size::mib(size.0.min(most.as_mib()));
+    if size < Size(1 << 20) && meant >= least {
+        hint = format!("a bare number is bytes: did you mean `{}M`? {hint}", size.0);
+    }
+    report.add(at, format!("{size} of {what} is {wrong}"), hint);
 }
 
 fn image(name: &str, at: &str, report: &mut Report) {
