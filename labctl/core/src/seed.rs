@@ -26,20 +26,43 @@ OOMScoreAdjust=-900
 WantedBy=multi-user.target
 ";
 
-/// What cloud-init does at every boot until the agent is there: it copies the agent from the seed and starts it.
-const USER_DATA: &str = "#cloud-config
-bootcmd:
-  - [cloud-init-per, instance, labctl, sh, -c, 'mkdir -p /run/labctl-seed /usr/local/lib/labctl && mount -o ro LABEL=CIDATA /run/labctl-seed && install -m 0755 /run/labctl-seed/agent /usr/local/lib/labctl/agent && install -m 0644 /run/labctl-seed/labctl-agent.service /etc/systemd/system/labctl-agent.service && umount /run/labctl-seed && systemctl daemon-reload && systemctl enable --now --no-block labctl-agent.service']
-";
+/// What cloud-init runs at every boot: it copies the agent from the seed and starts it, unless this very agent is there already.
+/// A newer labctl so brings its own agent in with the next boot.
+const BRING_AGENT: &str = "mkdir -p /run/labctl-seed /usr/local/lib/labctl \
+    && mount -o ro LABEL=CIDATA /run/labctl-seed \
+    && if ! cmp -s /run/labctl-seed/agent /usr/local/lib/labctl/agent; then \
+    install -m 0755 /run/labctl-seed/agent /usr/local/lib/labctl/agent \
+    && install -m 0644 /run/labctl-seed/labctl-agent.service /etc/systemd/system/labctl-agent.service \
+    && systemctl daemon-reload && systemctl enable labctl-agent.service && systemctl restart --no-block labctl-agent.service; \
+    fi; umount /run/labctl-seed";
+
+/// The seed's `user-data`. cloud-init goes on while the agent already answers, so it must not undo what the agent has set:
+/// left to itself it would replace the SSH host key that labctl has pinned by one of its own.
+/// JSON is YAML (cloud-init's documentation, "User-data formats", "Module reference").
+fn user_data(identity: &Identity) -> String {
+    let data = serde_json::json!({
+        "bootcmd": [["sh", "-c", BRING_AGENT]],
+        "ssh_deletekeys": false,
+        "ssh_keys": {
+            "ed25519_private": identity.ssh_host_key,
+            "ed25519_public": identity.ssh_host_key_public.trim_end(),
+        },
+        "disable_root": false,
+        "ssh_authorized_keys": identity.authorized_keys,
+        "manage_etc_hosts": false,
+    });
+    format!("#cloud-config\n{data:#}\n")
+}
 
 /// Writes the seed into the node's folder.
 pub fn write(folder: &Path, identity: &Identity) -> Result<PathBuf, Failure> {
     let path = folder.join("seed.iso");
     let meta = format!("instance-id: {}\nlocal-hostname: {}\n", identity.machine_id, identity.hostname);
     let network = network_config(identity);
+    let user_data = user_data(identity);
     let files: [(&str, &[u8]); 5] = [
         ("meta-data", meta.as_bytes()),
-        ("user-data", USER_DATA.as_bytes()),
+        ("user-data", user_data.as_bytes()),
         ("network-config", network.as_bytes()),
         ("agent", AGENT_PROGRAM),
         ("labctl-agent.service", UNIT.as_bytes()),
@@ -73,8 +96,16 @@ mod tests {
             address: Some(Ipv4Addr::new(10, 1, 0, 10)),
             prefix: 24,
             gateway: Some(Ipv4Addr::new(10, 1, 0, 1)),
+            ssh_host_key: "-----BEGIN\nKEY\n".into(),
+            ssh_host_key_public: "ssh-ed25519 AAAA root@n1\n".into(),
+            authorized_keys: vec!["ssh-ed25519 BBBB".into()],
             ..Identity::default()
         };
+        let data = user_data(&identity);
+        let config: serde_json::Value = serde_json::from_str(data.strip_prefix("#cloud-config\n").unwrap()).unwrap();
+        assert_eq!(config["ssh_keys"]["ed25519_private"], "-----BEGIN\nKEY\n");
+        assert_eq!(config["ssh_keys"]["ed25519_public"], "ssh-ed25519 AAAA root@n1");
+        assert_eq!(config["ssh_authorized_keys"][0], "ssh-ed25519 BBBB");
         let seed = std::fs::read(write(folder.path(), &identity).unwrap()).unwrap();
         let holds = |text: &[u8]| seed.windows(text.len()).any(|window| window == text);
         assert!(holds(b"CIDATA") && holds(b"local-hostname: n1") && holds(b"addresses: [10.1.0.10/24]"));

@@ -15,6 +15,7 @@ mod disk;
 mod healing;
 mod history;
 mod node;
+mod patience;
 mod ports;
 mod rewinding;
 mod saving;

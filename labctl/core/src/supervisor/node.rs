@@ -9,6 +9,7 @@
 //!
 //! Operations on a node take its lock, so that a start and a halt never meet; the state may be read at any time.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,15 +21,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::boot::Start;
-use super::{Supervisor, boot, disk, lock, ports};
+use super::{Supervisor, boot, disk, lock, patience, ports};
 use crate::control::Up;
 use crate::event::{Event, NodeState};
 use crate::home::LabHome;
 use crate::template::Template;
 use crate::{Failure, Kind, persist};
 
-/// How long a guest may take to its agent's first word. Five guests boot in under a minute on two emulated cores.
-const BOOT_DEADLINE: Duration = Duration::from_secs(300);
 /// How long an orderly shutdown may take before the power button is pressed.
 const HALT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long the guest may take after the power button before it is ended by force.
@@ -43,6 +42,15 @@ struct Running {
     settling: Arc<tokio::sync::Mutex<()>>,
     /// It was restored and does not know the time yet.
     asleep: Arc<AtomicBool>,
+    /// What its serial console printed.
+    console_log: PathBuf,
+}
+
+impl Running {
+    /// Waits for the agent, with patience as long as the guest shows that it lives.
+    async fn first_word(&self) -> Result<(), GuestError> {
+        patience::first_word(&self.link, &self.console_log).await
+    }
 }
 
 /// Where a machine's guest comes from.
@@ -113,7 +121,7 @@ impl Slot {
     /// The channel to the agent, once it answers.
     pub async fn link(&self) -> Result<Link, Failure> {
         let running = lock(&self.running).clone().ok_or_else(|| self.not_running())?;
-        running.link.up_within(BOOT_DEADLINE).await?;
+        running.first_word().await?;
         // A fork that has not been told who it is yet would act as its template.
         let _settled = running.settling.lock().await;
         Ok(running.link)
@@ -177,8 +185,8 @@ impl Slot {
     pub async fn answered(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
         let Some(running) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
         tokio::select! {
-            answered = running.link.up_within(BOOT_DEADLINE) => match answered {
-                Ok(_) => self.settle(supervisor, &running).await,
+            answered = running.first_word() => match answered {
+                Ok(()) => self.settle(supervisor, &running).await,
                 Err(GuestError::Disconnected) => Err(self.ended_early(supervisor)),
                 Err(why) => Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
                     .hint(format!("labctl logs {} --console", self.name))),
@@ -275,8 +283,13 @@ impl Slot {
             labctl_net::PortConfig { name: node.name.clone(), mac: machine.mac, address: node.address, socket: machine.files.net.clone() };
         supervisor.switch.attach(port).await;
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
-        let running =
-            Running { qemu: Arc::new(qemu), link, settling: Arc::default(), asleep: Arc::new(AtomicBool::new(origin == Origin::Snapshot)) };
+        let running = Running {
+            qemu: Arc::new(qemu),
+            link,
+            settling: Arc::default(),
+            asleep: Arc::new(AtomicBool::new(origin == Origin::Snapshot)),
+            console_log: machine.files.console_log.clone(),
+        };
         lock(&self.identity).clear();
         *lock(&self.running) = Some(running.clone());
         self.change(supervisor, NodeState::Booting);
