@@ -62,11 +62,11 @@ impl Session {
             && let Ok(name) = named.parse::<LabName>()
             && let Some(record) = Record::load(&home.lab(&name))?
         {
-            return Ok(record.lab);
+            return Ok(record.existing_lab());
         }
         let file = self.lab_file(home)?;
         match project::recorded(home, &file)? {
-            Some(record) => Ok(record.lab),
+            Some(record) => Ok(record.existing_lab()),
             None => project::load(&file),
         }
     }

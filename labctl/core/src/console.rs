@@ -4,14 +4,13 @@ use std::io::ErrorKind;
 
 use labctl_guest::input;
 use labctl_guest::terminal::RawTerminal;
-use labctl_machine::qemu::Files;
 use labctl_spec::ident::NodeName;
-use labctl_spec::lab::Lab;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::home::LabHome;
+use crate::record::Record;
 use crate::{Failure, Kind};
 
 /// Leaves the console: ctrl-].
@@ -19,9 +18,8 @@ const LEAVE: u8 = 0x1d;
 
 /// Joins the user's terminal with the serial console until ctrl-], a signal, or the machine's end. Piped input is typed to
 /// its end; output goes on after that.
-pub async fn attach(home: &LabHome, lab: &Lab, node: &NodeName) -> Result<(), Failure> {
-    let found = lab.node(node).ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no node `{node}`")))?;
-    let socket = Files::new(home.sockets(), found.position, &home.node(node)).console;
+pub async fn attach(home: &LabHome, record: &Record, node: &NodeName) -> Result<(), Failure> {
+    let socket = record.files(home, record.node(node)?).console;
     let stream = UnixStream::connect(&socket).await.map_err(|why| match why.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::new(Kind::Conflict, format!("{node} is not running"))
             .hint(format!("labctl up {node}; what its console printed before is in {}", home.node(node).join("console.log").display())),

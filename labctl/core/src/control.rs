@@ -174,4 +174,7 @@ pub struct NodeStatus {
     pub memory_mib: u64,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// Whether the lab file no longer names it.
+    #[serde(default)]
+    pub left: bool,
 }

@@ -102,6 +102,14 @@ impl From<labctl_machine::MachineError> for Failure {
 
 impl From<labctl_guest::GuestError> for Failure {
     fn from(why: labctl_guest::GuestError) -> Self {
-        Self::new(Kind::Machine, why.to_string())
+        use labctl_guest::GuestError as G;
+        let failure = Self::new(Kind::Machine, why.to_string());
+        match why {
+            G::Restarted => failure.hint("the node was rebooted, or its agent was; repeat the command"),
+            G::Disconnected => failure.hint("`labctl status` shows what became of the node"),
+            G::Silent(_) => failure.hint("`labctl logs NODE --console` shows how far it came"),
+            G::Version { .. } => failure.hint("`labctl reload NODE` brings this labctl's agent in"),
+            _ => failure,
+        }
     }
 }

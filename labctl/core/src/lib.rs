@@ -4,6 +4,7 @@
 //! A lab's machines belong to its supervisor ([`supervisor`]), a process of its own; everything else happens in the process of
 //! the command and reaches the supervisor through [`client`]. Nothing here prints: commands return values and send [`event`]s.
 
+mod changes;
 pub mod chaos;
 pub mod client;
 pub mod console;

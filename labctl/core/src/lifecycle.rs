@@ -15,7 +15,7 @@ use crate::event::{Event, NodeState};
 use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
 use crate::template::Plan;
-use crate::{Failure, Kind, host, images, snapshot, supervisor, template};
+use crate::{Failure, Kind, changes, host, images, snapshot, supervisor, template};
 
 /// Takes events as they happen.
 pub type Each<'a> = &'a (dyn Fn(Event) + Send + Sync);
@@ -79,10 +79,19 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: E
             text: format!("machines are emulated ({}): {}; everything works, ten times slower", accel.accel.as_str(), accel.why),
         });
     }
+    let kept = Record::load(&lab_home)?;
+    let network_changed = kept.as_ref().is_some_and(|kept| kept.lab.network != lab.network);
+    if let Some(kept) = &kept {
+        changes::refuse(&lab_home, kept, &lab)?;
+    }
     let images = images::prepare(home, &lab, each).await?;
     let record = settle_record(home, lab).await?;
     for node in nodes {
         record.node(node)?;
+    }
+    if network_changed && let Some(supervisor) = Supervisor::running(&lab_home).await {
+        // Its switch is the old network's, and no machine is left on it.
+        supervisor.leave().await?;
     }
     let nodes: Vec<NodeName> = match nodes.is_empty() {
         true => record.lab.nodes.iter().map(|node| node.name.clone()).collect(),
@@ -96,8 +105,10 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: E
         }
     };
     let supervisor = Supervisor::ensure(&lab_home, &name, each).await?;
-    let call = Call::Up(Box::new(Up { record, nodes, images, accel: accel.accel, templates }));
+    let up = Up { record: record.clone(), nodes, images: images.clone(), accel: accel.accel, templates };
+    let call = Call::Up(Box::new(up));
     supervisor.run(&call, each).await?;
+    changes::report(&lab_home, &record, &images, each)?;
     Ok(supervisor)
 }
 
@@ -139,7 +150,7 @@ pub async fn halt(home: &Home, lab: &LabName, nodes: &[NodeName], force: bool, e
 /// [`halt`] of those nodes that were ever brought up; the lab file may name others.
 pub async fn halt_existing(home: &Home, lab: &LabName, nodes: &[NodeName], force: bool, each: Each<'_>) -> Result<(), Failure> {
     let Some(record) = Record::load(&home.lab(lab))? else { return Ok(()) };
-    let known: Vec<NodeName> = nodes.iter().filter(|node| record.lab.node(node).is_some()).cloned().collect();
+    let known: Vec<NodeName> = nodes.iter().filter(|node| record.node(node).is_ok()).cloned().collect();
     if known.is_empty() && !nodes.is_empty() {
         return Ok(());
     }
@@ -159,7 +170,7 @@ pub async fn destroy(home: &Home, lab: &LabName, nodes: &[NodeName], each: Each<
         for node in nodes {
             remove(&lab_home.node(node))?;
         }
-        return Ok(());
+        return forget(&lab_home, nodes);
     }
     if let Some(supervisor) = Supervisor::running(&lab_home).await {
         // It may end by itself at this moment.
@@ -170,6 +181,14 @@ pub async fn destroy(home: &Home, lab: &LabName, nodes: &[NodeName], each: Each<
     remove(&lab_home.folder().join("nodes"))?;
     remove(lab_home.folder())?;
     snapshot::sweep(home)
+}
+
+/// Takes nodes that the lab file no longer names out of the record: now they are gone.
+fn forget(home: &LabHome, nodes: &[NodeName]) -> Result<(), Failure> {
+    let Some(mut record) = Record::load(home)? else { return Ok(()) };
+    let before = record.left.len();
+    record.left.retain(|left| !nodes.contains(&left.name));
+    if record.left.len() < before { record.save(home) } else { Ok(()) }
 }
 
 fn remove(folder: &std::path::Path) -> Result<(), Failure> {
@@ -186,11 +205,11 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
         return supervisor.status().await;
     }
     let record = Record::load(&lab_home)?;
-    let lab = record.as_ref().map_or(lab, |record| &record.lab);
+    let existing = record.as_ref().map(Record::existing_lab);
+    let lab = existing.as_ref().unwrap_or(lab);
     let node = |node: &labctl_spec::lab::Node| {
         let folder = lab_home.node(&node.name);
-        let files = labctl_machine::qemu::Files::new(lab_home.sockets(), node.position, &folder);
-        let running = labctl_machine::qemu::is_running(&files).unwrap_or(false);
+        let running = record.as_ref().is_some_and(|record| changes::runs(&record.files(&lab_home, node)));
         let state = match (running, folder.join("disk.qcow2").exists()) {
             (true, _) => NodeState::Running,
             (false, true) => NodeState::Off,
@@ -207,8 +226,9 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
             pid: None,
             memory_mib: node.memory.as_mib(),
             cpus: node.cpus,
+            left: record.as_ref().is_some_and(|record| record.lab.node(&node.name).is_none()),
         }
     };
-    let nodes = lab.nodes.iter().map(node).collect();
+    let nodes = lab.nodes.iter().map(node).filter(|node| !node.left || node.state != NodeState::Absent).collect();
     Ok(LabStatus { lab: lab.name.to_string(), supervisor: None, accel: None, nodes })
 }

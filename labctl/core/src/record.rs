@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use labctl_machine::qemu::Files;
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Node};
 use labctl_wire::{Identity, Neighbour};
@@ -32,6 +33,9 @@ pub struct Record {
     pub ssh_key: KeyPair,
     /// What belongs to single nodes, also to those that the lab file no longer names but that still exist.
     pub nodes: BTreeMap<NodeName, NodeRecord>,
+    /// Nodes that the lab file no longer names but that still exist, until they are destroyed.
+    #[serde(default)]
+    pub left: Vec<Node>,
 }
 
 /// What was chosen for a node once.
@@ -43,10 +47,14 @@ pub struct NodeRecord {
     pub machine_id: String,
     /// SSH host key.
     pub host_key: KeyPair,
+    /// Number in the names of its sockets. It stays while the node's position in the lab file changes: another node's machine may listen
+    /// on what would be its sockets otherwise. None in records of older versions, which named them by position.
+    #[serde(default)]
+    pub place: Option<u32>,
 }
 
 impl NodeRecord {
-    fn new(name: &NodeName) -> Result<Self, Failure> {
+    fn new(name: &NodeName, place: u32) -> Result<Self, Failure> {
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
         let (uuid, machine_id) = bytes.split_at_mut(16);
@@ -55,7 +63,7 @@ impl NodeRecord {
         uuid[8] = uuid[8] & 0x3f | 0x80;
         let uuid = hex::encode(uuid);
         let parts = [&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]];
-        Ok(Self { uuid: parts.join("-"), machine_id: hex::encode(machine_id), host_key: KeyPair::generate(&format!("root@{name}"))? })
+        Ok(Self { uuid: parts.join("-"), machine_id: hex::encode(machine_id), host_key: KeyPair::generate(&format!("root@{name}"))?, place: Some(place) })
     }
 }
 
@@ -89,21 +97,54 @@ impl Record {
             return Err(Failure::new(Kind::Conflict, message).hint("choose another subnet, or destroy the other lab"));
         }
         let mut record = match kept {
-            Some(kept) => Self { lab, ..kept },
+            Some(mut kept) => {
+                kept.settle_places();
+                let gone = |node: &Node| lab.node(&node.name).is_none() && own.node(&node.name).exists();
+                let left = kept.left.into_iter().chain(kept.lab.nodes).filter(gone).collect();
+                Self { lab, left, nodes: kept.nodes, ..kept }
+            }
             None => Self {
                 version: VERSION,
                 loopback_block: free_block(&others)?,
                 ssh_key: KeyPair::generate(&format!("labctl@{}", lab.name))?,
                 nodes: BTreeMap::new(),
+                left: Vec::new(),
                 lab,
             },
         };
         for node in &record.lab.nodes {
             if !record.nodes.contains_key(&node.name) {
-                record.nodes.insert(node.name.clone(), NodeRecord::new(&node.name)?);
+                let place = free_place(&record.nodes);
+                record.nodes.insert(node.name.clone(), NodeRecord::new(&node.name, place)?);
             }
         }
         Ok(record)
+    }
+
+    /// Gives nodes of an older version's record the places that they had.
+    fn settle_places(&mut self) {
+        for node in &self.lab.nodes {
+            if let Some(kept) = self.nodes.get_mut(&node.name) {
+                kept.place.get_or_insert(node.position);
+            }
+        }
+    }
+
+    /// All nodes that may exist: those of the lab file, then those that it no longer names.
+    pub fn existing(&self) -> impl Iterator<Item = &Node> {
+        self.lab.nodes.iter().chain(&self.left)
+    }
+
+    /// The lab with the nodes that its file no longer names, for commands on what exists.
+    #[must_use]
+    pub fn existing_lab(&self) -> Lab {
+        Lab { nodes: self.existing().cloned().collect(), ..self.lab.clone() }
+    }
+
+    /// Sockets and files of a node's machine.
+    pub fn files(&self, home: &LabHome, node: &Node) -> Files {
+        let place = self.nodes.get(&node.name).and_then(|kept| kept.place).unwrap_or(node.position);
+        Files::new(home.sockets(), place, &home.node(&node.name))
     }
 
     /// The same for another version of the lab file.
@@ -160,7 +201,7 @@ impl Record {
 
     /// The node of that name.
     pub fn node(&self, name: &NodeName) -> Result<&Node, Failure> {
-        self.lab.node(name).ok_or_else(|| {
+        self.existing().find(|node| node.name == *name).ok_or_else(|| {
             let known: Vec<&str> = self.lab.nodes.iter().map(|node| node.name.as_str()).collect();
             no_node(name).hint(format!("the nodes of lab `{}` are: {}", self.lab.name, known.join(", ")))
         })
@@ -172,6 +213,11 @@ pub fn names(node: &Node) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let all = std::iter::once(node.name.to_string()).chain(node.hostnames.iter().cloned());
     all.filter(|name| seen.insert(name.clone())).collect()
+}
+
+fn free_place(nodes: &BTreeMap<NodeName, NodeRecord>) -> u32 {
+    let taken: BTreeSet<u32> = nodes.values().filter_map(|node| node.place).collect();
+    (0..).find(|place| !taken.contains(place)).unwrap_or_default()
 }
 
 fn no_node(name: &NodeName) -> Failure {

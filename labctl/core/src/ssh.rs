@@ -2,19 +2,39 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use labctl_guest::input;
 use labctl_guest::ssh::{Login, SshError, connect};
 use labctl_spec::ident::NodeName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
+use crate::client::Supervisor;
 use crate::home::LabHome;
 use crate::record::{Record, names};
 use crate::{Failure, Kind, persist};
 
 /// Where a node's SSH server listens.
-pub const PORT: u16 = 22;
+const PORT: u16 = 22;
+
+/// How long a node's boot may go on while somebody waits for its SSH server.
+const BOOTED: Duration = Duration::from_secs(120);
+
+/// A connection to a node's SSH server. The agent answers before that server listens, so a refusal counts only once the boot is over.
+pub async fn dial(supervisor: &Supervisor, node: &NodeName) -> Result<UnixStream, Failure> {
+    match supervisor.dial(node, PORT).await {
+        Err(why) if why.kind == Kind::Machine => {
+            let booting = async { supervisor.agent(node).await?.await_booted().await.map_err(Failure::from) };
+            // Whatever it comes to, the second refusal is the answer.
+            let _ = timeout(BOOTED, booting).await;
+            let hint = format!("look whether the SSH server runs: labctl exec {node} -- systemctl status ssh");
+            supervisor.dial(node, PORT).await.map_err(|why| why.hint(hint))
+        }
+        dialled => dialled,
+    }
+}
 
 /// Runs `command` (joined by blanks and read by the node's shell, as ssh(1) does), or a shell if it is empty, on this
 /// process's terminal or pipes. The exit code of the command; 128 + the signal's number if a signal ended it.

@@ -47,6 +47,35 @@ pub fn backing(disk: &Path) -> Result<Option<PathBuf>, MachineError> {
     read().map_err(MachineError::io(disk.display().to_string()))
 }
 
+/// Size that a guest sees of a qcow2 disk. From the disk's header (docs/interop/qcow2.txt).
+pub fn virtual_size(disk: &Path) -> Result<Size, MachineError> {
+    let read = || -> std::io::Result<Size> {
+        let mut header = [0; 32];
+        File::open(disk)?.read_exact_at(&mut header, 0)?;
+        if &header[..4] != b"QFI\xfb" {
+            return Err(std::io::Error::other("this is no qcow2 disk"));
+        }
+        Ok(Size(header[24..].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))))
+    };
+    read().map_err(MachineError::io(disk.display().to_string()))
+}
+
+/// Makes a disk (qcow2) larger. No machine may run on it. Done twice, it changes nothing the second time.
+pub async fn enlarge(disk: &Path, size: Size) -> Result<(), MachineError> {
+    let output = Command::new("qemu-img")
+        .args(["resize", "-q", "-f", "qcow2"])
+        .arg(disk)
+        .arg(size.0.to_string())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .map_err(MachineError::start("qemu-img"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(MachineError::Program { program: "qemu-img".into(), why: String::from_utf8_lossy(&output.stderr).trim().to_owned() }),
+    }
+}
+
 async fn create(disk: &Path, base: &Path, base_format: &str, size: Size) -> Result<(), MachineError> {
     // `-u`: the base is not opened, for its size is known.
     let output = Command::new("qemu-img")
@@ -78,6 +107,10 @@ mod tests {
             Err(MachineError::Missing { program }) => return println!("skipped: {program} is not installed"),
             made => made.unwrap(),
         }
+        assert_eq!(backing(&disk).unwrap(), Some(base.clone()));
+        assert_eq!(virtual_size(&disk).unwrap(), Size::mib(1));
+        enlarge(&disk, Size::mib(3)).await.unwrap();
+        assert_eq!(virtual_size(&disk).unwrap(), Size::mib(3));
         assert_eq!(backing(&disk).unwrap(), Some(base.clone()));
         assert!(backing(&base).is_err());
     }

@@ -15,9 +15,9 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    let lab = session.known_lab(&home)?;
-    let node = session.node(&lab, &args.node)?;
+    let record = session.record(&home)?;
+    let node = session.node(&record.existing_lab(), &args.node)?;
     session.out.say(&format!("attached to the serial console of {node}; leave with ctrl-]"));
-    console::attach(&home.lab(&lab.name), &lab, &node).await?;
+    console::attach(&home.lab(&record.lab.name), &record, &node).await?;
     Ok(ExitCode::SUCCESS)
 }

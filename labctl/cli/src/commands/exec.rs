@@ -37,7 +37,7 @@ pub struct Args {
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let record = session.record(&home)?;
-    let nodes = session.nodes(&record.lab, std::slice::from_ref(&args.node), None)?;
+    let nodes = session.nodes(&record.existing_lab(), std::slice::from_ref(&args.node), None)?;
     let supervisor = session.supervisor(&home.lab(&record.lab.name), &record.lab.name).await?;
     let mut environment = std::collections::BTreeMap::new();
     for pair in &args.env {

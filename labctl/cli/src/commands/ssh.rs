@@ -23,12 +23,12 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let record = session.record(&home)?;
     let node = match (&args.node, &record.lab.nodes[..]) {
-        (Some(name), _) => session.node(&record.lab, name)?,
+        (Some(name), _) => session.node(&record.existing_lab(), name)?,
         (None, [only]) => only.name.clone(),
         (None, _) => session.node(&record.lab, "all")?,
     };
     let supervisor = session.supervisor(&home.lab(&record.lab.name), &record.lab.name).await?;
-    let stream = supervisor.dial(&node, ssh::PORT).await?;
+    let stream = ssh::dial(&supervisor, &node).await?;
     if args.proxy {
         ssh::carry(stream).await?;
         return Ok(ExitCode::SUCCESS);

@@ -27,7 +27,7 @@ pub fn table(status: &LabStatus) -> String {
         let published: Vec<String> = node.published.iter().map(ports).collect();
         table.row([
             node.name.to_string(),
-            node.state.word().to_owned(),
+            if node.left { format!("{}, not in the lab file", node.state.word()) } else { node.state.word().to_owned() },
             node.address.to_string(),
             if node.loopback.is_unspecified() { "-".to_owned() } else { node.loopback.to_string() },
             node.cpus.to_string(),

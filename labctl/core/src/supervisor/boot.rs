@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use labctl_image::BootImage;
-use labctl_machine::disk::make_overlay;
-use labctl_machine::qemu::{Boot, Files, Machine, Ram};
+use labctl_machine::disk::{enlarge, make_overlay, virtual_size};
+use labctl_machine::qemu::{Boot, Machine, Ram};
 use labctl_spec::ident::NodeName;
 use labctl_spec::image::DiskFormat;
 use labctl_spec::lab::Node;
@@ -62,6 +62,12 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
         .ok_or_else(|| Failure::new(Kind::Internal, format!("{name}: the image `{}` was not prepared", node.image)))?;
     let folder = supervisor.home.node(name);
     tokio::fs::create_dir_all(&folder).await.map_err(Failure::io(folder.display()))?;
+    let kept = match is_new(&supervisor.home, name) {
+        true => None,
+        false => persist::read_json::<BootImage>(&folder.join("image.json"))?,
+    };
+    // A disk boots with the kernel and modules that it was made with, even if its image was made anew since.
+    let image = kept.as_ref().unwrap_or(image);
     let start = disk_of(&folder, node, image, up.templates.forks.get(name)).await?;
     let mut identity = record.identity(node)?;
     identity.entropy = entropy();
@@ -88,7 +94,7 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
         disk: disk::file(&folder)?,
         seed,
         boot,
-        files: Files::new(supervisor.home.sockets(), node.position, &folder),
+        files: record.files(&supervisor.home, node),
     };
     // Written before the machine starts: a supervisor that is killed in between leaves a machine that its successor finds.
     persist::write_json(&machine(&folder), &description)?;
@@ -99,6 +105,7 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
 async fn disk_of(folder: &Path, node: &Node, image: &BootImage, forked: Option<&Template>) -> Result<Start, Failure> {
     if disk::link(folder).exists() && !unborn(folder).exists() {
         disk::tidy(folder);
+        grow(&disk::file(folder)?, node.disk).await?;
         return Ok(Start::Boot);
     }
     // Which image the disk rests on, so that nobody removes it.
@@ -119,6 +126,14 @@ async fn disk_of(folder: &Path, node: &Node, image: &BootImage, forked: Option<&
     disk::tidy(folder);
     forked.touch();
     Ok(Start::Fork(forked.clone()))
+}
+
+/// Makes a disk larger if the lab file asks for that now. The guest takes the new space when it boots.
+async fn grow(disk: &Path, wanted: Size) -> Result<(), Failure> {
+    if virtual_size(disk)? < wanted {
+        enlarge(disk, wanted).await?;
+    }
+    Ok(())
 }
 
 /// Notes that a fork runs: from now on its disk is its own.

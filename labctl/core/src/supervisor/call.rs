@@ -134,6 +134,10 @@ async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
         starts.spawn(async move { slot.start(&supervisor, &up).await });
     }
     gather(starts).await?;
+    // The others hear of changed names and addresses as well. One that does not listen hears of them when it does.
+    let others: Vec<_> = lock(&supervisor.slots).iter().filter(|(name, _)| !up.nodes.contains(name)).map(|(_, slot)| slot.clone()).collect();
+    let told = others.iter().map(|slot| slot.tell(&supervisor));
+    futures_util::future::join_all(told).await;
     if !up.templates.later.is_empty() {
         tokio::spawn(make_templates(supervisor, up));
     }
@@ -173,7 +177,7 @@ async fn make_templates(supervisor: Arc<Supervisor>, up: Arc<Up>) {
 
 async fn halt(supervisor: Arc<Supervisor>, nodes: Vec<NodeName>, force: bool) -> Result<(), Failure> {
     let nodes = match nodes.is_empty() {
-        true => supervisor.record().lab.nodes.iter().map(|node| node.name.clone()).collect(),
+        true => supervisor.record().existing().map(|node| node.name.clone()).collect(),
         false => nodes,
     };
     let mut halts = JoinSet::new();

@@ -42,7 +42,7 @@ use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
 use crate::{Failure, Kind};
 
-pub use boot::{command_line, entropy, format_name, is_new, now_ns};
+pub use boot::{command_line, entropy, format_name, is_new, machine, now_ns};
 use history::History;
 use node::Slot;
 pub(crate) use rewinding::lay_out;
@@ -150,7 +150,7 @@ impl Supervisor {
 
     /// Takes control of the machines that run already.
     async fn adopt(self: &Arc<Self>) {
-        for node in &self.record().lab.nodes {
+        for node in self.record().existing() {
             let adopted = match self.slot(&node.name) {
                 Ok(slot) => slot.adopt(self).await,
                 Err(why) => Err(why),
@@ -209,6 +209,7 @@ impl Supervisor {
         let slots = lock(&self.slots).clone();
         let node = |node: &labctl_spec::lab::Node| {
             let slot = slots.get(&node.name);
+            let shape = slot.and_then(|slot| slot.shape());
             NodeStatus {
                 name: node.name.clone(),
                 state: slot.map_or(NodeState::Absent, |slot| slot.shown_state(&self.home)),
@@ -218,15 +219,17 @@ impl Supervisor {
                 groups: node.groups.clone(),
                 published: slot.map(|slot| slot.published()).unwrap_or_default(),
                 pid: slot.and_then(|slot| slot.pid()),
-                memory_mib: node.memory.as_mib(),
-                cpus: node.cpus,
+                memory_mib: shape.map_or(node.memory, |(_, memory)| memory).as_mib(),
+                cpus: shape.map_or(node.cpus, |(cpus, _)| cpus),
+                left: record.lab.node(&node.name).is_none(),
             }
         };
+        let left = record.left.iter().map(node).filter(|node| node.state != NodeState::Absent);
         LabStatus {
             lab: record.lab.name.to_string(),
             supervisor: Some(std::process::id()),
             accel: *lock(&self.accel),
-            nodes: record.lab.nodes.iter().map(node).collect(),
+            nodes: record.lab.nodes.iter().map(node).chain(left).collect(),
         }
     }
 }

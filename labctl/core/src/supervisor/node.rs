@@ -17,6 +17,7 @@ use std::time::Duration;
 use labctl_guest::{Agent, GuestError, Link, LinkState};
 use labctl_machine::qemu::{Machine, Qemu, Saving};
 use labctl_spec::ident::NodeName;
+use labctl_spec::size::Size;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -44,6 +45,8 @@ struct Running {
     asleep: Arc<AtomicBool>,
     /// What its serial console printed.
     console_log: PathBuf,
+    /// Virtual CPUs and memory that it was started with.
+    shape: (u32, Size),
 }
 
 impl Running {
@@ -106,6 +109,21 @@ impl Slot {
     /// Ports that listen now: host port to node port.
     pub fn published(&self) -> Vec<(u16, u16)> {
         lock(&self.published).clone()
+    }
+
+    /// Virtual CPUs and memory that its machine was started with, if it runs.
+    pub fn shape(&self) -> Option<(u32, Size)> {
+        lock(&self.running).as_ref().map(|running| running.shape)
+    }
+
+    /// Tells the guest who it and the others are, if it answers now.
+    pub async fn tell(&self, supervisor: &Supervisor) {
+        let running = lock(&self.running).clone();
+        if let Some(running) = running.filter(|running| matches!(&*running.link.state().borrow(), LinkState::Up { .. }))
+            && let Err(why) = self.settle(supervisor, &running).await
+        {
+            supervisor.emit(Event::Warning { text: format!("{}: {why}", self.name) });
+        }
     }
 
     /// Its QEMU, if it runs.
@@ -289,6 +307,7 @@ impl Slot {
             settling: Arc::default(),
             asleep: Arc::new(AtomicBool::new(origin == Origin::Snapshot)),
             console_log: machine.files.console_log.clone(),
+            shape: (machine.cpus, machine.memory),
         };
         lock(&self.identity).clear();
         *lock(&self.running) = Some(running.clone());

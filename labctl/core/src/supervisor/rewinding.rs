@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use labctl_machine::qemu::{Boot, Files, Machine};
+use labctl_machine::qemu::{Boot, Machine};
 use labctl_spec::ident::NodeName;
 
 use super::{Supervisor, boot, call, disk, lock};
@@ -88,7 +88,7 @@ fn describe(supervisor: &Arc<Supervisor>, name: &NodeName, saved: &SavedNode) ->
         disk: disk::file(&folder)?,
         seed,
         boot,
-        files: Files::new(supervisor.home.sockets(), node.position, &folder),
+        files: record.files(&supervisor.home, node),
         ..saved.machine.clone()
     })
 }
