@@ -33,6 +33,7 @@ impl Check {
 /// Looks at everything. `fresh` proves the accelerator anew.
 pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     let mut checks = vec![qemu_version()];
+    checks.extend(qemu_img());
     if checks[0].good {
         if fresh {
             let _ = std::fs::remove_file(home.accel());
@@ -51,7 +52,14 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     for missing in labctl_image::doctor::images() {
         checks.push(Check::bad(&missing.what, missing.why, missing.fix_command.unwrap_or(missing.fix)));
     }
+    checks.extend(labctl_image::doctor::artifacts().into_iter().map(|missing| Check {
+        what: missing.what,
+        good: true,
+        found: "missing; only needed for roles whose programs are built here because the vendor's release cannot be reached".into(),
+        fix: Some(missing.fix_command.unwrap_or(missing.fix)),
+    }));
     checks.push(privileged_ports());
+    checks.extend(space(home));
     Ok(checks)
 }
 
@@ -72,6 +80,28 @@ fn qemu_version() -> Check {
             "upgrade QEMU, for example from your distribution's backports",
         ),
     }
+}
+
+/// Makes the nodes' disks; Debian has it in a package of its own.
+fn qemu_img() -> Option<Check> {
+    let tried = std::process::Command::new("qemu-img").arg("--version").stdin(std::process::Stdio::null()).output();
+    tried.is_err().then(|| Check::bad("`qemu-img`", "is missing, which makes the nodes' disks", "sudo apt-get install qemu-utils"))
+}
+
+/// What an image and a few nodes take to begin with.
+const SPACE: u64 = 4 << 30;
+
+/// Room for images, disks and saved memory.
+fn space(home: &Home) -> Option<Check> {
+    let store = home.store();
+    let existing = store.ancestors().find(|folder| folder.exists())?;
+    let about = rustix::fs::statvfs(existing).ok()?;
+    let free = about.f_bavail.saturating_mul(about.f_frsize);
+    let found = format!("{} GiB free in {}", free >> 30, existing.display());
+    Some(match free < SPACE {
+        true => Check::bad("disk space", found, "free some space, or set LABCTL_HOME to a folder on a larger disk"),
+        false => Check::good("disk space", found),
+    })
 }
 
 /// Ports below 1024 on loopback addresses: `http://frontend.lb.demo/` needs port 80.

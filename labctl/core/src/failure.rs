@@ -73,6 +73,10 @@ impl Failure {
             let failure = Self::new(Kind::Host, format!("{what}: {why}"));
             match why.kind() {
                 std::io::ErrorKind::StorageFull => failure.hint("free some disk space and repeat the command; nothing was lost"),
+                std::io::ErrorKind::PermissionDenied => {
+                    failure.hint("this user may not do that; look at the owner and mode of it and of the folders above it")
+                }
+                std::io::ErrorKind::ReadOnlyFilesystem => failure.hint("name a place that can be written to"),
                 _ => failure,
             }
         }

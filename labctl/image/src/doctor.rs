@@ -88,7 +88,39 @@ pub fn namespaces() -> Result<(), Missing> {
             });
         }
     }
-    Ok(())
+    may_unshare()
+}
+
+/// Fails where the kernel or a security module forbids ordinary users what mmdebstrap needs, by having mmdebstrap do it.
+fn may_unshare() -> Result<(), Missing> {
+    let tried = std::process::Command::new(MMDEBSTRAP.program)
+        .args(["--unshare-helper", "true"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    // One that cannot be started is another check's.
+    if tried.map_or(true, |status| status.success()) {
+        return Ok(());
+    }
+    let command = setting_that_forbids(&|setting| std::fs::read_to_string(format!("/proc/sys/{setting}")).ok());
+    let fix = match &command {
+        Some(command) => format!("allow it: `{command}`, or build the image once as root"),
+        None => "this host (a container, perhaps) does not allow it: build the image as root, or elsewhere".to_owned(),
+    };
+    Err(Missing { what: "permission to make user namespaces".to_owned(), why: "lets an ordinary user build images".to_owned(), fix, fix_command: command })
+}
+
+/// The command that undoes the setting that forbids user namespaces: Debian's own one, Ubuntu's (from 23.10 on), the kernel's
+/// (namespaces(7)).
+fn setting_that_forbids(read: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let forbidding = [("kernel/unprivileged_userns_clone", "0", "1"), ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"), (
+        "user/max_user_namespaces",
+        "0",
+        "10000",
+    )];
+    let found = forbidding.iter().find(|(setting, bad, _)| read(setting).is_some_and(|value| value.trim() == *bad))?;
+    Some(format!("sudo sysctl -w {}={}", found.0.replace('/', "."), found.2))
 }
 
 /// Whether a file like /etc/subuid (subuid(5)) has a line for the user.
@@ -122,6 +154,15 @@ mod tests {
         assert_eq!(missing.to_string(), "`no-such-program` is missing, which does nothing");
         assert_eq!(missing.fix_command.as_deref(), Some("sudo apt-get install nothing"));
         assert!(missing.fix.contains("sudo apt-get install nothing"));
+    }
+
+    #[test]
+    fn the_setting_that_forbids_namespaces_is_found() {
+        let of = |name: &'static str, value: &'static str| setting_that_forbids(&move |asked| (asked == name).then(|| format!("{value}\n")));
+        assert_eq!(of("kernel/unprivileged_userns_clone", "0").as_deref(), Some("sudo sysctl -w kernel.unprivileged_userns_clone=1"));
+        let ubuntu = of("kernel/apparmor_restrict_unprivileged_userns", "1");
+        assert_eq!(ubuntu.as_deref(), Some("sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"));
+        assert_eq!(of("user/max_user_namespaces", "31000"), None);
     }
 
     #[test]

@@ -125,6 +125,6 @@ fn summary(status: &LabStatus) -> String {
     }
     let first = status.nodes.first().map_or("NODE", |node| node.name.as_str());
     text + &format!(
-        "\n\nNext: labctl ssh {first} | labctl exec {first} -- uptime | sudo labctl hosts apply | labctl scenario list | labctl halt"
+        "\n\nNext: labctl ssh {first} | labctl exec {first} -- uptime | labctl hosts apply | labctl scenario list | labctl halt"
     )
 }
