@@ -91,7 +91,9 @@ pub fn report(home: &LabHome, record: &Record, images: &BTreeMap<String, BootIma
     for node in &record.left {
         let state = if runs(&record.files(home, node)) { "runs" } else { "exists" };
         let name = &node.name;
-        each(Event::Warning { text: format!("{name} is no longer in the lab file, but still {state}; `labctl destroy {name}` removes it") });
+        each(Event::Warning {
+            text: format!("{name} is no longer in the lab file, but still {state}; `labctl destroy {name}` removes it"),
+        });
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
         });
     }
     for missing in labctl_image::doctor::images() {
-        checks.push(Check::bad(&missing.what, missing.why, missing.fix_command.unwrap_or(missing.fix)));
+        checks.push(Check::bad(&missing.what, format!("is missing, which {}", missing.why), missing.fix_command.unwrap_or(missing.fix)));
     }
     checks.extend(labctl_image::doctor::artifacts().into_iter().map(|missing| Check {
         what: missing.what,

@@ -18,6 +18,15 @@ pub fn check(home: &Home, lab: &Lab) -> Result<(), Failure> {
     check_disk(lab, &home.labs())
 }
 
+/// Allows this process and its children as many open files as its hard limit says: the usual soft limit of 1024 is there for programs that
+/// use select(2) (getrlimit(2)), and a lab of 100 nodes with their connections is past it.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // The kernel refuses nothing here; if it did, a smaller lab would still do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 /// The host's memory, if it says so.
 fn total_memory() -> Option<Size> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;

@@ -47,8 +47,9 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure>
         Err(why) => return Err(Failure::io(path.display())(why)),
     };
     serde_json::from_slice(&text).map(Some).map_err(|why| {
-        Failure::new(Kind::Internal, format!("{}: {why}", path.display()))
-            .hint("this file was written by another version of labctl or changed by hand; `labctl destroy` removes the lab")
+        Failure::new(Kind::Conflict, format!("{}: {why}", path.display())).hint(
+            "another version of labctl wrote this file, or it was damaged; use that version, or let `labctl prune --force` remove what is damaged",
+        )
     })
 }
 

@@ -90,7 +90,8 @@ pub fn from_load_error(why: &LoadError) -> Failure {
 /// The lab as it was last brought up, whatever its file says now: for commands that must work with a broken or missing file.
 pub fn recorded(home: &Home, file: &Path) -> Result<Option<Record>, Failure> {
     for name in home.lab_names() {
-        if let Some(record) = Record::load(&home.lab(&name))?
+        // Another lab's record that cannot be read says nothing about this one.
+        if let Ok(Some(record)) = Record::load(&home.lab(&name))
             && record.lab.file == file
         {
             return Ok(Some(record));

@@ -24,7 +24,7 @@ pub enum Orphan {
         /// The machine's UUID.
         uuid: String,
     },
-    /// A lab's folder without a record.
+    /// A lab's folder without a record, or with a damaged one.
     Folder {
         /// The folder.
         path: PathBuf,
@@ -40,7 +40,7 @@ impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Machine { pid, label, uuid } => write!(f, "machine {label}, process {pid}, uuid {uuid}"),
-            Self::Folder { path } => write!(f, "folder {} without a lab", path.display()),
+            Self::Folder { path } => write!(f, "folder {} without a record of its lab", path.display()),
             Self::Sockets { path } => write!(f, "sockets {} of no lab", path.display()),
         }
     }
@@ -53,12 +53,17 @@ pub fn find(home: &Home) -> Result<Vec<Orphan>, Failure> {
         let lab = home.lab(&name);
         // Its sockets are in use even if the record is not there yet: `up` may be at work.
         sockets.insert(lab.sockets().to_owned());
-        match Record::load(&lab)? {
-            Some(record) => uuids.extend(record.nodes.into_values().map(|node| node.uuid)),
-            None if !in_use(&lab.supervisor_lock()) => orphans.push(Orphan::Folder { path: lab.folder().to_owned() }),
-            None => {}
+        match Record::load(&lab) {
+            Ok(Some(record)) => uuids.extend(record.nodes.into_values().map(|node| node.uuid)),
+            // Another version's record is left to that version.
+            Err(why) if !is_damaged(&lab.record()) => return Err(why),
+            _ if !in_use(&lab.supervisor_lock()) => orphans.push(Orphan::Folder { path: lab.folder().to_owned() }),
+            _ => {}
         }
     }
+    // Machines first: their files lie in the folders.
+    #[cfg(target_os = "linux")]
+    orphans.splice(0..0, machines::find(&[home.labs()], &uuids)?);
     for path in folders(home.scratch()) {
         // Only names as `Home::lab` makes them: the folder holds other things too.
         let ours = path.file_name().is_some_and(|name| name.len() == 8 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit));
@@ -66,8 +71,6 @@ pub fn find(home: &Home) -> Result<Vec<Orphan>, Failure> {
             orphans.push(Orphan::Sockets { path });
         }
     }
-    #[cfg(target_os = "linux")]
-    orphans.extend(machines::find(&[home.labs()], &uuids)?);
     Ok(orphans)
 }
 
@@ -83,6 +86,11 @@ pub async fn remove(orphan: &Orphan) -> Result<(), Failure> {
             _ => Ok(()),
         },
     }
+}
+
+/// Whether the record is no JSON at all.
+fn is_damaged(record: &Path) -> bool {
+    fs::read(record).is_ok_and(|text| serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err())
 }
 
 fn folders(folder: &Path) -> Vec<PathBuf> {
@@ -206,6 +214,22 @@ mod machines {
             end(pid, "labctl:x/a", &uuid).await.unwrap();
             assert!(!child.wait().unwrap().success());
             end(pid, "labctl:x/a", &uuid).await.unwrap();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_no_json_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("lab.json");
+        assert!(!is_damaged(&record), "it is not there");
+        for (text, damaged) in [("{", true), ("", true), ("{\"version\": 9}", false)] {
+            fs::write(&record, text).unwrap();
+            assert_eq!(is_damaged(&record), damaged, "{text}");
         }
     }
 }

@@ -63,7 +63,12 @@ impl NodeRecord {
         uuid[8] = uuid[8] & 0x3f | 0x80;
         let uuid = hex::encode(uuid);
         let parts = [&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]];
-        Ok(Self { uuid: parts.join("-"), machine_id: hex::encode(machine_id), host_key: KeyPair::generate(&format!("root@{name}"))?, place: Some(place) })
+        Ok(Self {
+            uuid: parts.join("-"),
+            machine_id: hex::encode(machine_id),
+            host_key: KeyPair::generate(&format!("root@{name}"))?,
+            place: Some(place),
+        })
     }
 }
 
@@ -76,7 +81,7 @@ impl Record {
     /// The record for `lab`: the kept one brought up to date, or a new one. Refuses a lab that would clash with another.
     pub fn prepare(home: &Home, lab: Lab) -> Result<Self, Failure> {
         let own = home.lab(&lab.name);
-        let others = others(home, &lab)?;
+        let others = others(home, &lab);
         let kept = Self::load(&own)?;
         if let Some(kept) = &kept
             && kept.lab.file != lab.file
@@ -224,9 +229,10 @@ fn no_node(name: &NodeName) -> Failure {
     Failure::new(Kind::NotFound, format!("there is no node `{name}`"))
 }
 
-fn others(home: &Home, lab: &Lab) -> Result<Vec<Record>, Failure> {
+fn others(home: &Home, lab: &Lab) -> Vec<Record> {
     let names = home.lab_names().into_iter().filter(|name| *name != lab.name);
-    names.filter_map(|name| Record::load(&home.lab(&name)).transpose()).collect()
+    // One that cannot be read is no reason to do nothing for this lab.
+    names.filter_map(|name| Record::load(&home.lab(&name)).ok().flatten()).collect()
 }
 
 fn overlap(one: &Lab, other: &Lab) -> bool {

@@ -108,17 +108,22 @@ fn may_unshare() -> Result<(), Missing> {
         Some(command) => format!("allow it: `{command}`, or build the image once as root"),
         None => "this host (a container, perhaps) does not allow it: build the image as root, or elsewhere".to_owned(),
     };
-    Err(Missing { what: "permission to make user namespaces".to_owned(), why: "lets an ordinary user build images".to_owned(), fix, fix_command: command })
+    Err(Missing {
+        what: "permission to make user namespaces".to_owned(),
+        why: "lets an ordinary user build images".to_owned(),
+        fix,
+        fix_command: command,
+    })
 }
 
 /// The command that undoes the setting that forbids user namespaces: Debian's own one, Ubuntu's (from 23.10 on), the kernel's
 /// (namespaces(7)).
 fn setting_that_forbids(read: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-    let forbidding = [("kernel/unprivileged_userns_clone", "0", "1"), ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"), (
-        "user/max_user_namespaces",
-        "0",
-        "10000",
-    )];
+    let forbidding = [
+        ("kernel/unprivileged_userns_clone", "0", "1"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
+        ("user/max_user_namespaces", "0", "10000"),
+    ];
     let found = forbidding.iter().find(|(setting, bad, _)| read(setting).is_some_and(|value| value.trim() == *bad))?;
     Some(format!("sudo sysctl -w {}={}", found.0.replace('/', "."), found.2))
 }
@@ -158,7 +163,8 @@ mod tests {
 
     #[test]
     fn the_setting_that_forbids_namespaces_is_found() {
-        let of = |name: &'static str, value: &'static str| setting_that_forbids(&move |asked| (asked == name).then(|| format!("{value}\n")));
+        let of =
+            |name: &'static str, value: &'static str| setting_that_forbids(&move |asked| (asked == name).then(|| format!("{value}\n")));
         assert_eq!(of("kernel/unprivileged_userns_clone", "0").as_deref(), Some("sudo sysctl -w kernel.unprivileged_userns_clone=1"));
         let ubuntu = of("kernel/apparmor_restrict_unprivileged_userns", "1");
         assert_eq!(ubuntu.as_deref(), Some("sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"));

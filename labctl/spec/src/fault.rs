@@ -47,7 +47,8 @@ const LONGEST: usize = 400;
 /// What was taken from the file as it can be shown: on one line, without characters that move the cursor or turn the writing round, and not
 /// without end.
 fn legible(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let hidden =
+        |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     let show = |text: &mut dyn Iterator<Item = char>| -> String {
         text.map(|c| if hidden(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
     };

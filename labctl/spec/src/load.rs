@@ -58,7 +58,11 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
         return Err(refused("it is not an ordinary file"));
     }
     if about.len() > LARGEST {
-        return Err(refused(&format!("it has {} MiB; {} MiB are the most that a file of labctl's may have", about.len() >> 20, LARGEST >> 20)));
+        return Err(refused(&format!(
+            "it has {} MiB; {} MiB are the most that a file of labctl's may have",
+            about.len() >> 20,
+            LARGEST >> 20
+        )));
     }
     let bytes = std::fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map_err(|error| {

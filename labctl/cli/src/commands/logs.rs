@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use labctl_core::exec::{self, Given};
+use labctl_core::follow;
 use labctl_core::{Failure, Kind};
 
 use crate::output::write_out;
@@ -22,7 +23,7 @@ pub struct Args {
     /// How many lines at most
     #[arg(long, short = 'n', default_value_t = 200)]
     lines: usize,
-    /// Go on as lines come (journal only)
+    /// Go on as lines come, until ctrl-c
     #[arg(long, short)]
     follow: bool,
 }
@@ -32,11 +33,11 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let lab = session.known_lab(&home)?;
     let lab_home = home.lab(&lab.name);
     let Some(node) = &args.node else {
-        return print(&lab_home.supervisor_log(), args.lines);
+        return file(session, &lab_home.supervisor_log(), &args).await;
     };
     let node = session.node(&lab, node)?;
     if args.console {
-        return print(&lab_home.node(&node).join("console.log"), args.lines);
+        return file(session, &lab_home.node(&node).join("console.log"), &args).await;
     }
     let supervisor = session.supervisor(&lab_home, &lab.name).await?;
     let mut argv: Vec<String> = ["journalctl", "--no-pager", "-n"].map(str::to_owned).to_vec();
@@ -47,15 +48,42 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code))
 }
 
-fn print(path: &std::path::Path, lines: usize) -> Result<ExitCode, Failure> {
+/// Prints the end of a log file, and what is added to it if that is wanted.
+async fn file(session: &Session, path: &std::path::Path, args: &Args) -> Result<ExitCode, Failure> {
     let text = std::fs::read(path).map_err(|why| match why.kind() {
         std::io::ErrorKind::NotFound => Failure::new(Kind::NotFound, format!("there is no log yet: {}", path.display())),
         _ => Failure::io(path.display())(why),
     })?;
-    let text = String::from_utf8_lossy(&text);
-    let all: Vec<&str> = text.lines().collect();
-    for line in &all[all.len().saturating_sub(lines)..] {
-        write_out(format!("{line}\n").as_bytes());
+    if text.is_empty() && !args.follow {
+        session.out.say(&format!("nothing was logged: {} is empty", path.display()));
+    }
+    write_out(last_lines(&text, args.lines));
+    if args.follow {
+        follow::added(path, text.len() as u64, &mut |bytes| write_out(bytes)).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn last_lines(text: &[u8], lines: usize) -> &[u8] {
+    let ended = text.strip_suffix(b"\n").unwrap_or(text);
+    let breaks = ended.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+    match (lines, breaks.map(|(at, _)| at + 1).nth(lines.saturating_sub(1))) {
+        (0, _) => &[],
+        (_, Some(start)) => &text[start..],
+        (_, None) => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_lines;
+
+    #[test]
+    fn the_last_lines_are_whole() {
+        for (lines, last) in [(0, ""), (1, "c\n"), (2, "b\nc\n"), (3, "a\nb\nc\n"), (9, "a\nb\nc\n")] {
+            assert_eq!(last_lines(b"a\nb\nc\n", lines), last.as_bytes(), "{lines}");
+        }
+        assert_eq!(last_lines(b"a\nb", 1), b"b");
+        assert_eq!(last_lines(b"", 5), b"");
+    }
 }

@@ -16,14 +16,23 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    let orphans = prune::find(&home)?;
-    for orphan in &orphans {
-        session.out.result(orphan, || orphan.to_string());
-        if args.force {
-            prune::remove(orphan).await?;
+    let mut orphans = prune::find(&home)?;
+    let none = orphans.is_empty();
+    loop {
+        for orphan in &orphans {
+            session.out.result(orphan, || orphan.to_string());
+            if args.force {
+                prune::remove(orphan).await?;
+            }
         }
+        let removed = std::mem::take(&mut orphans);
+        if !args.force || removed.is_empty() {
+            break;
+        }
+        // The sockets of machines are left over once those have ended.
+        orphans = prune::find(&home)?.into_iter().filter(|orphan| !removed.contains(orphan)).collect();
     }
-    match (orphans.is_empty(), args.force) {
+    match (none, args.force) {
         (true, _) => session.out.say("nothing is left over"),
         (false, true) => session.out.say("removed"),
         (false, false) => session.out.say("--force ends and removes these"),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, ssh};
+use labctl_core::{Failure, Kind, ssh};
 
 use crate::session::Session;
 
@@ -25,7 +25,11 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let node = match (&args.node, &record.lab.nodes[..]) {
         (Some(name), _) => session.node(&record.existing_lab(), name)?,
         (None, [only]) => only.name.clone(),
-        (None, _) => session.node(&record.lab, "all")?,
+        (None, several) => {
+            let names: Vec<&str> = several.iter().map(|node| node.name.as_str()).collect();
+            let message = format!("lab `{}` has several nodes; name one", record.lab.name);
+            return Err(Failure::new(Kind::Input, message).hint(format!("one of {}", names.join(", "))));
+        }
     };
     let supervisor = session.supervisor(&home.lab(&record.lab.name), &record.lab.name).await?;
     let stream = ssh::dial(&supervisor, &node).await?;

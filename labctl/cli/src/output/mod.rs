@@ -22,6 +22,8 @@ pub struct Output {
     /// Whether standard error is a terminal that wants bars and colours.
     lively: bool,
     colour: bool,
+    /// Whether standard error takes colours.
+    colour_of_errors: bool,
     bars: Arc<Mutex<Option<Bars>>>,
 }
 
@@ -31,7 +33,15 @@ impl Output {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let lively = !json && !quiet && !dumb && std::io::stderr().is_terminal();
-        Self { json, quiet, lively, colour: !plain && !dumb && std::io::stdout().is_terminal(), bars: Arc::default() }
+        let coloured = |terminal: bool| !plain && !dumb && terminal;
+        Self {
+            json,
+            quiet,
+            lively,
+            colour: coloured(std::io::stdout().is_terminal()),
+            colour_of_errors: coloured(std::io::stderr().is_terminal()),
+            bars: Arc::default(),
+        }
     }
 
     /// Whether results are JSON.
@@ -42,6 +52,11 @@ impl Output {
     /// Whether standard output takes colours.
     pub fn colour(&self) -> bool {
         self.colour
+    }
+
+    /// Whether standard error, where events and notes go, takes colours.
+    pub fn colour_of_errors(&self) -> bool {
+        self.colour_of_errors
     }
 
     /// Shows an event.
@@ -105,8 +120,7 @@ impl Output {
                 &serde_json::json!({ "event": "failure", "kind": failure.kind, "message": failure.message, "hint": failure.hint }),
             );
         }
-        let red = std::io::stderr().is_terminal() && self.lively;
-        let (open, close) = if red { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+        let (open, close) = if self.colour_of_errors { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
         eprintln!("{open}error:{close} {}", failure.message.replace('\n', "\n       "));
         if let Some(hint) = &failure.hint {
             eprintln!(" hint: {hint}");
@@ -114,10 +128,17 @@ impl Output {
     }
 }
 
-/// Writes to standard output. A reader that has gone (`labctl status | head -1`) ends the command quietly, as other tools do.
+/// Writes to standard output. A reader that has gone (`labctl status | head -1`) ends the command quietly, as other tools do: with what
+/// SIGPIPE (13) would have done. Any other reason is told, for the result is lost.
 pub fn write_out(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
-        std::process::exit(141);
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(128 + 13),
+        Err(why) => {
+            // Standard error may be the same full disk.
+            let _ = writeln!(std::io::stderr(), "error: standard output: {why}");
+            std::process::exit(i32::from(labctl_core::Kind::Host.exit_code()));
+        }
     }
 }

@@ -31,7 +31,7 @@ impl PlayPrinter {
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
-        if self.out.colour() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.out.colour_of_errors() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     pub fn show(&self, event: &Event) {

@@ -135,7 +135,8 @@ async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
     }
     gather(starts).await?;
     // The others hear of changed names and addresses as well. One that does not listen hears of them when it does.
-    let others: Vec<_> = lock(&supervisor.slots).iter().filter(|(name, _)| !up.nodes.contains(name)).map(|(_, slot)| slot.clone()).collect();
+    let others: Vec<_> =
+        lock(&supervisor.slots).iter().filter(|(name, _)| !up.nodes.contains(name)).map(|(_, slot)| slot.clone()).collect();
     let told = others.iter().map(|slot| slot.tell(&supervisor));
     futures_util::future::join_all(told).await;
     if !up.templates.later.is_empty() {
