@@ -5,7 +5,7 @@
 //!   snapshot.json       what it holds
 //!   NODE/state          memory and devices, without what the node's template has
 //!   NODE/template       key of that template
-//! store/layers/ID.qcow2 disks as they were; nodes and snapshots rest on them, and they are gone when nobody does
+//! layers/ID.qcow2       disks as they were; nodes and snapshots rest on them, and they are gone when nobody does
 //! ```
 //!
 //! A snapshot is made in a folder beside and renamed: it is there whole or not at all.
