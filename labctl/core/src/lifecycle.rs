@@ -193,6 +193,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
         let running = labctl_machine::qemu::is_running(&files).unwrap_or(false);
         let state = match (running, folder.join("disk.qcow2").exists()) {
             (true, _) => NodeState::Running,
+            (false, true) if snapshot::is_suspended(&lab_home) => NodeState::Suspended,
             (false, true) => NodeState::Off,
             (false, false) => NodeState::Absent,
         };

@@ -37,7 +37,7 @@ pub use diff::{Difference, diff};
 pub(crate) use layers::new as new_layer;
 pub use layers::sweep;
 pub use rewind::{Memory, finish_interrupted, restore, resume, suspend};
-pub(crate) use rewind::{forget_suspended, is_being_restored, overlay};
+pub(crate) use rewind::{forget_suspended, is_being_restored, is_suspended, overlay};
 
 /// Version of the format.
 const VERSION: u32 = 1;
