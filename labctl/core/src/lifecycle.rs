@@ -212,6 +212,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
         let running = record.as_ref().is_some_and(|record| changes::runs(&record.files(&lab_home, node)));
         let state = match (running, folder.join("disk.qcow2").exists()) {
             (true, _) => NodeState::Running,
+            (false, true) if snapshot::is_suspended(&lab_home) => NodeState::Suspended,
             (false, true) => NodeState::Off,
             (false, false) => NodeState::Absent,
         };

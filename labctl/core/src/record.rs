@@ -191,6 +191,7 @@ impl Record {
             hostname: node.name.to_string(),
             domain: self.lab.network.domain.clone(),
             machine_id: kept.machine_id.clone(),
+            uuid: kept.uuid.clone(),
             mac: node.mac.to_string(),
             address: Some(node.address),
             prefix: self.lab.network.subnet.prefix_len(),

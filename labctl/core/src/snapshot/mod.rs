@@ -5,7 +5,7 @@
 //!   snapshot.json       what it holds
 //!   NODE/state          memory and devices, without what the node's template has
 //!   NODE/template       key of that template
-//! store/layers/ID.qcow2 disks as they were; nodes and snapshots rest on them, and they are gone when nobody does
+//! layers/ID.qcow2       disks as they were; nodes and snapshots rest on them, and they are gone when nobody does
 //! ```
 //!
 //! A snapshot is made in a folder beside and renamed: it is there whole or not at all.
@@ -37,7 +37,7 @@ pub use diff::{Difference, diff};
 pub(crate) use layers::new as new_layer;
 pub use layers::sweep;
 pub use rewind::{Memory, finish_interrupted, restore, resume, suspend};
-pub(crate) use rewind::{forget_suspended, is_being_restored, overlay};
+pub(crate) use rewind::{forget_suspended, is_being_restored, is_suspended, overlay};
 
 /// Version of the format.
 const VERSION: u32 = 1;

@@ -27,7 +27,7 @@ use crate::control::Up;
 use crate::event::{Event, NodeState};
 use crate::home::LabHome;
 use crate::template::Template;
-use crate::{Failure, Kind, persist};
+use crate::{Failure, Kind, persist, snapshot};
 
 /// How long an orderly shutdown may take before the power button is pressed.
 const HALT_DEADLINE: Duration = Duration::from_secs(60);
@@ -94,9 +94,10 @@ impl Slot {
         self.state.borrow().clone()
     }
 
-    /// The state; `Absent` instead of `Off` if the node has no disk.
+    /// The state; instead of `Off` `Absent` if the node has no disk, and `Suspended` if the whole lab is.
     pub fn shown_state(&self, home: &LabHome) -> NodeState {
         match self.state() {
+            NodeState::Off if snapshot::is_suspended(home) => NodeState::Suspended,
             NodeState::Off if !disk::link(&home.node(&self.name)).exists() => NodeState::Absent,
             state => state,
         }
