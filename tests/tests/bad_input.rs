@@ -118,3 +118,61 @@ fn a_taken_port_is_known_to_the_switch() {
         assert!(why.to_string().contains(&port.to_string()), "{why}");
     });
 }
+
+#[test]
+fn what_is_no_file_of_ours_is_named_with_the_reason() {
+    let sandbox = Sandbox::new();
+    sandbox.write("folder.yml/x", "");
+    std::fs::write(sandbox.folder().join("latin.yml"), b"name: bad\nnodes: [{name: a, hostnames: [caf\xe9]}]\n").unwrap();
+    std::fs::write(sandbox.folder().join("binary.yml"), (0..=255).collect::<Vec<u8>>()).unwrap();
+    sandbox.write("empty.yml", "");
+    sandbox.write("list.yml", "- name: a\n");
+    for (file, code, word) in [
+        ("folder.yml", 3, "it is a folder"),
+        ("none.yml", 5, "it does not exist"),
+        ("/dev/zero", 3, "not an ordinary file"),
+        ("latin.yml", 3, "latin.yml:2: the file is not UTF-8"),
+        ("binary.yml", 3, "not UTF-8"),
+        ("empty.yml", 3, "the file is empty"),
+        ("list.yml", 3, "expected a mapping, found a list"),
+    ] {
+        let (found, said) = sandbox.bad(&["validate", file]);
+        assert_eq!(found, code, "{said}");
+        assert!(said.contains(word), "`{word}` is not in:\n{said}");
+    }
+}
+
+#[test]
+fn all_files_are_checked_in_one_pass() {
+    let sandbox = Sandbox::new();
+    sandbox.write("one.yml", "name: One\nnodes: [{name: a}]\n");
+    sandbox.write("two.yml", "name: two\nnodes: [{name: a}]\n");
+    sandbox.write("three.yml", "name: three\n");
+    let output = sandbox.run(&["validate", "one.yml", "two.yml", "three.yml"]);
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(3));
+    assert!(out.contains("two.yml: lab `two`, 1 node in"), "{out}");
+    assert!(errors.contains("one.yml:1:7") && errors.contains("three.yml:1:1"), "{errors}");
+}
+
+#[test]
+fn a_million_faults_are_a_screen_of_them() {
+    let sandbox = Sandbox::new();
+    let nodes: String = (0..2000).map(|n| format!("  - {{name: N{n}, cpus: 0}}\n")).collect();
+    sandbox.write("lab.yml", &format!("name: bad\nnodes:\n{nodes}"));
+    let (_, said) = sandbox.bad(&["validate"]);
+    assert!(said.lines().count() < 40 && said.contains("... and 3970 more"), "{said}");
+}
+
+#[test]
+fn nested_aliases_and_deep_nesting_end_early() {
+    let mut laughs = String::from("name: bad\nnodes: [{name: a}]\nvariables:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let items = vec![format!("*a{}", level - 1); 10].join(", ");
+        laughs += &format!("  a{level}: &a{level} [{items}]\n");
+    }
+    refused(&laughs, &["up"], 3, &["lab.yml:8", "aliases stand for more than"]);
+    let deep = format!("name: bad\nnodes: [{{name: a}}]\nvariables: {{x: {}{}}}\n", "[".repeat(9000), "]".repeat(9000));
+    refused(&deep, &["up"], 3, &["nested deeper than 128 levels"]);
+    refused("name: bad\nvariables: &v {x: *v}\nnodes: [{name: a}]\n", &["up"], 3, &["lab.yml:2", "inside of its own anchor"]);
+}

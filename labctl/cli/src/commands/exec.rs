@@ -11,6 +11,9 @@ use crate::session::Session;
 
 /// Arguments of `labctl exec`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  labctl exec web1 -- systemctl status nginx\n  labctl exec all -- uptime                      every node; each line says whose it is\n  labctl exec -t web1 -- top\n  labctl exec -i web1 -- tee /root/x < x\n\nThe exit code is the command's; of several nodes, the highest."
+)]
 pub struct Args {
     /// Node, or a group: then the command runs in all of its nodes and each line says whose it is
     node: String,

@@ -11,6 +11,9 @@ use crate::session::Session;
 
 /// Arguments of `labctl logs`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  labctl logs web1 --unit nginx --follow\n  labctl logs web1 --console       what the machine printed, also when it does not run\n  labctl logs                      the supervisor's own"
+)]
 pub struct Args {
     /// Node; without it, the log of the lab's supervisor
     node: Option<String>,

@@ -39,7 +39,7 @@ use crate::session::{Global, Session};
 #[derive(Debug, Parser)]
 #[command(name = "labctl", version, max_term_width = 100, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 a fault of labctl's own, 2 wrong usage, 3 a wrong file or argument, 4 the host lacks something,\n5 not found, 6 in conflict with another command or lab, 7 a machine failed, 8 provisioning failed, 9 a scenario did not pass."
+    after_help = "Examples:\n  labctl init && labctl up         one plain machine in an empty folder\n  labctl init --demo && labctl up  a Consul and Nomad cluster of five\n  labctl status; labctl ssh NODE; labctl halt; labctl destroy\n\nExit codes: 0 done, 1 a fault of labctl's own, 2 wrong usage, 3 a wrong file or argument, 4 the host lacks something,\n5 not found, 6 in conflict with another command or lab, 7 a machine failed, 8 provisioning failed, 9 a scenario did not pass. `exec` and `ssh` give the command's own."
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -8,6 +8,7 @@ use crate::session::Session;
 
 /// Arguments of `labctl prune`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Without --force nothing is removed.")]
 pub struct Args {
     /// End and remove what is found
     #[arg(long, short)]

@@ -8,6 +8,9 @@ use crate::session::Session;
 
 /// Arguments of `labctl ssh`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  labctl ssh web1\n  labctl ssh web1 -- journalctl -n 5\n\nThe exit code is the command's. After Enter, `~.` ends a session that hangs.\nFor scp, rsync and editors: labctl ssh-config > lab.ssh && scp -F lab.ssh FILE web1:"
+)]
 pub struct Args {
     /// Node; the lab's only one unless given
     node: Option<String>,

@@ -17,6 +17,9 @@ use crate::session::Session;
 
 /// Arguments of `labctl up`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  labctl up                        the whole lab\n  labctl up client1 --cold         one node, booted\n  labctl up --limit servers        a group\n\nRepeated, it starts what does not run, and applies what can be applied of a changed lab file."
+)]
 pub struct Args {
     /// Nodes or groups; all unless given
     nodes: Vec<String>,

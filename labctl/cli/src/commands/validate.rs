@@ -9,6 +9,9 @@ use crate::session::Session;
 
 /// Arguments of `labctl validate`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  labctl validate\n  labctl validate hosts/*.yml images/*.yml scenarios/*.yml\n\nNothing is started or changed. All faults of all files are told; the exit code is 0 only if there are none."
+)]
 pub struct Args {
     /// Files: lab files, scenarios, images, artifact files; the lab of this folder unless given
     files: Vec<PathBuf>,

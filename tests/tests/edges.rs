@@ -1,0 +1,140 @@
+//! What happens at the edges of a lab's life: its file changes while it runs, its record is damaged, its folder goes.
+
+use std::process::Command;
+
+use labctl_tests::{Sandbox, can_boot};
+
+/// Standard error of a command that must succeed.
+fn said(sandbox: &Sandbox, args: &[&str]) -> String {
+    let output = sandbox.run(args);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "labctl {}: {errors}", args.join(" "));
+    errors
+}
+
+fn has(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_changed_lab_file_is_applied_or_told() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let head = "name: edited\nnetwork: {subnet: 10.98.0.0/24}\nnodes:\n";
+    let write = |nodes: &str| sandbox.write("lab.yml", &format!("{head}{nodes}"));
+    write("  - {name: a, memory: 256M, publish: [22, 8080], hostnames: [old.edited.test]}\n  - {name: b, memory: 256M}\n");
+    said(&sandbox, &["up"]);
+    // At once: names, ports, a further node. Told: what needs a restart, what the file no longer names.
+    write(
+        "  - {name: a, cpus: 2, memory: 384M, disk: 9G, publish: [\"8080:81\", 9090], hostnames: [new.edited.test]}\n  - {name: c, memory: 256M, address: 10.98.0.30}\n",
+    );
+    let told = said(&sandbox, &["up"]);
+    has(
+        &told,
+        &["a: cpus 1 -> 2, memory 256M -> 384M, disk 8G -> 9G", "labctl reload a", "b is no longer in the lab file", "labctl destroy b"],
+    );
+    let status = sandbox.status();
+    assert_eq!(status["nodes"][0]["published"], serde_json::json!([[8080, 81], [9090, 9090]]));
+    assert_eq!(status["nodes"][0]["cpus"], 1, "what runs, not what the file says");
+    assert_eq!((&status["nodes"][2]["name"], &status["nodes"][2]["left"]), (&"b".into(), &true.into()));
+    for node in ["a", "b"] {
+        let hosts = sandbox.good(&["exec", node, "--", "cat", "/etc/hosts"]);
+        has(&hosts, &["new.edited.test", "10.98.0.30 c c.edited"]);
+        assert!(!hosts.contains("old.edited.test"), "{hosts}");
+    }
+    // A restart brings the rest.
+    let told = said(&sandbox, &["reload", "a"]);
+    assert!(!told.contains("warning: a:"), "{told}");
+    let shape = sandbox.good(&["exec", "a", "--", "sh", "-c", "nproc; df -BG --output=size / | tail -n 1"]);
+    let shape: Vec<&str> = shape.split_whitespace().collect();
+    assert!(shape[0] == "2" && matches!(shape[1], "9G"), "{shape:?}");
+    // A node that the file no longer names is removed like any other, and only then is it gone.
+    said(&sandbox, &["destroy", "--force", "b"]);
+    assert_eq!(sandbox.status()["nodes"].as_array().unwrap().len(), 2);
+    assert_eq!(sandbox.machines().len(), 2);
+    // What would cut running guests off is refused, and nothing is changed by it.
+    write("  - {name: x, memory: 256M}\n  - {name: a, memory: 384M}\n");
+    let (code, refused) = sandbox.bad(&["up"]);
+    assert_eq!(code, 6, "{refused}");
+    has(&refused, &["a: 10.98.0.10 -> 10.98.0.11", "nothing was changed", "labctl halt"]);
+    sandbox.write("lab.yml", "name: edited\nnetwork: {subnet: 10.97.0.0/24}\nnodes: [{name: a, memory: 384M}]\n");
+    let (code, refused) = sandbox.bad(&["up"]);
+    assert_eq!(code, 6, "{refused}");
+    has(&refused, &["network.subnet: 10.98.0.0/24 -> 10.97.0.0/24", "labctl reload"]);
+    has(&sandbox.good(&["exec", "a", "--", "ping", "-c1", "-W20", "c.edited"]), &["1 received"]);
+    // The whole lab in another network.
+    has(&said(&sandbox, &["reload"]), &["c is no longer in the lab file, but still exists"]);
+    has(&sandbox.good(&["exec", "a", "--", "ip", "-4", "-br", "address"]), &["10.97.0.10/24"]);
+}
+
+#[test]
+fn a_lab_whose_folder_is_gone_leaves_nothing_after_prune() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: lost\nnodes: [{name: a, memory: 256M}]\n");
+    said(&sandbox, &["up"]);
+    let supervisor = sandbox.status()["supervisor"].to_string();
+    assert!(Command::new("kill").args(["-9", &supervisor]).status().unwrap().success());
+    std::fs::remove_dir_all(sandbox.home().join("labs/lost")).unwrap();
+    let found = sandbox.good(&["prune"]);
+    has(&found, &["machine labctl:lost/a"]);
+    assert_eq!(sandbox.machines().len(), 1, "nothing is ended unasked");
+    sandbox.good(&["prune", "--force"]);
+    assert!(sandbox.machines().is_empty());
+    has(&said(&sandbox, &["prune"]), &["nothing is left over"]);
+}
+
+#[test]
+fn one_labs_damaged_record_stops_no_other() {
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: good\nnodes: [{name: a}]\n");
+    let damaged = sandbox.home().join("labs/damaged");
+    std::fs::create_dir_all(&damaged).unwrap();
+    std::fs::write(damaged.join("lab.json"), "{").unwrap();
+    has(&sandbox.good(&["status"]), &["a     absent"]);
+    has(&sandbox.good(&["prune"]), &["labs/damaged"]);
+    sandbox.good(&["prune", "--force"]);
+    assert!(!damaged.exists());
+}
+
+#[test]
+fn logs_follow_a_file() {
+    use std::io::{BufRead, Write};
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: logged\nnodes: [{name: a}]\n");
+    let node = sandbox.home().join("labs/logged/nodes/a");
+    std::fs::create_dir_all(&node).unwrap();
+    let log = node.join("console.log");
+    std::fs::write(&log, "one\ntwo\n").unwrap();
+    assert_eq!(sandbox.good(&["logs", "a", "--console", "-n", "1"]), "two\n");
+    let mut follower =
+        sandbox.command(&["logs", "a", "--console", "--follow", "-n", "1"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "two");
+    std::fs::File::options().append(true).open(&log).unwrap().write_all(b"three\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "three");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn a_reader_that_goes_is_no_fault_and_a_full_disk_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: piped\nnodes: [{name: a}]\n");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = sandbox.command(&["status"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    has(&String::from_utf8_lossy(&output.stderr), &["standard output", "No space left"]);
+    // The reader ends before the first byte comes.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = sandbox.command(&["schema", "lab"]).stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
