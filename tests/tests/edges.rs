@@ -97,7 +97,7 @@ fn one_labs_damaged_record_stops_no_other() {
     let damaged = sandbox.home().join("labs/damaged");
     std::fs::create_dir_all(&damaged).unwrap();
     std::fs::write(damaged.join("lab.json"), "{").unwrap();
-    has(&sandbox.good(&["status"]), &["a     absent"]);
+    has(&sandbox.good(&["status"]), &["a     not created"]);
     has(&sandbox.good(&["prune"]), &["labs/damaged"]);
     sandbox.good(&["prune", "--force"]);
     assert!(!damaged.exists());
