@@ -8,6 +8,7 @@ use labctl_guest::{Agent, Exchange};
 use labctl_spec::ident::NodeName;
 use labctl_wire::{Exec, FromAgent, Reply, ToAgent, WINDOW};
 use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -65,7 +66,9 @@ pub async fn attached(supervisor: &Supervisor, node: &NodeName, given: Given) ->
     let id = exchange.id();
     let (input, granted) = mpsc::unbounded_channel();
     if given.stdin {
-        tokio::spawn(feed(id, exchange.sender(), granted));
+        // Not tokio's own, which keeps a command that has ended waiting for one more key.
+        let stdin = labctl_guest::input::stdin().map_err(Failure::io("standard input"))?;
+        tokio::spawn(feed(id, exchange.sender(), granted, stdin));
     }
     let mut interrupts = signal(SignalKind::interrupt()).map_err(Failure::io("watch for interrupts"))?;
     let mut resizes = signal(SignalKind::window_change()).map_err(Failure::io("watch the terminal"))?;
@@ -119,8 +122,7 @@ fn exit_code(node: &NodeName, result: Result<Reply, labctl_wire::AgentError>) ->
 }
 
 /// Passes standard input on, within the window.
-async fn feed(id: u64, to: mpsc::UnboundedSender<ToAgent>, mut granted: mpsc::UnboundedReceiver<usize>) {
-    let mut stdin = tokio::io::stdin();
+async fn feed(id: u64, to: mpsc::UnboundedSender<ToAgent>, mut granted: mpsc::UnboundedReceiver<usize>, mut stdin: UnixStream) {
     let mut buffer = vec![0; labctl_wire::CHUNK];
     let mut window = WINDOW;
     loop {
