@@ -108,6 +108,15 @@ impl Sandbox {
         out.into_owned()
     }
 
+    /// Runs the command with `--json` and gives its result: the last of the objects that it prints.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let text = self.good(&[args, &["--json"]].concat());
+        serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON")
+    }
+
     /// Runs a command that must fail, and gives exit code and standard error.
     ///
     /// # Panics
@@ -133,7 +142,7 @@ impl Sandbox {
     /// # Panics
     /// If it fails.
     pub fn status(&self) -> serde_json::Value {
-        serde_json::from_str(&self.good(&["status", "--json"])).expect("status is JSON")
+        self.json(&["status"])
     }
 
     /// Process ids of this sandbox's QEMUs, by what stands on their command lines.

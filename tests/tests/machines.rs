@@ -107,10 +107,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     assert_eq!(sandbox.good(&["ssh", "node2", "--", "hostname"]), "node2\n");
 
     // Kill the service everywhere at once: it dies, comes back under another pid, and the report says so.
-    let report: serde_json::Value = {
-        let text = sandbox.good(&["scenario", "run", "kill_web.yml", "--seed", "1", "--json"]);
-        serde_json::from_str(text.lines().last().unwrap()).unwrap()
-    };
+    let report = sandbox.json(&["scenario", "run", "kill_web.yml", "--seed", "1"]);
     assert_eq!(report["verdict"], "passed", "{report:#}");
     let targets = report["faults"][0]["targets"].as_array().unwrap();
     assert_eq!(targets.len(), 2);

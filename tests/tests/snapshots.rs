@@ -36,7 +36,7 @@ fn seconds() -> f64 {
 }
 
 fn names(sandbox: &Sandbox) -> Vec<String> {
-    let listed: Value = serde_json::from_str(&sandbox.good(&["snapshot", "list", "--json"])).unwrap();
+    let listed: Value = sandbox.json(&["snapshot", "list"]);
     listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -61,7 +61,7 @@ fn a_lab_goes_back_to_what_it_was() {
     until("a connection between the nodes", Duration::from_secs(30), || last_line(&sandbox) > 3);
     sandbox.good(&["exec", "past1", "--", "sh", "-c", "echo one > /root/word; echo kept > /run/memory; sync"]);
 
-    let saved: Value = serde_json::from_str(&sandbox.good(&["snapshot", "save", "one", "--json"])).unwrap();
+    let saved: Value = sandbox.json(&["snapshot", "save", "one"]);
     assert_eq!(saved["nodes"], 2);
     println!("saved: {} ms of pause, {} KiB of memory", saved["pause_ms"], saved["memory_bytes"].as_u64().unwrap() >> 10);
     let at_save = last_line(&sandbox);
@@ -236,4 +236,46 @@ fn a_provisioned_lab_comes_back_without_provisioning() {
     let said = up(&sandbox, &[]);
     assert!(!said.contains("restored as"), "{said}");
     assert!(once(&sandbox).ends_with("other"));
+}
+
+#[test]
+fn clones_are_labs_of_their_own() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", LAB);
+    sandbox.good(&["up"]);
+    let word = |lab: &str| sandbox.good(&["--lab", lab, "exec", "past1", "--", "cat", "/run/word"]);
+    sandbox.good(&["exec", "past1", "--", "sh", "-c", "echo origin > /run/word"]);
+    sandbox.good(&["clone", "past", "anna", "berta"]);
+    assert_eq!((word("anna").as_str(), word("berta").as_str()), ("origin\n", "origin\n"));
+    sandbox.good(&["--lab", "anna", "exec", "past1", "--", "sh", "-c", "echo anna > /run/word"]);
+    assert_eq!([word("past"), word("anna"), word("berta")], ["origin\n", "anna\n", "origin\n"]);
+
+    // The same addresses inside, others on the host, and names of their own there.
+    let status = |lab: &str| -> Value { sandbox.json(&["--lab", lab, "status"]) };
+    let (origin, anna) = (status("past"), status("anna"));
+    assert_eq!(origin["nodes"][0]["address"], anna["nodes"][0]["address"]);
+    assert_ne!(origin["nodes"][0]["loopback"], anna["nodes"][0]["loopback"]);
+    assert!(sandbox.good(&["--lab", "anna", "hosts", "print"]).contains("past1.anna"));
+    until("nodes of a clone reach each other", Duration::from_secs(20), || {
+        sandbox.run(&["--lab", "anna", "exec", "past1", "--", "ping", "-c1", "-W1", "past2"]).status.success()
+    });
+
+    // Each lives and ends by itself.
+    sandbox.good(&["--lab", "anna", "reload", "past2"]);
+    sandbox.good(&["--lab", "anna", "snapshot", "save", "own"]);
+    sandbox.good(&["--lab", "anna", "up"]);
+    let (_, said) = sandbox.bad(&["clone", "past", "anna"]);
+    assert!(said.contains("there is a lab `anna` already"), "{said}");
+    sandbox.good(&["destroy", "--force"]);
+    assert_eq!(word("berta"), "origin\n");
+    sandbox.good(&["--lab", "anna", "snapshot", "restore", "own"]);
+    assert_eq!(word("anna"), "anna\n");
+    for lab in ["anna", "berta"] {
+        sandbox.good(&["--lab", lab, "destroy", "--force"]);
+    }
+    assert_eq!(sandbox.machines(), Vec::<i32>::new());
+    assert_eq!(layers(&sandbox), 0);
 }

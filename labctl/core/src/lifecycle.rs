@@ -124,7 +124,7 @@ pub(crate) async fn settle_record(home: &Home, lab: Lab) -> Result<Record, Failu
 }
 
 /// Held for the moment in which a lab chooses what no other lab may have.
-async fn turn(home: &Home) -> Result<File, Failure> {
+pub(crate) async fn turn(home: &Home) -> Result<File, Failure> {
     let path = home.labs().join(".turn");
     fs::create_dir_all(home.labs()).map_err(Failure::io(home.labs().display()))?;
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;

@@ -93,6 +93,7 @@ pub fn recorded(home: &Home, file: &Path) -> Result<Option<Record>, Failure> {
         // Another lab's record that cannot be read says nothing about this one.
         if let Ok(Some(record)) = Record::load(&home.lab(&name))
             && record.lab.file == file
+            && record.clone_of.is_none()
         {
             return Ok(Some(record));
         }

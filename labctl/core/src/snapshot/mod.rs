@@ -10,6 +10,7 @@
 //!
 //! A snapshot is made in a folder beside and renamed: it is there whole or not at all.
 
+mod cloning;
 mod diff;
 mod layers;
 pub mod provisioned;
@@ -33,6 +34,7 @@ use crate::lifecycle::Each;
 use crate::record::Record;
 use crate::{Failure, Kind, persist};
 
+pub use cloning::clone;
 pub use diff::{Difference, diff};
 pub(crate) use layers::new as new_layer;
 pub use layers::sweep;
@@ -41,6 +43,9 @@ pub(crate) use rewind::{forget_suspended, is_being_restored, is_suspended, overl
 
 /// Version of the format.
 const VERSION: u32 = 1;
+
+/// Name of the snapshot that `clone` takes if none is given.
+pub(crate) const CLONED: &str = "+cloned";
 
 /// Name of the snapshot that `suspend` takes; no user can choose it.
 pub(crate) const SUSPENDED: &str = "+suspended";

@@ -51,7 +51,7 @@ pub async fn key(home: &Home, lab: &Lab, each: Each<'_>) -> Result<Result<String
     let accel = labctl_machine::accel::find(&home.accel(), home.scratch()).await?.accel;
     let qemu = labctl_machine::qemu::version().await?;
     let images = images::prepare(home, lab, each).await?;
-    let mut inputs = Inputs::default();
+    let mut inputs = Inputs { own: vec![home.data().to_owned(), home.scratch().to_owned()], ..Inputs::default() };
     inputs.add(env!("CARGO_PKG_VERSION").as_bytes());
     inputs.add(AGENT_PROGRAM);
     inputs.add(format!("{lab:?}").as_bytes());
@@ -84,6 +84,8 @@ struct Inputs {
     hash: Sha256,
     files: usize,
     bytes: u64,
+    /// labctl's own folders, which are no inputs wherever they lie.
+    own: Vec<PathBuf>,
     /// Paths that plays name, with the folder of the file that names them.
     named: BTreeSet<(PathBuf, String)>,
     /// Folders and files that were read.
@@ -144,7 +146,7 @@ impl Inputs {
             let mut entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
             entries.sort_by_key(fs::DirEntry::file_name);
             for entry in entries {
-                if NO_INPUTS.iter().all(|name| entry.file_name() != *name) {
+                if NO_INPUTS.iter().all(|name| entry.file_name() != *name) && !self.own.contains(&entry.path()) {
                     self.tree(&entry.path())?;
                 }
             }

@@ -10,7 +10,7 @@ use labctl_machine::disk::make_overlay;
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 
-use super::{SUSPENDED, Snapshot, diff, discard, find, place, sweep, take};
+use super::{CLONED, SUSPENDED, Snapshot, diff, discard, find, place, sweep, take};
 use crate::client::Supervisor;
 use crate::control::{Call, Rewind};
 use crate::home::{Home, LabHome};
@@ -114,7 +114,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
         return Ok(None);
     };
     let supervisor = go_back(home, lab, &folder, &snapshot, Memory::GoOn, each).await?;
-    if snapshot.name == SUSPENDED {
+    if [SUSPENDED, CLONED].contains(&snapshot.name.as_str()) {
         discard(&folder)?;
     }
     Ok(Some(supervisor))
