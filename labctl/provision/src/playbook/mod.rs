@@ -84,6 +84,8 @@ pub(crate) struct Task {
     pub name: Option<Data>,
     /// Short name of the module.
     pub action: Arc<str>,
+    /// The module's name as it stands in the file: what a task without a name is called.
+    pub written: Arc<str>,
     /// Arguments as written.
     pub args: Data,
     pub keywords: Keywords,
@@ -112,6 +114,7 @@ impl Task {
         Self {
             name: Some(Data::str(name)),
             action: Arc::from(action),
+            written: Arc::from(action),
             args: Data::map(Dict::new()),
             outer: Arc::new(keywords.clone()),
             keywords,
