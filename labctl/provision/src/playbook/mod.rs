@@ -12,6 +12,7 @@ mod task;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use context::Context;
 pub(crate) use keywords::{Condition, Keywords};
 pub(crate) use load::{Loader, read_variables, variable_files};
 pub(crate) use role::{Role, RoleRequest};
