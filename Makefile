@@ -69,7 +69,7 @@ vm: install-target install-go
 	PATH="$$PATH:$$HOME/.local/bin" LABCTL="$(abspath $(TARGET))/debug/labctl" $(CARGO) test --locked --package labctl-tests -- --test-threads=1 --nocapture
 
 bench: build
-	LABCTL="$(abspath $(LABCTL))" $(CARGO) run --release --locked --package labctl-tests --bin bench
+	LABCTL="$(abspath $(LABCTL))" $(CARGO) run --release --locked --package labctl-tests --bin bench -- $(BENCH)
 
 clean:
 	$(CARGO) clean

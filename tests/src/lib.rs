@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -107,6 +108,15 @@ impl Sandbox {
         out.into_owned()
     }
 
+    /// Runs the command with `--json` and gives its result: the last of the objects that it prints.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let text = self.good(&[args, &["--json"]].concat());
+        serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON")
+    }
+
     /// Runs a command that must fail, and gives exit code and standard error.
     ///
     /// # Panics
@@ -132,23 +142,60 @@ impl Sandbox {
     /// # Panics
     /// If it fails.
     pub fn status(&self) -> serde_json::Value {
-        serde_json::from_str(&self.good(&["status", "--json"])).expect("status is JSON")
+        self.json(&["status"])
     }
 
     /// Process ids of this sandbox's QEMUs, by what stands on their command lines.
     pub fn machines(&self) -> Vec<i32> {
-        let home = self.home().display().to_string();
-        let mut pids = Vec::new();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
-            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line);
-            if line.contains("qemu-system") && line.contains(&home) {
-                pids.push(pid);
-            }
-        }
-        pids
+        machines(&self.home().display().to_string())
     }
+}
+
+/// Waits for a condition.
+///
+/// # Panics
+/// If it does not hold in time; with its name.
+pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The seed of a test's random numbers: `$LABCTL_SEED`, or `usual`. Printed, so that a failure can be repeated.
+pub fn seed(usual: u64) -> u64 {
+    let seed = std::env::var("LABCTL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(usual);
+    println!("seed {seed} (LABCTL_SEED repeats another)");
+    seed
+}
+
+/// kill -9. The pid was read a moment ago from a process of this test; one that has ended meanwhile is no failure.
+pub fn kill(pid: i32) {
+    let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+}
+
+/// kill -9 of the lab's supervisor, if one runs.
+pub fn kill_supervisor(sandbox: &Sandbox) {
+    let status = sandbox.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+    if let Some(pid) = status["supervisor"].as_i64().and_then(|pid| i32::try_from(pid).ok()) {
+        kill(pid);
+    }
+}
+
+/// Process ids of QEMUs whose command line has `word`.
+pub fn machines(word: &str) -> Vec<i32> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if line.contains("qemu-system") && line.contains(word) {
+            pids.push(pid);
+        }
+    }
+    pids
 }
 
 impl Drop for Sandbox {

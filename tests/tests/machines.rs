@@ -2,20 +2,11 @@
 //! asserts along one story, because a boot is what costs time.
 
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use labctl_tests::{Sandbox, can_boot};
+use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-
-/// Waits for a condition; fails with its name.
-fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// A role with a service that systemd keeps alive, and what most roles do.
 const ROLE: &str = r"
@@ -116,10 +107,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     assert_eq!(sandbox.good(&["ssh", "node2", "--", "hostname"]), "node2\n");
 
     // Kill the service everywhere at once: it dies, comes back under another pid, and the report says so.
-    let report: serde_json::Value = {
-        let text = sandbox.good(&["scenario", "run", "kill_web.yml", "--seed", "1", "--json"]);
-        serde_json::from_str(text.lines().last().unwrap()).unwrap()
-    };
+    let report = sandbox.json(&["scenario", "run", "kill_web.yml", "--seed", "1"]);
     assert_eq!(report["verdict"], "passed", "{report:#}");
     let targets = report["faults"][0]["targets"].as_array().unwrap();
     assert_eq!(targets.len(), 2);
@@ -170,9 +158,7 @@ fn whatever_is_killed_the_next_up_reaches_the_goal() {
     if !can_boot() {
         return;
     }
-    let seed: u64 = std::env::var("LABCTL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20);
-    println!("seed {seed} (LABCTL_SEED repeats another)");
-    let mut random = StdRng::seed_from_u64(seed);
+    let mut random = StdRng::seed_from_u64(labctl_tests::seed(20));
     let sandbox = Sandbox::new();
     sandbox.write("lab.yml", "name: crash\nnodes: [{name: a, count: 2, memory: 256M}]\n");
     for round in 0..6 {
@@ -202,18 +188,5 @@ fn whatever_is_killed_the_next_up_reaches_the_goal() {
             assert_eq!(sandbox.machines(), Vec::<i32>::new(), "round {round}: an orphan");
             assert!(!sandbox.home().join("labs/crash").exists());
         }
-    }
-}
-
-fn kill(pid: i32) {
-    // The pid was read a moment ago from a process of this test; one that has ended meanwhile is no failure.
-    let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
-}
-
-fn kill_supervisor(sandbox: &Sandbox) {
-    let status = sandbox.run(&["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
-    if let Some(pid) = status["supervisor"].as_i64() {
-        kill(i32::try_from(pid).unwrap());
     }
 }

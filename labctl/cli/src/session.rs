@@ -52,16 +52,29 @@ impl Session {
 
     /// The lab, read from its file and checked.
     pub fn lab(&self, home: &Home) -> Result<Lab, Failure> {
-        project::load(&self.lab_file(home)?)
+        let clone = self.named(home)?.filter(|record| record.clone_of.is_some());
+        let file = clone.as_ref().map_or_else(|| self.lab_file(home), |clone| Ok(clone.lab.file.clone()))?;
+        let lab = project::load(&file)?;
+        Ok(clone.map_or(lab.clone(), |clone| Lab { name: clone.lab.name, ..lab }))
+    }
+
+    /// The same session about another lab, by file or name.
+    pub fn about(&self, lab: &str) -> Self {
+        Self { lab: Some(lab.to_owned()), out: self.out.clone() }
+    }
+
+    /// The record of the lab whose name was given.
+    fn named(&self, home: &Home) -> Result<Option<Record>, Failure> {
+        match self.lab.as_deref().map(str::parse::<LabName>) {
+            Some(Ok(name)) => Record::load(&home.lab(&name)),
+            _ => Ok(None),
+        }
     }
 
     /// The lab as it was brought up: for commands on what exists, whatever the file says now. A lab that never was
     /// brought up is read from its file.
     pub fn known_lab(&self, home: &Home) -> Result<Lab, Failure> {
-        if let Some(named) = &self.lab
-            && let Ok(name) = named.parse::<LabName>()
-            && let Some(record) = Record::load(&home.lab(&name))?
-        {
+        if let Some(record) = self.named(home)? {
             return Ok(record.lab);
         }
         let file = self.lab_file(home)?;

@@ -2,6 +2,7 @@
 
 mod start;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use labctl_guest::{Agent, Link};
@@ -23,6 +24,8 @@ pub const READY: &str = "ready";
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     home: LabHome,
+    /// A connection without a call: as long as there is one, a supervisor without machines does not end.
+    _stay: Arc<UnixStream>,
 }
 
 /// A connection that answers a call.
@@ -35,8 +38,8 @@ pub struct Connection {
 impl Supervisor {
     /// The running supervisor of this labctl; none if none runs, or one of another build.
     pub async fn running(home: &LabHome) -> Option<Self> {
-        UnixStream::connect(home.supervisor_socket()).await.ok()?;
-        Some(Self { home: home.clone() })
+        let stay = UnixStream::connect(home.supervisor_socket()).await.ok()?;
+        Some(Self { home: home.clone(), _stay: Arc::new(stay) })
     }
 
     /// The running supervisor, or a new one; one of another labctl is replaced, and `each` is told so. The lab's record must exist.

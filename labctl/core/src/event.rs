@@ -43,6 +43,8 @@ pub enum NodeState {
     Absent,
     /// Its machine does not run.
     Off,
+    /// Its machine does not run; its memory is saved, and it goes on from there.
+    Suspended,
     /// QEMU is being started.
     Starting,
     /// The machine runs; its agent does not answer yet.
@@ -64,6 +66,7 @@ impl NodeState {
         match self {
             Self::Absent => "not created",
             Self::Off => "off",
+            Self::Suspended => "suspended",
             Self::Starting => "starting",
             Self::Booting => "booting",
             Self::Running => "running",

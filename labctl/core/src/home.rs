@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! $XDG_DATA_HOME/labctl/          ($LABCTL_HOME instead, if set)
-//!   store/                        images and artifacts
+//!   store/                        images, artifacts and templates; several homes may share one
+//!   layers/ID.qcow2               disks as they were in snapshots
+//!   provisioned/KEY/              snapshots of labs that were just provisioned
 //!   shipped/DIGEST/               the files that come inside of the program
 //!   labs/NAME/                    one lab: lab.json, supervisor.log, nodes/NODE/{disk.qcow2, console.log, qemu.log, ...}
 //!   accel.json                    the proved accelerator
@@ -25,6 +27,7 @@ use crate::{Failure, Kind};
 pub struct Home {
     data: PathBuf,
     runtime: PathBuf,
+    store: PathBuf,
 }
 
 impl Home {
@@ -45,16 +48,34 @@ impl Home {
 
     /// These folders, made if they are missing: `data` for what lasts, `runtime` for sockets.
     pub fn at(data: &Path, runtime: &Path) -> Result<Self, Failure> {
-        let home = Self { data: data.to_owned(), runtime: runtime.to_owned() };
+        // What lies in a store names other things in it by their path, and must not depend on the way by which one home comes to it.
+        let store = data.join("store");
+        let store = fs::canonicalize(&store).unwrap_or(store);
+        let home = Self { data: data.to_owned(), runtime: runtime.to_owned(), store };
         for folder in [&home.data, &home.runtime, &home.agent()] {
             make_private(folder)?;
         }
         Ok(home)
     }
 
-    /// The store of images and artifacts.
-    pub fn store(&self) -> PathBuf {
-        self.data.join("store")
+    /// Everything that lasts.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The store of images, artifacts and templates.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// The disks that snapshots rest on.
+    pub fn layers(&self) -> PathBuf {
+        self.data.join("layers")
+    }
+
+    /// The labs that are kept as they were provisioned.
+    pub fn provisioned(&self) -> PathBuf {
+        self.data.join("provisioned")
     }
 
     /// The folder of the agent that works on the controller itself.

@@ -14,7 +14,7 @@ use crate::{Failure, Kind, project, shipped};
 
 /// Opens the store.
 pub fn store(home: &Home) -> Result<Store, Failure> {
-    Store::open(&home.store()).map_err(|why| Failure::new(Kind::Host, why.to_string()))
+    Store::open(home.store()).map_err(|why| Failure::new(Kind::Host, why.to_string()))
 }
 
 /// Folders that are searched for image files, in order.

@@ -113,7 +113,7 @@ pub(crate) async fn settle_record(home: &Home, lab: Lab) -> Result<Record, Failu
 }
 
 /// Held for the moment in which a lab chooses what no other lab may have.
-async fn turn(home: &Home) -> Result<File, Failure> {
+pub(crate) async fn turn(home: &Home) -> Result<File, Failure> {
     let path = home.labs().join(".turn");
     fs::create_dir_all(home.labs()).map_err(Failure::io(home.labs().display()))?;
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
@@ -193,6 +193,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
         let running = labctl_machine::qemu::is_running(&files).unwrap_or(false);
         let state = match (running, folder.join("disk.qcow2").exists()) {
             (true, _) => NodeState::Running,
+            (false, true) if snapshot::is_suspended(&lab_home) => NodeState::Suspended,
             (false, true) => NodeState::Off,
             (false, false) => NodeState::Absent,
         };

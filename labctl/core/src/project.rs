@@ -84,6 +84,7 @@ pub fn recorded(home: &Home, file: &Path) -> Result<Option<Record>, Failure> {
     for name in home.lab_names() {
         if let Some(record) = Record::load(&home.lab(&name))?
             && record.lab.file == file
+            && record.clone_of.is_none()
         {
             return Ok(Some(record));
         }

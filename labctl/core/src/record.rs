@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use labctl_spec::ident::NodeName;
+use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::{Lab, Node};
 use labctl_wire::{Identity, Neighbour};
 use rand::RngCore;
@@ -26,6 +26,9 @@ pub struct Record {
     version: u32,
     /// The lab.
     pub lab: Lab,
+    /// The lab that this one is a clone of: it has that lab's file, but a name of its own.
+    #[serde(default)]
+    pub clone_of: Option<LabName>,
     /// Second octet of the nodes' loopback addresses; no two labs have the same.
     pub loopback_block: u8,
     /// The key with which labctl logs in by SSH.
@@ -78,7 +81,8 @@ impl Record {
             return Err(Failure::new(Kind::Conflict, message)
                 .hint(format!("give this one another `name`, or remove the other: labctl --lab {} destroy", kept.lab.file.display())));
         }
-        if let Some(other) = others.iter().find(|other| overlap(&other.lab, &lab)) {
+        let clone_of = kept.as_ref().and_then(|kept| kept.clone_of.as_ref());
+        if let Some(other) = others.iter().find(|other| overlap(&other.lab, &lab) && !are_alike(other, &lab, clone_of)) {
             let message = format!(
                 "{}: network.subnet: {} overlaps with {} of lab `{}`",
                 lab.file.display(),
@@ -92,6 +96,7 @@ impl Record {
             Some(kept) => Self { lab, ..kept },
             None => Self {
                 version: VERSION,
+                clone_of: None,
                 loopback_block: free_block(&others)?,
                 ssh_key: KeyPair::generate(&format!("labctl@{}", lab.name))?,
                 nodes: BTreeMap::new(),
@@ -106,6 +111,13 @@ impl Record {
         Ok(record)
     }
 
+    /// A second lab like this one, under another name and with loopback addresses of its own.
+    pub fn cloned(&self, home: &Home, name: &LabName) -> Result<Self, Failure> {
+        let lab = Lab { name: name.clone(), ..self.lab.clone() };
+        let clone_of = Some(self.clone_of.clone().unwrap_or_else(|| self.lab.name.clone()));
+        Ok(Self { loopback_block: free_block(&others(home, &lab)?)?, lab, clone_of, ..self.clone() })
+    }
+
     /// The same for another version of the lab file.
     #[must_use]
     pub fn with_lab(self, lab: Lab) -> Self {
@@ -117,6 +129,7 @@ impl Record {
     pub fn in_place_of(mut self, own: &Self) -> Self {
         self.loopback_block = own.loopback_block;
         self.lab.name = own.lab.name.clone();
+        self.clone_of = own.clone_of.clone();
         self.lab.file = own.lab.file.clone();
         self
     }
@@ -145,6 +158,7 @@ impl Record {
             hostname: node.name.to_string(),
             domain: self.lab.network.domain.clone(),
             machine_id: kept.machine_id.clone(),
+            uuid: kept.uuid.clone(),
             mac: node.mac.to_string(),
             address: Some(node.address),
             prefix: self.lab.network.subnet.prefix_len(),
@@ -181,6 +195,11 @@ fn no_node(name: &NodeName) -> Failure {
 fn others(home: &Home, lab: &Lab) -> Result<Vec<Record>, Failure> {
     let names = home.lab_names().into_iter().filter(|name| *name != lab.name);
     names.filter_map(|name| Record::load(&home.lab(&name)).transpose()).collect()
+}
+
+/// Whether a lab and another have the same subnet because one is a clone: each has a switch of its own, so they never meet.
+fn are_alike(other: &Record, lab: &Lab, clone_of: Option<&LabName>) -> bool {
+    other.lab.file == lab.file && (clone_of.is_some() || other.clone_of.is_some())
 }
 
 fn overlap(one: &Lab, other: &Lab) -> bool {

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use cargo_build::doctor as cargo;
+pub use directory::offline;
 pub use error::ArtifactError;
 pub use go_toolchain::doctor as go;
 

@@ -31,7 +31,8 @@ struct Order {
 #[derive(Debug, Clone)]
 pub struct Qmp {
     commands: mpsc::Sender<Order>,
-    events: broadcast::Sender<Value>,
+    /// Weak, so that the channel closes when the connection does.
+    events: broadcast::WeakSender<Value>,
 }
 
 impl Qmp {
@@ -45,7 +46,7 @@ impl Qmp {
         connection.execute("qmp_capabilities", Value::Null, None).await?;
         // One command at a time is under way; a few may queue.
         let (commands, mut queue) = mpsc::channel::<Order>(8);
-        let events = connection.events.clone();
+        let events = connection.events.downgrade();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -86,7 +87,10 @@ impl Qmp {
 
     /// Asynchronous events from now on, such as `{"event": "SHUTDOWN", ...}`. The channel closes with the connection.
     pub fn events(&self) -> broadcast::Receiver<Value> {
-        self.events.subscribe()
+        match self.events.upgrade() {
+            Some(events) => events.subscribe(),
+            None => broadcast::channel(1).1,
+        }
     }
 
     /// Waits until the connection is closed.
@@ -156,5 +160,45 @@ impl Connection {
             }
             self.publish(message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+    use tokio::sync::broadcast::error::RecvError;
+
+    use super::*;
+
+    /// What waits for an event must learn that none will come any more.
+    #[tokio::test]
+    async fn events_end_with_the_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let qemu = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"{\"QMP\": {}}\n").await.unwrap();
+            let mut lines = BufReader::new(stream);
+            lines.read_line(&mut String::new()).await.unwrap();
+            lines.get_mut().write_all(b"{\"return\": {}}\n{\"event\": \"STOP\"}\n").await.unwrap();
+            lines.read_line(&mut String::new()).await.unwrap();
+        });
+        let (qmp, _) = Qmp::connect(&socket).await.unwrap();
+        let mut events = qmp.events();
+        let asked = qmp.execute("quit", Value::Null).await;
+        assert!(matches!(asked, Err(MachineError::Disconnected(_))), "{asked:?}");
+        qemu.await.unwrap();
+        loop {
+            match events.recv().await {
+                Ok(event) => assert_eq!(event["event"], "STOP"),
+                Err(why) => {
+                    assert_eq!(why, RecvError::Closed);
+                    break;
+                }
+            }
+        }
+        assert_eq!(qmp.events().recv().await, Err(RecvError::Closed));
     }
 }

@@ -15,7 +15,7 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
-const WORDS = { absent: "not created", off: "off", starting: "starting", booting: "booting", running: "running", halting: "halting", crashed: "crashed" };
+const WORDS = { absent: "not created", off: "off", suspended: "suspended", starting: "starting", booting: "booting", running: "running", halting: "halting", crashed: "crashed" };
 const COLOURS = { running: "good", starting: "busy", booting: "busy", halting: "busy", crashed: "bad" };
 
 // Ports whose service people know by another name than its number; `null`: a browser has no business there.

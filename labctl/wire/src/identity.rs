@@ -14,6 +14,8 @@ pub struct Identity {
     pub domain: String,
     /// systemd's machine-id: 32 hex digits.
     pub machine_id: String,
+    /// The machine's UUID, in lower case, as its firmware would tell it; empty leaves the guest's as it is.
+    pub uuid: String,
     /// Ethernet address of the only NIC, `52:54:00:...`.
     pub mac: String,
     /// IPv4 address.

@@ -32,7 +32,7 @@ pub use identity::{Identity, Neighbour};
 pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABLE};
 
 /// Version of these messages; both sides must agree.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes of `Data` that may be under way per request and direction before `Credit` must come back.
 pub const WINDOW: usize = 1 << 20;

@@ -2,8 +2,8 @@
 //! ([`mend_kernel`]), host name and network ([`apply`]). System calls only, no processes: what a fork touches on waking is
 //! what it costs.
 
-mod boot_id;
 mod files;
+mod hidden;
 mod network;
 mod random;
 mod services;
@@ -62,7 +62,7 @@ pub fn take(identity: &Identity) -> io::Result<()> {
     let root = Path::new("/");
     let before = kept(root).unwrap_or_default();
     if before.machine_id != identity.machine_id {
-        boot_id::renew(&identity.entropy)?;
+        hidden::renew(&identity.entropy, &identity.uuid)?;
     }
     write_files(root, identity)?;
     *DIGEST.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -4,11 +4,11 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{boot_id, network, services};
+use super::{hidden, network, services};
 
 /// Hides the boot id, brings the NIC up without any address, and stops the journal if that harms nobody.
 pub fn prepare() -> io::Result<()> {
-    boot_id::hide()?;
+    hidden::hide()?;
     network::bring_up_bare()?;
     if let Some(kept) = super::kept(Path::new("/")) {
         services::stop_journal(&kept.machine_id);

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments and what it does.
 
+mod clone;
 mod completion;
 mod console;
 mod dashboard;
@@ -65,6 +66,8 @@ pub enum Command {
     Resume(resume::Args),
     /// Save the whole lab, and rewind it in seconds
     Snapshot(snapshot::Args),
+    /// Make second labs from what a lab is, with the same addresses inside and others on the host
+    Clone(clone::Args),
     /// Remove nodes or the whole lab; nothing stays behind
     Destroy(destroy::Args),
     /// Run the lab file's plays on the running nodes
@@ -116,6 +119,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Suspend(args) => suspend::run(session, args).await,
         Command::Resume(args) => resume::run(session, args).await,
         Command::Snapshot(args) => snapshot::run(session, args).await,
+        Command::Clone(args) => clone::run(session, args).await,
         Command::Destroy(args) => destroy::run(session, args).await,
         Command::Provision(args) => provision::run(session, args).await,
         Command::Play(args) => play::run(session, args).await,

@@ -81,7 +81,7 @@ pub async fn run(session: &Session, action: Action) -> Result<(), Failure> {
                     return Err(Failure::new(Kind::NotFound, format!("there is no template `{key}`")).hint("labctl image template list"));
                 }
                 for template in found {
-                    templates.remove(&home, &template)?;
+                    templates.remove(&template)?;
                 }
             }
         }

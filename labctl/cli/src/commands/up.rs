@@ -46,9 +46,8 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let birth = if args.cold { Birth::Cold } else { Birth::Fork };
     let lab_home = home.lab(&lab.name);
     let _work = Work::begin(&lab_home, &each).await?;
-    if nodes.is_empty() {
-        snapshot::finish_interrupted(&home, &lab.name, &each).await?;
-    }
+    // A suspended lab goes on as a whole, whichever nodes were asked for: its disks are of one moment.
+    snapshot::finish_interrupted(&home, &lab.name, &each).await?;
     // Only a whole new lab is kept, and restored: then nothing can be in it that is not in its inputs.
     let whole = nodes.is_empty() && !args.no_provision && !lab.provision.is_empty() && provisioned::is_absent(&home, &lab)?;
     let key = match whole && !args.cold {

@@ -32,7 +32,7 @@ impl Bars {
             Event::Node { node, state } => {
                 let bar = self.bar(node.as_str()).clone();
                 match state {
-                    NodeState::Running | NodeState::Off => bar.finish_with_message(state.word()),
+                    NodeState::Running | NodeState::Off | NodeState::Suspended => bar.finish_with_message(state.word()),
                     NodeState::Crashed { why } => bar.finish_with_message(format!("crashed: {why}")),
                     _ => bar.set_message(state.word()),
                 }

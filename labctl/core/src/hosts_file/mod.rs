@@ -58,13 +58,15 @@ impl fmt::Display for Shadowed {
     }
 }
 
-/// The lines for the lab's nodes, one each: loopback address, names with the domain, the node's own name.
+/// The lines for the lab's nodes, one each: loopback address, names with the domain, the node's own name. A clone's names end in the
+/// clone's own, for those without belong to the lab that it is a clone of.
 pub fn lines(record: &Record) -> String {
     // A name belongs to the first node that has it; `localhost` must stay what it is.
     let mut seen = BTreeSet::from(["localhost".to_owned()]);
     let mut text = String::new();
+    let ending = record.clone_of.as_ref().map_or(String::new(), |_| format!(".{}", record.lab.name));
     for node in &record.lab.nodes {
-        let all = node.hostnames.iter().cloned().chain([node.name.to_string()]);
+        let all = node.hostnames.iter().cloned().chain([node.name.to_string()]).map(|name| name + &ending);
         let names: Vec<String> = all.filter(|name| seen.insert(name.to_ascii_lowercase())).collect();
         if !names.is_empty() {
             text += &format!("{} {}\n", record.loopback(node), names.join(" "));

@@ -11,13 +11,9 @@ use super::Snapshot;
 use crate::Failure;
 use crate::home::Home;
 
-fn folder(home: &Home) -> PathBuf {
-    home.store().join("layers")
-}
-
 /// A name for a new layer.
 pub(crate) fn new(home: &Home) -> Result<PathBuf, Failure> {
-    let folder = folder(home);
+    let folder = home.layers();
     fs::create_dir_all(&folder).map_err(Failure::io(folder.display()))?;
     let mut bytes = [0; 8];
     rand::rng().fill_bytes(&mut bytes);
@@ -38,8 +34,8 @@ pub fn sweep(home: &Home) -> Result<(), Failure> {
         }
         keep_snapshots(&super::folder(&lab), &mut used);
     }
-    keep_snapshots(&home.store().join("provisioned"), &mut used);
-    for entry in fs::read_dir(folder(home)).into_iter().flatten().flatten() {
+    keep_snapshots(&home.provisioned(), &mut used);
+    for entry in fs::read_dir(home.layers()).into_iter().flatten().flatten() {
         let path = entry.path();
         if !used.contains(&path) && inode(&path).is_none_or(|inode| !inodes.contains(&inode)) {
             fs::remove_file(&path).map_err(Failure::io(path.display()))?;

@@ -5,11 +5,12 @@
 //!   snapshot.json       what it holds
 //!   NODE/state          memory and devices, without what the node's template has
 //!   NODE/template       key of that template
-//! store/layers/ID.qcow2 disks as they were; nodes and snapshots rest on them, and they are gone when nobody does
+//! layers/ID.qcow2       disks as they were; nodes and snapshots rest on them, and they are gone when nobody does
 //! ```
 //!
 //! A snapshot is made in a folder beside and renamed: it is there whole or not at all.
 
+mod cloning;
 mod diff;
 mod layers;
 pub mod provisioned;
@@ -33,14 +34,18 @@ use crate::lifecycle::Each;
 use crate::record::Record;
 use crate::{Failure, Kind, persist};
 
+pub use cloning::clone;
 pub use diff::{Difference, diff};
 pub(crate) use layers::new as new_layer;
 pub use layers::sweep;
 pub use rewind::{Memory, finish_interrupted, restore, resume, suspend};
-pub(crate) use rewind::{forget_suspended, is_being_restored, overlay};
+pub(crate) use rewind::{forget_suspended, is_being_restored, is_suspended, overlay};
 
 /// Version of the format.
 const VERSION: u32 = 1;
+
+/// Name of the snapshot that `clone` takes if none is given.
+pub(crate) const CLONED: &str = "+cloned";
 
 /// Name of the snapshot that `suspend` takes; no user can choose it.
 pub(crate) const SUSPENDED: &str = "+suspended";

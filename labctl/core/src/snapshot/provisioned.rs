@@ -1,9 +1,12 @@
 //! Labs as they were when they had just been provisioned, kept beyond `destroy`: the next `up` from the same inputs restores them.
 //!
 //! Reuse must never be wrong, so the key covers every input that can be read: the lab file and everything in its folder, all roles,
-//! files to copy, images, QEMU, labctl and its agent. Where plays read what a key cannot cover (the environment, a pipe, a URL), or
-//! where there is too much to read, nothing is kept.
+//! files to copy, files that plays name elsewhere on the controller, images, QEMU, labctl and its agent. Where plays read what a key
+//! cannot cover (the environment, a pipe, a URL), where they do something on the controller that a restored lab would lack, or where
+//! there is too much to read, nothing is kept.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,7 +21,7 @@ use crate::home::Home;
 use crate::lifecycle::Each;
 use crate::record::Record;
 use crate::template::Shape;
-use crate::{Failure, images, lifecycle, shipped};
+use crate::{Failure, Kind, images, lifecycle, shipped};
 
 /// Name of the snapshot in the lab, until it moves to the store.
 const NAME: &str = "+provisioned";
@@ -30,22 +33,25 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Folders that are no inputs.
 const NO_INPUTS: [&str; 5] = [".git", "target", "node_modules", ".venv", "__pycache__"];
 
-/// Words of plays and templates whose result is not in any file.
+/// Lookups whose result is not in any file.
 const UNKNOWABLE: [&str; 8] = ["'env'", "\"env\"", "'pipe'", "\"pipe\"", "'url'", "\"url\"", "'password'", "\"password\""];
+
+/// What acts on the controller or outside of the lab: a lab that is restored would not do it again.
+const OUTSIDE: [&str; 7] =
+    ["local_action:", "delegate_to: localhost", "delegate_to: 127.0.0.1", "connection: local", "hosts: localhost", "fetch:", "mode: pull"];
+
+/// Words of lines that may name files of the controller by their paths.
+const READERS: [&str; 8] = ["src", "include_vars", "vars_files", "lookup(", "query(", "with_", "first_found", "directory"];
 
 /// How many provisioned states of one lab are kept.
 const KEPT: usize = 2;
-
-fn folder(home: &Home) -> PathBuf {
-    home.store().join("provisioned")
-}
 
 /// The key of a lab's inputs; the reason, if there can be none.
 pub async fn key(home: &Home, lab: &Lab, each: Each<'_>) -> Result<Result<String, String>, Failure> {
     let accel = labctl_machine::accel::find(&home.accel(), home.scratch()).await?.accel;
     let qemu = labctl_machine::qemu::version().await?;
     let images = images::prepare(home, lab, each).await?;
-    let mut inputs = Inputs { hash: Sha256::new(), files: 0, bytes: 0 };
+    let mut inputs = Inputs { own: vec![home.data().to_owned(), home.scratch().to_owned()], ..Inputs::default() };
     inputs.add(env!("CARGO_PKG_VERSION").as_bytes());
     inputs.add(AGENT_PROGRAM);
     inputs.add(format!("{lab:?}").as_bytes());
@@ -63,17 +69,27 @@ pub async fn key(home: &Home, lab: &Lab, each: Each<'_>) -> Result<Result<String
         Provision::InLabFile { .. } => None,
     }));
     for tree in trees {
-        if let Err(why) = inputs.tree(&tree) {
+        if let Err(why) = inputs.tree(&tree).and_then(|()| inputs.elsewhere(&beside)) {
             return Ok(Err(why));
         }
+    }
+    if let Some(artifacts) = labctl_image::artifact::offline() {
+        inputs.list(&artifacts);
     }
     Ok(Ok(hex::encode(inputs.hash.finalize())[..32].to_owned()))
 }
 
+#[derive(Default)]
 struct Inputs {
     hash: Sha256,
     files: usize,
     bytes: u64,
+    /// labctl's own folders, which are no inputs wherever they lie.
+    own: Vec<PathBuf>,
+    /// Paths that plays name, with the folder of the file that names them.
+    named: BTreeSet<(PathBuf, String)>,
+    /// Folders and files that were read.
+    seen: BTreeSet<PathBuf>,
 }
 
 impl Inputs {
@@ -82,9 +98,43 @@ impl Inputs {
         self.hash.update(bytes);
     }
 
+    /// Files that plays name by paths that lead out of the folders that were read. A path of the guest that the controller happens to
+    /// have too is an input too many, which is safe.
+    fn elsewhere(&mut self, beside: &Path) -> Result<(), String> {
+        for (folder, path) in std::mem::take(&mut self.named) {
+            let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+            let places = match path.strip_prefix("~/") {
+                Some(rest) => vec![home.join(rest)],
+                None => vec![folder.join(&path), folder.join("..").join(&path), beside.join(&path)],
+            };
+            for place in places.iter().filter_map(|place| fs::canonicalize(place).ok()) {
+                if !place.ancestors().any(|above| self.seen.contains(above)) {
+                    self.tree(&place)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names, sizes and times of files that are too large to be read for this.
+    fn list(&mut self, path: &Path) {
+        use std::os::unix::fs::MetadataExt;
+        let mut entries: Vec<_> = fs::read_dir(path).into_iter().flatten().flatten().collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let Ok(about) = fs::metadata(entry.path()) else { continue };
+            self.add(entry.path().as_os_str().as_encoded_bytes());
+            self.add(format!("{} {} {} {}", about.len(), about.mtime(), about.mtime_nsec(), about.ino()).as_bytes());
+            if about.is_dir() {
+                self.list(&entry.path());
+            }
+        }
+    }
+
     /// Everything below `path`: names, modes, contents.
     fn tree(&mut self, path: &Path) -> Result<(), String> {
         use std::os::unix::fs::PermissionsExt;
+        self.seen.extend(fs::canonicalize(path));
         let Ok(about) = fs::metadata(path) else {
             self.add(b"absent");
             return Ok(());
@@ -96,7 +146,7 @@ impl Inputs {
             let mut entries = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(unreadable)?;
             entries.sort_by_key(fs::DirEntry::file_name);
             for entry in entries {
-                if NO_INPUTS.iter().all(|name| entry.file_name() != *name) {
+                if NO_INPUTS.iter().all(|name| entry.file_name() != *name) && !self.own.contains(&entry.path()) {
                     self.tree(&entry.path())?;
                 }
             }
@@ -112,28 +162,46 @@ impl Inputs {
         }
         let mut content = Vec::new();
         fs::File::open(path).and_then(|mut file| file.read_to_end(&mut content)).map_err(unreadable)?;
-        if let Some(word) = unknowable(path, &content) {
-            return Err(format!("{} reads {word}, which no key can cover", path.display()));
+        if let Some(text) = play(path, &content) {
+            if let Some(word) = unknowable(&text) {
+                return Err(format!("{} has {word}, which no key can cover", path.display()));
+            }
+            let folder = path.parent().unwrap_or(Path::new("."));
+            self.named.extend(named(&text).map(|named| (folder.to_owned(), named.to_owned())));
         }
         self.add(&content);
         Ok(())
     }
 }
 
-/// A word of a play or template whose result is not in any file.
-fn unknowable(path: &Path, content: &[u8]) -> Option<&'static str> {
+/// The text of a file that may hold plays or templates.
+fn play<'a>(path: &Path, content: &'a [u8]) -> Option<Cow<'a, str>> {
     let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
-    if !matches!(kind, "yml" | "yaml" | "j2" | "tpl") {
-        return None;
-    }
-    let text = String::from_utf8_lossy(content);
+    matches!(kind, "yml" | "yaml" | "j2" | "tpl").then(|| String::from_utf8_lossy(content))
+}
+
+/// A word whose result is not in any file, or that acts outside of the lab.
+fn unknowable(text: &str) -> Option<&'static str> {
     let looks_up = text.contains("lookup(") || text.contains("query(") || text.contains("q(");
-    UNKNOWABLE.iter().find(|word| looks_up && text.contains(**word)).copied()
+    let known = UNKNOWABLE.iter().find(|word| looks_up && text.contains(**word));
+    known.or_else(|| OUTSIDE.iter().find(|word| text.contains(**word))).copied()
+}
+
+/// Paths that lead out of a play's folder, in lines that may read files of the controller. A list below such a word is one of them.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    let mut in_list = false;
+    let lines = text.lines().filter(move |line| {
+        let reads = READERS.iter().any(|word| line.contains(word));
+        in_list = reads || (in_list && line.trim_start().starts_with("- "));
+        in_list
+    });
+    let words = lines.flat_map(|line| line.split(|letter: char| letter.is_whitespace() || "'\"=,(){}[]".contains(letter)));
+    words.filter(|word| word.len() > 1 && (word.starts_with('/') || word.starts_with("~/") || word.contains("../")))
 }
 
 /// Restores what is kept for the key, if anything is. The lab must not exist.
 pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Result<Option<(Supervisor, Snapshot)>, Failure> {
-    let folder = folder(home).join(key);
+    let folder = home.provisioned().join(key);
     let Ok(Some(snapshot)) = Snapshot::load(&folder) else { return Ok(None) };
     if snapshot.check(&folder).is_err() {
         // Damaged: as good as none, and no reason to fail.
@@ -145,12 +213,16 @@ pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Resul
     Ok(Some((supervisor, snapshot)))
 }
 
-/// Keeps the lab as it is now, for the next `up` with the same inputs.
+/// Keeps the lab as it is now, for the next `up` with the same inputs; not if they changed while it was being provisioned, for nobody
+/// knows which of them were read before.
 pub async fn keep(home: &Home, lab: &Lab, key: &str, supervisor: &Supervisor, each: Each<'_>) -> Result<(), Failure> {
+    if self::key(home, lab, each).await?.as_deref() != Ok(key) {
+        return Err(Failure::new(Kind::Conflict, "a file of the lab changed while it was being provisioned"));
+    }
     super::take(supervisor, NAME, each).await?;
     let from = place(&home.lab(&lab.name), NAME)?;
-    let to = folder(home).join(key);
-    fs::create_dir_all(folder(home)).map_err(Failure::io(folder(home).display()))?;
+    let to = home.provisioned().join(key);
+    fs::create_dir_all(home.provisioned()).map_err(Failure::io(home.provisioned().display()))?;
     discard(&to)?;
     fs::rename(&from, &to).map_err(Failure::io(to.display()))?;
     forget_oldest(home, lab)?;
@@ -158,7 +230,7 @@ pub async fn keep(home: &Home, lab: &Lab, key: &str, supervisor: &Supervisor, ea
 }
 
 fn forget_oldest(home: &Home, lab: &Lab) -> Result<(), Failure> {
-    let entries = fs::read_dir(folder(home)).into_iter().flatten().flatten();
+    let entries = fs::read_dir(home.provisioned()).into_iter().flatten().flatten();
     let mut kept: Vec<(Snapshot, PathBuf)> = entries
         .filter_map(|entry| Some((Snapshot::load(&entry.path()).ok()??, entry.path())))
         .filter(|(snapshot, _)| snapshot.record.lab.name == lab.name)
@@ -177,8 +249,9 @@ mod tests {
     use super::*;
 
     fn key_of(folder: &Path) -> Result<String, String> {
-        let mut inputs = Inputs { hash: Sha256::new(), files: 0, bytes: 0 };
+        let mut inputs = Inputs::default();
         inputs.tree(folder)?;
+        inputs.elsewhere(folder)?;
         Ok(hex::encode(inputs.hash.finalize()))
     }
 
@@ -209,5 +282,29 @@ mod tests {
         assert!(keys.contains(&key_of(folder).unwrap()), "target is no input");
         fs::write(&file, "x: \"{{ lookup('env', 'HOME') }}\"").unwrap();
         assert!(key_of(folder).unwrap_err().contains("'env'"));
+        fs::write(&file, "- fetch: {src: /etc/hostname, dest: x}").unwrap();
+        assert!(key_of(folder).unwrap_err().contains("fetch"));
+    }
+
+    #[test]
+    fn files_elsewhere_on_the_controller_are_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        fs::write(&outside, "one").unwrap();
+        let lab = folder.path().join("lab");
+        fs::create_dir_all(&lab).unwrap();
+        for play in [
+            format!("- copy: {{src: {}, dest: /x}}", outside.display()),
+            "- copy:\n    src: '../outside'\n".to_owned(),
+            "vars_files:\n  - ../outside\n".to_owned(),
+            format!("x: \"{{{{ lookup('file', '{}') }}}}\"", outside.display()),
+        ] {
+            fs::write(lab.join("play.yml"), &play).unwrap();
+            fs::write(&outside, "one").unwrap();
+            let one = key_of(&lab).unwrap();
+            assert_eq!(one, key_of(&lab).unwrap());
+            fs::write(&outside, "two").unwrap();
+            assert_ne!(one, key_of(&lab).unwrap(), "{play}");
+        }
     }
 }

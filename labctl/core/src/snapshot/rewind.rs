@@ -10,7 +10,7 @@ use labctl_machine::disk::make_overlay;
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 
-use super::{SUSPENDED, Snapshot, diff, discard, find, place, sweep, take};
+use super::{CLONED, SUSPENDED, Snapshot, diff, discard, find, place, sweep, take};
 use crate::client::Supervisor;
 use crate::control::{Call, Rewind};
 use crate::home::{Home, LabHome};
@@ -105,7 +105,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
     let lab_home = home.lab(lab);
     let folder = match fs::read_to_string(restoring(&lab_home)) {
         Ok(folder) => PathBuf::from(folder),
-        Err(_) if place(&lab_home, SUSPENDED)?.join("snapshot.json").exists() => return resume(home, lab, each).await.map(Some),
+        Err(_) if is_suspended(&lab_home) => return resume(home, lab, each).await.map(Some),
         Err(_) => return Ok(None),
     };
     let Some(snapshot) = Snapshot::load(&folder)? else {
@@ -114,7 +114,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
         return Ok(None);
     };
     let supervisor = go_back(home, lab, &folder, &snapshot, Memory::GoOn, each).await?;
-    if snapshot.name == SUSPENDED {
+    if [SUSPENDED, CLONED].contains(&snapshot.name.as_str()) {
         discard(&folder)?;
     }
     Ok(Some(supervisor))
@@ -139,6 +139,11 @@ pub async fn resume(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Superv
     discard(&folder)?;
     sweep(home)?;
     Ok(supervisor)
+}
+
+/// Whether the lab is suspended.
+pub(crate) fn is_suspended(home: &LabHome) -> bool {
+    super::folder(home).join(SUSPENDED).join("snapshot.json").exists()
 }
 
 /// Forgets that the lab is suspended: its nodes were started or removed otherwise.

@@ -117,7 +117,6 @@ async fn disk_of(folder: &Path, node: &Node, image: &BootImage, forked: Option<&
     std::fs::copy(forked.overlay(), &disk).map_err(Failure::io(disk.display()))?;
     disk::take(folder, &disk)?;
     disk::tidy(folder);
-    forked.touch();
     Ok(Start::Fork(forked.clone()))
 }
 

@@ -25,7 +25,7 @@ use crate::control::Up;
 use crate::event::{Event, NodeState};
 use crate::home::LabHome;
 use crate::template::Template;
-use crate::{Failure, Kind, persist};
+use crate::{Failure, Kind, persist, snapshot};
 
 /// How long a guest may take to its agent's first word. Five guests boot in under a minute on two emulated cores.
 const BOOT_DEADLINE: Duration = Duration::from_secs(300);
@@ -83,9 +83,10 @@ impl Slot {
         self.state.borrow().clone()
     }
 
-    /// The state; `Absent` instead of `Off` if the node has no disk.
+    /// The state; instead of `Off` `Absent` if the node has no disk, and `Suspended` if the whole lab is.
     pub fn shown_state(&self, home: &LabHome) -> NodeState {
         match self.state() {
+            NodeState::Off if snapshot::is_suspended(home) => NodeState::Suspended,
             NodeState::Off if !disk::link(&home.node(&self.name)).exists() => NodeState::Absent,
             state => state,
         }

@@ -46,7 +46,13 @@ pub async fn make(home: &Home, shape: &Shape, each: Each<'_>) -> Result<Template
     }
     step("writing");
     fs::rename(&building, &place.folder).map_err(Failure::io(place.folder.display()))?;
-    place.touch();
+    place.touch(home);
+    for removed in templates.shrink(super::store::limit()) {
+        let name = removed.key.chars().take(12).collect::<String>();
+        each(Event::Note {
+            text: format!("template {name} removed: it was used longest ago, and there are more than $LABCTL_TEMPLATES holds"),
+        });
+    }
     each(Event::Note { text: format!("{what}: ready; further nodes are forked from it") });
     Ok(place)
 }

@@ -8,6 +8,7 @@
 //!   disk.qcow2        overlay on the image's disk, as the guest left it
 //!   overlay.qcow2     empty overlay on disk.qcow2; a fork's disk is a copy of it
 //!   used              its modification time says when a node was last forked
+//!   homes/            links to the homes whose nodes were
 //! ```
 //!
 //! KEY is a hash of everything that the saved state depends on, so a template never has to be checked for staleness: what
@@ -56,7 +57,10 @@ pub async fn prepare(
     let mut missing = Vec::new();
     for (key, (shape, nodes)) in wanted {
         match templates.find(&key) {
-            Some(template) => plan.forks.extend(nodes.into_iter().map(|node| (node, template.clone()))),
+            Some(template) => {
+                template.touch(home);
+                plan.forks.extend(nodes.into_iter().map(|node| (node, template.clone())));
+            }
             None if nodes.len() > 1 => missing.push((shape, nodes)),
             None => plan.later.push(shape),
         }

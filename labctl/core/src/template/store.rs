@@ -3,10 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use labctl_spec::size::Size;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::Shape;
 use crate::home::Home;
@@ -55,12 +57,40 @@ impl Template {
         fs::metadata(self.folder.join("used")).and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// Notes that a node is being forked from it.
-    pub fn touch(&self) {
-        // A store that cannot be written to still serves; only the order of removal suffers.
+    /// Notes that nodes of this home are being forked from it.
+    pub fn touch(&self, home: &Home) {
+        // A store that cannot be written to still serves: nobody can remove anything from it either.
         let _ = File::create(self.folder.join("used"));
+        let homes = self.folder.join("homes");
+        let name = hex::encode(Sha256::digest(home.data().as_os_str().as_encoded_bytes()));
+        let _ = fs::create_dir_all(&homes).and_then(|()| std::os::unix::fs::symlink(home.data(), homes.join(&name[..16])));
+    }
+
+    /// Who uses it, in any home that shares the store: a lab's node or a snapshot, by the file `template` in its folder.
+    fn user(&self) -> Option<String> {
+        let homes = fs::read_dir(self.folder.join("homes")).into_iter().flatten().flatten();
+        homes.filter_map(|home| fs::read_link(home.path()).ok()).find_map(|home| self.user_in(&home))
+    }
+
+    fn user_in(&self, home: &Path) -> Option<String> {
+        for lab in fs::read_dir(home.join("labs")).into_iter().flatten().flatten() {
+            let folder = lab.path();
+            if mentions(&folder.join("nodes"), &self.key) || mentions_below(&folder.join("snapshots"), &self.key) {
+                return Some(format!("lab `{}`", lab.file_name().to_string_lossy()));
+            }
+        }
+        mentions_below(&home.join("provisioned"), &self.key).then(|| "a provisioned lab that is kept".to_owned())
     }
 }
+
+/// Bytes that all templates together may take: `$LABCTL_TEMPLATES`, such as `4G`, or 10 GiB.
+pub(super) fn limit() -> u64 {
+    let told = std::env::var("LABCTL_TEMPLATES").ok().and_then(|text| text.parse::<Size>().ok());
+    told.map_or(10 << 30, |size| size.0)
+}
+
+/// For how long a template that was chosen for a fork is not removed; the fork notes that it uses it within seconds.
+const FRESH: Duration = Duration::from_secs(600);
 
 /// The folder of all templates.
 #[derive(Debug, Clone)]
@@ -110,8 +140,8 @@ impl Templates {
     }
 
     /// Removes a template, unless a lab's disks rest on it.
-    pub fn remove(&self, home: &Home, template: &Template) -> Result<(), Failure> {
-        if let Some(user) = user_of(home, &template.key) {
+    pub fn remove(&self, template: &Template) -> Result<(), Failure> {
+        if let Some(user) = template.user() {
             let message = format!("template {} carries the disks of {user}", &template.key[..12]);
             return Err(Failure::new(Kind::Conflict, message).hint("destroy the lab, or remove its snapshots, first"));
         }
@@ -121,26 +151,16 @@ impl Templates {
         fs::remove_dir_all(&doomed).map_err(Failure::io(doomed.display()))
     }
 
-    /// Removes what was used longest ago until all take at most `limit` bytes; those in use stay. Gives those removed.
-    pub fn shrink(&self, home: &Home, limit: u64) -> Vec<Template> {
+    /// Removes what was used longest ago until all take at most `limit` bytes; those in use, or just chosen for use, stay. Gives
+    /// those removed.
+    pub fn shrink(&self, limit: u64) -> Vec<Template> {
         let mut total = 0;
         let over = self.all().into_iter().filter(|template| {
             total += template.size();
-            total > limit
+            total > limit && template.used().elapsed().is_ok_and(|since| since > FRESH)
         });
-        over.collect::<Vec<_>>().into_iter().filter(|template| self.remove(home, template).is_ok()).collect()
+        over.collect::<Vec<_>>().into_iter().filter(|template| self.remove(template).is_ok()).collect()
     }
-}
-
-/// Who uses a template: a lab's node or a snapshot, by the file `template` in its folder.
-fn user_of(home: &Home, key: &str) -> Option<String> {
-    for lab in home.lab_names() {
-        let folder = home.lab(&lab).folder().to_owned();
-        if mentions(&folder.join("nodes"), key) || mentions_below(&folder.join("snapshots"), key) {
-            return Some(format!("lab `{lab}`"));
-        }
-    }
-    mentions_below(&home.store().join("provisioned"), key).then(|| "a provisioned lab that is kept".to_owned())
 }
 
 fn mentions(folder: &Path, key: &str) -> bool {

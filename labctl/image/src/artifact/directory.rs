@@ -14,14 +14,16 @@ use crate::error::at;
 /// The environment's folder of artifacts.
 pub(super) const VARIABLE: &str = "LABCTL_ARTIFACTS";
 
+/// The environment's folder of artifacts, which comes before the vendors' releases; none if the variable is not set.
+pub fn offline() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// The folder that is looked at; `None` if none is named.
 pub(super) fn folder(wanted: &Wanted<'_>, source: &DirectorySource) -> Option<PathBuf> {
     match &source.path {
         Some(path) => Some(wanted.base.join(wanted.fill(&path.to_string_lossy()))),
-        None => {
-            let root = PathBuf::from(std::env::var_os(VARIABLE).filter(|value| !value.is_empty())?);
-            Some(root.join(&wanted.artifact.name).join(&wanted.artifact.version))
-        }
+        None => Some(offline()?.join(&wanted.artifact.name).join(&wanted.artifact.version)),
     }
 }
 

@@ -1,7 +1,7 @@
-//! `make bench`: cold `labctl up` of five nodes against five bare QEMUs of the same image, started in parallel, in the same run.
+//! Cold `labctl up` of five nodes against five bare QEMUs of the same image, started in parallel, in the same run.
 //!
 //! The floor starts the very same machines (same command line, overlays, initrds) without supervisor, switch, records or
-//! events and waits until every agent answers. Medians of `ROUNDS` rounds, taken in turns so that both meet the same host.
+//! events and waits until every agent answers. They take turns, so that both meet the same host.
 
 use std::fs;
 use std::path::Path;
@@ -15,18 +15,25 @@ use labctl_machine::disk::make_overlay;
 use labctl_machine::qemu::{Boot, Files, Machine, Qemu, Ram};
 use labctl_spec::lab::Lab;
 use labctl_tests::Sandbox;
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-const ROUNDS: usize = 3;
+use crate::measure::{ROUNDS, line, median, memory, middle, ratio};
+
 const LAB: &str = "name: bench\nnodes:\n  - name: n\n    count: 5\n    memory: 512M\n";
 
-fn main() {
-    if !labctl_tests::can_boot() {
-        return;
-    }
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (mut floors, mut ups, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
+/// What the other benches are compared with.
+pub struct Cold {
+    /// Median of `labctl up --cold`, from the shell to every agent answering.
+    pub up: Duration,
+    /// Memory of five nodes right after, in MiB.
+    pub memory: u64,
+}
+
+/// Measures and prints.
+pub fn run(runtime: &Runtime) -> Cold {
+    let (mut floors, mut ups, mut memories) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
         let sandbox = Sandbox::new();
         let file = sandbox.write("lab.yml", LAB);
         // Image and accelerator are there before anything is timed.
@@ -34,27 +41,19 @@ fn main() {
         sandbox.good(&["doctor"]);
         let home = Home::at(&sandbox.home(), &sandbox.folder().join("labctl")).expect("a home");
         let lab = project::load(&file).expect("the lab");
-        let floor = runtime.block_on(bare(&home, &lab, &sandbox.folder().join("bare")));
+        floors.push(runtime.block_on(bare(&home, &lab, &sandbox.folder().join("bare"))));
         let start = Instant::now();
         sandbox.good(&["up", "--cold", "--no-provision"]);
-        let up = start.elapsed();
-        peaks.push(memory(&sandbox));
-        println!("round {}: bare QEMUs {:.2} s, labctl up {:.2} s, {} MiB", round + 1, floor.as_secs_f64(), up.as_secs_f64(), peaks[round]);
-        floors.push(floor);
-        ups.push(up);
+        ups.push(start.elapsed());
+        memories.push(memory(&sandbox));
     }
-    let (floor, up) = (median(&mut floors), median(&mut ups));
-    peaks.sort_unstable();
+    let (floor, up, memory) = (median(&mut floors), median(&mut ups), middle(&mut memories));
     println!("\ncold boot of five nodes of 512 MiB, to every agent answering; medians of {ROUNDS}");
-    println!("  floor: five bare QEMUs   {:>7.2} s", floor.as_secs_f64());
-    println!("  labctl up                {:>7.2} s", up.as_secs_f64());
-    println!("  ratio                    {:>7.2}   (goal: at most 1.15)", up.as_secs_f64() / floor.as_secs_f64());
-    println!("  memory (proportional)    {:>7} MiB, machines and supervisor together", peaks[ROUNDS / 2]);
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+    line("floor: five bare QEMUs", floor);
+    line("labctl up --cold", up);
+    ratio("ratio", up, floor, "goal: at most 1.15");
+    println!("  {:<44} {memory:>8} MiB", "memory (proportional) of machines and supervisor");
+    Cold { up, memory }
 }
 
 /// Starts the lab's machines without labctl and waits for their agents; gives the time from nothing to the last answer.
@@ -99,16 +98,4 @@ async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
         machine.end().await;
     }
     elapsed
-}
-
-/// Proportional set size of all processes of the sandbox, in MiB (/proc/PID/smaps_rollup).
-fn memory(sandbox: &Sandbox) -> u64 {
-    let mut pids = sandbox.machines();
-    pids.extend(sandbox.status()["supervisor"].as_i64().and_then(|pid| i32::try_from(pid).ok()));
-    let kib = |pid: i32| -> u64 {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
-    };
-    pids.into_iter().map(kib).sum::<u64>() >> 10
 }

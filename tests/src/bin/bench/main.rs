@@ -1,0 +1,23 @@
+//! `make bench`: what labctl costs, against the floor of the same run. `make bench BENCH="cold forks"` runs some of them.
+
+mod cold;
+mod forks;
+mod measure;
+mod rewind;
+
+fn main() {
+    if !labctl_tests::can_boot() {
+        return;
+    }
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // The forks are compared with the cold boots.
+    let cold = (wanted("cold") || wanted("forks")).then(|| cold::run(&runtime));
+    if let Some(cold) = cold.filter(|_| wanted("forks")) {
+        forks::run(&runtime, &cold);
+    }
+    if wanted("rewind") {
+        rewind::run();
+    }
+}

@@ -1,0 +1,118 @@
+//! Nodes that are forked from one template: who they are, what they share, what they keep, and what a crash leaves.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use labctl_tests::{Sandbox, can_boot, machines, until};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// What must differ from node to node, one a line.
+const OWN: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id /sys/class/dmi/id/product_uuid /sys/class/net/eth0/address; \
+    cat /etc/hostname; hostname; cat /etc/ssh/ssh_host_*_key.pub; cat /etc/ssh/ssh_host_*_key | sha256sum; \
+    ip -4 -o addr show dev eth0 | awk '{print $4}'; cat /proc/sys/kernel/random/uuid; \
+    head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; systemd-id128 new";
+
+/// What a reboot must keep.
+const KEPT: &str = "cat /etc/machine-id /sys/class/dmi/id/product_uuid /sys/class/net/eth0/address /etc/hostname; hostname; \
+    cat /etc/ssh/ssh_host_*_key.pub; ip -4 -o addr show dev eth0 | awk '{print $4}'; getent hosts fork1 fork2 fork3; ip route";
+
+fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+#[test]
+fn forks_share_nothing_that_identifies_them_and_keep_it() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: forks\nnodes: [{name: 'fork{index}', count: 3, memory: 256M}]\n");
+    sandbox.good(&["up"]);
+    let nodes = ["fork1", "fork2", "fork3"];
+
+    // The wall clock is right at once.
+    for node in nodes {
+        let before = seconds();
+        let said: f64 = sandbox.good(&["exec", node, "--", "date", "+%s.%N"]).trim().parse().unwrap();
+        let after = seconds();
+        assert!(said > before - 0.1 && said < after + 0.1, "{node}'s clock says {said}, here it was {before} to {after}");
+    }
+
+    // Nothing that is anybody's own is another's too.
+    let own: Vec<Vec<String>> =
+        nodes.iter().map(|node| sandbox.good(&["exec", node, "--", "sh", "-c", OWN]).lines().map(str::to_owned).collect()).collect();
+    assert!(own[0].len() == 12, "{own:#?}");
+    for (line, _) in own[0].iter().enumerate() {
+        let values: BTreeSet<&String> = own.iter().map(|node| &node[line]).collect();
+        assert_eq!(values.len(), nodes.len(), "line {line} of {own:#?}");
+    }
+    for (node, own) in nodes.iter().zip(&own) {
+        assert_eq!((own[4].as_str(), own[5].as_str()), (*node, *node));
+    }
+
+    // They know and reach each other; the journal goes on; a service that starts now sees no jump of time.
+    until("fork1 reaches fork3", Duration::from_secs(20), || {
+        sandbox.run(&["exec", "fork1", "--", "ping", "-c1", "-W1", "fork3"]).status.success()
+    });
+    let log = sandbox.good(&["exec", "fork2", "--", "sh", "-c", "logger -t test hello; journalctl --sync; journalctl -q -t test -o cat"]);
+    assert_eq!(log, "hello\n");
+    let timed = "systemd-run -q --wait -p RuntimeMaxSec=5 true && systemd-run -q --wait --on-active=0.2 true 2>/dev/null; echo fine";
+    assert_eq!(sandbox.good(&["exec", "fork2", "--", "sh", "-c", timed]), "fine\n");
+    assert_eq!(sandbox.good(&["ssh", "fork2", "--", "hostname"]), "fork2\n");
+
+    // After a reboot each is who it was.
+    let before = sandbox.good(&["exec", "fork2", "--", "sh", "-c", KEPT]);
+    let boot_id = sandbox.good(&["exec", "fork2", "--", "cat", "/proc/sys/kernel/random/boot_id"]);
+    sandbox.good(&["reload", "fork2"]);
+    assert_eq!(sandbox.good(&["exec", "fork2", "--", "sh", "-c", KEPT]), before);
+    assert_ne!(sandbox.good(&["exec", "fork2", "--", "cat", "/proc/sys/kernel/random/boot_id"]), boot_id);
+
+    // A template that carries disks stays.
+    let listed: serde_json::Value = sandbox.json(&["image", "template", "list"]);
+    let used = listed.as_array().unwrap().iter().max_by_key(|template| template["used_unix"].as_u64()).unwrap();
+    let (_, said) = sandbox.bad(&["image", "template", "rm", used["key"].as_str().unwrap()]);
+    assert!(said.contains("carries the disks of"), "{said}");
+    assert_eq!(sandbox.good(&["exec", "fork3", "--", "hostname"]), "fork3\n");
+}
+
+/// kill -9 while a template is made: it is there whole or not at all, and nothing stays behind.
+#[test]
+fn a_template_whose_making_is_killed_is_whole_or_absent() {
+    if !can_boot() {
+        return;
+    }
+    let mut random = StdRng::seed_from_u64(labctl_tests::seed(5));
+    let sandbox = Sandbox::new();
+    // A shape that no other test has.
+    sandbox.write("lab.yml", "name: shape\nnodes: [{name: a, count: 2, memory: 200M}]\n");
+    let ours = |sandbox: &Sandbox| -> Vec<String> {
+        let listed: serde_json::Value = sandbox.json(&["image", "template", "list"]);
+        let ours = listed.as_array().unwrap().iter().filter(|template| template["memory_mib"] == 200);
+        ours.map(|template| template["key"].as_str().unwrap().to_owned()).collect()
+    };
+    for key in ours(&sandbox) {
+        sandbox.good(&["image", "template", "rm", &key]);
+    }
+    for round in 0..3 {
+        let mut build = sandbox.start(&["image", "template", "build"]);
+        let moment = Duration::from_millis(random.random_range(50..12_000));
+        std::thread::sleep(moment);
+        println!("round {round}: killed after {moment:?}");
+        build.kill().unwrap();
+        build.wait().unwrap();
+        until("the machine of a killed build ends", Duration::from_secs(10), || {
+            machines(&sandbox.folder().join("labctl/t-").display().to_string()).is_empty()
+        });
+        for key in ours(&sandbox) {
+            println!("round {round}: it was ready");
+            sandbox.good(&["image", "template", "rm", &key]);
+        }
+    }
+    sandbox.good(&["up"]);
+    assert_eq!(ours(&sandbox).len(), 1);
+    assert_eq!(sandbox.good(&["exec", "a2", "--", "hostname"]), "a2\n");
+    sandbox.good(&["destroy", "--force"]);
+    sandbox.good(&["image", "template", "rm", &ours(&sandbox)[0]]);
+    assert!(ours(&sandbox).is_empty());
+}

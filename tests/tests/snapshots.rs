@@ -1,0 +1,281 @@
+//! Snapshots of a whole lab: what they bring back, what they refuse, and what a crash in the middle leaves.
+
+use std::fs;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, until};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+const LAB: &str = "name: past\nnodes: [{name: 'past{index}', count: 2, memory: 256M}]\n";
+
+/// Takes one connection and notes every line with its own time.
+const SERVER: &str = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 7000, Listen => 1, ReuseAddr => 1) or die; \
+    open $f, '>>', '/run/lines'; $f->autoflush; $c = $s->accept; while (<$c>) { print $f $_ } print $f qq(closed\\n)";
+
+/// Sends a line every tenth of a second over one connection.
+const CLIENT: &str = "use IO::Socket::INET; until ($c = IO::Socket::INET->new('past2:7000')) { select undef, undef, undef, 0.1 } \
+    $c->autoflush; $SIG{PIPE} = 'IGNORE'; while (1) { print $c ++$n, qq(\\n) or last; select undef, undef, undef, 0.1 } \
+    open $f, '>', '/run/broken'";
+
+fn run_in_background(sandbox: &Sandbox, node: &str, program: &str) {
+    sandbox.good(&["exec", node, "--", "systemd-run", "-q", "perl", "-e", program]);
+}
+
+/// The number of the last line that came over the connection.
+fn last_line(sandbox: &Sandbox) -> u64 {
+    let said = sandbox.run(&["exec", "past2", "--", "tail", "-n1", "/run/lines"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(!said.contains("closed"), "the connection broke");
+    said.trim().parse().unwrap_or(0)
+}
+
+fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+fn names(sandbox: &Sandbox) -> Vec<String> {
+    let listed: Value = sandbox.json(&["snapshot", "list"]);
+    listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn layers(sandbox: &Sandbox) -> usize {
+    fs::read_dir(sandbox.home().join("layers")).map_or(0, Iterator::count)
+}
+
+fn all_run(sandbox: &Sandbox) -> bool {
+    sandbox.status()["nodes"].as_array().unwrap().iter().all(|node| node["state"] == "running")
+}
+
+#[test]
+fn a_lab_goes_back_to_what_it_was() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("lab.yml", LAB);
+    sandbox.good(&["up"]);
+    run_in_background(&sandbox, "past2", SERVER);
+    run_in_background(&sandbox, "past1", CLIENT);
+    until("a connection between the nodes", Duration::from_secs(30), || last_line(&sandbox) > 3);
+    sandbox.good(&["exec", "past1", "--", "sh", "-c", "echo one > /root/word; echo kept > /run/memory; sync"]);
+
+    let saved: Value = sandbox.json(&["snapshot", "save", "one"]);
+    assert_eq!(saved["nodes"], 2);
+    println!("saved: {} ms of pause, {} KiB of memory", saved["pause_ms"], saved["memory_bytes"].as_u64().unwrap() >> 10);
+    let at_save = last_line(&sandbox);
+    sandbox.good(&[
+        "exec",
+        "past1",
+        "--",
+        "sh",
+        "-c",
+        "echo two > /root/word; echo more > /root/more; dd if=/dev/urandom of=/root/big bs=1M count=8 2>/dev/null; sync",
+    ]);
+    let different = sandbox.good(&["snapshot", "diff", "one"]);
+    assert!(different.contains("past1: its disk has grown by") && different.contains("the lab file is the same"), "{different}");
+    assert!(sandbox.bad(&["snapshot", "save", "one"]).1.contains("there is a snapshot `one` already"));
+
+    // Back: files, memory, the connection, the clock.
+    for _ in 0..2 {
+        let start = Instant::now();
+        sandbox.good(&["snapshot", "restore", "one"]);
+        println!("restored in {:.2} s", start.elapsed().as_secs_f64());
+        let before = seconds();
+        let said: f64 = sandbox.good(&["exec", "past1", "--", "date", "+%s.%N"]).trim().parse().unwrap();
+        assert!(said > before - 0.2 && said < seconds() + 0.2, "the clock says {said}, here it is {before}");
+        assert_eq!(sandbox.good(&["exec", "past1", "--", "sh", "-c", "cat /root/word /run/memory; ls /root"]), "one\nkept\nword\n");
+        let back = last_line(&sandbox);
+        assert!(back > 0 && back < at_save + 300, "{back} lines, {at_save} when it was saved");
+        until("the connection goes on", Duration::from_secs(20), || last_line(&sandbox) > back + 3);
+        assert!(!sandbox.run(&["exec", "past1", "--", "test", "-e", "/run/broken"]).status.success());
+    }
+
+    // Suspended, everything is on the disk; awake, everything goes on.
+    sandbox.good(&["suspend"]);
+    assert_eq!(sandbox.machines(), Vec::<i32>::new());
+    assert_eq!(sandbox.status()["nodes"][0]["state"], "suspended");
+    sandbox.good(&["resume"]);
+    let back = last_line(&sandbox);
+    until("the connection goes on after suspend", Duration::from_secs(20), || last_line(&sandbox) > back + 3);
+    assert!(sandbox.bad(&["resume"]).1.contains("is not suspended"));
+
+    // Nothing of what is refused changes anything.
+    let place = sandbox.home().join("labs/past/snapshots/one");
+    let (state, about) = (place.join("past2/state"), place.join("snapshot.json"));
+    let (whole, text) = (fs::read(&state).unwrap(), fs::read_to_string(&about).unwrap());
+    fs::write(&state, &whole[..whole.len() / 2]).unwrap();
+    assert!(sandbox.bad(&["snapshot", "restore", "one"]).1.contains("is damaged"));
+    fs::write(&state, &whole).unwrap();
+    let mut other: Value = serde_json::from_str(&text).unwrap();
+    other["qemu"] = "QEMU emulator version 3.1".into();
+    fs::write(&about, other.to_string()).unwrap();
+    let said = sandbox.bad(&["snapshot", "restore", "one"]).1;
+    assert!(said.contains("QEMU emulator version 3.1") && said.contains("--cold"), "{said}");
+    other["version"] = 99.into();
+    fs::write(&about, other.to_string()).unwrap();
+    assert!(sandbox.bad(&["snapshot", "restore", "one"]).1.contains("format 99"));
+    fs::write(&about, &text[..text.len() / 2]).unwrap();
+    let said = sandbox.bad(&["snapshot", "restore", "one"]).1;
+    assert!(said.contains("snapshot.json"), "{said}");
+    fs::write(&about, &text).unwrap();
+    fs::write(&file, LAB.replace("count: 2", "count: 3")).unwrap();
+    let said = sandbox.bad(&["snapshot", "restore", "one"]).1;
+    assert!(said.contains("the lab file changed since snapshot `one`") && said.contains("past3"), "{said}");
+    fs::write(&file, LAB).unwrap();
+    assert!(sandbox.bad(&["snapshot", "restore", "none"]).1.contains("known: one"));
+    assert!(sandbox.bad(&["snapshot", "save", "../x"]).1.contains("cannot be the name"));
+    assert!(all_run(&sandbox));
+    until("the connection goes on after all that", Duration::from_secs(20), || last_line(&sandbox) > back + 3);
+
+    // A node that is down is named; from a lab that is off, everything comes back.
+    sandbox.good(&["halt", "past2"]);
+    let said = sandbox.bad(&["snapshot", "save", "two"]).1;
+    assert!(said.contains("past2 is off"), "{said}");
+    assert_eq!(names(&sandbox), ["one"]);
+    sandbox.good(&["halt"]);
+    sandbox.good(&["snapshot", "restore", "one"]);
+    assert!(all_run(&sandbox));
+    until("the connection goes on after halt", Duration::from_secs(20), || last_line(&sandbox) > 3);
+
+    // The disks alone: the nodes boot with the files of then.
+    sandbox.good(&["exec", "past1", "--", "sh", "-c", "echo three > /root/word; sync"]);
+    sandbox.good(&["snapshot", "restore", "one", "--cold"]);
+    assert_eq!(sandbox.good(&["exec", "past1", "--", "sh", "-c", "cat /root/word; ls /run/memory 2>/dev/null; hostname"]), "one\npast1\n");
+
+    sandbox.good(&["snapshot", "rm", "one"]);
+    assert_eq!(names(&sandbox), Vec::<String>::new());
+    sandbox.good(&["destroy", "--force"]);
+    assert_eq!(layers(&sandbox), 0, "nobody rests on a layer any more");
+}
+
+/// kill -9 of the command, the supervisor or a machine while a snapshot is saved or restored: it is there whole or not at all, and the
+/// lab comes up.
+#[test]
+fn a_snapshot_that_is_cut_off_is_whole_or_absent() {
+    if !can_boot() {
+        return;
+    }
+    let mut random = StdRng::seed_from_u64(labctl_tests::seed(7));
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", LAB);
+    sandbox.good(&["up"]);
+    sandbox.good(&["exec", "past1", "--", "sh", "-c", "echo good > /root/word; sync"]);
+    sandbox.good(&["snapshot", "save", "good"]);
+    for round in 0..8 {
+        let saving = round % 2 == 0;
+        let args: &[&str] = if saving { &["snapshot", "save", "cut", "--replace"] } else { &["snapshot", "restore", "good"] };
+        let mut command = sandbox.start(args);
+        let moment = Duration::from_millis(random.random_range(5..1500));
+        std::thread::sleep(moment);
+        let victim = random.random_range(0..3);
+        println!("round {round}: {} and after {moment:?} kill {}", args[1], ["the command", "the supervisor", "a QEMU"][victim]);
+        match victim {
+            0 => command.kill().unwrap(),
+            1 => kill_supervisor(&sandbox),
+            _ => {
+                if let Some(pid) = sandbox.machines().first() {
+                    kill(*pid);
+                }
+            }
+        }
+        command.wait().unwrap();
+        sandbox.good(&["up"]);
+        assert!(all_run(&sandbox), "round {round}");
+        assert_eq!(sandbox.machines().len(), 2, "round {round}: a machine too many or too few");
+        assert_eq!(sandbox.good(&["exec", "past1", "--", "cat", "/root/word"]), "good\n", "round {round}");
+        for name in names(&sandbox) {
+            sandbox.good(&["snapshot", "restore", &name]);
+            assert_eq!(sandbox.good(&["exec", "past1", "--", "cat", "/root/word"]), "good\n", "round {round}: {name}");
+        }
+    }
+    sandbox.good(&["destroy", "--force"]);
+    assert_eq!(sandbox.machines(), Vec::<i32>::new());
+    assert_eq!(layers(&sandbox), 0);
+}
+
+/// The second `up` of a lab from the same inputs restores it; from others it provisions.
+#[test]
+fn a_provisioned_lab_comes_back_without_provisioning() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let lab =
+        "name: kept\nvariables: {word: first}\nnodes: [{name: k, count: 2, memory: 256M}]\nprovision:\n  - hosts: all\n    roles: [say]\n";
+    sandbox.write("lab.yml", lab);
+    sandbox.write(
+        "roles/say/tasks/main.yml",
+        "- copy: {content: '{{ word }}', dest: /root/word}\n- shell: cat /proc/sys/kernel/random/uuid > /root/once\n",
+    );
+    let once = |sandbox: &Sandbox| sandbox.good(&["exec", "k1", "--", "cat", "/root/once", "/root/word"]);
+    let up = |sandbox: &Sandbox, args: &[&str]| {
+        let output = sandbox.run(&[&["up"], args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout))
+    };
+    up(&sandbox, &[]);
+    let first = once(&sandbox);
+    sandbox.good(&["exec", "k1", "--", "sh", "-c", "echo spoilt > /root/word"]);
+    sandbox.good(&["destroy", "--force"]);
+
+    let said = up(&sandbox, &[]);
+    assert!(said.contains("restored as it was provisioned"), "{said}");
+    assert_eq!(once(&sandbox), first);
+    assert!(all_run(&sandbox));
+    sandbox.good(&["destroy", "--force"]);
+
+    let said = up(&sandbox, &["--no-cache"]);
+    assert!(!said.contains("restored as"), "{said}");
+    let second = once(&sandbox);
+    assert_ne!(second, first);
+    sandbox.good(&["destroy", "--force"]);
+
+    sandbox.write("lab.yml", &lab.replace("first", "other"));
+    let said = up(&sandbox, &[]);
+    assert!(!said.contains("restored as"), "{said}");
+    assert!(once(&sandbox).ends_with("other"));
+}
+
+#[test]
+fn clones_are_labs_of_their_own() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", LAB);
+    sandbox.good(&["up"]);
+    let word = |lab: &str| sandbox.good(&["--lab", lab, "exec", "past1", "--", "cat", "/run/word"]);
+    sandbox.good(&["exec", "past1", "--", "sh", "-c", "echo origin > /run/word"]);
+    sandbox.good(&["clone", "past", "anna", "berta"]);
+    assert_eq!((word("anna").as_str(), word("berta").as_str()), ("origin\n", "origin\n"));
+    sandbox.good(&["--lab", "anna", "exec", "past1", "--", "sh", "-c", "echo anna > /run/word"]);
+    assert_eq!([word("past"), word("anna"), word("berta")], ["origin\n", "anna\n", "origin\n"]);
+
+    // The same addresses inside, others on the host, and names of their own there.
+    let status = |lab: &str| -> Value { sandbox.json(&["--lab", lab, "status"]) };
+    let (origin, anna) = (status("past"), status("anna"));
+    assert_eq!(origin["nodes"][0]["address"], anna["nodes"][0]["address"]);
+    assert_ne!(origin["nodes"][0]["loopback"], anna["nodes"][0]["loopback"]);
+    assert!(sandbox.good(&["--lab", "anna", "hosts", "print"]).contains("past1.anna"));
+    until("nodes of a clone reach each other", Duration::from_secs(20), || {
+        sandbox.run(&["--lab", "anna", "exec", "past1", "--", "ping", "-c1", "-W1", "past2"]).status.success()
+    });
+
+    // Each lives and ends by itself.
+    sandbox.good(&["--lab", "anna", "reload", "past2"]);
+    sandbox.good(&["--lab", "anna", "snapshot", "save", "own"]);
+    sandbox.good(&["--lab", "anna", "up"]);
+    let (_, said) = sandbox.bad(&["clone", "past", "anna"]);
+    assert!(said.contains("there is a lab `anna` already"), "{said}");
+    sandbox.good(&["destroy", "--force"]);
+    assert_eq!(word("berta"), "origin\n");
+    sandbox.good(&["--lab", "anna", "snapshot", "restore", "own"]);
+    assert_eq!(word("anna"), "anna\n");
+    for lab in ["anna", "berta"] {
+        sandbox.good(&["--lab", lab, "destroy", "--force"]);
+    }
+    assert_eq!(sandbox.machines(), Vec::<i32>::new());
+    assert_eq!(layers(&sandbox), 0);
+}
