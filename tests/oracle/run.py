@@ -319,7 +319,9 @@ def main():
     texts = [*sources(), ansible.release.__version__]
 
     def theirs_of(case):
-        kept = os.path.join(asked.cache, f"{case.key(*texts)}.json")
+        # What the system's own folders hold decides, too, where a case works on them.
+        system = json.dumps(namespace.snapshot(case.needs), sort_keys=True) if case.needs else ""
+        kept = os.path.join(asked.cache, f"{case.key(*texts, system)}.json")
         if os.path.exists(kept):
             with open(kept, encoding="utf-8") as file:
                 return json.load(file)

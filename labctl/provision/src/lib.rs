@@ -13,6 +13,8 @@ mod clock;
 pub mod data;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod inventory;
 mod json;
 mod password;

@@ -54,7 +54,7 @@ pub(crate) fn crypt(password: &str, kind: &str, salt_text: Option<&str>, rounds:
         return Err(format!("invalid characters in salt '{salt_text}'"));
     }
     // Ansible hashes by passlib, whose own defaults are these.
-    let usual = if kind == "sha256" { 535_000 } else { 656_000 };
+    let usual = if id == 5 { 535_000 } else { 656_000 };
     let rounds = rounds.map_or(Ok(usual), u32::try_from).map_err(|_| "rounds must be positive".to_owned())?;
     let params = sha_crypt::Params::new(rounds).map_err(|_| format!("rounds must be from 1000 to 999999999, not {rounds}"))?;
     let explicit = if rounds == ROUNDS { String::new() } else { format!("rounds={rounds}$") };
@@ -84,11 +84,11 @@ mod tests {
     #[test]
     fn hashes_as_the_specification() {
         assert_eq!(
-            crypt("Hello world!", "sha512", Some("saltstring"), None).unwrap(),
+            crypt("Hello world!", "sha512", Some("saltstring"), Some(5000)).unwrap(),
             "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"
         );
         assert_eq!(
-            crypt("Hello world!", "sha256", Some("saltstring"), None).unwrap(),
+            crypt("Hello world!", "sha256", Some("saltstring"), Some(5000)).unwrap(),
             "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"
         );
         assert!(crypt("x", "md5_crypt", None, None).is_err());

@@ -30,25 +30,20 @@ pub(crate) struct HostState {
 }
 
 impl HostState {
-    /// Adds facts as a module returns them, with or without prefix.
+    /// Adds facts as a module returns them.
     pub(crate) fn add_facts(&mut self, facts: &Dict) {
         let mut plain = (*self.facts).clone();
         let mut injected = (*self.injected).clone();
         for (key, value) in facts {
             let short = key.strip_prefix("ansible_").filter(|short| *short != "facts").unwrap_or(key);
             plain.insert(Arc::from(short), value.clone());
-            // A fact whose name has another prefix (a module's own, such as `services`) is a variable too.
-            let long = if key.starts_with("ansible_") || NO_PREFIX.contains(&&**key) { key.to_string() } else { format!("ansible_{key}") };
-            injected.insert(Arc::from(long), value.clone());
+            // The variable has the name that the module gave it: `ansible_...` those of `setup`, `services` that of `service_facts`.
+            injected.insert(key.clone(), value.clone());
         }
         self.facts = Arc::new(plain);
         self.injected = Arc::new(injected);
     }
 }
-
-/// Facts that modules return under a name of their own.
-const NO_PREFIX: &[&str] =
-    &["services", "packages", "discovered_interpreter_python", "getent_passwd", "getent_group", "module_setup", "gather_subset"];
 
 /// Everything that names depend on, shared by the hosts of a play.
 pub(crate) struct Variables {
@@ -119,6 +114,11 @@ impl Variables {
 
     /// The scope of a host at a task; `top` holds loop variables and other names that win over all.
     pub(crate) fn scope(self: &Arc<Self>, host: &str, task: Option<&Task>, top: Dict) -> Arc<Scope> {
+        self.layers(host, task, top, true)
+    }
+
+    /// `in_play` unset: as other hosts see this one in `hostvars`, without variables of the play and of its roles.
+    fn layers(self: &Arc<Self>, host: &str, task: Option<&Task>, top: Dict, in_play: bool) -> Arc<Scope> {
         let state = lock(&self.hosts).get(host).cloned().unwrap_or_default();
         let mut layers: Vec<Arc<Dict>> = Vec::with_capacity(20);
         if !top.is_empty() {
@@ -136,7 +136,7 @@ impl Variables {
         }
         layers.push(state.set.clone());
         layers.push(state.included.clone());
-        let roles = lock(&self.roles).clone();
+        let roles = if in_play { lock(&self.roles).clone() } else { Vec::new() };
         if let Some(task) = task {
             layers.extend(task.keywords.vars.iter().rev().cloned());
             if let Some(role) = &task.role {
@@ -145,8 +145,10 @@ impl Variables {
             }
         }
         layers.extend(roles.iter().rev().map(|role| role.vars.clone()));
-        layers.extend(lock(&self.vars_files).get(host).cloned());
-        layers.push(self.play_vars.clone());
+        if in_play {
+            layers.extend(lock(&self.vars_files).get(host).cloned());
+            layers.push(self.play_vars.clone());
+        }
         let mut facts = Dict::new();
         facts.insert("ansible_facts".into(), Data::Map(state.facts.clone()));
         layers.push(Arc::new(facts));
@@ -190,17 +192,28 @@ impl Variables {
         out
     }
 
+    /// All hosts that are known, in the inventory's order.
+    fn host_names(&self) -> Vec<Arc<str>> {
+        let order: Vec<String> = match lock(&self.groups).all.get("all").and_then(Data::as_list) {
+            Some(list) => list.iter().map(python::str_of).collect(),
+            None => Vec::new(),
+        };
+        let mut names: Vec<String> = lock(&self.hosts).keys().cloned().collect();
+        names.sort_by_key(|name| (order.iter().position(|other| other == name).unwrap_or(usize::MAX), name.clone()));
+        names.into_iter().map(Arc::from).collect()
+    }
+
     fn hostvars(self: &Arc<Self>) -> Value {
         let names = self.clone();
         let values = self.clone();
         Value::from_object(LazyMap {
             kind: "HostVars",
-            keys: Box::new(move || lock(&names.hosts).keys().map(|name| Arc::from(name.as_str())).collect()),
+            keys: Box::new(move || names.host_names()),
             get: Box::new(move |host| {
                 if !lock(&values.hosts).contains_key(host) {
                     return None;
                 }
-                let scope = values.scope(host, None, Dict::new());
+                let scope = values.layers(host, None, Dict::new(), false);
                 let again = scope.clone();
                 Some(Value::from_object(LazyMap {
                     kind: "HostVarsVars",

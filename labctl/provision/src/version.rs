@@ -69,7 +69,38 @@ pub(crate) fn holds(a: &str, b: &str, operator: &str) -> Result<bool, String> {
     if b.is_empty() {
         return Err("Version parameter to compare against cannot be empty".to_owned());
     }
-    let order = compare(a, b)?;
+    judge(compare(a, b)?, operator)
+}
+
+/// Likewise, by Python's `StrictVersion`: two or three numbers, then perhaps `a` or `b` and a number. `2.0` equals `2.0.0`.
+///
+/// # Errors
+/// As [`holds`], and for what is not such a version.
+pub(crate) fn holds_strictly(a: &str, b: &str, operator: &str) -> Result<bool, String> {
+    judge(strict(a)?.cmp(&strict(b)?), operator)
+}
+
+/// Numbers, then the pre-release; a version without one comes after those that have one.
+fn strict(text: &str) -> Result<([u64; 3], (bool, char, u64)), String> {
+    let bad = || format!("Version comparison failed: invalid version number '{text}'");
+    let (numbers, pre) = match text.find(['a', 'b']) {
+        Some(at) => (&text[..at], Some((text[at..].chars().next().unwrap_or('a'), &text[at + 1..]))),
+        None => (text, None),
+    };
+    let numbers = numbers.split('.').map(|part| part.parse::<u64>().map_err(|_| bad())).collect::<Result<Vec<_>, _>>()?;
+    let numbers = match numbers[..] {
+        [major, minor] => [major, minor, 0],
+        [major, minor, patch] => [major, minor, patch],
+        _ => return Err(bad()),
+    };
+    let pre = match pre {
+        Some((letter, number)) => (false, letter, number.parse().map_err(|_| bad())?),
+        None => (true, ' ', 0),
+    };
+    Ok((numbers, pre))
+}
+
+fn judge(order: Ordering, operator: &str) -> Result<bool, String> {
     Ok(match operator {
         "==" | "=" | "eq" => order.is_eq(),
         "!=" | "<>" | "ne" => order.is_ne(),
@@ -94,6 +125,8 @@ mod tests {
         {
             assert!(holds(a, b, op).unwrap(), "{a} {op} {b}");
         }
+        assert!(holds_strictly("2.0", "2.0.0", "eq").unwrap() && holds_strictly("1.0a1", "1.0", "<").unwrap());
+        assert!(holds_strictly("1.2.3.4", "1.0", "eq").is_err());
         assert!(holds("1", "1", "~").is_err());
         assert!(holds("1.a", "1.1", "lt").is_err());
     }

@@ -194,7 +194,7 @@ fn missing_localhost_is_a_clear_failure() {
         Bench::new("=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - command: hostname\n    delegate_to: localhost\n");
     bench.local = false;
     let text = bench.run().lines.join("\n");
-    assert!(text.contains("localhost (the controller)"), "{text}");
+    assert!(text.contains("tasks can't run on the controller here"), "{text}");
 }
 
 #[test]

@@ -54,6 +54,7 @@ const MODULES: &[&Module] = &[
     &files::replace::MODULE,
     &files::slurp::MODULE,
     &files::stat::MODULE,
+    &files::synchronize::MODULE,
     &files::tempfile::MODULE,
     &files::unarchive::MODULE,
     &files::xattr::MODULE,
@@ -84,6 +85,7 @@ const MODULES: &[&Module] = &[
     &system::modprobe::MODULE,
     &system::mount::MODULE,
     &system::ping::MODULE,
+    &system::script::MODULE,
     &system::service_facts::MODULE,
     &system::setup::MODULE,
     &system::sysctl::MODULE,
@@ -204,7 +206,7 @@ mod tests {
         let wanted = "acl alternatives apk apt apt_key apt_repository archive assemble authorized_key blockinfile capabilities command \
             consul_kv copy cron deb822_repository debconf dnf dpkg_selections file filesystem find get_url getent git group hostname htpasswd \
             ini_file iptables known_hosts lineinfile locale_gen modprobe mount nomad_job openssh_keypair package package_facts pam_limits pamd \
-            ping pip raw replace service service_facts setup shell slurp stat sysctl systemd template tempfile timezone ufw unarchive uri user \
+            ping pip raw replace script service service_facts setup shell slurp stat synchronize sysctl systemd template tempfile timezone ufw unarchive uri user \
             wait_for xattr yum";
         let missing: Vec<_> = wanted.split_whitespace().filter(|name| !names().contains(name)).collect();
         assert!(missing.is_empty(), "{missing:?}");

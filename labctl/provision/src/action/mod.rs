@@ -16,6 +16,7 @@ mod remote;
 mod script;
 mod set_fact;
 mod supported;
+mod synchronize;
 mod template;
 mod unarchive;
 
@@ -124,6 +125,7 @@ impl Action {
             "script" => self.script().await,
             "unarchive" => self.unarchive().await,
             "assemble" => self.assemble().await,
+            "synchronize" => self.synchronize().await,
             name => {
                 supported::check(name, &self.task.place)?;
                 if self.check && NO_CHECK_MODE.contains(&name) {

@@ -22,7 +22,6 @@ const REMOTE: &[&str] = &[
     "debconf",
     "dnf",
     "dpkg_selections",
-    "expect",
     "file",
     "filesystem",
     "find",
@@ -54,7 +53,6 @@ const REMOTE: &[&str] = &[
     "shell",
     "slurp",
     "stat",
-    "synchronize",
     "sysctl",
     "systemd",
     "systemd_service",
@@ -66,9 +64,7 @@ const REMOTE: &[&str] = &[
     "user",
     "wait_for",
     "xattr",
-    "xml",
     "yum",
-    "yum_repository",
 ];
 
 /// Actions of the controller.
@@ -96,6 +92,7 @@ const LOCAL: &[&str] = &[
     "set_fact",
     "set_stats",
     "setup",
+    "synchronize",
     "template",
     "wait_for_connection",
 ];

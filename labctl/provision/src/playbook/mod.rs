@@ -12,6 +12,7 @@ mod task;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use context::Context;
 pub(crate) use keywords::{Condition, Keywords};
 pub(crate) use load::{Loader, read_variables, variable_files};
 pub(crate) use role::{Role, RoleRequest};
@@ -84,6 +85,8 @@ pub(crate) struct Task {
     pub name: Option<Data>,
     /// Short name of the module.
     pub action: Arc<str>,
+    /// The module's name as it stands in the file: what a task without a name is called.
+    pub written: Arc<str>,
     /// Arguments as written.
     pub args: Data,
     pub keywords: Keywords,
@@ -112,6 +115,7 @@ impl Task {
         Self {
             name: Some(Data::str(name)),
             action: Arc::from(action),
+            written: Arc::from(action),
             args: Data::map(Dict::new()),
             outer: Arc::new(keywords.clone()),
             keywords,

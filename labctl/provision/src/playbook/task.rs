@@ -67,9 +67,7 @@ impl Loader {
                 }
             }
         }
-        if let Some(default) =
-            inner.keywords.get("module_defaults").and_then(|all| all.get(&name).or_else(|| all.get(&action))).and_then(Data::as_map)
-        {
+        if let Some(default) = inner.keywords.get("module_defaults").and_then(|all| defaults_of(all, &action)).and_then(Data::as_map) {
             let mut merged = (**default).clone();
             merged.extend(arguments);
             arguments = merged;
@@ -80,6 +78,7 @@ impl Loader {
         let task = Task {
             name: data("name").filter(|name| !matches!(name, Data::Null)),
             action: action.clone(),
+            written: Arc::from(name.as_str()),
             args: Data::map(arguments),
             repeat: repeat(node, source)?,
             loop_control: data("loop_control"),
@@ -176,6 +175,11 @@ impl Loader {
         };
         Ok((name, arguments))
     }
+}
+
+/// What `module_defaults` says of a module, under whichever of its names.
+fn defaults_of<'a>(all: &'a Data, action: &str) -> Option<&'a Data> {
+    all.as_map()?.iter().find(|(name, _)| short_name(name) == action).map(|(_, defaults)| defaults)
 }
 
 fn repeat(node: &Node, source: &Source) -> Result<Option<Loop>, Fault> {

@@ -33,6 +33,21 @@ fn spoilt(mut result: Dict, keyword: &str, error: &TemplateError) -> Dict {
     result
 }
 
+/// Whether a task has failed. What `failed_when` says counts, even if `until` never held: `failed` is then still true in what
+/// is registered.
+pub(crate) fn has_failed(result: &Dict) -> bool {
+    let judged = |result: &Dict| result.contains_key("failed_when_result");
+    if judged(result) {
+        return is(result, "failed_when_result");
+    }
+    let items: Vec<_> =
+        result.get("results").and_then(Data::as_list).into_iter().flat_map(|list| list.iter()).filter_map(Data::as_map).collect();
+    if items.iter().any(|item| judged(item)) {
+        return items.iter().any(|item| is(item, "failed_when_result"));
+    }
+    is(result, "failed")
+}
+
 /// Whether a flag of a result is set.
 pub(crate) fn is(result: &Dict, name: &str) -> bool {
     result.get(name).is_some_and(|data| data.to_bool().unwrap_or_else(|| data.truthy()))
@@ -154,7 +169,9 @@ impl PlayRun {
                 args.extend(extra.iter().map(|(key, value)| (key.clone(), value.clone())));
             }
             for (key, value) in map.iter().filter(|(key, _)| &***key != "_variable_params") {
-                if lazy {
+                // `debug: "{{ dict }}"`; other arguments it evaluates itself.
+                let whole = &*task.action == "debug" && &**key == "_raw_params";
+                if lazy && !whole {
                     args.insert(key.clone(), value.clone());
                     continue;
                 }

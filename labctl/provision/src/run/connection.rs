@@ -13,7 +13,7 @@ use super::keyword;
 const CONTROLLER: &[&str] = &["localhost", "127.0.0.1", "::1"];
 
 /// The connection to `host`, whose variables are in `its`. `scope` is the task's own, for what it becomes.
-pub(super) fn of(task: &Task, host: &str, its: &Arc<Scope>, scope: &Arc<Scope>) -> Result<Connection, TemplateError> {
+pub(crate) fn of(task: &Task, host: &str, its: &Arc<Scope>, scope: &Arc<Scope>) -> Result<Connection, TemplateError> {
     let variable = |names: &[&str]| keyword::text(names.iter().find_map(|name| its.get(name)), its);
     let wrong = |message: String| TemplateError { message, undefined: false, place: task.place.clone() };
     let address = variable(&["ansible_host", "ansible_ssh_host"])?;

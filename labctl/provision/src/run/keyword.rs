@@ -135,7 +135,7 @@ pub(crate) fn name(task: &Task, scope: &Arc<Scope>) -> String {
             Ok(data) => python::str_of(&data),
             Err(_) => python::str_of(name),
         },
-        None => task.action.to_string(),
+        None => task.written.to_string(),
     };
     match &task.role {
         Some(role) => format!("{} : {own}", role.name),

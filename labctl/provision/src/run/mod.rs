@@ -1,7 +1,7 @@
 //! Running playbooks.
 
 mod attempt;
-mod connection;
+pub(crate) mod connection;
 mod facts;
 mod flow;
 mod handlers;

@@ -10,7 +10,7 @@ use crate::playbook::{Loop, Task};
 use crate::python;
 use crate::template::{Scope, TemplateError, lookups};
 
-use super::attempt::{clean, failure, is};
+use super::attempt::{clean, failure, has_failed, is};
 use super::{PlayRun, keyword};
 
 /// Messages of Ansible's about whole loops.
@@ -136,7 +136,7 @@ impl PlayRun {
                 Status::Skipped
             } else if is(&result, "unreachable") {
                 Status::Unreachable
-            } else if is(&result, "failed") {
+            } else if has_failed(&result) {
                 if keyword::flag(task, "ignore_errors", scope).unwrap_or(false) { Status::Ignored } else { Status::Failed }
             } else if is(&result, "changed") {
                 Status::Changed

@@ -14,7 +14,7 @@ use crate::event::{Event, Status, Timing};
 use crate::playbook::Task;
 use crate::python;
 
-use super::attempt::{clean, is};
+use super::attempt::{clean, has_failed, is};
 use super::{PlayRun, Step, keyword, lock, tags};
 
 /// The results of a task, by host.
@@ -177,7 +177,7 @@ impl PlayRun {
         let scope = self.scope(host, Some(task), Dict::new());
         let skipped = is(result, "skipped");
         let unreachable = is(result, "unreachable");
-        let failed = is(result, "failed") && !unreachable;
+        let failed = has_failed(result) && !unreachable;
         let changed = is(result, "changed");
         let include = is_include(&task.action) && !failed && !skipped;
         let mut lost = false;

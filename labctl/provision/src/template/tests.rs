@@ -163,6 +163,10 @@ fn number(test: &Test) -> Result<i64, Error> {
 fn compare_versions(test: &Test) -> Result<bool, Error> {
     let other = python::str_of(test.arg(0, "version")?);
     let operator = test.arg(1, "operator").map_or_else(|_| "eq".to_owned(), python::str_of);
+    let strict = test.kwargs.get("strict").is_some_and(Data::truthy);
+    if strict {
+        return version::holds_strictly(&test.text(), &other, &operator).map_err(bad);
+    }
     version::holds(&test.text(), &other, &operator).map_err(bad)
 }
 

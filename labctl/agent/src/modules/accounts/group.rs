@@ -59,7 +59,10 @@ fn run(task: &Task<'_>) -> Outcome {
                 None => account_ids::free(task, Space::Groups, args.flag("system"))?,
             };
             let group = match current {
-                Some(group) => Group { gid, ..group },
+                Some(group) => {
+                    move_users(task, group.gid, gid)?;
+                    Group { gid, ..group }
+                }
                 None => Group { name: name.into(), password: "x".into(), gid, members: vec![] },
             };
             write(task, &group)?;
@@ -88,6 +91,15 @@ pub(crate) fn write(task: &Task<'_>, group: &Group) -> Result<(), Fault> {
         _ => shadow,
     };
     passwd::set_line(task.root, "/etc/gshadow", &group.name, Some(&shadow)).attempt("write", "/etc/gshadow")
+}
+
+/// Users whose primary group gets another id follow it, as with groupmod(8).
+fn move_users(task: &Task<'_>, from: u32, to: u32) -> Result<(), Fault> {
+    for user in passwd::users(task.root).into_iter().filter(|user| user.gid == from) {
+        let line = passwd::User { gid: to, ..user };
+        passwd::set_line(task.root, "/etc/passwd", &line.name, Some(&line.line())).attempt("write", "/etc/passwd")?;
+    }
+    Ok(())
 }
 
 fn remove(task: &Task<'_>, group: &Group) -> Result<(), Fault> {
@@ -122,6 +134,8 @@ mod tests {
         assert_eq!(result["gid"], 999);
         assert_eq!(bench.converges("group", json!({"name": "web", "gid": 2000}), true)["gid"], 2000);
         assert!(bench.read("etc/gshadow").contains("web:!::\n"));
+        bench.converges("group", json!({"name": "app", "gid": 1500}), true);
+        assert!(bench.read("etc/passwd").contains("app:x:1000:1500:"));
         bench.converges("group", json!({"name": "web", "state": "absent"}), true);
         assert_eq!(
             bench.fault("group", json!({"name": "app", "state": "absent"})),

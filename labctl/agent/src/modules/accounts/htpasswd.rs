@@ -90,7 +90,7 @@ mod tests {
         let path = bench.text_path("web/htpasswd");
         let args = json!({"path": path, "name": "jane", "password": "secret", "mode": "0640"});
         let result = bench.converges("community.general.htpasswd", args.clone(), true);
-        assert_eq!(result["msg"], format!("Created {path} and added jane"));
+        assert_eq!(result["msg"], format!("Created {path} and added jane and ownership, perms or SE linux context changed"));
         assert!(bench.read("web/htpasswd").starts_with("jane:$apr1$"));
         let again = bench.run("htpasswd", args);
         assert_eq!(again["msg"], "jane already present");

@@ -1,12 +1,15 @@
 //! Tasks that run as another user.
 
+use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
+use std::path::{Path, PathBuf};
 
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Value, json};
 
 use crate::modules::accounts::passwd;
-use crate::modules::call::outcome::{Done, Fault, Outcome};
+use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
 use crate::modules::call::root::Root;
 use crate::modules::call::spawn::Spawn;
 
@@ -21,7 +24,7 @@ pub(crate) fn is_needed(root: &Root, call: &ModuleCall) -> Result<bool, Fault> {
 
 /// Modules that take on the user in the one process that they start, and so need no child of ours.
 pub(crate) fn spawns_itself(module: &str) -> bool {
-    matches!(module, "command" | "shell" | "raw")
+    matches!(module, "command" | "shell" | "raw" | "script")
 }
 
 /// Runs the call in a child of this program that is that user.
@@ -30,7 +33,7 @@ pub(crate) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
     let inner = ModuleCall { become_user: None, ..call.clone() };
     let request = serde_json::to_vec(&inner).map_err(|err| Fault::from(err.to_string()))?;
     let mut env = call.environment.clone();
-    env.insert(labctl_wire::STATE_VARIABLE.to_owned(), ModuleCall::state_folder());
+    env.insert(labctl_wire::STATE_VARIABLE.to_owned(), state_of(root, call, &name)?);
     let spawn = Spawn {
         argv: ["/proc/self/exe", "module"].map(str::to_owned).to_vec(),
         env,
@@ -44,6 +47,41 @@ pub(crate) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
         Fault::from(format!("the module run as {name} gave no result: {err}")).with("rc", output.rc).with("module_stderr", output.err())
     })?;
     Ok(Done { result: reply.result, needs_content: reply.needs_content })
+}
+
+/// A state folder of the user's own, with what the controller has sent for the call in it: what root keeps cannot be moved away by
+/// others.
+fn state_of(root: &Root, call: &ModuleCall, name: &str) -> Result<String, Fault> {
+    let user = passwd::user(root, name).ok_or_else(|| Fault::from(format!("failed to look up user {name} to become")))?;
+    let state = ModuleCall::state_folder();
+    let own = format!("{state}/users/{}", user.uid);
+    let spool = PathBuf::from(format!("{own}/spool"));
+    let (uid, gid) = (Some(user.uid), Some(user.gid));
+    if fs::symlink_metadata(&spool).is_ok_and(|meta| meta.is_dir() && meta.uid() == user.uid) {
+        return hand_over(call, &state, &own, uid, gid).map(|()| own);
+    }
+    let parents = fs::DirBuilder::new().recursive(true).mode(0o711).create(format!("{state}/users"));
+    parents.attempt("make the folder", &state)?;
+    for folder in [Path::new(&own), &spool] {
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.attempt("make the folder", folder)?,
+        }
+        lchown(folder, uid, gid).attempt("change the owner of", folder)?;
+    }
+    hand_over(call, &state, &own, uid, gid).map(|()| own)
+}
+
+fn hand_over(call: &ModuleCall, state: &str, own: &str, uid: Option<u32>, gid: Option<u32>) -> Result<(), Fault> {
+    let Some(sha256) = call.args.get("_sha256").and_then(Value::as_str).filter(|sha| sha.bytes().all(|b| b.is_ascii_hexdigit())) else {
+        return Ok(());
+    };
+    let (from, to) = (ModuleCall::spool_path_in(state, sha256), ModuleCall::spool_path_in(own, sha256));
+    if fs::symlink_metadata(&from).is_err() {
+        return Ok(());
+    }
+    lchown(&from, uid, gid).attempt("change the owner of", &from)?;
+    fs::rename(&from, &to).attempt("move", &from)
 }
 
 /// The other end of a call for another user: reads a [`ModuleCall`] as JSON from standard input, runs it as whoever this

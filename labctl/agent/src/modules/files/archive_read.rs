@@ -51,12 +51,23 @@ impl Entry {
 pub(crate) struct Unpack {
     pub(crate) include: Vec<String>,
     pub(crate) exclude: Vec<String>,
+    /// So many leading folders of each member's path are left out; members that have no more are not wanted.
+    pub(crate) strip: usize,
 }
 
 impl Unpack {
+    /// The path below the destination; none if nothing is left of it. The folder that was packed itself is `.`.
+    fn stripped(&self, bare: &str) -> Option<String> {
+        if bare.is_empty() {
+            return (self.strip == 0).then(|| ".".to_owned());
+        }
+        let rest: Vec<&str> = bare.split('/').skip(self.strip).collect();
+        (!rest.is_empty()).then(|| rest.join("/"))
+    }
+
     fn wants(&self, path: &str) -> bool {
         let fits = |patterns: &[String]| {
-            patterns.iter().any(|pattern| {
+            patterns.iter().map(|pattern| pattern.trim_start_matches("./")).any(|pattern| {
                 glob_matches(pattern, path) || path.strip_prefix(pattern.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
             })
         };
@@ -85,9 +96,10 @@ impl Unpack {
             let path = member.path().map_err(|err| broken(archive, &err))?.to_string_lossy().into_owned();
             inside(&path)?;
             let bare = path.trim_start_matches("./").trim_end_matches('/').to_owned();
-            if bare.is_empty() || !self.wants(&bare) || !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
+            if !self.wants(&bare) || !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
                 continue;
             }
+            let Some(bare) = self.stripped(&bare) else { continue };
             let link = match member.link_name() {
                 Ok(Some(link)) if kind.is_symlink() => link.to_string_lossy().into_owned(),
                 _ => String::new(),
@@ -142,13 +154,13 @@ impl Unpack {
             let bare = path.to_string_lossy().trim_start_matches("./").trim_end_matches('/').to_owned();
             inside(&bare)?;
             let modified = member.header().mtime().unwrap_or(0) as i64;
-            if !self.wants(&bare) || newer(&dest.join(&bare), modified) {
-                continue;
-            }
+            let Some(own) = self.stripped(&bare).filter(|own| self.wants(&bare) && !newer(&dest.join(own), modified)) else { continue };
             if member.header().entry_type().is_dir() {
                 let mode = member.header().mode().unwrap_or(0o755) & 0o7777;
-                fs::create_dir_all(dest.join(&bare)).attempt("make the folder", dest.join(&bare))?;
-                folders.push((bare, mode));
+                fs::create_dir_all(dest.join(&own)).attempt("make the folder", dest.join(&own))?;
+                folders.push((own, mode));
+            } else if self.strip > 0 {
+                put_stripped(&mut member, &own, dest)?;
             } else if !member.unpack_in(dest).attempt("unpack", dest.join(&bare))? {
                 return Err(outside(&bare));
             }
@@ -159,6 +171,22 @@ impl Unpack {
         }
         Ok("TgzArchive")
     }
+}
+
+/// Unpacks a member under another name. Like [`tar::Entry::unpack_in`], it writes through no link.
+fn put_stripped<R: Read>(member: &mut tar::Entry<'_, R>, own: &str, dest: &Path) -> Result<(), Fault> {
+    let mut above = dest.to_owned();
+    for part in Path::new(own).parent().into_iter().flat_map(Path::components) {
+        above.push(part);
+        if above.is_symlink() {
+            return Err(outside(own));
+        }
+    }
+    fs::create_dir_all(&above).attempt("make the folder", &above)?;
+    if member.header().entry_type().is_hard_link() {
+        return Err(format!("the archive's member '{own}' is a hard link, which --strip-components would break").into());
+    }
+    member.unpack(dest.join(own)).map(drop).attempt("unpack", dest.join(own))
 }
 
 fn broken(archive: &Path, err: &dyn std::fmt::Display) -> Fault {

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{Timespec, Timestamps};
+
 /// What a file shall be given before it appears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes {
@@ -73,6 +75,24 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], attributes: &Attributes) -> io:
 pub(crate) fn replace_with_copy(path: &Path, source: &Path, attributes: &Attributes) -> io::Result<()> {
     let (temporary, mut file) = create(path, attributes)?;
     io::copy(&mut File::open(source)?, &mut file)?;
+    finish(temporary, file, path, attributes.mode)
+}
+
+/// Puts what `source` gives at `path`, with this time of modification. Less than `size` bytes are an error.
+pub(crate) fn replace_from(
+    path: &Path,
+    source: &mut impl io::Read,
+    size: u64,
+    attributes: &Attributes,
+    modified: Option<Timespec>,
+) -> io::Result<()> {
+    let (temporary, mut file) = create(path, attributes)?;
+    if io::copy(source, &mut file)? != size {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its contents are cut off"));
+    }
+    if let Some(modified) = modified {
+        rustix::fs::futimens(&file, &Timestamps { last_access: modified, last_modification: modified })?;
+    }
     finish(temporary, file, path, attributes.mode)
 }
 

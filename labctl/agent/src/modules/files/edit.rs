@@ -46,7 +46,10 @@ impl Edit {
         let real = if path.is_symlink() { real_path(&path) } else { path.clone() };
         let meta = fs::metadata(&real).ok();
         let (mut attributes_before, mut attributes_after) = (json!({}), json!({}));
-        let attributes_changed = meta.as_ref().is_some_and(|meta| files.differs(meta, &mut attributes_before, &mut attributes_after));
+        let attributes_changed = match &meta {
+            Some(meta) => files.differs(meta, &mut attributes_before, &mut attributes_after),
+            None => files.differs_from_new(&mut attributes_before, &mut attributes_after) && !task.check,
+        };
         if !task.check && content_changed {
             let content = Content::Bytes(after.clone());
             if let Some(command) = task.args.filled("validate") {

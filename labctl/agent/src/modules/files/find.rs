@@ -131,10 +131,10 @@ impl Search<'_> {
                 return;
             }
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            self.examined += 1;
             if name.starts_with('.') && !self.task.args.flag("hidden") {
                 continue;
             }
-            self.examined += 1;
             self.consider(&path, &name);
             let enter =
                 fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) || self.task.args.flag("follow") && depth < 64 && path.is_dir();

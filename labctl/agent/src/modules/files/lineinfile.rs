@@ -224,7 +224,7 @@ mod tests {
         let bench = Bench::new();
         let args = json!({"path": bench.text_path("n/f"), "line": "x", "create": true, "mode": "0600"});
         let result = bench.converges("lineinfile", args, true);
-        assert_eq!(result["msg"], "line added");
+        assert_eq!(result["msg"], "line added and ownership, perms or SE linux context changed");
         assert_eq!(bench.read("n/f"), "x\n");
         let missing = bench.text_path("g");
         assert_eq!(bench.fault("lineinfile", json!({"path": missing, "line": "x"})), format!("Destination {missing} does not exist !"));

@@ -26,6 +26,7 @@ pub(crate) mod ownership;
 pub(crate) mod replace;
 pub(crate) mod slurp;
 pub(crate) mod stat;
+pub(crate) mod synchronize;
 pub(crate) mod tempfile;
 pub(crate) mod timestamps;
 pub(crate) mod unarchive;

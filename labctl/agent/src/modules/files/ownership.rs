@@ -59,8 +59,19 @@ impl FileArgs {
 
     /// Whether `meta` differs from what is asked for; notes the differences in `before` and `after`.
     pub(crate) fn differs(&self, meta: &Metadata, before: &mut Value, after: &mut Value) -> bool {
+        let mode = (!meta.is_symlink()).then_some(meta.mode() & 0o7777);
+        self.differs_from((meta.uid(), meta.gid()), mode, meta.is_dir(), before, after)
+    }
+
+    /// Likewise for a file that this process would make without a word about owner and mode.
+    pub(crate) fn differs_from_new(&self, before: &mut Value, after: &mut Value) -> bool {
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        self.differs_from(own, Some(default_mode(false)), false, before, after)
+    }
+
+    fn differs_from(&self, ids: (u32, u32), mode: Option<u32>, folder: bool, before: &mut Value, after: &mut Value) -> bool {
         let mut differs = false;
-        for (key, wanted, current) in [("owner", self.owner, meta.uid()), ("group", self.group, meta.gid())] {
+        for (key, wanted, current) in [("owner", self.owner, ids.0), ("group", self.group, ids.1)] {
             match wanted {
                 Some(Id::Known(id)) if id != current => {
                     before[key] = current.into();
@@ -71,11 +82,8 @@ impl FileArgs {
                 _ => {}
             }
         }
-        if let Some(mode) = &self.mode
-            && !meta.is_symlink()
-        {
-            let current = meta.mode() & 0o7777;
-            let wanted = mode.resolve(current, meta.is_dir());
+        if let (Some(mode), Some(current)) = (&self.mode, mode) {
+            let wanted = mode.resolve(current, folder);
             if wanted != current {
                 before["mode"] = octal(current).into();
                 after["mode"] = octal(wanted).into();

@@ -51,6 +51,7 @@ fn run(task: &Task<'_>) -> Outcome {
         && crate::modules::files::find_glob::any(Path::new(creates))
     {
         result.insert("changed".into(), false.into());
+        result.insert("skipped".into(), true.into());
         result.insert("msg".into(), format!("skipped, since {creates} exists").into());
         return Ok(result.into());
     }
@@ -104,7 +105,8 @@ fn unpack(task: &Task<'_>, content: &Content, dest: &Path, result: &mut Map<Stri
         }
         return Ok(true);
     }
-    let wanted = Unpack { include: task.args.list("include"), exclude: task.args.list("exclude") };
+    let wanted =
+        Unpack { include: task.args.list("include"), exclude: task.args.list("exclude"), strip: strip(&task.args.list("extra_opts"))? };
     let entries = match known {
         Some(entries) => entries,
         None if !archive.is_file() && task.check => {
@@ -156,9 +158,28 @@ fn enforce(files: &FileArgs, entries: &[Entry], dest: &Path, check: bool) -> Res
     Ok(changed)
 }
 
+/// The leading folders that `extra_opts` takes off. Options that say what is done here anyway are accepted.
+fn strip(options: &[String]) -> Result<usize, Fault> {
+    let mut strip = 0;
+    let mut options = options.iter().flat_map(|option| option.split_whitespace());
+    while let Some(option) = options.next() {
+        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+        match name {
+            "--strip-components" | "--strip" => {
+                let value = value.or_else(|| options.next()).unwrap_or_default();
+                strip = value.parse().map_err(|_| Fault::from(format!("extra_opts: {name} needs a number, not '{value}'")))?;
+            }
+            "--overwrite" | "--no-overwrite-dir" | "--same-owner" | "--same-permissions" | "-p" | "--preserve-permissions" | "-o" => {}
+            _ => return Err(format!("extra_opts: {option} is not supported; --strip-components is").into()),
+        }
+    }
+    Ok(strip)
+}
+
 fn record_path(task: &Task<'_>, sha256: &str, dest: &Path) -> PathBuf {
     let args = &task.args;
-    let key = format!("{}\0{:?}\0{:?}", dest.display(), args.list("include"), args.list("exclude"));
+    let lists = ["include", "exclude", "extra_opts"].map(|name| args.list(name));
+    let key = format!("{}\0{lists:?}", dest.display());
     let key = digest::sums_of(key.as_bytes()).sha256;
     task.root.join(format!("{}/unpacked", labctl_wire::ModuleCall::state_folder())).join(format!("{sha256}-{}", &key[..16]))
 }

@@ -82,9 +82,19 @@ fn run(task: &Task<'_>) -> Outcome {
         return Err(format!("Destination {} does not exist", parent.display()).into());
     }
     let temporary = beside(&path);
-    let response = Request::get(task, url).save(&temporary)?;
+    let local = url.strip_prefix("file://");
+    let response = match local {
+        Some(local) => {
+            let local = Path::new(local);
+            fs::copy(local, &temporary).attempt("read", local).inspect_err(|_| {
+                let _ = fs::remove_file(&temporary);
+            })?;
+            None
+        }
+        None => Some(Request::get(task, url).save(&temporary)?),
+    };
     if dest.is_dir()
-        && let Some(name) = disposition(&response)
+        && let Some(name) = response.as_ref().and_then(disposition)
     {
         path = dest.join(name);
         result.insert("dest".into(), path.to_string_lossy().into());
@@ -92,9 +102,12 @@ fn run(task: &Task<'_>) -> Outcome {
     let done = place(task, &temporary, &path, checksum.as_ref(), &mut result);
     let _ = fs::remove_file(&temporary);
     done?;
-    result.insert("status_code".into(), response.status.into());
+    result.insert("status_code".into(), response.as_ref().map_or(Value::Null, |response| response.status.into()));
     let size = fs::metadata(&path).map_or(0, |meta| meta.len());
-    let said = response.header("content-length").map_or_else(|| "unknown".to_owned(), str::to_owned);
+    let said = match &response {
+        Some(response) => response.header("content-length").map_or_else(|| "unknown".to_owned(), str::to_owned),
+        None => size.to_string(),
+    };
     result.insert("msg".into(), format!("OK ({said} bytes)").into());
     result.insert("size".into(), size.into());
     Ok(Done::from(result))

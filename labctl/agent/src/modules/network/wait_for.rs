@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::modules::call::arguments::{int, list, path, text};
 use crate::modules::call::outcome::{Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
+use crate::modules::files::ownership::state_of;
 use crate::modules::text::python_regex::Pattern;
 
 pub(crate) const MODULE: Module = Module {
@@ -73,8 +74,16 @@ fn run(task: &Task<'_>) -> Outcome {
 
 fn done(task: &Task<'_>, begin: Instant, groups: Value) -> crate::modules::call::outcome::Done {
     let args = &task.args;
+    // A file that is there is called by its kind, as in the results of `file`.
+    let state = match (args.filled("path"), args.str("state")) {
+        (Some(path), "started" | "present") => match state_of(Path::new(path)) {
+            "absent" => args.str("state"),
+            kind => kind,
+        },
+        (_, state) => state,
+    };
     let mut result = json!({
-        "changed": false, "elapsed": begin.elapsed().as_secs(), "state": args.str("state"),
+        "changed": false, "elapsed": begin.elapsed().as_secs(), "state": state,
         "port": args.int("port"), "path": args.text("path"), "search_regex": args.text("search_regex"),
     });
     result["match_groups"] = groups.get("groups").cloned().unwrap_or(json!([]));

@@ -139,7 +139,9 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
                 .with_all(json!({"cmd": cmd, "rc": number, "stdout": "", "stderr": ""})));
         }
     };
-    let strip = |text: String| match args.flag("strip_empty_ends") {
+    // `raw` gives what came, to the last line end.
+    let raw = task.call.module.rsplit('.').next() == Some("raw");
+    let strip = |text: String| match args.flag("strip_empty_ends") && !raw {
         true => text.trim_end_matches(['\r', '\n']).to_owned(),
         false => text,
     };

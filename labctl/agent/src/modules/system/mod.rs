@@ -12,6 +12,7 @@ pub(crate) mod locale_gen;
 pub(crate) mod modprobe;
 pub(crate) mod mount;
 pub(crate) mod ping;
+pub(crate) mod script;
 pub(crate) mod service_facts;
 pub(crate) mod setup;
 pub(crate) mod sysctl;
