@@ -80,8 +80,10 @@ pub(crate) fn holds_strictly(a: &str, b: &str, operator: &str) -> Result<bool, S
     judge(strict(a)?.cmp(&strict(b)?), operator)
 }
 
-/// Numbers, then the pre-release; a version without one comes after those that have one.
-fn strict(text: &str) -> Result<([u64; 3], (bool, char, u64)), String> {
+/// Numbers, then the pre-release: whether there is none, its letter, its number. A version without one comes after those with one.
+type Strict = ([u64; 3], (bool, char, u64));
+
+fn strict(text: &str) -> Result<Strict, String> {
     let bad = || format!("Version comparison failed: invalid version number '{text}'");
     let (numbers, pre) = match text.find(['a', 'b']) {
         Some(at) => (&text[..at], Some((text[at..].chars().next().unwrap_or('a'), &text[at + 1..]))),

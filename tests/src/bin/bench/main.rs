@@ -3,6 +3,7 @@
 mod cold;
 mod forks;
 mod measure;
+mod provision;
 mod rewind;
 
 fn main() {
@@ -19,5 +20,8 @@ fn main() {
     }
     if wanted("rewind") {
         rewind::run();
+    }
+    if wanted("provision") {
+        provision::run(&runtime);
     }
 }

@@ -289,7 +289,10 @@ fn tasks() -> String {
             "{{name: command {number}, command: {{cmd: 'touch /srv/{{{{ prefix }}}}/made{number}', creates: '/srv/{{{{ prefix }}}}/made{number}'}}}}"
         ));
     }
-    task("{name: service, systemd: {name: 'bench-{{ prefix }}', state: started, enabled: true, daemon_reload: '{{ unit.changed }}'}}".to_owned());
+    task(
+        "{name: service, systemd: {name: 'bench-{{ prefix }}', state: started, enabled: true, daemon_reload: '{{ unit.changed }}'}}"
+            .to_owned(),
+    );
     out
 }
 
