@@ -55,6 +55,9 @@ fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A part of the story, told in a lab that is up.
+type Check = fn(&Sandbox);
+
 #[test]
 fn provisioning_keeps_its_promises_whatever_breaks() {
     if !can_boot() {
@@ -63,7 +66,7 @@ fn provisioning_keeps_its_promises_whatever_breaks() {
     let sandbox = Sandbox::new();
     sandbox.write("lab.yml", LAB);
     sandbox.good(&["up", "--no-provision"]);
-    let checks: [(&str, fn(&Sandbox)); 8] = [
+    let checks: [(&str, Check); 8] = [
         ("shipped roles", shipped_roles),
         ("another user", another_user),
         ("large things", large_things),
