@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
+    # Ansible keeps some lists as sets: their order is not to differ from run to run.
+    "PYTHONHASHSEED": "0",
     "ORACLE": "yes",
     "ORACLE_OUT": EVENTS,
     "LABCTL_HOME": "/mnt/labctl",
