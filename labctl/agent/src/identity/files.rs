@@ -1,8 +1,8 @@
 //! The files that carry a node's identity across reboots.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use labctl_wire::Identity;
@@ -67,23 +67,25 @@ fn with_block(text: &str, lines: &[String]) -> String {
 /// Writes a file; one that exists is written in place, which costs a fork a tenth of a rename. What a crash would leave torn, the
 /// next boot writes anew before anything reads it.
 fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == content) {
-        return Ok(());
-    }
-    let existing = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let existing = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
     let mut file = match existing {
         Ok(file) => file,
         Err(_) => {
             // Not there, or a link to somewhere else: resolv.conf often is one.
             let _ = fs::remove_file(path);
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?
+            OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)?
         }
     };
     let about = file.metadata()?;
     if about.permissions().mode() & 0o7777 != mode {
         file.set_permissions(fs::Permissions::from_mode(mode))?;
     }
-    file.write_all(content)?;
+    let mut old = Vec::new();
+    file.read_to_end(&mut old)?;
+    if old == content {
+        return Ok(());
+    }
+    file.write_all_at(content, 0)?;
     if about.len() > content.len() as u64 {
         file.set_len(content.len() as u64)?;
     }

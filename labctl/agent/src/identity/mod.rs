@@ -6,7 +6,7 @@ mod files;
 mod hidden;
 mod network;
 mod random;
-mod services;
+pub mod services;
 pub mod template;
 
 use std::fs;
@@ -26,13 +26,23 @@ pub fn kept(root: &Path) -> Option<Identity> {
     serde_json::from_slice(&fs::read(root.join(KEPT)).ok()?).ok()
 }
 
-/// Digest of the identity in force, empty if there is none; reckoned once.
-static DIGEST: Mutex<Option<String>> = Mutex::new(None);
+/// The identity in force and its digest; read once.
+static IN_FORCE: Mutex<Option<(Identity, String)>> = Mutex::new(None);
+
+fn in_force() -> (Identity, String) {
+    let read = || match kept(Path::new("/")) {
+        Some(kept) => {
+            let digest = kept.digest();
+            (kept, digest)
+        }
+        None => Default::default(),
+    };
+    IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(read).clone()
+}
 
 /// [`Identity::digest`] of the identity that the guest keeps; empty if it keeps none.
 pub fn digest() -> String {
-    let mut known = DIGEST.lock().unwrap_or_else(PoisonError::into_inner);
-    known.get_or_insert_with(|| kept(Path::new("/")).map(|kept| kept.digest()).unwrap_or_default()).clone()
+    in_force().1
 }
 
 /// Random state and wall clock: first of all, before anything asks for a random number or the time.
@@ -60,12 +70,12 @@ pub fn apply(identity: &Identity) -> io::Result<()> {
 pub fn take(identity: &Identity) -> io::Result<()> {
     mend_kernel(identity)?;
     let root = Path::new("/");
-    let before = kept(root).unwrap_or_default();
+    let (before, _) = in_force();
     if before.machine_id != identity.machine_id {
         hidden::renew(&identity.entropy, &identity.uuid)?;
     }
     write_files(root, identity)?;
-    *DIGEST.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     apply(identity)?;
     services::renew(&before, identity);
     Ok(())

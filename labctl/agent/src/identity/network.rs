@@ -34,12 +34,16 @@ pub fn configure(identity: &Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// Brings the NIC up with no address at all: its buffers are then part of the template, and a fork only gives it addresses.
+/// Brings the NIC up with no address at all: its buffers are then part of the template, and a fork only gives it addresses. Routes and
+/// neighbours that it had before go with its address.
 pub fn bring_up_bare() -> io::Result<()> {
     let Some(name) = nic()? else { return Ok(()) };
     super::template::allow_ipv6(&name, false)?;
     let control = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    Nic { control, name }.set_up(true)
+    let nic = Nic { control, name };
+    nic.set_up(false)?;
+    nic.set_address(libc::SIOCSIFADDR as libc::c_ulong, Ipv4Addr::UNSPECIFIED)?;
+    nic.set_up(true)
 }
 
 /// The first interface with hardware behind it.

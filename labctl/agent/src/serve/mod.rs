@@ -196,6 +196,9 @@ impl Server {
 }
 
 fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Result<Reply, AgentError> {
+    if !matches!(request, Request::Ping | Request::TakeIdentity(_) | Request::BecomeTemplate | Request::Wake { .. }) {
+        identity::services::speak();
+    }
     match request {
         Request::Ping => Ok(Reply::Done),
         Request::Exec(exec) => exec::run(&exec, channel),

@@ -133,6 +133,12 @@ impl Systemd {
         Ok(units.into_iter().map(|unit| unit.name).collect())
     }
 
+    /// Has the manager log only what is at least that important (`LogLevel`), until it gets `SIGRTMIN+23` (systemd(1)).
+    pub(crate) fn set_log_level(&mut self, level: &str) -> Result<(), CallError> {
+        let body = Body::default().text(MANAGER).text("LogLevel").variant(level);
+        self.bus.call(NAME, PATH, PROPERTIES, "Set", &body).map(drop)
+    }
+
     /// Names of the services that run.
     pub(crate) fn running_services(&mut self) -> Result<Vec<String>, CallError> {
         let units = self.summaries("ListUnitsFiltered", &Body::default().texts(&["running"]))?;

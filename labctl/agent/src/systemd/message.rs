@@ -61,6 +61,14 @@ impl Body {
         self
     }
 
+    /// A variant that holds a string.
+    pub(crate) fn variant(mut self, text: &str) -> Self {
+        self.signature.push('v');
+        self.bytes.extend_from_slice(&[1, b's', 0]);
+        put_text(&mut self.bytes, text);
+        self
+    }
+
     pub(crate) fn flag(mut self, flag: bool) -> Self {
         self.signature.push('b');
         put_u32(&mut self.bytes, u32::from(flag));

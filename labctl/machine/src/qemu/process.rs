@@ -77,6 +77,11 @@ impl Qemu {
         Self::spawn(machine, &[], Orphan::Dies).await
     }
 
+    /// Both: QEMU without a guest, which must not outlive the calling process.
+    pub async fn launch_empty_bound(machine: &Machine) -> Result<Self, MachineError> {
+        Self::spawn(machine, &["-incoming", "defer"], Orphan::Dies).await
+    }
+
     async fn spawn(machine: &Machine, further: &[&str], orphan: Orphan) -> Result<Self, MachineError> {
         let files = &machine.files;
         let lock = try_lock(&files.lock)?.ok_or_else(|| MachineError::InUse(files.lock.clone()))?;

@@ -94,8 +94,10 @@ impl Qemu {
             capability("pause-before-switchover", wait_at_the_end),
         ];
         self.qmp().execute("migrate-set-capabilities", json!({ "capabilities": capabilities })).await?;
-        // Bytes per second; the default of 128 MiB/s is meant for networks.
-        self.qmp().execute("migrate-set-parameters", json!({ "max-bandwidth": 1_u64 << 40 })).await.map(drop)
+        // Bytes per second; the default of 128 MiB/s is meant for networks. A guest that comes back need not tell the network where it is
+        // now: our switch knows, and the guest's own programs would wake up to see its interface change.
+        let parameters = json!({ "max-bandwidth": 1_u64 << 40, "announce-rounds": 0 });
+        self.qmp().execute("migrate-set-parameters", parameters).await.map(drop)
     }
 
     /// Runs a migration command and waits for its end.
