@@ -34,7 +34,7 @@ use labctl_net::{Switch, SwitchConfig};
 use labctl_spec::ident::{LabName, NodeName};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::control::{LabStatus, NodeStatus};
 use crate::event::{Event, NodeState};
@@ -42,7 +42,7 @@ use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
 use crate::{Failure, Kind};
 
-pub use boot::{command_line, entropy, format_name, is_new, machine, now_ns};
+pub use boot::{command_line, entropy, format_name, is_new, machine, now_ns, template_of};
 use history::History;
 use node::Slot;
 pub(crate) use rewinding::lay_out;
@@ -67,6 +67,8 @@ struct Supervisor {
     slots: Mutex<BTreeMap<NodeName, Arc<Slot>>>,
     events: History,
     clients: AtomicUsize,
+    /// Nodes that are forked at the same time: waking is work for the processor, and many more than it has cores make each other slow.
+    forking: Semaphore,
     /// Told whenever a client or a machine has gone.
     quieter: Notify,
     /// Told whenever the journal of faults may have changed: a client has gone.
@@ -90,6 +92,7 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
         slots: Mutex::default(),
         events: History::new(),
         clients: AtomicUsize::new(0),
+        forking: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from) + 1),
         quieter: Notify::new(),
         journalled: Notify::new(),
         home,

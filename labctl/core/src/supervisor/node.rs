@@ -187,6 +187,9 @@ impl Slot {
 
     /// Starts the machine unless it runs, and waits for its agent.
     pub async fn start(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<(), Failure> {
+        let forks = up.templates.forks.contains_key(&self.name);
+        // Until it has answered.
+        let _turn = if forks { supervisor.forking.acquire().await.ok() } else { None };
         {
             let _operation = self.operation.lock().await;
             if lock(&self.running).is_none() {
