@@ -68,7 +68,7 @@ vm: install-target install-go
 	$(CARGO) build --locked --package labctl
 	PATH="$$PATH:$$HOME/.local/bin" LABCTL="$(abspath $(TARGET))/debug/labctl" $(CARGO) test --locked --package labctl-tests -- --test-threads=1 --nocapture
 
-bench: build
+bench: build install-ansible
 	LABCTL="$(abspath $(LABCTL))" $(CARGO) run --release --locked --package labctl-tests --bin bench -- $(BENCH)
 
 clean:

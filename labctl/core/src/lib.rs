@@ -20,6 +20,7 @@ pub mod hosts_file;
 pub mod images;
 pub mod initrd;
 pub mod keys;
+pub mod layer;
 pub mod lifecycle;
 pub mod persist;
 pub mod project;

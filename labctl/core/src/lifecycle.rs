@@ -15,7 +15,7 @@ use crate::event::{Event, NodeState};
 use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
 use crate::template::Plan;
-use crate::{Failure, Kind, changes, host, images, snapshot, supervisor, template};
+use crate::{Failure, Kind, changes, host, images, layer, snapshot, supervisor, template};
 
 /// Takes events as they happen.
 pub type Each<'a> = &'a (dyn Fn(Event) + Send + Sync);
@@ -64,6 +64,8 @@ pub enum Birth {
     /// Forked from templates.
     #[default]
     Fork,
+    /// Forked from baked layers, where there are any, or else from templates.
+    Layered,
     /// Booted.
     Cold,
 }
@@ -99,9 +101,13 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: E
     };
     let templates = match birth {
         Birth::Cold => Plan::default(),
-        Birth::Fork => {
+        Birth::Fork | Birth::Layered => {
             let new: Vec<NodeName> = nodes.iter().filter(|node| supervisor::is_new(&lab_home, node)).cloned().collect();
-            template::prepare(home, &record, &new, &images, accel.accel, each).await?
+            let mut plan = template::prepare(home, &record, &new, &images, accel.accel, each).await?;
+            if birth == Birth::Layered {
+                layer::choose(home, &record, &mut plan, each).await?;
+            }
+            plan
         }
     };
     let supervisor = Supervisor::ensure(&lab_home, &name, each).await?;

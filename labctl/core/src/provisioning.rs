@@ -1,7 +1,7 @@
 //! Provisioning a lab: the files that nodes get, then the plays of the lab file or of a playbook.
 
-mod artifacts;
-mod channel;
+pub(crate) mod artifacts;
+pub(crate) mod channel;
 mod foreign;
 mod local;
 mod machines;
@@ -20,7 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Supervisor;
 use crate::home::Home;
+use crate::layer::Fresh;
 use crate::lifecycle::Each;
+use crate::supervisor::template_of;
+use crate::template::Templates;
 use crate::{Failure, Kind, images, shipped};
 
 pub use labctl_provision::{Event, HostRecap, ListedTask, Options, Recap, Status, Step, Timing};
@@ -32,7 +35,7 @@ use node::Node;
 pub use foreign::{Play, list_play, list_play_hosts, play};
 
 /// What runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// The lab file's `provision` list.
     Lab,
@@ -40,7 +43,7 @@ pub enum What {
     Playbook(PathBuf),
 }
 
-fn books(lab: &Lab, what: &What) -> Vec<Book> {
+pub(crate) fn books(lab: &Lab, what: &What) -> Vec<Book> {
     match what {
         What::Playbook(file) => vec![Book::File(file.clone())],
         What::Lab => lab
@@ -55,12 +58,12 @@ fn books(lab: &Lab, what: &What) -> Vec<Book> {
 }
 
 /// Folders with roles besides those beside a playbook: beside the lab file, above it, and what comes with labctl.
-fn role_paths(home: &Home, lab: &Lab) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn role_paths(home: &Home, lab: &Lab) -> Result<Vec<PathBuf>, Failure> {
     let beside = lab.file.parent().unwrap_or(Path::new("."));
     Ok(vec![beside.join("roles"), beside.join("../roles"), shipped::folder(home)?.join("roles")])
 }
 
-fn failure(why: &PlaybookError) -> Failure {
+pub(crate) fn failure(why: &PlaybookError) -> Failure {
     Failure::new(Kind::Input, why.to_string())
 }
 
@@ -107,11 +110,18 @@ pub struct Run {
 
 /// Runs plays; `each` takes what happens to artifacts meanwhile. Tasks that fail are no failure of this call: the recap counts them.
 pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each: Each<'_>) -> Result<Recap, Failure> {
-    let machines: HashMap<String, Arc<dyn Target>> = lab
-        .nodes
-        .iter()
-        .map(|node| (node.name.to_string(), Arc::new(Channel::new(Node::new(supervisor.clone(), node.name.clone()))) as Arc<dyn Target>))
-        .collect();
+    let mut machines: HashMap<String, Arc<dyn Target>> = HashMap::new();
+    let mut fresh = Vec::new();
+    for node in &lab.nodes {
+        let mut machine = Arc::new(Channel::new(Node::new(supervisor.clone(), node.name.clone()))) as Arc<dyn Target>;
+        let layer = template_of(&home.lab(&lab.name).node(&node.name)).and_then(|key| Templates::of(home).find(&key));
+        if let Some(layered) = layer.filter(|_| run.what == What::Lab).and_then(|layer| Fresh::new(machine.clone(), &layer)) {
+            let layered = Arc::new(layered);
+            fresh.push((node.name.to_string(), layered.clone()));
+            machine = layered;
+        }
+        machines.insert(node.name.to_string(), machine);
+    }
     // A node is known by its name alone, whatever else a play says of the way to it.
     let targets = machines::machines(home, Box::new(move |connection| machines.get(&connection.host).cloned()));
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
@@ -123,13 +133,27 @@ pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each
         cancel: run.cancel,
     };
     let options = Options { role_paths: role_paths(home, lab)?, ..run.options };
+    let whole = is_whole(&options);
     let books = books(lab, &run.what);
     let running = labctl_provision::run(&books, setup, options);
     tokio::pin!(running);
-    loop {
+    let recap = loop {
         tokio::select! {
-            recap = &mut running => return recap.map_err(|why| failure(&why)),
+            recap = &mut running => break recap.map_err(|why| failure(&why))?,
             Some(event) = noted.recv() => each(event),
         }
+    };
+    for (node, layered) in fresh {
+        if whole && recap.hosts.get(&node).is_some_and(|host| host.failed + host.unreachable == 0) {
+            let noted = layered.provisioned().await;
+            noted.map_err(|why| Failure::new(Kind::Machine, why.to_string()))?;
+        }
     }
+    Ok(recap)
+}
+
+/// Whether nothing is left out.
+fn is_whole(options: &Options) -> bool {
+    let everything = options.tags.is_empty() && options.skip_tags.is_empty() && options.start_at_task.is_none();
+    everything && options.step.is_none() && !options.check
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use labctl_core::{Failure, Kind, images};
 use serde::Serialize;
 
-use super::template;
+use super::{layers, template};
 use crate::output::Table;
 use crate::session::Session;
 
@@ -31,6 +31,12 @@ enum Action {
     Template {
         #[command(subcommand)]
         action: template::Action,
+    },
+    /// Show the baked layers in the store: templates on which the tasks with the tag `bake` were done already
+    Layers {
+        /// Show what a node is forked from, and why
+        #[arg(long, value_name = "NODE")]
+        why: Option<String>,
     },
     /// Remove images from the store, by name or id
     Rm {
@@ -79,6 +85,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             session.out.finish();
         }
         Action::Template { action } => template::run(session, action).await?,
+        Action::Layers { why } => layers::run(session, why).await?,
         Action::Rm { names } => {
             for name in names {
                 let found: Vec<_> = store.images().into_iter().filter(|image| image.name == name || image.id.starts_with(&name)).collect();

@@ -11,6 +11,7 @@ mod halt;
 mod hosts;
 mod image;
 mod init;
+mod layers;
 mod logs;
 mod play;
 mod provision;

@@ -32,7 +32,7 @@ pub struct Args {
     /// Boot new nodes instead of forking them from templates
     #[arg(long)]
     cold: bool,
-    /// Provision a new lab even if the same one was provisioned before and is kept
+    /// Reuse nothing that was provisioned before: neither a kept lab nor baked layers
     #[arg(long)]
     no_cache: bool,
 }
@@ -46,7 +46,12 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         provisioning::check(&home, &lab)?;
     }
     let each = |event| session.out.event(&event);
-    let birth = if args.cold { Birth::Cold } else { Birth::Fork };
+    let birth = match args.cold {
+        true => Birth::Cold,
+        // What is only to be started must be as the image is.
+        false if args.no_provision || args.no_cache => Birth::Fork,
+        false => Birth::Layered,
+    };
     let lab_home = home.lab(&lab.name);
     let _work = Work::begin(&lab_home, &each).await?;
     // A suspended lab goes on as a whole, whichever nodes were asked for: its disks are of one moment.

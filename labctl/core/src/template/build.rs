@@ -33,11 +33,7 @@ pub async fn make(home: &Home, shape: &Shape, each: Each<'_>) -> Result<Template
     let step = |step: &str| each(Event::Work { what: what.clone(), step: step.to_owned(), progress: None });
     let building = templates.building(&key);
     let sockets = home.scratch().join(format!("t-{}", &key[..8]));
-    end_leftover(shape, &building, &sockets).await;
-    let _ = (fs::remove_dir_all(&building), fs::remove_dir_all(&sockets));
-    for folder in [&building, &sockets] {
-        fs::create_dir_all(folder).map_err(Failure::io(folder.display()))?;
-    }
+    clear(shape, &building, &sockets).await?;
     let place = templates.place(&key);
     let made = boot_and_save(shape, &building, &sockets, &place, &step).await;
     let _ = fs::remove_dir_all(&sockets);
@@ -45,16 +41,33 @@ pub async fn make(home: &Home, shape: &Shape, each: Each<'_>) -> Result<Template
         return Err(Failure { message: format!("{what}: {}", why.message), ..why });
     }
     step("writing");
-    fs::rename(&building, &place.folder).map_err(Failure::io(place.folder.display()))?;
+    put(home, &building, &place, each)?;
+    each(Event::Note { text: format!("{what}: ready; further nodes are forked from it") });
+    Ok(place)
+}
+
+/// Gives a sealed folder its place in the store, and makes room.
+pub(crate) fn put(home: &Home, building: &Path, place: &Template, each: Each<'_>) -> Result<(), Failure> {
+    fs::rename(building, &place.folder).map_err(Failure::io(place.folder.display()))?;
     place.touch(home);
-    for removed in templates.shrink(super::store::limit()) {
+    for removed in Templates::of(home).shrink(super::store::limit()) {
         let name = removed.key.chars().take(12).collect::<String>();
         each(Event::Note {
             text: format!("template {name} removed: it was used longest ago, and there are more than $LABCTL_TEMPLATES holds"),
         });
     }
-    each(Event::Note { text: format!("{what}: ready; further nodes are forked from it") });
-    Ok(place)
+    Ok(())
+}
+
+/// Two new folders, for what becomes a template and for its builder's sockets; what a build that was killed has left goes, its machine
+/// included where the kernel did not end it.
+pub(crate) async fn clear(shape: &Shape, building: &Path, sockets: &Path) -> Result<(), Failure> {
+    end_leftover(shape, building, sockets).await;
+    let _ = (fs::remove_dir_all(building), fs::remove_dir_all(sockets));
+    for folder in [building, sockets] {
+        fs::create_dir_all(folder).map_err(Failure::io(folder.display()))?;
+    }
+    Ok(())
 }
 
 /// Ends the machine of a build that was killed, where the kernel did not do so.
@@ -87,6 +100,11 @@ async fn boot_and_save(
     };
     qemu.end().await;
     saved.map_err(|why| why.hint(format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display())))?;
+    seal(building, shape, place).await
+}
+
+/// Completes a folder with saved memory, state and disk, so that it can become the template at `place`.
+pub(crate) async fn seal(building: &Path, shape: &Shape, place: &Template) -> Result<(), Failure> {
     make_overlay_on_future(&building.join("overlay.qcow2"), &place.folder.join("disk.qcow2"), shape.disk).await?;
     for done in ["initrd", "running.lock"] {
         let _ = fs::remove_file(building.join(done));
@@ -105,10 +123,15 @@ async fn settle_and_save(qemu: &Qemu, machine: &Machine, building: &Path, step: 
     step("waiting for its services");
     let late = |_| Failure::new(Kind::Machine, format!("the guest did not come to rest within {BOOT_DEADLINE:?}"));
     timeout(BOOT_DEADLINE, agent.await_booted()).await.map_err(late)??;
+    step("saving");
+    save(qemu, &agent, building).await
+}
+
+/// Makes the guest nobody and saves memory and devices into the folder.
+pub(crate) async fn save(qemu: &Qemu, agent: &Agent, building: &Path) -> Result<(), Failure> {
     // Once through what a fork does on waking: what is in memory then, forks need not fetch or translate anew.
     agent.take_identity(Identity { entropy: entropy(), clock_ns: now_ns(), ..nobody() }).await?;
     agent.become_template().await?;
-    step("saving");
     qemu.pause().await?;
     let state = building.join("state");
     let file = File::create(&state).map_err(Failure::io(state.display()))?;
@@ -119,7 +142,7 @@ async fn settle_and_save(qemu: &Qemu, machine: &Machine, building: &Path, step: 
 
 /// The identity of a template: nobody's. Forks get their own before anybody can ask. Its files are as long as real ones, so that
 /// forks write into blocks that exist.
-fn nobody() -> Identity {
+pub(crate) fn nobody() -> Identity {
     Identity {
         hostname: "template".into(),
         machine_id: "7e3f1a7e".repeat(4),

@@ -14,7 +14,7 @@
 //! KEY is a hash of everything that the saved state depends on, so a template never has to be checked for staleness: what
 //! changed has another key. A template is made in a folder beside and renamed, so it is there whole or not at all.
 
-mod build;
+pub(crate) mod build;
 mod shape;
 mod store;
 
@@ -71,6 +71,15 @@ pub async fn prepare(
         plan.forks.extend(nodes.iter().map(|node| (node.clone(), template.clone())));
     }
     Ok(plan)
+}
+
+/// The template of a node's shape, if it was made.
+pub async fn stock(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Result<Option<Template>, Failure> {
+    let accel = labctl_machine::accel::find(&home.accel(), home.scratch()).await?.accel;
+    let images = images::prepare(home, lab, each).await?;
+    let qemu = labctl_machine::qemu::version().await?;
+    let shape = lab.node(node).and_then(|node| Shape::of(node, images.get(&node.image)?, accel, &qemu));
+    Ok(shape.and_then(|shape| Templates::of(home).find(&shape.key())))
 }
 
 /// Makes the templates that a lab's nodes lack.

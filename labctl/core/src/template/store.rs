@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Shape;
 use crate::home::Home;
+use crate::layer::Layer;
 use crate::{Failure, Kind, persist};
 
 /// A template that is there.
@@ -105,12 +106,12 @@ impl Templates {
     }
 
     /// Where the template of that key is made, before it gets its place.
-    pub(super) fn building(&self, key: &str) -> PathBuf {
+    pub(crate) fn building(&self, key: &str) -> PathBuf {
         self.root.join(format!(".building-{key}"))
     }
 
     /// The place of the template of that key.
-    pub(super) fn place(&self, key: &str) -> Template {
+    pub(crate) fn place(&self, key: &str) -> Template {
         Template { key: key.to_owned(), folder: self.root.join(key) }
     }
 
@@ -129,7 +130,7 @@ impl Templates {
     }
 
     /// Held while the template of that key is being made; waits for whoever makes it.
-    pub(super) async fn turn(&self, key: &str) -> Result<File, Failure> {
+    pub(crate) async fn turn(&self, key: &str) -> Result<File, Failure> {
         let folder = self.root.join("locks");
         fs::create_dir_all(&folder).map_err(Failure::io(folder.display()))?;
         let path = folder.join(key);
@@ -141,9 +142,11 @@ impl Templates {
 
     /// Removes a template, unless a lab's disks rest on it.
     pub fn remove(&self, template: &Template) -> Result<(), Failure> {
-        if let Some(user) = template.user() {
+        let above = self.all().into_iter().find(|other| Layer::load(other).is_some_and(|layer| layer.stock == template.key));
+        let layer = above.map(|layer| format!("layer {}", &layer.key[..12]));
+        if let Some(user) = template.user().or(layer) {
             let message = format!("template {} carries the disks of {user}", &template.key[..12]);
-            return Err(Failure::new(Kind::Conflict, message).hint("destroy the lab, or remove its snapshots, first"));
+            return Err(Failure::new(Kind::Conflict, message).hint("destroy the lab, or remove its snapshots, or the layer, first"));
         }
         // Out of sight first, so that it is never seen half removed.
         let doomed = self.root.join(format!(".removed-{}", template.key));

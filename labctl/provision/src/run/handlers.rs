@@ -131,7 +131,7 @@ impl PlayRun {
                 any |= lock(&self.notified).get(host).is_some_and(|state| !state.pending.is_empty());
             }
             let mut failed = HashSet::new();
-            if !any || *lock(&self.flushing) {
+            if !any || self.run.options.without_handlers || *lock(&self.flushing) {
                 return Ok(failed);
             }
             *lock(&self.flushing) = true;

@@ -94,6 +94,8 @@ pub struct Options {
     pub role_paths: Vec<PathBuf>,
     /// Run handlers even on hosts where a task failed.
     pub force_handlers: bool,
+    /// Run no handlers at all.
+    pub without_handlers: bool,
     /// How to wait between retries; the real clock unless given.
     pub sleep: Option<SleepFn>,
 }

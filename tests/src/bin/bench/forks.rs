@@ -104,6 +104,8 @@ async fn fork(shape: &Shape, template: &Template, folder: &Path, position: u32) 
     std::fs::create_dir_all(folder).expect("a folder");
     let disk = folder.join("disk.qcow2");
     std::fs::copy(template.overlay(), &disk).expect("an overlay");
+    // QEMU reads an initrd whether or not anything will boot from it.
+    std::fs::write(folder.join("initrd"), b"none").expect("a file");
     let files = Files::new(folder, position, folder);
     let machine = Machine { ram: Ram::Private(template.ram()), ..shape.machine(&files, template.ram(), disk) };
     let state = std::fs::File::open(template.state()).expect("the state");

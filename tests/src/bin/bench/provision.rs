@@ -129,6 +129,8 @@ fn command(sandbox: &Sandbox, name: &str) -> Result<Command, String> {
     ansible
         .env("ANSIBLE_PIPELINING", "1")
         .env("ANSIBLE_HOST_KEY_CHECKING", "1")
+        // Five Pythons that start at once in emulated guests take longer than the usual 10 s.
+        .env("ANSIBLE_TIMEOUT", "120")
         .env("ANSIBLE_NOCOLOR", "1")
         .env("ANSIBLE_HOME", sandbox.folder().join("ansible"));
     if name == "mitogen" {

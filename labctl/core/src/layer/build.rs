@@ -1,0 +1,214 @@
+//! Making a layer: a builder is forked from the stock template, gets the baked tasks, and is saved.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::BoxFuture;
+use labctl_guest::{Agent, Link};
+use labctl_machine::qemu::{Files, Machine, Qemu, Saving};
+use labctl_net::{PortConfig, Switch, SwitchConfig};
+use labctl_provision::{Target, TargetError};
+use labctl_spec::lab::Node;
+use labctl_wire::{Identity, Put};
+
+use super::recorder::Recorder;
+use super::replay::Replay;
+use super::steps::{Known, Layer, marker};
+use super::{Reasons, Step, bake, plan_all};
+use crate::event::Event;
+use crate::home::Home;
+use crate::lifecycle::Each;
+use crate::provisioning::channel::{Channel, Open, Opened};
+use crate::record::Record;
+use crate::supervisor::{entropy, now_ns};
+use crate::template::build::{clear, nobody, put, save, seal};
+use crate::template::{Shape, Template, Templates};
+use crate::{Failure, Kind};
+
+/// How long the builder's agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes the layer of this node, and of all whose baked tasks are the same; `chain` is how far they are known. Gives the reason if the
+/// tasks cannot be baked.
+pub async fn make(
+    home: &Home,
+    record: &Record,
+    node: &Node,
+    stock: &Template,
+    chain: &str,
+    each: Each<'_>,
+) -> Result<Result<(), String>, Failure> {
+    let templates = Templates::of(home);
+    let _turn = templates.turn(chain).await?;
+    // Another lab may have wanted the same, and have it by now.
+    let now = plan_all(home, &record.lab, &BTreeMap::from([(node.name.clone(), stock.clone())]), each).await?;
+    if now.get(&node.name).is_some_and(|now| now.chain != chain || (now.stopped.is_none() && templates.find(chain).is_some())) {
+        return Ok(Ok(()));
+    }
+    let what = format!("layer of {}", node.name);
+    let step = |step: &str| each(Event::Work { what: what.clone(), step: step.to_owned(), progress: None });
+    let shape = stock.shape()?;
+    let building = templates.building(chain);
+    let sockets = home.scratch().join(format!("l-{}", &chain[..8]));
+    clear(&shape, &building, &sockets).await?;
+    let builder = Builder { home, record, node, stock, shape: &shape, building: &building };
+    let made = builder.run(&sockets, &step, each).await;
+    let _ = fs::remove_dir_all(&sockets);
+    if !matches!(made, Ok(Ok(_))) {
+        let _ = fs::remove_dir_all(&building);
+    }
+    let place = match made? {
+        Ok(place) => place,
+        Err(why) => return Ok(Err(why)),
+    };
+    match templates.find(&place.key) {
+        Some(_) => fs::remove_dir_all(&building).map_err(Failure::io(building.display()))?,
+        None => put(home, &building, &place, each)?,
+    }
+    each(Event::Note { text: format!("layer {}: ready; what {} has in common with others is done on it", &place.key[..12], node.name) });
+    Ok(Ok(()))
+}
+
+struct Builder<'a> {
+    home: &'a Home,
+    record: &'a Record,
+    node: &'a Node,
+    stock: &'a Template,
+    shape: &'a Shape,
+    building: &'a Path,
+}
+
+type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+impl Builder<'_> {
+    async fn run(&self, sockets: &Path, step: Say<'_>, each: Each<'_>) -> Result<Result<Template, String>, Failure> {
+        step("forking a builder");
+        let (ram, disk) = (self.building.join("ram"), self.building.join("disk.qcow2"));
+        let (from, to) = (self.stock.ram(), ram.clone());
+        let copied = tokio::task::spawn_blocking(move || copy_sparse(&from, &to)).await;
+        copied.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?.map_err(Failure::io(ram.display()))?;
+        fs::copy(self.stock.overlay(), &disk).map_err(Failure::io(disk.display()))?;
+        fs::write(self.building.join("initrd"), b"none").map_err(Failure::io(self.building.display()))?;
+        let machine = self.shape.machine(&Files::new(sockets, 0, self.building), ram, disk);
+        let state = self.stock.state();
+        let state = File::open(&state).map_err(Failure::io(state.display()))?;
+        let qemu = Qemu::launch_empty_bound(&machine).await?;
+        let made = tokio::select! {
+            made = self.bake(&qemu, &machine, state, step, each) => made,
+            () = qemu.ended() => Err(Failure::new(Kind::Machine, "the builder ended too early")),
+        };
+        qemu.end().await;
+        let said = || format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display());
+        let (key, layer) = match made.map_err(|why| why.hint(said()))? {
+            Ok(made) => made,
+            Err(why) => return Ok(Err(why)),
+        };
+        step("writing");
+        layer.save(self.building)?;
+        let place = Templates::of(self.home).place(&key);
+        seal(self.building, self.shape, &place).await?;
+        Ok(Ok(place))
+    }
+
+    /// Has the baked tasks done; gives the key of what that came to.
+    async fn bake(
+        &self,
+        qemu: &Qemu,
+        machine: &Machine,
+        state: File,
+        step: Say<'_>,
+        each: Each<'_>,
+    ) -> Result<Result<(String, Layer), String>, Failure> {
+        qemu.load(state, Saving::WithoutSharedMemory).await?;
+        let network = self.record.lab.network.clone();
+        let switch = Switch::start(SwitchConfig { network: network.clone(), names: Vec::new(), upstream: Vec::new() });
+        let port =
+            PortConfig { name: self.node.name.clone(), mac: machine.mac, address: self.node.address, socket: machine.files.net.clone() };
+        switch.attach(port).await;
+        let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
+        qemu.resume().await?;
+        link.up_within(PATIENCE).await?;
+        let agent = Agent::new(link);
+        let identity = Identity {
+            mac: machine.mac.to_string(),
+            address: Some(self.node.address),
+            prefix: network.subnet.prefix_len(),
+            gateway: Some(network.gateway),
+            entropy: entropy(),
+            clock_ns: now_ns(),
+            ..nobody()
+        };
+        agent.take_identity(identity).await?;
+        step("provisioning it");
+        let (key, steps) = match self.provision(&agent, each).await? {
+            Ok(done) => done,
+            Err(why) => return Ok(Err(why)),
+        };
+        let text = key.clone().into_bytes();
+        let put = Put { path: marker(), mode: 0o600, size: text.len() as u64, ..Put::default() };
+        agent.put(put, &text[..]).await?;
+        step("saving");
+        save(qemu, &agent, self.building).await?;
+        switch.shutdown().await;
+        Ok(Ok((key, Layer { stock: self.stock.key.clone(), made: SystemTime::now(), steps })))
+    }
+
+    async fn provision(&self, agent: &Agent, each: Each<'_>) -> Result<Result<(String, Vec<Step>), String>, Failure> {
+        let channel = Arc::new(Channel::new(Forked(agent.clone()))) as Arc<dyn Target>;
+        let reasons = Reasons::default();
+        let recorder = Arc::new(Recorder::new(channel, &self.stock.key, reasons.task.clone()));
+        let name = self.node.name.as_str();
+        let targets = |target: Arc<dyn Target>| HashMap::from([(name.to_owned(), target)]);
+        let recap = bake(self.home, &self.record.lab, &[&self.node.name], targets(recorder.clone()), reasons.events(), each).await?;
+        if recap.hosts.get(name).is_some_and(|host| host.failed + host.unreachable > 0) {
+            return Ok(Err(reasons.of(name)));
+        }
+        let (key, steps) = recorder.notes();
+        // A second time against the notes: tasks that come out otherwise each time would never find their layer.
+        let replay = Arc::new(Replay::new(Arc::new(Known::of(steps.clone())), &self.stock.key));
+        bake(self.home, &self.record.lab, &[&self.node.name], targets(replay.clone()), Arc::new(|_| {}), each).await?;
+        Ok(match replay.planned().chain == key {
+            true => Ok((key, steps)),
+            false => Err("what its baked tasks send differs from one time to the next".to_owned()),
+        })
+    }
+}
+
+/// The builder's agent: there is one channel to it.
+struct Forked(Agent);
+
+impl Open for Forked {
+    fn name(&self) -> String {
+        "builder".to_owned()
+    }
+
+    fn open(&self) -> BoxFuture<'_, Result<Opened, TargetError>> {
+        Box::pin(async { Ok(Opened { agent: self.0.clone(), state: labctl_wire::STATE.to_owned() }) })
+    }
+
+    fn reboots(&self) -> bool {
+        false
+    }
+}
+
+/// Copies a file and leaves holes where it has only zeroes.
+fn copy_sparse(from: &Path, to: &Path) -> std::io::Result<()> {
+    let (mut source, mut copy) = (File::open(from)?, File::create(to)?);
+    let size = source.metadata()?.len();
+    copy.set_len(size)?;
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let read = source.read(&mut piece)?;
+        if read == 0 {
+            return Ok(());
+        }
+        match piece[..read].iter().all(|byte| *byte == 0) {
+            true => drop(copy.seek(SeekFrom::Current(i64::try_from(read).unwrap_or_default()))?),
+            false => copy.write_all(&piece[..read])?,
+        }
+    }
+}

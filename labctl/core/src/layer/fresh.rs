@@ -1,0 +1,115 @@
+//! A node that was forked from a layer and has not been provisioned yet.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use labctl_provision::{Content, Target, TargetError};
+use labctl_wire::{ModuleCall, ModuleReply};
+use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
+
+use super::lock;
+use super::steps::{Answer, Layer, changed, digest, marker};
+use crate::template::Template;
+
+/// Modules that run something of the caller's: to ask for them again would do it twice.
+const RUNS_ANYTHING: [&str; 5] = ["command", "shell", "raw", "script", "expect"];
+
+type Answers = HashMap<String, VecDeque<ModuleReply>>;
+
+/// Answers as the builder did as long as nothing but what the layer has done was asked for: until then the node is what the builder was.
+/// From then on it asks the node for everything, and what the layer changed counts as changed by the first who asks for it.
+///
+/// That holds until the node has been provisioned as a whole. It says so itself, by a file, so that snapshots and clones of it do too.
+pub struct Fresh {
+    inner: Arc<dyn Target>,
+    key: String,
+    answers: Mutex<Answers>,
+    is_fresh: OnceCell<bool>,
+    /// Whether something was done that the layer does not know.
+    went_on: AtomicBool,
+}
+
+impl Fresh {
+    /// The node behind `inner`, if `template`, which it was forked from, is a layer; otherwise `inner` itself serves.
+    pub fn new(inner: Arc<dyn Target>, template: &Template) -> Option<Self> {
+        let mut answers = Answers::new();
+        for step in Layer::load(template)?.steps {
+            if let Answer::Reply(reply) = step.answer {
+                answers.entry(step.asked).or_default().push_back(reply);
+            }
+        }
+        Some(Self {
+            inner,
+            key: template.key.clone(),
+            answers: Mutex::new(answers),
+            is_fresh: OnceCell::new(),
+            went_on: AtomicBool::new(false),
+        })
+    }
+
+    async fn is_fresh(&self) -> bool {
+        let ask = || async { self.inner.get(&marker()).await.is_ok_and(|text| text == self.key.as_bytes()) };
+        *self.is_fresh.get_or_init(ask).await
+    }
+
+    /// Notes in the node that it has been provisioned; from then on it is like any other.
+    pub async fn provisioned(&self) -> Result<(), TargetError> {
+        if !self.is_fresh.get().copied().unwrap_or(false) {
+            return Ok(());
+        }
+        let args = Map::from_iter([("path".to_owned(), json!(marker())), ("state".to_owned(), json!("absent"))]);
+        self.inner.call(ModuleCall { module: "file".into(), args, ..ModuleCall::default() }).await.map(drop)
+    }
+
+    async fn ask(&self, call: ModuleCall) -> Result<ModuleReply, TargetError> {
+        let baked = match self.is_fresh().await {
+            true => lock(&self.answers).get_mut(&digest(&call)).and_then(VecDeque::pop_front),
+            false => None,
+        };
+        let Some(baked) = baked else {
+            self.went_on.store(true, Ordering::SeqCst);
+            return self.inner.call(call).await;
+        };
+        if RUNS_ANYTHING.contains(&call.module.as_str()) || !self.went_on.load(Ordering::SeqCst) {
+            return Ok(baked);
+        }
+        let now = self.inner.call(call).await?;
+        let failed = now.result.get("failed").and_then(Value::as_bool).unwrap_or(false);
+        // What only looks must see this node.
+        Ok(if now.needs_content || failed || changed(&now) || !changed(&baked) { now } else { baked })
+    }
+}
+
+impl Target for Fresh {
+    fn call(&self, call: ModuleCall) -> BoxFuture<'_, Result<ModuleReply, TargetError>> {
+        Box::pin(self.ask(call))
+    }
+
+    fn put<'a>(&'a self, content: Content, sha256: &'a str, to: &'a str) -> BoxFuture<'a, Result<(), TargetError>> {
+        self.inner.put(content, sha256, to)
+    }
+
+    fn state(&self) -> String {
+        self.inner.state()
+    }
+
+    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Vec<u8>, TargetError>> {
+        self.inner.get(path)
+    }
+
+    fn facts(&self) -> BoxFuture<'_, Result<Map<String, Value>, TargetError>> {
+        self.inner.facts()
+    }
+
+    fn reboot(&self, timeout: Duration) -> BoxFuture<'_, Result<(), TargetError>> {
+        self.inner.reboot(timeout)
+    }
+
+    fn await_ready(&self, timeout: Duration) -> BoxFuture<'_, Result<(), TargetError>> {
+        self.inner.await_ready(timeout)
+    }
+}

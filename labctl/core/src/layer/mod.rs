@@ -1,0 +1,285 @@
+//! Baked layers: templates of nodes on which the part of provisioning that several nodes share was done already.
+//!
+//! Tasks with the tag `bake` (Ansible itself does not know it) are run once on a builder, a fork that belongs to no lab. What was
+//! sent to it and what it answered is noted, each step under a hash of the stock template and of all steps up to it. So the key of
+//! a layer covers every input by construction: not the files that tasks were made from, but what they came to, content included.
+//!
+//! ```text
+//! choose: run the baked tasks of each new node against the notes ([`Replay`]) ─▶ all steps known ─▶ fork from that layer
+//!                                                   │ a step is not known, for several nodes alike
+//!                                                   ▼
+//!                       run them on a builder ([`Recorder`]) ─▶ save it as a layer ─▶ choose again
+//!
+//! provisioning: what the layer had changed counts as changed by the first run on a fork ([`Fresh`]), so handlers run and results read
+//! as if there were no layers.
+//! ```
+//!
+//! A builder knows nothing that only a node itself knows: its facts are those of the platform. Tasks that need more fail on it, and
+//! then there is no layer, and a reason.
+
+mod build;
+mod fresh;
+mod recorder;
+mod replay;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use labctl_provision::{Event as PlayEvent, EventFn, Inventory, Options, Recap, Setup, Status, Target};
+use labctl_spec::ident::NodeName;
+use labctl_spec::lab::Lab;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Event;
+use crate::home::Home;
+use crate::lifecycle::Each;
+use crate::provisioning::{self, What, artifacts::StoredArtifacts};
+use crate::record::Record;
+use crate::template::{Plan, Template, Templates};
+use crate::{Failure, images, supervisor};
+
+pub use fresh::Fresh;
+pub use steps::{Layer, Step};
+
+use replay::Replay;
+use steps::Known;
+
+/// Tasks with this tag are baked.
+pub const TAG: &str = "bake";
+
+/// What is known of a node's baked tasks.
+#[derive(Debug, Clone)]
+struct Planned {
+    /// Hash of the stock template and of the steps that are known.
+    chain: String,
+    /// Those steps.
+    steps: Vec<Step>,
+    /// Why they are not all.
+    stopped: Option<Stopped>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stopped {
+    /// The next step has not been baked yet.
+    New(String),
+    /// A task cannot be baked.
+    Never(String),
+}
+
+/// Gives those nodes of the plan that share baked tasks with others their layer; makes the layers that are missing. A layer that
+/// cannot be made is no failure: its nodes are forked from the stock template and provisioned one by one.
+pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_>) -> Result<(), Failure> {
+    let lab = &record.lab;
+    if !any(home, lab)? {
+        return Ok(());
+    }
+    let stock: BTreeMap<NodeName, Template> =
+        plan.forks.iter().filter(|(name, _)| lab.node(name).is_some()).map(|(name, template)| (name.clone(), template.clone())).collect();
+    let mut tried = BTreeSet::new();
+    loop {
+        let planned = plan_all(home, lab, &stock, each).await?;
+        let mut missing: BTreeMap<&String, Vec<&NodeName>> = BTreeMap::new();
+        for (name, one) in &planned {
+            let layer = Templates::of(home).find(&one.chain).filter(|_| one.stopped.is_none() && !one.steps.is_empty());
+            match (layer, &one.stopped) {
+                (Some(layer), _) => {
+                    layer.touch(home);
+                    plan.forks.insert(name.clone(), layer);
+                }
+                (None, Some(Stopped::Never(why))) => {
+                    if tried.insert(format!("{name}: {why}")) {
+                        each(Event::Note { text: format!("{name} gets no baked layer: {why}") });
+                    }
+                }
+                (None, None) if one.steps.is_empty() => {}
+                (None, _) => missing.entry(&one.chain).or_default().push(name),
+            }
+        }
+        // What only one node needs is done on that node.
+        let Some((chain, nodes)) = missing.into_iter().find(|(chain, nodes)| nodes.len() > 1 && !tried.contains(*chain)) else {
+            return Ok(());
+        };
+        tried.insert(chain.clone());
+        let (Some(first), names) = (nodes.first(), nodes.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")) else {
+            return Ok(());
+        };
+        if let Err(why) = build::make(home, record, record.node(first)?, &stock[*first], chain, each).await? {
+            each(Event::Note { text: format!("{names}: no baked layer: {why}; they are provisioned one by one") });
+        }
+    }
+}
+
+/// Whether any task is to be baked.
+fn any(home: &Home, lab: &Lab) -> Result<bool, Failure> {
+    if lab.provision.is_empty() {
+        return Ok(false);
+    }
+    let options = Options { tags: vec![TAG.to_owned()], ..Options::default() };
+    Ok(provisioning::list(home, lab, &What::Lab, options)?.iter().any(|task| task.tags.iter().any(|tag| tag == TAG)))
+}
+
+/// Runs the baked tasks of these nodes against what is known.
+async fn plan_all(
+    home: &Home,
+    lab: &Lab,
+    stock: &BTreeMap<NodeName, Template>,
+    each: Each<'_>,
+) -> Result<BTreeMap<NodeName, Planned>, Failure> {
+    let known = Arc::new(Known::load(home));
+    let replays: HashMap<String, Arc<Replay>> =
+        stock.iter().map(|(name, template)| (name.to_string(), Arc::new(Replay::new(known.clone(), &template.key)))).collect();
+    let targets = replays.iter().map(|(name, replay)| (name.clone(), replay.clone() as Arc<dyn Target>)).collect();
+    let nodes: Vec<&NodeName> = stock.keys().collect();
+    let reasons = Reasons::default();
+    let recap = bake(home, lab, &nodes, targets, reasons.events(), each).await?;
+    Ok(stock
+        .keys()
+        .filter_map(|name| {
+            let mut planned = replays.get(name.as_str())?.planned();
+            let failed = recap.hosts.get(name.as_str()).is_some_and(|host| host.failed + host.unreachable > 0);
+            if failed && planned.stopped.is_none() {
+                planned.stopped = Some(Stopped::Never(reasons.of(name.as_str())));
+            }
+            Some((name.clone(), planned))
+        })
+        .collect())
+}
+
+/// Runs the baked tasks of nodes, each on its target. Handlers wait for the true run.
+async fn bake(
+    home: &Home,
+    lab: &Lab,
+    nodes: &[&NodeName],
+    targets: HashMap<String, Arc<dyn Target>>,
+    events: EventFn,
+    each: Each<'_>,
+) -> Result<Recap, Failure> {
+    let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
+    let setup = Setup {
+        inventory: Inventory::of_lab(lab),
+        // Nothing that is baked may act on the controller.
+        targets: Arc::new(move |connection| targets.get(&connection.host).filter(|_| !connection.local).cloned()),
+        artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
+        events,
+        cancel: CancellationToken::new(),
+    };
+    let options = Options {
+        tags: vec![TAG.to_owned()],
+        limit: Some(nodes.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(",")),
+        role_paths: provisioning::role_paths(home, lab)?,
+        without_handlers: true,
+        ..Options::default()
+    };
+    let books = provisioning::books(lab, &What::Lab);
+    let running = labctl_provision::run(&books, setup, options);
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            recap = &mut running => return recap.map_err(|why| provisioning::failure(&why)),
+            Some(event) = noted.recv() => each(event),
+        }
+    }
+}
+
+/// The last task of each host that failed, and why; the task at hand.
+#[derive(Debug, Clone, Default)]
+struct Reasons {
+    failed: Arc<Mutex<HashMap<String, String>>>,
+    task: Arc<Mutex<String>>,
+}
+
+impl Reasons {
+    fn events(&self) -> EventFn {
+        let reasons = self.clone();
+        Arc::new(move |event| match event {
+            PlayEvent::TaskStart { name, .. } => *lock(&reasons.task) = name,
+            PlayEvent::HostResult { host, task, status: Status::Failed | Status::Unreachable, result, .. } => {
+                let said = result.get("msg").and_then(serde_json::Value::as_str).unwrap_or("it failed");
+                lock(&reasons.failed).insert(host, format!("task `{task}`: {said}"));
+            }
+            _ => {}
+        })
+    }
+
+    fn of(&self, host: &str) -> String {
+        lock(&self.failed).get(host).cloned().unwrap_or_else(|| "its baked tasks did not run to their end".to_owned())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A step that a new node finds done. What was answered is not shown: it may hold secrets.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reused {
+    /// Name of the task.
+    pub task: String,
+    /// Short name of its module.
+    pub module: String,
+    /// Whether it changed the builder.
+    pub changed: bool,
+    /// Hash of the stock template and of all steps up to this one.
+    pub chain: String,
+}
+
+/// What a node would be forked from now, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct Why {
+    /// The node.
+    pub node: NodeName,
+    /// Key of the template or layer that its disk rests on now, if it was forked.
+    pub rests_on: Option<String>,
+    /// Key of the stock template of its shape; none if there is none yet.
+    pub stock: Option<String>,
+    /// Key of the layer that a new node would be forked from.
+    pub layer: Option<String>,
+    /// Its baked tasks as far as they are known.
+    pub steps: Vec<Reused>,
+    /// Why there is no layer for it.
+    pub reason: Option<String>,
+}
+
+/// Explains what a node is, and would be, forked from.
+pub async fn why(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Result<Why, Failure> {
+    let rests_on = supervisor::template_of(&home.lab(&lab.name).node(node));
+    let nothing = |reason: &str| Why {
+        node: node.clone(),
+        rests_on: rests_on.clone(),
+        stock: None,
+        layer: None,
+        steps: Vec::new(),
+        reason: Some(reason.to_owned()),
+    };
+    let Some(stock) = crate::template::stock(home, lab, node, each).await? else {
+        return Ok(nothing("there is no stock template of its shape yet; `labctl image template build` makes it"));
+    };
+    if !any(home, lab)? {
+        return Ok(Why { stock: Some(stock.key), ..nothing("no task has the tag `bake`") });
+    }
+    let planned = plan_all(home, lab, &BTreeMap::from([(node.clone(), stock.clone())]), each).await?.remove(node);
+    let Some(planned) = planned else { return Ok(nothing("no play runs on it")) };
+    let layer = Templates::of(home).find(&planned.chain).filter(|_| planned.stopped.is_none() && !planned.steps.is_empty());
+    let reason = match (&layer, planned.stopped) {
+        (Some(_), _) => None,
+        (None, Some(Stopped::New(next))) => Some(format!("not baked yet: {next}; `up` bakes what two new nodes or more have in common")),
+        (None, Some(Stopped::Never(why))) => Some(why),
+        (None, None) if planned.steps.is_empty() => Some("none of its tasks has the tag `bake`".to_owned()),
+        (None, None) => {
+            Some("other nodes go on from here with further steps; `up` makes a layer when two new nodes or more need it".to_owned())
+        }
+    };
+    let reused = |step: Step| Reused { changed: step.changed(), task: step.task, module: step.module, chain: step.chain };
+    let steps = planned.steps.into_iter().map(reused).collect();
+    Ok(Why { node: node.clone(), rests_on, stock: Some(stock.key), layer: layer.map(|layer| layer.key), steps, reason })
+}
+
+/// The layers in the store, the one that was used last first.
+pub fn all(home: &Home) -> Vec<(Template, Layer)> {
+    let templates = Templates::of(home).all().into_iter();
+    templates.filter_map(|template| Layer::load(&template).map(|layer| (template, layer))).collect()
+}

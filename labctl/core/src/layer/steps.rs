@@ -1,0 +1,155 @@
+//! What was done on a builder, step by step.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use labctl_wire::{ModuleCall, ModuleReply};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::home::Home;
+use crate::template::{Template, Templates};
+use crate::{Failure, persist};
+
+/// Name of a layer's notes in its template's folder; they may hold secrets of tasks, as its disk may.
+const NOTES: &str = "layer.json";
+
+/// Path of the file in a guest that says which layer it was forked from, until it has been provisioned.
+pub fn marker() -> String {
+    format!("{}/layer", labctl_wire::STATE)
+}
+
+/// A layer's notes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Layer {
+    /// Key of the stock template that its builder was forked from; the layer's disk rests on that.
+    pub stock: String,
+    /// When it was made.
+    pub made: SystemTime,
+    /// What was done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Step {
+    /// Hash of the stock template and of all steps up to this one.
+    pub chain: String,
+    /// Digest of what was asked: module and arguments, contents of files included.
+    pub asked: String,
+    /// Name of the task, for display.
+    pub task: String,
+    /// Short name of its module, for display.
+    pub module: String,
+    /// What the builder answered.
+    pub answer: Answer,
+}
+
+/// What a builder answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// A module's result.
+    Reply(ModuleReply),
+    /// Facts of the platform.
+    Facts(Map<String, Value>),
+}
+
+impl Step {
+    /// Whether it changed the builder.
+    pub fn changed(&self) -> bool {
+        matches!(&self.answer, Answer::Reply(reply) if changed(reply))
+    }
+}
+
+/// Whether a module changed something.
+pub fn changed(reply: &ModuleReply) -> bool {
+    reply.result.get("changed").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// Digest of a call. Whether it is only to be foretold, and shown, is no part of what it does.
+pub fn digest(call: &ModuleCall) -> String {
+    let call = ModuleCall { check: false, diff: false, ..call.clone() };
+    short(&serde_json::to_vec(&call).unwrap_or_default())
+}
+
+/// What is asked when facts are.
+pub const FACTS: &str = "facts";
+
+/// The chain with one more step.
+pub fn after(chain: &str, asked: &str) -> String {
+    short(format!("{chain} {asked}").as_bytes())
+}
+
+fn short(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))[..32].to_owned()
+}
+
+impl Layer {
+    /// A template's notes; none if it is no layer.
+    pub fn load(template: &Template) -> Option<Self> {
+        persist::read_json(&template.folder.join(NOTES)).ok().flatten()
+    }
+
+    /// Writes them into a folder that is about to become a template.
+    pub fn save(&self, folder: &std::path::Path) -> Result<(), Failure> {
+        persist::write_json(&folder.join(NOTES), self)
+    }
+}
+
+/// All steps of all layers, by chain.
+#[derive(Debug, Default)]
+pub struct Known {
+    steps: HashMap<String, Step>,
+}
+
+impl Known {
+    /// Those of the store.
+    pub fn load(home: &Home) -> Self {
+        let layers = Templates::of(home).all().into_iter().filter_map(|template| Layer::load(&template));
+        Self::of(layers.flat_map(|layer| layer.steps).collect())
+    }
+
+    /// These.
+    pub fn of(steps: Vec<Step>) -> Self {
+        Self { steps: steps.into_iter().map(|step| (step.chain.clone(), step)).collect() }
+    }
+
+    /// The step that ends this chain.
+    pub fn get(&self, chain: &str) -> Option<&Step> {
+        self.steps.get(chain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(module: &str, key: &str, value: &str) -> ModuleCall {
+        let args = Map::from_iter([(key.to_owned(), Value::from(value))]);
+        ModuleCall { module: module.into(), args, ..ModuleCall::default() }
+    }
+
+    #[test]
+    fn everything_that_a_call_does_is_in_its_digest() {
+        let base = call("copy", "dest", "/a");
+        let mut user = base.clone();
+        user.become_user = Some("nobody".into());
+        let mut environment = base.clone();
+        environment.environment.insert("A".into(), "1".into());
+        let others = [call("file", "dest", "/a"), call("copy", "src", "/a"), call("copy", "dest", "/b"), user, environment];
+        for other in &others {
+            assert_ne!(digest(other), digest(&base), "{other:?}");
+        }
+        let foretold = ModuleCall { check: true, diff: true, ..base.clone() };
+        assert_eq!(digest(&foretold), digest(&base));
+    }
+
+    #[test]
+    fn a_chain_depends_on_all_before() {
+        let (one, two) = (digest(&call("a", "b", "c")), digest(&call("a", "b", "d")));
+        assert_ne!(after(&after("s", &one), &two), after(&after("s", &two), &one));
+        assert_ne!(after("s", &one), after("t", &one));
+    }
+}
