@@ -50,6 +50,8 @@ fn a_layer_is_shared_reported_and_never_stale() {
     assert_eq!(first["layer"], first["rests_on"], "{first}");
     assert_eq!(first["layer"], why("w2")["layer"]);
     assert_eq!(first["steps"].as_array().map(Vec::len), Some(4), "facts and three tasks: {first}");
+    // Nothing is new: there is nothing to fork.
+    sandbox.good(&["up", "--no-cache"]);
     let again = said(&sandbox, &["provision"]);
     assert!(again.contains("w1 : ok=5    changed=1"), "only the shell task has no way to know:\n{again}");
 

@@ -18,7 +18,7 @@ use labctl_wire::{Identity, Put};
 use super::recorder::Recorder;
 use super::replay::Replay;
 use super::steps::{Known, Layer, marker};
-use super::{Reasons, Step, bake, plan_all};
+use super::{Pace, Reasons, Step, bake, plan_all};
 use crate::event::Event;
 use crate::home::Home;
 use crate::lifecycle::Each;
@@ -163,14 +163,15 @@ impl Builder<'_> {
         let recorder = Arc::new(Recorder::new(channel, &self.stock.key, reasons.task.clone()));
         let name = self.node.name.as_str();
         let targets = |target: Arc<dyn Target>| HashMap::from([(name.to_owned(), target)]);
-        let recap = bake(self.home, &self.record.lab, &[&self.node.name], targets(recorder.clone()), reasons.events(), each).await?;
+        let recap =
+            bake(self.home, &self.record.lab, &[&self.node.name], targets(recorder.clone()), reasons.events(), Pace::Real, each).await?;
         if recap.hosts.get(name).is_some_and(|host| host.failed + host.unreachable > 0) {
             return Ok(Err(reasons.of(name)));
         }
         let (key, steps) = recorder.notes();
         // A second time against the notes: tasks that come out otherwise each time would never find their layer.
         let replay = Arc::new(Replay::new(Arc::new(Known::of(steps.clone())), &self.stock.key));
-        bake(self.home, &self.record.lab, &[&self.node.name], targets(replay.clone()), Arc::new(|_| {}), each).await?;
+        bake(self.home, &self.record.lab, &[&self.node.name], targets(replay.clone()), Arc::new(|_| {}), Pace::AtOnce, each).await?;
         Ok(match replay.planned().chain == key {
             true => Ok((key, steps)),
             false => Err("what its baked tasks send differs from one time to the next".to_owned()),

@@ -28,7 +28,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use labctl_provision::{Event as PlayEvent, EventFn, Inventory, Options, Recap, Setup, Status, Target};
+use futures_util::future::BoxFuture;
+use labctl_provision::{Event as PlayEvent, EventFn, Inventory, Options, Recap, Setup, SleepFn, Status, Target};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Lab;
 use serde::Serialize;
@@ -79,6 +80,9 @@ pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_
     }
     let stock: BTreeMap<NodeName, Template> =
         plan.forks.iter().filter(|(name, _)| lab.node(name).is_some()).map(|(name, template)| (name.clone(), template.clone())).collect();
+    if stock.is_empty() {
+        return Ok(());
+    }
     let mut tried = BTreeSet::new();
     loop {
         let planned = plan_all(home, lab, &stock, each).await?;
@@ -135,7 +139,7 @@ async fn plan_all(
     let targets = replays.iter().map(|(name, replay)| (name.clone(), replay.clone() as Arc<dyn Target>)).collect();
     let nodes: Vec<&NodeName> = stock.keys().collect();
     let reasons = Reasons::default();
-    let recap = bake(home, lab, &nodes, targets, reasons.events(), each).await?;
+    let recap = bake(home, lab, &nodes, targets, reasons.events(), Pace::AtOnce, each).await?;
     Ok(stock
         .keys()
         .filter_map(|name| {
@@ -149,6 +153,15 @@ async fn plan_all(
         .collect())
 }
 
+/// Whether there is anything to wait for between attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// A machine does the work.
+    Real,
+    /// What is known is only repeated.
+    AtOnce,
+}
+
 /// Runs the baked tasks of nodes, each on its target. Handlers wait for the true run.
 async fn bake(
     home: &Home,
@@ -156,6 +169,7 @@ async fn bake(
     nodes: &[&NodeName],
     targets: HashMap<String, Arc<dyn Target>>,
     events: EventFn,
+    pace: Pace,
     each: Each<'_>,
 ) -> Result<Recap, Failure> {
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
@@ -172,6 +186,7 @@ async fn bake(
         limit: Some(nodes.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(",")),
         role_paths: provisioning::role_paths(home, lab)?,
         without_handlers: true,
+        sleep: (pace == Pace::AtOnce).then(|| Arc::new(|_| Box::pin(async {}) as BoxFuture<'static, ()>) as SleepFn),
         ..Options::default()
     };
     let books = provisioning::books(lab, &What::Lab);

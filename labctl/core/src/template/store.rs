@@ -124,7 +124,9 @@ impl Templates {
     /// All templates, the one that was used last first.
     pub fn all(&self) -> Vec<Template> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let mut all: Vec<Template> = entries.filter_map(|entry| self.find(entry.file_name().to_str()?)).collect();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        // One that is being made, or removed, is none.
+        let mut all: Vec<Template> = names.filter(|name| !name.starts_with('.')).filter_map(|name| self.find(&name)).collect();
         all.sort_by_key(|template| std::cmp::Reverse(template.used()));
         all
     }
