@@ -62,7 +62,11 @@ pub async fn make(
         let _ = fs::remove_dir_all(&building);
     }
     let place = match made? {
-        Ok(place) => place,
+        Ok(Some(place)) => place,
+        Ok(None) => {
+            fs::remove_dir_all(&building).map_err(Failure::io(building.display()))?;
+            return Ok(Ok(()));
+        }
         Err(why) => return Ok(Err(why)),
     };
     match templates.find(&place.key) {
@@ -85,7 +89,8 @@ struct Builder<'a> {
 type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 impl Builder<'_> {
-    async fn run(&self, sockets: &Path, step: Say<'_>, each: Each<'_>) -> Result<Result<Template, String>, Failure> {
+    /// Gives the place of the layer; none if nothing was changed.
+    async fn run(&self, sockets: &Path, step: Say<'_>, each: Each<'_>) -> Result<Result<Option<Template>, String>, Failure> {
         step("forking a builder");
         let (ram, disk) = (self.building.join("ram"), self.building.join("disk.qcow2"));
         let (from, to) = (self.stock.ram(), ram.clone());
@@ -107,11 +112,15 @@ impl Builder<'_> {
             Ok(made) => made,
             Err(why) => return Ok(Err(why)),
         };
+        if !layer.steps.iter().any(Step::changed) {
+            Known::keep(self.stock, &layer.steps)?;
+            return Ok(Ok(None));
+        }
         step("writing");
         layer.save(self.building)?;
         let place = Templates::of(self.home).place(&key);
         seal(self.building, self.shape, &place).await?;
-        Ok(Ok(place))
+        Ok(Ok(Some(place)))
     }
 
     /// Has the baked tasks done; gives the key of what that came to.
@@ -148,13 +157,17 @@ impl Builder<'_> {
             Ok(done) => done,
             Err(why) => return Ok(Err(why)),
         };
+        let layer = Layer { stock: self.stock.key.clone(), made: SystemTime::now(), steps };
+        if !layer.steps.iter().any(Step::changed) {
+            return Ok(Ok((key, layer)));
+        }
         let text = key.clone().into_bytes();
         let put = Put { path: marker(), mode: 0o600, size: text.len() as u64, ..Put::default() };
         agent.put(put, &text[..]).await?;
         step("saving");
         save(qemu, &agent, self.building).await?;
         switch.shutdown().await;
-        Ok(Ok((key, Layer { stock: self.stock.key.clone(), made: SystemTime::now(), steps })))
+        Ok(Ok((key, layer)))
     }
 
     async fn provision(&self, agent: &Agent, each: Each<'_>) -> Result<Result<(String, Vec<Step>), String>, Failure> {

@@ -63,6 +63,18 @@ struct Planned {
     stopped: Option<Stopped>,
 }
 
+impl Planned {
+    /// Whether any step changed something.
+    fn does_anything(&self) -> bool {
+        self.steps.iter().any(Step::changed)
+    }
+
+    /// The layer that is just this, if there is one.
+    fn layer(&self, home: &Home) -> Option<Template> {
+        Templates::of(home).find(&self.chain).filter(|_| self.stopped.is_none() && self.does_anything())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stopped {
     /// The next step has not been baked yet.
@@ -88,8 +100,7 @@ pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_
         let planned = plan_all(home, lab, &stock, each).await?;
         let mut missing: BTreeMap<&String, Vec<&NodeName>> = BTreeMap::new();
         for (name, one) in &planned {
-            let layer = Templates::of(home).find(&one.chain).filter(|_| one.stopped.is_none() && !one.steps.is_empty());
-            match (layer, &one.stopped) {
+            match (one.layer(home), &one.stopped) {
                 (Some(layer), _) => {
                     layer.touch(home);
                     plan.forks.insert(name.clone(), layer);
@@ -99,7 +110,7 @@ pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_
                         each(Event::Note { text: format!("{name} gets no baked layer: {why}") });
                     }
                 }
-                (None, None) if one.steps.is_empty() => {}
+                (None, None) if !one.does_anything() => {}
                 (None, _) => missing.entry(&one.chain).or_default().push(name),
             }
         }
@@ -278,12 +289,12 @@ pub async fn why(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Res
     }
     let planned = plan_all(home, lab, &BTreeMap::from([(node.clone(), stock.clone())]), each).await?.remove(node);
     let Some(planned) = planned else { return Ok(nothing("no play runs on it")) };
-    let layer = Templates::of(home).find(&planned.chain).filter(|_| planned.stopped.is_none() && !planned.steps.is_empty());
+    let (layer, does_anything) = (planned.layer(home), planned.does_anything());
     let reason = match (&layer, planned.stopped) {
         (Some(_), _) => None,
         (None, Some(Stopped::New(next))) => Some(format!("not baked yet: {next}; `up` bakes what two new nodes or more have in common")),
         (None, Some(Stopped::Never(why))) => Some(why),
-        (None, None) if planned.steps.is_empty() => Some("none of its tasks has the tag `bake`".to_owned()),
+        (None, None) if !does_anything => Some("none of its tasks with the tag `bake` changes anything".to_owned()),
         (None, None) => {
             Some("other nodes go on from here with further steps; `up` makes a layer when two new nodes or more need it".to_owned())
         }

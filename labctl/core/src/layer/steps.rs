@@ -15,6 +15,9 @@ use crate::{Failure, persist};
 /// Name of a layer's notes in its template's folder; they may hold secrets of tasks, as its disk may.
 const NOTES: &str = "layer.json";
 
+/// Name of what is known of a stock template of which no layer was made, for its builder was left as it was.
+const NO_LAYER: &str = "no-layer.json";
+
 /// Path of the file in a guest that says which layer it was forked from, until it has been provisioned.
 pub fn marker() -> String {
     format!("{}/layer", labctl_wire::STATE)
@@ -107,8 +110,21 @@ pub struct Known {
 impl Known {
     /// Those of the store.
     pub fn load(home: &Home) -> Self {
-        let layers = Templates::of(home).all().into_iter().filter_map(|template| Layer::load(&template));
-        Self::of(layers.flat_map(|layer| layer.steps).collect())
+        let mut steps = Vec::new();
+        for template in Templates::of(home).all() {
+            steps.extend(Layer::load(&template).into_iter().flat_map(|layer| layer.steps));
+            let nothing: Option<Vec<Step>> = persist::read_json(&template.folder.join(NO_LAYER)).ok().flatten();
+            steps.extend(nothing.into_iter().flatten());
+        }
+        Self::of(steps)
+    }
+
+    /// Keeps what was seen on a builder that was left as it was, so that nobody looks again.
+    pub fn keep(stock: &Template, steps: &[Step]) -> Result<(), Failure> {
+        let file = stock.folder.join(NO_LAYER);
+        let mut all: Vec<Step> = persist::read_json(&file).ok().flatten().unwrap_or_default();
+        all.extend(steps.iter().filter(|step| all.iter().all(|known| known.chain != step.chain)).cloned().collect::<Vec<_>>());
+        persist::write_json(&file, &all)
     }
 
     /// These.
