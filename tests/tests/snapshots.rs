@@ -1,6 +1,7 @@
 //! Snapshots of a whole lab: what they bring back, what they refuse, and what a crash in the middle leaves.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, until};
@@ -278,4 +279,46 @@ fn clones_are_labs_of_their_own() {
     }
     assert_eq!(sandbox.machines(), Vec::<i32>::new());
     assert_eq!(layers(&sandbox), 0);
+}
+
+/// The sandbox's home on a small file system of its own; gone with this, and the lab with it.
+struct Small<'a>(&'a Sandbox);
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.run(&["destroy", "--force"]);
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.home()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_snapshot_alone() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let store = std::fs::read_link(sandbox.home().join("store")).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=290m", "tmpfs"]).arg(sandbox.home()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("skipped: only root mounts a small file system");
+        return;
+    }
+    let _small = Small(&sandbox);
+    std::os::unix::fs::symlink(store, sandbox.home().join("store")).unwrap();
+    sandbox.write("lab.yml", "name: full\nnodes: [{name: a, memory: 256M}]\n");
+    sandbox.good(&["up"]);
+    // What no template has, more than there is room for.
+    sandbox.good(&["exec", "a", "--", "sh", "-c", "head -c 80000000 /dev/urandom > /dev/shm/much; echo kept > /dev/shm/kept"]);
+    let filler = sandbox.home().join("filler");
+    std::fs::write(&filler, vec![0; 230_000_000]).unwrap();
+    let (code, said) = sandbox.bad(&["snapshot", "save", "one"]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("No space left on device") && said.contains("free some disk space"), "{said}");
+    assert_eq!(sandbox.json(&["snapshot", "list"]).as_array().map(Vec::len), Some(0), "half a snapshot");
+    assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/dev/shm/kept"]), "kept\n", "the node went on");
+    std::fs::remove_file(filler).unwrap();
+    sandbox.good(&["snapshot", "save", "one"]);
+    sandbox.good(&["exec", "a", "--", "rm", "/dev/shm/kept"]);
+    sandbox.good(&["snapshot", "restore", "one"]);
+    assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/dev/shm/kept"]), "kept\n");
 }

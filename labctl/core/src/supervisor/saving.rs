@@ -8,14 +8,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
 use labctl_image::BootImage;
 use labctl_machine::disk::make_overlay;
-use labctl_machine::qemu::{Machine, Qemu, Ram};
+use labctl_machine::qemu::{LiveSave, Machine, Qemu, Ram};
 use labctl_machine::stream;
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
@@ -108,16 +108,10 @@ async fn write_all(
         copies.push(copy);
         saves.push(node.qemu.save_live(write).await?);
     }
-    try_join_all(saves.iter_mut().map(|save| save.first_pass())).await?;
-    supervisor.switch.hold().await;
-    let paused = Instant::now();
-    try_join_all(nodes.iter().map(|node| node.qemu.pause())).await?;
-    try_join_all(saves.iter_mut().map(|save| save.memory_written())).await?;
-    let layers = try_join_all(nodes.iter().map(|node| begin_layer(supervisor, home, node))).await?;
-    try_join_all(saves.into_iter().map(|save| save.finish())).await?;
-    try_join_all(nodes.iter().map(|node| node.qemu.resume())).await?;
-    let pause_ms = u64::try_from(paused.elapsed().as_millis()).unwrap_or(u64::MAX);
-    supervisor.switch.release().await;
+    let (pause_ms, layers) = match transfer(supervisor, home, nodes, saves).await {
+        Ok(done) => done,
+        Err(why) => return Err(unwritten(nodes, copies, making).await.unwrap_or(why)),
+    };
     let mut saved = BTreeMap::new();
     for ((node, copy), (layer, image, disk)) in nodes.iter().zip(copies).zip(layers) {
         let written = copy.await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?.map_err(Failure::io(&node.name))?;
@@ -132,6 +126,39 @@ async fn write_all(
     }
     supervisor.emit(Event::Note { text: format!("the nodes stood still for {pause_ms} ms") });
     Ok((pause_ms, saved))
+}
+
+/// Has all machines write what they are at one moment; gives the milliseconds that they stood still, and their disks' layers.
+async fn transfer(
+    supervisor: &Arc<Supervisor>,
+    home: &Home,
+    nodes: &[Saving],
+    mut saves: Vec<LiveSave<'_>>,
+) -> Result<(u64, Vec<(PathBuf, BootImage, Size)>), Failure> {
+    try_join_all(saves.iter_mut().map(|save| save.first_pass())).await?;
+    supervisor.switch.hold().await;
+    let paused = Instant::now();
+    try_join_all(nodes.iter().map(|node| node.qemu.pause())).await?;
+    try_join_all(saves.iter_mut().map(|save| save.memory_written())).await?;
+    let layers = try_join_all(nodes.iter().map(|node| begin_layer(supervisor, home, node))).await?;
+    try_join_all(saves.into_iter().map(|save| save.finish())).await?;
+    try_join_all(nodes.iter().map(|node| node.qemu.resume())).await?;
+    let pause_ms = u64::try_from(paused.elapsed().as_millis()).unwrap_or(u64::MAX);
+    supervisor.switch.release().await;
+    Ok((pause_ms, layers))
+}
+
+/// Why what the machines said could not be written, if it could not: all that QEMU knows then is that nobody listens any more.
+async fn unwritten(nodes: &[Saving], copies: Vec<Copied>, making: &Path) -> Option<Failure> {
+    for (node, copy) in nodes.iter().zip(copies) {
+        if copy.is_finished()
+            && let Ok(Err(why)) = copy.await
+        {
+            let file = making.join(node.name.as_str()).join("state");
+            return Some(Failure::io(file.display())(why));
+        }
+    }
+    None
 }
 
 type Copied = JoinHandle<std::io::Result<stream::Written>>;
@@ -149,7 +176,7 @@ fn copying(to: &Path, ram: &Ram) -> Result<(OwnedFd, Copied), Failure> {
 
 /// The node writes to a new disk from now on; what it wrote so far becomes a layer. At every step the node's link leads to a disk
 /// that is complete: the layer is another name of the old one, and the new one, empty, rests on that name.
-async fn begin_layer(supervisor: &Arc<Supervisor>, home: &Home, node: &Saving) -> Result<(std::path::PathBuf, BootImage, Size), Failure> {
+async fn begin_layer(supervisor: &Arc<Supervisor>, home: &Home, node: &Saving) -> Result<(PathBuf, BootImage, Size), Failure> {
     let folder = supervisor.home.node(&node.name);
     let image: BootImage = persist::read_json(&folder.join("image.json"))?
         .ok_or_else(|| Failure::new(Kind::Internal, format!("{}: nobody knows its image", node.name)))?;
