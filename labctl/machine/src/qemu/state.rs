@@ -95,8 +95,9 @@ impl Qemu {
         ];
         self.qmp().execute("migrate-set-capabilities", json!({ "capabilities": capabilities })).await?;
         // Bytes per second; the default of 128 MiB/s is meant for networks. A guest that comes back need not tell the network where it is
-        // now: our switch knows, and the guest's own programs would wake up to see its interface change.
-        let parameters = json!({ "max-bandwidth": 1_u64 << 40, "announce-rounds": 0 });
+        // now: our switch knows, and the guest's own programs wake up each time to see its interface change. Not once at all is no choice:
+        // QEMU 7.2 then ends by a fault when the guest reboots.
+        let parameters = json!({ "max-bandwidth": 1_u64 << 40, "announce-rounds": 1 });
         self.qmp().execute("migrate-set-parameters", parameters).await.map(drop)
     }
 
