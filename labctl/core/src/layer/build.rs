@@ -1,6 +1,5 @@
 //! Making a layer: a builder is forked from the stock template, gets the baked tasks, and is saved.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -16,9 +15,8 @@ use labctl_spec::lab::Node;
 use labctl_wire::{Identity, Put};
 
 use super::recorder::Recorder;
-use super::replay::Replay;
 use super::steps::{Known, Layer, marker};
-use super::{Pace, Reasons, Step, bake, plan_all};
+use super::{Pace, Reasons, Step, bake, plan_one};
 use crate::event::Event;
 use crate::home::Home;
 use crate::lifecycle::Each;
@@ -45,8 +43,8 @@ pub async fn make(
     let templates = Templates::of(home);
     let _turn = templates.turn(chain).await?;
     // Another lab may have wanted the same, and have it by now.
-    let now = plan_all(home, &record.lab, &BTreeMap::from([(node.name.clone(), stock.clone())]), each).await?;
-    if now.get(&node.name).is_some_and(|now| now.chain != chain || (now.stopped.is_none() && templates.find(chain).is_some())) {
+    let now = plan_one(home, &record.lab, &node.name, stock, &Arc::new(Known::load(home)), each).await?;
+    if now.chain != chain || now.layer(home).is_some() {
         return Ok(Ok(()));
     }
     let what = format!("layer of {}", node.name);
@@ -174,18 +172,14 @@ impl Builder<'_> {
         let channel = Arc::new(Channel::new(Forked(agent.clone()))) as Arc<dyn Target>;
         let reasons = Reasons::default();
         let recorder = Arc::new(Recorder::new(channel, &self.stock.key, reasons.task.clone()));
-        let name = self.node.name.as_str();
-        let targets = |target: Arc<dyn Target>| HashMap::from([(name.to_owned(), target)]);
-        let recap =
-            bake(self.home, &self.record.lab, &[&self.node.name], targets(recorder.clone()), reasons.events(), Pace::Real, each).await?;
-        if recap.hosts.get(name).is_some_and(|host| host.failed + host.unreachable > 0) {
+        let (lab, name) = (&self.record.lab, &self.node.name);
+        if !bake(self.home, lab, name, recorder.clone(), reasons.events(), Pace::Real, each).await? {
             return Ok(Err(reasons.of(name)));
         }
         let (key, steps) = recorder.notes();
         // A second time against the notes: tasks that come out otherwise each time would never find their layer.
-        let replay = Arc::new(Replay::new(Arc::new(Known::of(steps.clone())), &self.stock.key));
-        bake(self.home, &self.record.lab, &[&self.node.name], targets(replay.clone()), Arc::new(|_| {}), Pace::AtOnce, each).await?;
-        Ok(match replay.planned().chain == key {
+        let again = plan_one(self.home, lab, name, self.stock, &Arc::new(Known::of(steps.clone())), each).await?;
+        Ok(match again.chain == key {
             true => Ok((key, steps)),
             false => Err("what its baked tasks send differs from one time to the next".to_owned()),
         })

@@ -1,7 +1,6 @@
 //! A node that was forked from a layer and has not been provisioned yet.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,8 +19,8 @@ const RUNS_ANYTHING: [&str; 5] = ["command", "shell", "raw", "script", "expect"]
 
 type Answers = HashMap<String, VecDeque<ModuleReply>>;
 
-/// Answers as the builder did as long as nothing but what the layer has done was asked for: until then the node is what the builder was.
-/// From then on it asks the node for everything, and what the layer changed counts as changed by the first who asks for it.
+/// Asks the node for everything: since it was forked, synced files, people and earlier runs may have changed what the layer had done.
+/// What the node finds done counts as changed by the first who asks, if the layer changed it.
 ///
 /// That holds until the node has been provisioned as a whole. It says so itself, by a file, so that snapshots and clones of it do too.
 pub struct Fresh {
@@ -29,8 +28,6 @@ pub struct Fresh {
     key: String,
     answers: Mutex<Answers>,
     is_fresh: OnceCell<bool>,
-    /// Whether something was done that the layer does not know.
-    went_on: AtomicBool,
 }
 
 impl Fresh {
@@ -42,13 +39,7 @@ impl Fresh {
                 answers.entry(step.asked).or_default().push_back(reply);
             }
         }
-        Some(Self {
-            inner,
-            key: template.key.clone(),
-            answers: Mutex::new(answers),
-            is_fresh: OnceCell::new(),
-            went_on: AtomicBool::new(false),
-        })
+        Some(Self { inner, key: template.key.clone(), answers: Mutex::new(answers), is_fresh: OnceCell::new() })
     }
 
     async fn is_fresh(&self) -> bool {
@@ -70,11 +61,8 @@ impl Fresh {
             true => lock(&self.answers).get_mut(&digest(&call)).and_then(VecDeque::pop_front),
             false => None,
         };
-        let Some(baked) = baked else {
-            self.went_on.store(true, Ordering::SeqCst);
-            return self.inner.call(call).await;
-        };
-        if RUNS_ANYTHING.contains(&call.module.as_str()) || !self.went_on.load(Ordering::SeqCst) {
+        let Some(baked) = baked else { return self.inner.call(call).await };
+        if RUNS_ANYTHING.contains(&call.module.as_str()) {
             return Ok(baked);
         }
         let now = self.inner.call(call).await?;

@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use labctl_provision::{Event as PlayEvent, EventFn, Inventory, Options, Recap, Setup, SleepFn, Status, Target};
+use labctl_provision::{Event as PlayEvent, EventFn, Inventory, Options, Setup, SleepFn, Status, Target};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Lab;
 use serde::Serialize;
@@ -97,9 +97,13 @@ pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_
     }
     let mut tried = BTreeSet::new();
     loop {
-        let planned = plan_all(home, lab, &stock, each).await?;
+        let known = Arc::new(Known::load(home));
+        let mut planned = BTreeMap::new();
+        for (name, template) in &stock {
+            planned.insert(name, plan_one(home, lab, name, template, &known, each).await?);
+        }
         let mut missing: BTreeMap<&String, Vec<&NodeName>> = BTreeMap::new();
-        for (name, one) in &planned {
+        for (&name, one) in &planned {
             match (one.layer(home), &one.stopped) {
                 (Some(layer), _) => {
                     layer.touch(home);
@@ -137,31 +141,23 @@ fn any(home: &Home, lab: &Lab) -> Result<bool, Failure> {
     Ok(provisioning::list(home, lab, &What::Lab, options)?.iter().any(|task| task.tags.iter().any(|tag| tag == TAG)))
 }
 
-/// Runs the baked tasks of these nodes against what is known.
-async fn plan_all(
+/// Runs a node's baked tasks against what is known: alone, as on a builder.
+async fn plan_one(
     home: &Home,
     lab: &Lab,
-    stock: &BTreeMap<NodeName, Template>,
+    node: &NodeName,
+    stock: &Template,
+    known: &Arc<Known>,
     each: Each<'_>,
-) -> Result<BTreeMap<NodeName, Planned>, Failure> {
-    let known = Arc::new(Known::load(home));
-    let replays: HashMap<String, Arc<Replay>> =
-        stock.iter().map(|(name, template)| (name.to_string(), Arc::new(Replay::new(known.clone(), &template.key)))).collect();
-    let targets = replays.iter().map(|(name, replay)| (name.clone(), replay.clone() as Arc<dyn Target>)).collect();
-    let nodes: Vec<&NodeName> = stock.keys().collect();
+) -> Result<Planned, Failure> {
+    let replay = Arc::new(Replay::new(known.clone(), &stock.key));
     let reasons = Reasons::default();
-    let recap = bake(home, lab, &nodes, targets, reasons.events(), Pace::AtOnce, each).await?;
-    Ok(stock
-        .keys()
-        .filter_map(|name| {
-            let mut planned = replays.get(name.as_str())?.planned();
-            let failed = recap.hosts.get(name.as_str()).is_some_and(|host| host.failed + host.unreachable > 0);
-            if failed && planned.stopped.is_none() {
-                planned.stopped = Some(Stopped::Never(reasons.of(name.as_str())));
-            }
-            Some((name.clone(), planned))
-        })
-        .collect())
+    let ran = bake(home, lab, node, replay.clone(), reasons.events(), Pace::AtOnce, each).await?;
+    let mut planned = replay.planned();
+    if !ran && planned.stopped.is_none() {
+        planned.stopped = Some(Stopped::Never(reasons.of(node)));
+    }
+    Ok(planned)
 }
 
 /// Whether there is anything to wait for between attempts.
@@ -173,28 +169,29 @@ enum Pace {
     AtOnce,
 }
 
-/// Runs the baked tasks of nodes, each on its target. Handlers wait for the true run.
+/// Runs a node's baked tasks on a target; gives whether all succeeded. Handlers wait for the true run.
 async fn bake(
     home: &Home,
     lab: &Lab,
-    nodes: &[&NodeName],
-    targets: HashMap<String, Arc<dyn Target>>,
+    node: &NodeName,
+    target: Arc<dyn Target>,
     events: EventFn,
     pace: Pace,
     each: Each<'_>,
-) -> Result<Recap, Failure> {
+) -> Result<bool, Failure> {
+    let host = node.to_string();
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
     let setup = Setup {
         inventory: Inventory::of_lab(lab),
         // Nothing that is baked may act on the controller.
-        targets: Arc::new(move |connection| targets.get(&connection.host).filter(|_| !connection.local).cloned()),
+        targets: Arc::new(move |connection| (connection.host == host && !connection.local).then(|| target.clone())),
         artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
         events,
         cancel: CancellationToken::new(),
     };
     let options = Options {
         tags: vec![TAG.to_owned()],
-        limit: Some(nodes.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(",")),
+        limit: Some(node.to_string()),
         role_paths: provisioning::role_paths(home, lab)?,
         without_handlers: true,
         sleep: (pace == Pace::AtOnce).then(|| Arc::new(|_| Box::pin(async {}) as BoxFuture<'static, ()>) as SleepFn),
@@ -203,12 +200,13 @@ async fn bake(
     let books = provisioning::books(lab, &What::Lab);
     let running = labctl_provision::run(&books, setup, options);
     tokio::pin!(running);
-    loop {
+    let recap = loop {
         tokio::select! {
-            recap = &mut running => return recap.map_err(|why| provisioning::failure(&why)),
+            recap = &mut running => break recap.map_err(|why| provisioning::failure(&why))?,
             Some(event) = noted.recv() => each(event),
         }
-    }
+    };
+    Ok(recap.hosts.get(node.as_str()).is_none_or(|host| host.failed + host.unreachable == 0))
 }
 
 /// The last task of each host that failed, and why; the task at hand.
@@ -231,8 +229,8 @@ impl Reasons {
         })
     }
 
-    fn of(&self, host: &str) -> String {
-        lock(&self.failed).get(host).cloned().unwrap_or_else(|| "its baked tasks did not run to their end".to_owned())
+    fn of(&self, node: &NodeName) -> String {
+        lock(&self.failed).get(node.as_str()).cloned().unwrap_or_else(|| "its baked tasks did not run to their end".to_owned())
     }
 }
 
@@ -287,8 +285,7 @@ pub async fn why(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Res
     if !any(home, lab)? {
         return Ok(Why { stock: Some(stock.key), ..nothing("no task has the tag `bake`") });
     }
-    let planned = plan_all(home, lab, &BTreeMap::from([(node.clone(), stock.clone())]), each).await?.remove(node);
-    let Some(planned) = planned else { return Ok(nothing("no play runs on it")) };
+    let planned = plan_one(home, lab, node, &stock, &Arc::new(Known::load(home)), each).await?;
     let (layer, does_anything) = (planned.layer(home), planned.does_anything());
     let reason = match (&layer, planned.stopped) {
         (Some(_), _) => None,
