@@ -102,6 +102,12 @@ impl Bus {
         }
     }
 
+    /// Ends the connection: calls fail from now on.
+    pub(crate) fn close(&mut self) {
+        // It fails only if the peer ended it first.
+        let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Both);
+    }
+
     /// The next message of any kind.
     pub(crate) fn next(&mut self) -> io::Result<Message> {
         read_message(&mut self.stream)

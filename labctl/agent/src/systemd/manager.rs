@@ -1,7 +1,7 @@
 //! Calls of systemd's manager (org.freedesktop.systemd1(5)).
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -13,6 +13,7 @@ const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const DAEMON: &str = "org.freedesktop.DBus";
 
 /// Longest wait for one message unless the task says otherwise. Units may take long to start; systemd's own limits end that.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -46,37 +47,63 @@ impl UnitSummary {
 #[derive(Debug)]
 pub(crate) struct Systemd {
     bus: Bus,
+    sockets: Sockets,
+}
+
+/// Where a manager is reached.
+#[derive(Debug, Clone)]
+struct Sockets {
+    /// The manager's own.
+    private: PathBuf,
+    /// That of the message bus.
+    shared: PathBuf,
+    patience: Duration,
+}
+
+impl Sockets {
+    /// Those of the system under `root`, or of a user's manager.
+    fn of(root: &Path, of_user: Option<u32>, timeout_ms: Option<u64>) -> Self {
+        let (private, shared) = match of_user {
+            Some(uid) => (format!("run/user/{uid}/systemd/private"), format!("run/user/{uid}/bus")),
+            None => ("run/systemd/private".to_owned(), "run/dbus/system_bus_socket".to_owned()),
+        };
+        let patience = timeout_ms.map_or(PATIENCE, |ms| Duration::from_millis(ms.max(1)));
+        Self { private: root.join(private), shared: root.join(shared), patience }
+    }
+
+    fn private(&self) -> io::Result<Bus> {
+        Bus::connect(&self.private, self.patience)
+    }
+
+    /// On the message bus the manager sends no signals until it is asked to.
+    fn shared(&self) -> Result<Bus, CallError> {
+        let mut bus = Bus::connect(&self.shared, self.patience).map_err(CallError::Io)?;
+        bus.call(DAEMON, "/org/freedesktop/DBus", DAEMON, "Hello", &Body::default())?;
+        Ok(bus)
+    }
 }
 
 impl Systemd {
     /// Connects to the manager of the system under `root` (its private socket for root, else the system bus), or to that of a user.
     /// On the private socket the manager sends its signals unasked.
     pub(crate) fn connect(root: &Path, of_user: Option<u32>, timeout_ms: Option<u64>) -> Result<Self, CallError> {
-        let under = |path: &str| root.join(path.trim_start_matches('/'));
-        let patience = timeout_ms.map_or(PATIENCE, |ms| Duration::from_millis(ms.max(1)));
-        let private = match of_user {
-            Some(uid) => format!("/run/user/{uid}/systemd/private"),
-            None => "/run/systemd/private".to_owned(),
-        };
-        let first = match Bus::connect(&under(&private), patience) {
-            Ok(bus) => return Ok(Self { bus }),
+        Self::open(Sockets::of(root, of_user, timeout_ms))
+    }
+
+    fn open(sockets: Sockets) -> Result<Self, CallError> {
+        let first = match sockets.private() {
+            Ok(bus) => return Ok(Self { bus, sockets }),
             Err(err) => err,
         };
-        let shared = match of_user {
-            Some(uid) => format!("/run/user/{uid}/bus"),
-            None => "/run/dbus/system_bus_socket".to_owned(),
-        };
+        let reason = format!("systemd does not answer at {}: {first}", sockets.private.display());
         let over_bus = || -> Result<Self, CallError> {
-            let bus = Bus::connect(&under(&shared), patience).map_err(CallError::Io)?;
-            let mut systemd = Self { bus };
-            let daemon = "org.freedesktop.DBus";
-            systemd.bus.call(daemon, "/org/freedesktop/DBus", daemon, "Hello", &Body::default())?;
+            let mut systemd = Self { bus: sockets.shared()?, sockets };
             let rule = Body::default().text("type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager'");
-            systemd.bus.call(daemon, "/org/freedesktop/DBus", daemon, "AddMatch", &rule)?;
+            systemd.bus.call(DAEMON, "/org/freedesktop/DBus", DAEMON, "AddMatch", &rule)?;
             systemd.manager("Subscribe", &Body::default())?;
             Ok(systemd)
         };
-        over_bus().map_err(|_| CallError::Io(io::Error::new(first.kind(), format!("systemd does not answer at {private}: {first}"))))
+        over_bus().map_err(|_| CallError::Io(io::Error::new(first.kind(), reason)))
     }
 
     fn manager(&mut self, member: &str, body: &Body) -> Result<Vec<Arg>, CallError> {
@@ -191,7 +218,18 @@ impl Systemd {
     }
 
     /// Reads all unit files anew.
+    ///
+    /// Whoever is connected to the private socket is told of each unit that goes and comes, two signals a unit: a quarter of what a
+    /// reload costs. So this is asked over the message bus, with that connection closed, where there is one.
     pub(crate) fn reload(&mut self) -> Result<(), CallError> {
+        if let Ok(mut quiet) = self.sockets.shared() {
+            self.bus.close();
+            let reloaded = quiet.call(NAME, PATH, MANAGER, "Reload", &Body::default());
+            *self = Self::open(self.sockets.clone())?;
+            if reloaded.is_ok() {
+                return Ok(());
+            }
+        }
         self.manager("Reload", &Body::default()).map(drop)
     }
 
@@ -206,8 +244,13 @@ impl Systemd {
 
     /// Enables a unit and has systemd take note, as systemctl(1) does.
     pub(crate) fn enable(&mut self, unit: &str, force: bool) -> Result<(), CallError> {
-        self.manager("EnableUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(force))?;
+        self.enable_file(unit, force)?;
         self.reload()
+    }
+
+    /// Enables a unit; systemd takes note when it is next reloaded.
+    pub(crate) fn enable_file(&mut self, unit: &str, force: bool) -> Result<(), CallError> {
+        self.manager("EnableUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(force)).map(drop)
     }
 
     /// Undoes it.

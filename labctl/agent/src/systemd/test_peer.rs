@@ -30,9 +30,13 @@ pub(crate) fn text(text: &str) -> Arg {
 
 /// Serves at systemd's private socket under `root` until the test ends.
 pub(crate) fn play(root: &Path, script: impl FnMut(&Message) -> Vec<Answer> + Send + 'static) {
-    let folder = root.join("run/systemd");
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let listener = UnixListener::bind(folder.join("private")).expect("a socket");
+    play_at(&root.join("run/systemd/private"), script);
+}
+
+/// Serves at a socket.
+pub(crate) fn play_at(socket: &Path, script: impl FnMut(&Message) -> Vec<Answer> + Send + 'static) {
+    std::fs::create_dir_all(socket.parent().expect("a socket has a folder")).expect("a folder");
+    let listener = UnixListener::bind(socket).expect("a socket");
     let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(script));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

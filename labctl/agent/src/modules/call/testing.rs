@@ -28,9 +28,9 @@ impl Bench {
         Root::at(self.folder.path())
     }
 
-    /// `name` in the folder.
+    /// `name` in the folder; a leading `/` is the folder's own.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.path().join(name.trim_start_matches('/'))
     }
 
     /// Likewise, as a text.

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use crate::modules::call::testing::Bench;
-use crate::systemd::test_peer::{Answer, Arg, Message, play, text};
+use crate::systemd::test_peer::{Answer, Arg, Message, play, play_at, text};
 
 /// What the manager knows of its only unit, and what it was asked to do.
 #[derive(Debug, Default)]
 struct Unit {
     active: &'static str,
     file: &'static str,
+    /// Its file was changed since systemd read it.
+    stale: bool,
     asked: Vec<String>,
 }
 
@@ -22,7 +24,8 @@ fn answer(unit: &mut Unit, call: &Message) -> Vec<Answer> {
         "LoadUnit" => answers.push(reply(if name == "web.service" { "/unit/web" } else { "/unit/missing" })),
         "GetAll" => {
             let load = if call.path.ends_with("web") { "loaded" } else { "not-found" };
-            let properties = [("LoadState", load), ("ActiveState", unit.active)];
+            let properties =
+                [("LoadState", load), ("ActiveState", unit.active), ("NeedDaemonReload", if unit.stale { "yes" } else { "no" })];
             let entries = properties.map(|(key, value)| Arg::List(vec![text(key), text(value)]));
             answers.push(Answer::Reply("a{sv}", vec![Arg::List(entries.to_vec())]));
         }
@@ -59,7 +62,7 @@ fn reply(value: &str) -> Answer {
 
 fn bench(active: &'static str, file: &'static str) -> (Bench, Arc<Mutex<Unit>>) {
     let bench = Bench::new();
-    let unit = Arc::new(Mutex::new(Unit { active, file, asked: vec![] }));
+    let unit = Arc::new(Mutex::new(Unit { active, file, stale: false, asked: vec![] }));
     let shared = unit.clone();
     play(&bench.path(""), move |call| answer(&mut shared.lock().unwrap(), call));
     (bench, unit)
@@ -85,6 +88,46 @@ fn restarts_and_reloads_the_manager() {
     assert_eq!(unit.lock().unwrap().asked, ["Reload", "RestartUnit"]);
     let result = bench.run("systemd", json!({"daemon_reload": "yes"}));
     assert_eq!(result["changed"], false);
+}
+
+#[test]
+fn enabling_and_reloading_reloads_once_where_that_makes_no_difference() {
+    for (stale, expected) in [(false, &["enable", "Reload", "StartUnit"][..]), (true, &["Reload", "enable", "Reload", "StartUnit"][..])] {
+        let (bench, unit) = bench("inactive", "disabled");
+        unit.lock().unwrap().stale = stale;
+        bench.write("/etc/systemd/system/web.service", "[Install]\nWantedBy=multi-user.target\n");
+        let args = json!({"name": "web", "state": "started", "enabled": true, "daemon_reload": true});
+        assert_eq!(bench.call("systemd", args.clone(), true).result["changed"], true);
+        assert!(unit.lock().unwrap().asked.is_empty(), "a check must ask for nothing");
+        let result = bench.run("systemd", args);
+        assert_eq!((result["changed"].as_bool(), result["enabled"].as_bool()), (Some(true), Some(true)));
+        assert_eq!(unit.lock().unwrap().asked, expected, "stale: {stale}");
+    }
+}
+
+#[test]
+fn a_reload_is_asked_over_the_message_bus() {
+    let (bench, unit) = bench("active", "enabled");
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let heard = calls.clone();
+    play_at(&bench.path("/run/dbus/system_bus_socket"), move |call| {
+        heard.lock().unwrap().push(call.member.clone());
+        vec![Answer::Reply("", vec![])]
+    });
+    bench.run("systemd", json!({"name": "web", "state": "restarted", "daemon_reload": true}));
+    assert_eq!(*calls.lock().unwrap(), ["Hello", "Reload"]);
+    assert_eq!(unit.lock().unwrap().asked, ["RestartUnit"]);
+}
+
+#[test]
+fn a_message_bus_that_refuses_a_reload_is_passed_by() {
+    let (bench, unit) = bench("active", "enabled");
+    play_at(&bench.path("/run/dbus/system_bus_socket"), |call| match call.member.as_str() {
+        "Hello" => vec![Answer::Reply("", vec![])],
+        _ => vec![Answer::Refusal("org.freedesktop.DBus.Error.AccessDenied", "no")],
+    });
+    bench.run("systemd", json!({"daemon_reload": true}));
+    assert_eq!(unit.lock().unwrap().asked, ["Reload"]);
 }
 
 #[test]
