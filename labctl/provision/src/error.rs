@@ -1,13 +1,13 @@
 //! Why a run could not start or go on.
 
-use labctl_spec::fault::Fault;
+use labctl_spec::fault::{Fault, Faults};
 
 /// A run that could not start or go on: nothing that a task did.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PlaybookError {
-    /// A file is wrong.
+    /// Files are wrong: all that was found in them.
     #[error("{0}")]
-    File(Fault),
+    Files(Faults),
     /// The caller's options are.
     #[error("{0}")]
     Options(String),
@@ -23,6 +23,6 @@ pub enum PlaybookError {
 
 impl From<Fault> for PlaybookError {
     fn from(fault: Fault) -> Self {
-        Self::File(fault)
+        Self::Files(Faults(vec![fault]))
     }
 }

@@ -111,6 +111,31 @@ fn faults_name_file_and_line() {
 }
 
 #[test]
+fn all_faults_are_told_at_once() {
+    let mut bench = Bench::new(
+        "=== site.yml\n- hosts: all\n  tsaks: []\n  roles: [r, nope]\n  tasks:\n  - debug: {}\n    whne: x\n  - block:\n    - name: none\n    rescue:\n    - ping:\n    - copy: {}\n      file: {}\n- tasks: []\n- import_playbook: gone.yml\n- import_playbook: other.yml\n=== other.yml\n- hosts: all\n  roles: [r]\n  handlers: {}\n=== roles/r/tasks/main.yml\n- import_tasks: gone.yml\n- debug:\n  loop: []\n  with_items: []\n=== roles/r/defaults/main.yml\n- list\n",
+    );
+    let told = bench.try_run().unwrap_err_text();
+    let expected = [
+        "site.yml:2:3: 'tsaks' is not a valid attribute for a Play (did you mean `tasks`?)",
+        "main.yml:1:1: a file of variables must be a mapping",
+        "main.yml:1:3: Could not find or access 'gone.yml'",
+        "main.yml:4:3: duplicate loop in task",
+        "site.yml:3:14: the role 'nope' was not found",
+        "site.yml:6:5: conflicting action statements: debug, whne (did you mean `when`?)",
+        "site.yml:8:7: no module/action detected in task.",
+        "site.yml:12:7: conflicting action statements: copy, file",
+        "site.yml:13:3: the field 'hosts' is required",
+        "site.yml:14:20: there is no playbook",
+        "other.yml:3:13: a list of tasks must stand here",
+    ];
+    for part in expected {
+        assert!(told.contains(part), "`{part}` is missing in\n{told}");
+    }
+    assert_eq!(told.lines().count(), expected.len(), "each once:\n{told}");
+}
+
+#[test]
 fn unsupported_modules_fail_only_if_they_run() {
     let mut bench = Bench::new(
         "=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - name: skipped\n    win_thing: {}\n    when: false\n  - name: runs\n    lineinfle: {path: /x}\n",

@@ -97,21 +97,6 @@ const LOCAL: &[&str] = &[
     "wait_for_connection",
 ];
 
-/// Levenshtein distance of two names.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, c) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, d) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(c != *d)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
-}
-
 /// The supported names nearest to one.
 pub(crate) fn neighbours(name: &str) -> Vec<&'static str> {
     let short = name.rsplit('.').next().unwrap_or(name);
@@ -121,7 +106,7 @@ pub(crate) fn neighbours(name: &str) -> Vec<&'static str> {
         .map(|known| {
             let related =
                 known.contains(short) || short.contains(known) || short.split('_').any(|part| part.len() > 3 && known.contains(part));
-            (distance(short, known).saturating_sub(if related { 3 } else { 0 }), *known)
+            (strsim::osa_distance(short, known).saturating_sub(if related { 3 } else { 0 }), *known)
         })
         .collect();
     all.sort_unstable();

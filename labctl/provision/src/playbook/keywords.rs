@@ -72,9 +72,14 @@ pub(crate) const TASK_ONLY: &[&str] = &[
     "first_available_file",
 ];
 
+/// The keywords of tasks and blocks.
+pub(crate) fn keywords() -> impl Iterator<Item = &'static str> {
+    NEAREST.iter().chain(TASK_ONLY).copied()
+}
+
 /// Whether a key of a task is a keyword and not a module.
 pub(crate) fn is_keyword(key: &str) -> bool {
-    NEAREST.contains(&key) || TASK_ONLY.contains(&key)
+    keywords().any(|keyword| keyword == key)
 }
 
 /// Whether a key of a role's entry is a keyword and not a parameter.

@@ -28,6 +28,8 @@ pub(crate) struct Loader {
     pub handlers: Mutex<Vec<Item>>,
     /// Roles of the play read so far, those they depend on first.
     pub roles: Mutex<Vec<Arc<Role>>>,
+    /// What is wrong in the files read so far; reading went on.
+    faults: Arc<Mutex<Vec<Fault>>>,
     cache: Mutex<HashMap<PathBuf, Option<(Node, Source)>>>,
 }
 
@@ -41,6 +43,12 @@ pub(crate) fn fault(source: &Source, node: &Node, reason: &str, hint: Option<&st
         reason: reason.to_owned(),
         hint: hint.map(str::to_owned),
     }
+}
+
+/// The hint for a word that is none of those that may stand there, if it is like one of them.
+pub(super) fn spelling_hint<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let near = |known: &&str| word.len() <= 64 && strsim::osa_distance(word, known) <= if word.len() < 6 { 1 } else { 2 };
+    known.filter(near).min_by_key(|known| strsim::osa_distance(word, known)).map(|known| format!("did you mean `{known}`?"))
 }
 
 /// A node that stands for a line of a file read earlier.
@@ -112,6 +120,7 @@ impl Loader {
             play_vars: Mutex::default(),
             handlers: Mutex::default(),
             roles: Mutex::default(),
+            faults: Arc::default(),
             cache: Mutex::default(),
         }
     }
@@ -158,9 +167,26 @@ impl Loader {
         Scope::new(self.engine.clone(), layers, Vec::new())
     }
 
-    /// All plays of a playbook file; `import_playbook` is opened.
-    pub(crate) fn playbook(&self, path: &Path) -> Result<Vec<Play>, Fault> {
-        self.playbook_at(path, 0)
+    /// Keeps a fault and goes on, so that all are told at once.
+    pub(super) fn note(&self, fault: Fault) {
+        let mut faults = lock(&self.faults);
+        // A role may be read for many plays.
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+
+    /// What was noted; none if all that was read is right.
+    pub(crate) fn take_faults(&self) -> Vec<Fault> {
+        std::mem::take(&mut *lock(&self.faults))
+    }
+
+    /// All plays of a playbook file; `import_playbook` is opened. What is wrong is noted.
+    pub(crate) fn playbook(&self, path: &Path) -> Vec<Play> {
+        self.playbook_at(path, 0).unwrap_or_else(|fault| {
+            self.note(fault);
+            Vec::new()
+        })
     }
 
     fn playbook_at(&self, path: &Path, depth: usize) -> Result<Vec<Play>, Fault> {
@@ -174,36 +200,48 @@ impl Loader {
         let mut plays = Vec::new();
         for entry in entries {
             let import = entry.get("import_playbook").or_else(|| entry.get("ansible.builtin.import_playbook"));
-            match import {
-                Some(name) => {
-                    if depth > 20 {
-                        return Err(fault(&source, entry, "the playbook imports itself", None));
-                    }
-                    let data = yaml::data(name, &source.file, true);
-                    let scope = self.static_scope(&Keywords::default(), None);
-                    let resolved = scope.resolve(&data).map_err(|error| fault(&source, name, &error.message, None))?;
-                    let mut keywords = Keywords::default();
-                    keywords.extend(entry, &source);
-                    let target = path.parent().unwrap_or(Path::new(".")).join(crate::python::str_of(&resolved));
-                    let loader = Loader::new(
-                        self.engine.clone(),
-                        target.parent().map(Path::to_path_buf).unwrap_or_default(),
-                        self.role_paths.clone(),
-                        self.extra_vars.clone(),
-                    );
-                    for mut play in loader.playbook_at(&target, depth + 1)? {
-                        play.adopt(&keywords);
-                        plays.push(play);
-                    }
-                }
-                None => plays.push(self.play(entry, &source)?),
+            let read = match import {
+                Some(name) => self.imported_playbook(name, entry, &source, depth),
+                None => self.play(entry, &source).map(|play| vec![play]),
+            };
+            match read {
+                Ok(mut read) => plays.append(&mut read),
+                Err(fault) => self.note(fault),
             }
         }
         Ok(plays)
     }
 
-    /// The play at a position of a list inside a file, such as `provision` of a lab file.
-    pub(crate) fn play_in(&self, path: &Path, key: &str, index: usize) -> Result<Play, Fault> {
+    fn imported_playbook(&self, name: &Node, entry: &Node, source: &Source, depth: usize) -> Result<Vec<Play>, Fault> {
+        if depth > 20 {
+            return Err(fault(source, entry, "the playbook imports itself", None));
+        }
+        let data = yaml::data(name, &source.file, true);
+        let scope = self.static_scope(&Keywords::default(), None);
+        let resolved = scope.resolve(&data).map_err(|error| fault(source, name, &error.message, None))?;
+        let mut keywords = Keywords::default();
+        keywords.extend(entry, source);
+        let target = source.path.parent().unwrap_or(Path::new(".")).join(crate::python::str_of(&resolved));
+        if !target.is_file() {
+            return Err(fault(source, name, &format!("there is no playbook {}", target.display()), None));
+        }
+        let folder = target.parent().map(Path::to_path_buf).unwrap_or_default();
+        let mut loader = Loader::new(self.engine.clone(), folder, self.role_paths.clone(), self.extra_vars.clone());
+        loader.faults = self.faults.clone();
+        let mut plays = loader.playbook_at(&target, depth + 1)?;
+        for play in &mut plays {
+            play.adopt(&keywords);
+        }
+        Ok(plays)
+    }
+
+    /// The play at a position of a list inside a file, such as `provision` of a lab file; none if it cannot be read at all. What is
+    /// wrong is noted.
+    pub(crate) fn play_in(&self, path: &Path, key: &str, index: usize) -> Option<Play> {
+        self.play_at(path, key, index).map_err(|fault| self.note(fault)).ok()
+    }
+
+    fn play_at(&self, path: &Path, key: &str, index: usize) -> Result<Play, Fault> {
         let source = Source { path: path.to_path_buf(), file: Arc::from(path.display().to_string()) };
         let missing = || fault(&source, &whole_file(0), &format!("there is no play {key}[{index}]"), None);
         let (node, source) = self.read(path)?.ok_or_else(missing)?;
@@ -261,13 +299,17 @@ impl Loader {
         for entry in &map.entries {
             let key = entry.key.as_str().unwrap_or_default();
             if !KNOWN.contains(&key) {
-                return Err(fault(source, &entry.key, &format!("'{key}' is not a valid attribute for a Play"), None));
+                let hint = spelling_hint(key, KNOWN.iter().copied());
+                self.note(fault(source, &entry.key, &format!("'{key}' is not a valid attribute for a Play"), hint.as_deref()));
             }
         }
         let data = |key: &str| node.get(key).map(|value| yaml::data(value, &source.file, true));
         let list = |key: &str| data(key).map_or_else(Vec::new, list_of);
         let hosts = data("hosts").filter(|hosts| !matches!(hosts, Data::Null));
-        let hosts = hosts.ok_or_else(|| fault(source, node, "the field 'hosts' is required but was not set", None))?;
+        let hosts = hosts.unwrap_or_else(|| {
+            self.note(fault(source, node, "the field 'hosts' is required but was not set", Some("add `hosts: all`")));
+            Data::Null
+        });
         let vars = match data("vars") {
             Some(Data::Map(map)) => map,
             Some(Data::List(list)) => Arc::new(
@@ -289,16 +331,24 @@ impl Loader {
         context.keywords.extend(node, source);
         context.keywords.vars.clear();
         context.keywords.notify.clear();
-        let part = |name: &str| node.get(name).map_or(Ok(Vec::new()), |list| self.tasks(list, source, &context));
+        let part = |name: &str, context: &Context| {
+            let read = node.get(name).map_or(Ok(Vec::new()), |list| self.tasks(list, source, context));
+            read.unwrap_or_else(|fault| {
+                self.note(fault);
+                Vec::new()
+            })
+        };
         let mut role_tasks = Vec::new();
         for entry in node.get("roles").and_then(Node::as_seq).unwrap_or_default() {
-            let (_, mut tasks) = self.role_entry(entry, source, &context)?;
-            role_tasks.append(&mut tasks);
+            match self.role_entry(entry, source, &context) {
+                Ok((_, mut tasks)) => role_tasks.append(&mut tasks),
+                Err(fault) => self.note(fault),
+            }
         }
-        let (pre_tasks, tasks, post_tasks) = (part("pre_tasks")?, part("tasks")?, part("post_tasks")?);
+        let (pre_tasks, tasks, post_tasks) = (part("pre_tasks", &context), part("tasks", &context), part("post_tasks", &context));
         let mut handler_context = context.clone();
         handler_context.handlers = true;
-        let own = node.get("handlers").map_or(Ok(Vec::new()), |list| self.tasks(list, source, &handler_context))?;
+        let own = part("handlers", &handler_context);
         let mut handlers = std::mem::take(&mut *lock(&self.handlers));
         handlers.extend(own);
         Ok(Play {

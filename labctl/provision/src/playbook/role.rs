@@ -85,8 +85,15 @@ impl Loader {
         if context.depth() > 50 {
             return Err(fault(source, at, &format!("the role '{}' depends on itself", request.name), None));
         }
-        let defaults = self.role_vars(&path.join("defaults"), request.defaults_from.as_deref())?;
-        let vars = self.role_vars(&path.join("vars"), request.vars_from.as_deref())?;
+        let variables = |folder: &str, from: &Option<String>| match self.role_vars(&path.join(folder), from.as_deref()) {
+            Err(fault) if !context.dynamic => {
+                self.note(fault);
+                Ok(Dict::new())
+            }
+            other => other,
+        };
+        let defaults = variables("defaults", &request.defaults_from)?;
+        let vars = variables("vars", &request.vars_from)?;
         let meta = match first_existing(&path.join("meta"), "main") {
             Some(file) => self.read(&file)?,
             None => None,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use labctl_spec::fault::Fault;
 use labctl_spec::yaml::Node;
 
-use super::keywords::{conditions, is_keyword, list_of};
-use super::load::{Context, fault};
+use super::keywords::{conditions, is_keyword, keywords, list_of};
+use super::load::{Context, fault, spelling_hint};
 use super::names::short_name;
 use super::{Block, Item, Loader, Loop, Source, Task, args};
 use crate::data::{Data, Dict, Place};
@@ -25,16 +25,24 @@ impl Loader {
             if item.is_null() {
                 continue;
             }
-            if item.as_map().is_none() {
-                return Err(fault(source, item, "a task must be a mapping", Some("write `- name: ...` and the module below it")));
-            }
-            if item.get("block").is_some() {
-                out.push(Item::Block(Arc::new(self.block(item, source, context)?)));
-            } else {
-                self.task(item, source, context, &mut out)?;
+            match self.item(item, source, context, &mut out) {
+                // Of what is read before anything runs, all faults are told at once.
+                Err(fault) if !context.dynamic => self.note(fault),
+                other => other?,
             }
         }
         Ok(out)
+    }
+
+    fn item(&self, item: &Node, source: &Source, context: &Context, out: &mut Vec<Item>) -> Result<(), Fault> {
+        if item.as_map().is_none() {
+            return Err(fault(source, item, "a task must be a mapping", Some("write `- name: ...` and the module below it")));
+        }
+        if item.get("block").is_none() {
+            return self.task(item, source, context, out);
+        }
+        out.push(Item::Block(Arc::new(self.block(item, source, context)?)));
+        Ok(())
     }
 
     fn block(&self, node: &Node, source: &Source, context: &Context) -> Result<Block, Fault> {
@@ -42,7 +50,8 @@ impl Loader {
             node.as_map().into_iter().flat_map(|map| &map.entries).find(|entry| !entry.key.as_str().is_some_and(is_keyword))
         {
             let name = entry.key.as_str().unwrap_or_default();
-            return Err(fault(source, &entry.key, &format!("'{name}' is not a valid attribute for a Block"), None));
+            let hint = spelling_hint(name, keywords());
+            return Err(fault(source, &entry.key, &format!("'{name}' is not a valid attribute for a Block"), hint.as_deref()));
         }
         let inner = context.with(node, source);
         let part = |name: &str| node.get(name).map_or(Ok(Vec::new()), |list| self.tasks(list, source, &inner));
@@ -119,12 +128,9 @@ impl Loader {
             }
             if let Some((other, _)) = &found {
                 let reason = format!("conflicting action statements: {other}, {key}");
-                return Err(fault(
-                    source,
-                    &entry.key,
-                    &reason,
-                    Some("a task has one module; check the spelling and the indentation of its keywords"),
-                ));
+                let hint = spelling_hint(key, keywords()).or_else(|| spelling_hint(other, keywords()));
+                let hint = hint.as_deref().unwrap_or("a task has one module; check the spelling and the indentation of its keywords");
+                return Err(fault(source, &entry.key, &reason, Some(hint)));
             }
             found = Some((key.to_owned(), &entry.value));
         }

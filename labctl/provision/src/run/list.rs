@@ -32,8 +32,7 @@ pub struct ListedTask {
 pub fn list_tasks(books: &[Book], setup: Setup, options: Options) -> Result<Vec<ListedTask>, PlaybookError> {
     let run = Run::new(setup, options)?;
     let mut out = Vec::new();
-    for book in books {
-        let (_, plays) = run.load(book)?;
+    for (_, plays) in run.load(books)? {
         for play in &plays {
             let groups = lock(&run.inventory).group_map();
             let common =
@@ -55,8 +54,7 @@ pub fn list_tasks(books: &[Book], setup: Setup, options: Options) -> Result<Vec<
 pub fn list_hosts(books: &[Book], setup: Setup, options: Options) -> Result<Vec<(String, Vec<String>)>, PlaybookError> {
     let run = Run::new(setup, options)?;
     let mut out = Vec::new();
-    for book in books {
-        let (_, plays) = run.load(book)?;
+    for (_, plays) in run.load(books)? {
         for play in &plays {
             let groups = lock(&run.inventory).group_map();
             let common = crate::variables::common(&groups, &[], &[], &play.folder, false, false, 0);

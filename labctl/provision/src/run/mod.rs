@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use labctl_spec::fault::Faults;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use attempt::is;
@@ -139,6 +140,9 @@ pub(crate) struct Run {
     pub stepping: Mutex<bool>,
 }
 
+/// A book's plays, with what reads further files for them.
+type Loaded = (Arc<Loader>, Vec<Play>);
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -184,19 +188,27 @@ impl Run {
         change(lock(&self.recap).entry(host.to_owned()).or_default());
     }
 
-    /// The plays of a book.
-    fn load(&self, book: &Book) -> Result<(Arc<Loader>, Vec<Play>), PlaybookError> {
-        let path = match book {
-            Book::File(path) | Book::Inside { file: path, .. } => path,
-        };
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        let folder = path.parent().map(PathBuf::from).unwrap_or_default();
-        let loader = Arc::new(Loader::new(self.engine.clone(), folder, self.options.role_paths.clone(), self.extra.clone()));
-        let plays = match book {
-            Book::File(_) => loader.playbook(&path)?,
-            Book::Inside { list, index, .. } => vec![loader.play_in(&path, list, *index)?],
-        };
-        Ok((loader, plays))
+    /// The plays of all books, or all that is wrong in them: a fault in the last one stops a run before it changes anything.
+    fn load(&self, books: &[Book]) -> Result<Vec<Loaded>, PlaybookError> {
+        let (mut loaded, mut faults) = (Vec::new(), Vec::new());
+        for book in books {
+            let path = match book {
+                Book::File(path) | Book::Inside { file: path, .. } => path,
+            };
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+            let loader = Arc::new(Loader::new(self.engine.clone(), folder, self.options.role_paths.clone(), self.extra.clone()));
+            let plays = match book {
+                Book::File(_) => loader.playbook(&path),
+                Book::Inside { list, index, .. } => loader.play_in(&path, list, *index).into_iter().collect(),
+            };
+            faults.extend(loader.take_faults());
+            loaded.push((loader, plays));
+        }
+        // A role may be in several books.
+        let mut told = HashSet::new();
+        faults.retain(|fault| told.insert(fault.to_string()));
+        if faults.is_empty() { Ok(loaded) } else { Err(PlaybookError::Files(Faults(faults))) }
     }
 }
 
@@ -212,12 +224,7 @@ pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap
     {
         return Err(PlaybookError::Options(format!("no host matches the limit '{limit}'")));
     }
-    // All files are read before the first task runs: a fault in the last one stops the run before it changes anything.
-    let mut loaded = Vec::new();
-    for book in books {
-        loaded.push(run.load(book)?);
-    }
-    'books: for (loader, plays) in loaded {
+    'books: for (loader, plays) in run.load(books)? {
         for play in plays {
             if !play::run_play(&run, &loader, play).await? || run.cancelled() {
                 break 'books;

@@ -40,33 +40,12 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         let plain = candidate.to_lowercase().replace('-', "_");
         // `KILL` means `SIGKILL`.
         let part = word.len() >= 4 && plain.ends_with(&word);
-        (if part { 0 } else { distance(&word, &plain) }, candidate)
+        // Keys are short; a long word is like none of them, and would cost its length squared.
+        let near = if word.len().max(plain.len()) > 64 { usize::MAX } else { strsim::osa_distance(&word, &plain) };
+        (if part { 0 } else { near }, candidate)
     });
     let limit = (word.chars().count() / 3).min(3);
     near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate)
-}
-
-/// Edit distance with transpositions of neighbours (optimal string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    // Keys are short; a long word is like none of them, and would cost its length squared.
-    if a.len() > 64 || b.len() > 64 {
-        return usize::MAX;
-    }
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let mut cost = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                cost = cost.min(before[j - 1] + 1);
-            }
-            row.push(cost);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
