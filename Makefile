@@ -51,8 +51,10 @@ install-go: install-packages
 install-ansible: install-packages
 	@[ -x $(TARGET)/ansible-venv/bin/ansible-playbook ] || { \
 	  python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv </dev/null; }; \
-	  python3 -m venv $(TARGET)/ansible-venv && $(TARGET)/ansible-venv/bin/pip install --quiet 'ansible-core>=2.19,<2.20' 'mitogen>=0.3.54' passlib || \
+	  python3 -m venv $(TARGET)/ansible-venv && $(TARGET)/ansible-venv/bin/pip install --quiet 'ansible-core>=2.19,<2.20' 'mitogen>=0.3.54' passlib python-debian || \
 	  { rm -rf $(TARGET)/ansible-venv; echo "ansible-core cannot be installed: the oracle test will be skipped"; }; }
+	@[ ! -x $(TARGET)/ansible-venv/bin/python ] || $(TARGET)/ansible-venv/bin/python tests/oracle/install_collections.py || \
+	  echo "the collections of modules cannot be installed: their cases will be skipped"
 
 test: install-packages install-go install-ansible lint unit vm
 

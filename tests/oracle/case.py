@@ -18,7 +18,7 @@ root=/mnt/work
 """
 
 # Files that may not differ between the tools but do: backups carry the time and the process in their names.
-WORDS = {"args", "needs", "skip-tree", "messages", "diff", "mask", "results", "unordered", "programs"}
+WORDS = {"collections", "args", "needs", "skip-tree", "messages", "diff", "mask", "results", "unordered", "programs"}
 
 
 class Case:

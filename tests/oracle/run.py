@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -338,6 +339,8 @@ def main():
         """What both did, and the differences."""
         try:
             missing = [name for name in case.options.get("programs", "").split() if not any(os.access(os.path.join(folder, name), os.X_OK) for folder in ENVIRONMENT["PATH"].split(":"))]
+            site = sysconfig.get_path("purelib")
+            missing += [name for name in case.options.get("collections", "").split() if not os.path.isdir(os.path.join(site, "ansible_collections", *name.split(".")))]
             if missing:
                 return None, None, [f"skipped: there is no {', '.join(missing)} here"]
             theirs, ours = theirs_of(case), run(case, "labctl", labctl, asked.cache)

@@ -156,6 +156,24 @@ fn all_files_are_checked_in_one_pass() {
 }
 
 #[test]
+fn plays_are_checked_with_their_roles() {
+    let sandbox = Sandbox::new();
+    sandbox.write("roles/web/tasks/main.yml", "- coppy: {src: a, dest: /b}\n  when: false\n");
+    let lab = "name: plays\nnodes: [{name: a}]\nprovision:\n  - {hosts: all, roles: [web]}\n";
+    sandbox.write("lab.yml", lab);
+    // It may never run: no fault, but told.
+    let said = sandbox.good(&["validate"]);
+    assert!(said.contains("all good") && said.contains("'coppy' is not supported") && said.contains("main.yml:1"), "{said}");
+    assert!(said.contains("the nearest that are: copy"), "{said}");
+    sandbox.write("lab.yml", &format!("{lab}  - {{hosts: all, tasks: [{{debug: {{}}, whne: x}}], roles: [none]}}\n  - {{tasks: []}}\n"));
+    let (code, said) = sandbox.bad(&["up"]);
+    assert_eq!(code, 3);
+    for part in ["lab.yml:5:", "did you mean `when`?", "the role 'none' was not found", "lab.yml:6:", "'hosts' is required"] {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
+}
+
+#[test]
 fn a_million_faults_are_a_screen_of_them() {
     let sandbox = Sandbox::new();
     let nodes: String = (0..2000).map(|n| format!("  - {{name: N{n}, cpus: 0}}\n")).collect();

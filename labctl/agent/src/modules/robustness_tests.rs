@@ -51,7 +51,7 @@ fn bytes_that_are_no_text() {
     let mut expected = odd.to_vec();
     expected[7] = b'2';
     expected.truncate(expected.len() - 9);
-    expected.extend_from_slice("port = größe\n# BEGIN\nx\n# END\n\n[s]\no = v\n".as_bytes());
+    expected.extend_from_slice("port = größe\n# BEGIN\nx\n# END\n[s]\no = v\n".as_bytes());
     assert_eq!(std::fs::read(&path).unwrap(), expected, "{}", String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
     let result = bench.run("shell", json!({"_raw_params": "printf 'a\\377\\000b\\rc\\n'"}));
     assert_eq!(result["stdout"], "a\u{fffd}\0b\rc");

@@ -26,7 +26,10 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let mut code = ExitCode::SUCCESS;
     for file in &files {
         match validation::check(&home, file) {
-            Ok(summary) => session.out.result(&summary, || format!("{}: {}", file.display(), summary.text)),
+            Ok(summary) => session.out.result(&summary, || {
+                let notes = summary.notes.iter().map(|note| format!("\n  note: if it runs, it fails: {note}"));
+                format!("{}: {}{}", file.display(), summary.text, notes.collect::<String>())
+            }),
             // Those after it are checked as well: one pass to mend them all.
             Err(why) => {
                 session.out.failure(&why);

@@ -15,7 +15,7 @@ mod inventory;
 mod remote;
 mod script;
 mod set_fact;
-mod supported;
+pub(crate) mod supported;
 mod synchronize;
 mod template;
 mod unarchive;

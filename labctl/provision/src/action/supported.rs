@@ -113,12 +113,15 @@ pub(crate) fn neighbours(name: &str) -> Vec<&'static str> {
     all.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
+/// What is to be said of a module that is not supported; none of one that is.
+pub(crate) fn lacking(name: &str, place: &Place) -> Option<String> {
+    let supported = REMOTE.contains(&name) || LOCAL.contains(&name);
+    (!supported).then(|| format!("the module '{name}' is not supported ({place}); the nearest that are: {}", neighbours(name).join(", ")))
+}
+
 /// Fails for a module that is not supported.
 pub(super) fn check(name: &str, place: &Place) -> Result<(), Stop> {
-    if REMOTE.contains(&name) {
-        return Ok(());
-    }
-    Err(Stop::Failed(format!("the module '{name}' is not supported ({place}); the nearest that are: {}", neighbours(name).join(", "))))
+    lacking(name, place).map_or(Ok(()), |why| Err(Stop::Failed(why)))
 }
 
 #[cfg(test)]

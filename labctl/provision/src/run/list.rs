@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::action::supported;
 use crate::data::Dict;
 use crate::error::PlaybookError;
 use crate::playbook::{Item, Play};
@@ -23,6 +24,8 @@ pub struct ListedTask {
     pub tags: Vec<String>,
     /// `file:line`.
     pub place: String,
+    /// That its module is not supported, and which are: it fails if it runs.
+    pub unsupported: Option<String>,
 }
 
 /// The tasks that the options choose, in order; what is included while running is not known yet.
@@ -89,6 +92,7 @@ fn collect(run: &Run, play: &Play, items: &[Item], scope: &Arc<Scope>, out: &mut
                     name: keyword::name(task, &scope),
                     tags: names,
                     place: task.place.to_string(),
+                    unsupported: supported::lacking(&task.action, &task.place),
                 });
             }
             Item::Block(block) => {

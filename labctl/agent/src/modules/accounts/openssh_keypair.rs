@@ -58,6 +58,11 @@ fn run(task: &Task<'_>) -> Outcome {
             argv.extend(["-b", bits]);
         }
         Spawn::of(task, argv).must()?;
+    } else if let Some(comment) = args.text("comment").filter(|comment| *comment != comment_of(&there)) {
+        changed = true;
+        if !task.check {
+            Spawn::of(task, ["ssh-keygen", "-q", "-c", "-P", args.str("passphrase"), "-C", comment, "-f", file]).must()?;
+        }
     }
     if Path::new(file).exists() {
         changed |= task.file_args()?.enforce(Path::new(file), task.check, &mut json!({}), &mut json!({}))?;
@@ -68,6 +73,11 @@ fn run(task: &Task<'_>) -> Outcome {
     result.insert("filename".into(), file.into());
     result.insert("type".into(), kind.into());
     result.insert("public_key".into(), key.trim().into());
-    result.insert("comment".into(), key.trim().splitn(3, ' ').nth(2).unwrap_or_default().into());
+    result.insert("comment".into(), comment_of(&key).into());
     Ok(Done::from(result))
+}
+
+/// What stands behind the key's kind and the key.
+fn comment_of(key: &str) -> &str {
+    key.trim().splitn(3, ' ').nth(2).unwrap_or_default()
 }

@@ -86,16 +86,14 @@ fn run(task: &Task<'_>) -> Outcome {
         }
         same = old == value;
     }
-    let comment = args.filled("comment").map_or(String::new(), |comment| format!("\t#{comment}"));
+    // Ansible takes the comment of any line above for its own, and its line end with it; here a line keeps the one that it has.
+    let kept = at.and_then(|at| lines[at].split_once('#')).map(|(_, comment)| comment.trim_end().to_owned());
+    let comment = args.filled("comment").map(str::to_owned).or(kept).map_or(String::new(), |comment| format!("\t#{comment}"));
     let line = format!("{}\t{}\t{}\t{value}{comment}\n", wanted[0], wanted[1], wanted[2]);
     match at {
         Some(_) if same => {}
         Some(at) => lines[at].clone_from(&line),
-        None => {
-            // Before the line that by custom ends the file.
-            let end = lines.iter().position(|line| line.starts_with("# End of file")).unwrap_or(lines.len());
-            lines.insert(end, line.clone());
-        }
+        None => lines.push(line.clone()),
     }
     let after = if same { text.clone() } else { lines.concat() };
     let before = if same { before.or(Some(Vec::new())) } else { before };
@@ -112,12 +110,13 @@ mod tests {
     #[test]
     fn limits() {
         let bench = Bench::new();
-        bench.write("etc/security/limits.conf", "* soft nofile 1024\n# End of file\n");
+        bench.write("etc/security/limits.conf", "* soft nofile 1024 # ours\n# End of file\n");
         let args = json!({"domain": "*", "limit_type": "soft", "limit_item": "nofile", "value": "65536"});
         bench.converges("pam_limits", args, true);
-        assert_eq!(bench.read("etc/security/limits.conf"), "*\tsoft\tnofile\t65536\n# End of file\n");
+        assert_eq!(bench.read("etc/security/limits.conf"), "*\tsoft\tnofile\t65536\t# ours\n# End of file\n");
         let args = json!({"domain": "app", "limit_type": "-", "limit_item": "memlock", "value": "unlimited"});
         bench.converges("pam_limits", args, true);
+        assert!(bench.read("etc/security/limits.conf").ends_with("# End of file\napp\t-\tmemlock\tunlimited\n"));
         let less = json!({"domain": "*", "limit_type": "soft", "limit_item": "nofile", "value": 1000, "use_max": true});
         bench.converges("pam_limits", less, false);
     }

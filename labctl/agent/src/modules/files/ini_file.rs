@@ -1,9 +1,12 @@
 //! `ini_file`: options in sections.
 
+use serde_json::Value;
+
 use crate::modules::call::arguments::{flag, list, on, path, raw, text};
 use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
+use crate::modules::files::ini_section::Wanted;
 use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
@@ -33,151 +36,82 @@ fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     args.exclusive(&["value", "values"])?;
     let path = args.path("path").unwrap_or_default();
+    let wanted = wanted(task)?;
     let before = Edit::read(&path)?;
-    if before.is_none() && !args.flag("create") && !task.check {
+    if before.is_none() && !args.flag("create") {
         let msg = format!("Destination {} does not exist!", path.display());
         return Err(Fault::from(msg).with("rc", 257));
     }
     let text = lossless::decode(before.as_deref().unwrap_or_default());
-    let mut lines = lines_of(&text);
+    let mut lines = lines_of(text.strip_prefix('\u{feff}').unwrap_or(&text));
+    if lines.is_empty() {
+        lines.push("\n".to_owned());
+    }
+    let mut changed = false;
     if let Some(last) = lines.last_mut()
         && !last.ends_with('\n')
     {
         last.push('\n');
+        changed = true;
     }
-    let msg = rewrite(task, &mut lines)?;
-    let changed = msg != "OK";
+    let msg = wanted.apply(&mut lines);
+    changed |= msg != "OK";
     let after = if changed { lossless::encode(&lines.concat()) } else { before.clone().unwrap_or_default() };
     let before = if changed { before } else { before.or(Some(Vec::new())) };
     let edit = Edit { path: path.clone(), before, after, msg: msg.to_owned() };
     let mut result = edit.finish(task)?;
+    result.insert("msg".into(), msg.into());
     result.insert("path".into(), path.to_string_lossy().into());
+    // Of owner and mode it tells nothing.
+    if let Some(contents) = result.get_mut("diff").and_then(|diff| diff.get_mut(0)).map(Value::take) {
+        result.insert("diff".into(), contents);
+    }
     Ok(Done::from(result))
 }
 
-/// Option and value of a line; `commented` if it stands behind a comment sign.
-fn parse(line: &str) -> Option<(String, Option<String>, bool)> {
-    let bare = line.trim();
-    let commented = bare.starts_with(['#', ';']);
-    let body = bare.trim_start_matches(['#', ';']).trim_start();
-    if body.is_empty() || body.starts_with('[') {
-        return None;
-    }
-    match body.split_once('=') {
-        Some((key, value)) => Some((key.trim().to_owned(), Some(value.trim().to_owned()), commented)),
-        None => Some((body.to_owned(), None, commented)),
-    }
-}
-
-fn rewrite(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fault> {
+fn wanted<'a>(task: &'a Task<'_>) -> Result<Wanted<'a>, Fault> {
     let args = &task.args;
-    let section = args.filled("section");
-    let present = args.str("state") == "present";
-    let header = |line: &str| line.trim().strip_prefix('[').and_then(|l| l.split(']').next()).map(str::to_owned);
-    let start = match section {
-        None => Some(0),
-        Some(name) => lines.iter().position(|line| header(line).as_deref() == Some(name)).map(|at| at + 1),
+    let listed: Vec<String> = match args.text("value") {
+        Some(value) => vec![value.to_owned()],
+        None => args.list("values"),
     };
-    let Some(option) = args.filled("option") else {
-        return Ok(match (start, present, section) {
-            (None, true, Some(name)) => {
-                begin(lines, name);
-                "section added"
-            }
-            (Some(start), false, Some(_)) => {
-                let end = lines[start..].iter().position(|l| header(l).is_some()).map_or(lines.len(), |n| start + n);
-                lines.drain(start - 1..end);
-                "section removed"
-            }
-            _ => "OK",
-        });
-    };
-    let mut values: Vec<Option<String>> = match args.text("value") {
-        Some(value) => vec![Some(value.to_owned())],
-        None => args.list("values").into_iter().map(Some).collect(),
-    };
-    if values.is_empty() && args.flag("allow_no_value") {
-        values.push(None);
+    let (present, allow_no_value) = (args.str("state") == "present", args.flag("allow_no_value"));
+    if present && !allow_no_value && listed.is_empty() {
+        return Err("Parameter 'value(s)' must be defined if state=present and allow_no_value=False.".into());
     }
-    if present && values.is_empty() {
-        return Err("Parameter 'value(s)' must be defined if state=present and 'allow_no_value' is False".into());
-    }
-    let equals = if args.flag("no_extra_spaces") { "=" } else { " = " };
-    let render = |value: &Option<String>| match value {
-        Some(value) => format!("{option}{equals}{value}\n").replace(" \n", "\n"),
-        None => format!("{option}\n"),
-    };
-    let Some(start) = start else {
-        if !present {
-            return Ok("OK");
-        }
-        begin(lines, section.unwrap_or_default());
-        lines.extend(values.iter().map(render));
-        return Ok("section and option added");
-    };
-    let end = lines[start..].iter().position(|line| header(line).is_some()).map_or(lines.len(), |n| start + n);
-    let hits = |commented: bool| -> Vec<usize> {
-        (start..end).filter(|at| parse(&lines[*at]).is_some_and(|(key, _, off)| key == option && off == commented)).collect()
-    };
-    let active = hits(false);
-    let had = |at: &usize| parse(&lines[*at]).and_then(|(_, value, _)| value);
-    if !present {
-        let gone: Vec<usize> =
-            active.iter().copied().filter(|at| args.flag("exclusive") || values.is_empty() || values.contains(&had(at))).collect();
-        for at in gone.iter().rev() {
-            lines.remove(*at);
-        }
-        return Ok(if gone.is_empty() { "OK" } else { "option changed" });
-    }
-    let ignore = args.flag("ignore_spaces");
-    let fits = |at: &usize, value: &Option<String>| {
-        if ignore { had(at) == *value } else { lines[*at].trim_end() == render(value).trim_end() }
-    };
-    let mut kept = Vec::new();
-    let mut open: Vec<&Option<String>> = Vec::new();
-    for value in &values {
-        match active.iter().find(|at| !kept.contains(*at) && fits(at, value)) {
-            Some(at) => kept.push(*at),
-            None => open.push(value),
+    let mut values = Vec::new();
+    for value in listed {
+        if !values.contains(&value) {
+            values.push(value);
         }
     }
-    let mut free: Vec<usize> = match args.flag("exclusive") {
-        true => active.iter().copied().filter(|at| !kept.contains(at)).collect(),
-        false => active.iter().copied().filter(|at| values.contains(&had(at)) && !kept.contains(at)).collect(),
-    };
-    if active.is_empty() && args.flag("modify_inactive_option") {
-        free = hits(true).into_iter().take(open.len()).collect();
-    }
-    if open.is_empty() && free.is_empty() {
-        return Ok("OK");
-    }
-    let mut msg = "option changed";
-    let mut insert = Vec::new();
-    for value in open {
-        if free.is_empty() {
-            insert.push(render(value));
-            msg = "option added";
-        } else {
-            lines[free.remove(0)] = render(value);
-        }
-    }
-    let mut tail = end;
-    for at in free.iter().rev() {
-        lines.remove(*at);
-        tail -= 1;
-    }
-    while tail > start && lines[tail - 1].trim().is_empty() {
-        tail -= 1;
-    }
-    lines.splice(tail..tail, insert);
-    Ok(msg)
+    Ok(Wanted {
+        section: args.filled("section"),
+        has_values: has_values(args.get("section_has_values"))?,
+        option: args.filled("option"),
+        values,
+        present,
+        exclusive: args.flag("exclusive"),
+        equals: if args.flag("no_extra_spaces") { "=" } else { " = " },
+        ignore_spaces: args.flag("ignore_spaces"),
+        allow_no_value,
+        modify_inactive: args.flag("modify_inactive_option"),
+    })
 }
 
-fn begin(lines: &mut Vec<String>, name: &str) {
-    if lines.last().is_some_and(|line| !line.trim().is_empty()) {
-        lines.push("\n".to_owned());
-    }
-    lines.push(format!("[{name}]\n"));
+fn has_values(given: Option<&Value>) -> Result<Vec<(String, Vec<String>)>, Fault> {
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let condition = |condition: &Value| {
+        let option =
+            condition.get("option").and_then(Value::as_str).ok_or("missing required arguments: option found in section_has_values")?;
+        let values = match (condition.get("value"), condition.get("values")) {
+            (Some(value), _) if !value.is_null() => vec![shown(value)],
+            (_, Some(Value::Array(values))) => values.iter().map(shown).collect(),
+            _ => Vec::new(),
+        };
+        Ok((option.to_owned(), values))
+    };
+    given.and_then(Value::as_array).into_iter().flatten().map(condition).collect()
 }
 
 #[cfg(test)]
@@ -203,7 +137,7 @@ mod tests {
         bench.converges("ini_file", with(json!({"option": "x", "state": "absent"})), true);
         let new = json!({"path": path, "section": "c", "option": "k", "value": "v", "no_extra_spaces": true});
         assert_eq!(bench.converges("ini_file", new, true)["msg"], "section and option added");
-        assert_eq!(bench.read("f"), "[a]\ny = 5\nn = 6\n\n[b]\nz=3\n\n[c]\nk=v\n");
+        assert_eq!(bench.read("f"), "[a]\ny = 5\nn = 6\n\n[b]\nz=3\n[c]\nk=v\n");
         bench.converges("ini_file", json!({"path": path, "section": "b", "state": "absent"}), true);
         assert!(!bench.read("f").contains("[b]"));
         let many = json!({"path": path, "section": "c", "option": "k", "values": ["v", "w"], "no_extra_spaces": true});

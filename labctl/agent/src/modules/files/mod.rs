@@ -20,6 +20,7 @@ pub(crate) mod file_flags;
 pub(crate) mod find;
 pub(crate) mod find_glob;
 pub(crate) mod ini_file;
+mod ini_section;
 pub(crate) mod lineinfile;
 pub(crate) mod mode;
 pub(crate) mod ownership;

@@ -65,7 +65,7 @@ fn run(task: &Task<'_>) -> Outcome {
         }
         return Ok(json!({"changed": changed, "repo": null, "dest": file.to_string_lossy(), "key_filename": null}).into());
     }
-    let mut lines = Vec::new();
+    let mut fields = Vec::new();
     let mut key_file = None;
     let mut changed = false;
     let mut keys: Vec<&str> = MODULE
@@ -101,15 +101,15 @@ fn run(task: &Task<'_>) -> Outcome {
         };
         let field = match key {
             "uris" => "URIs".to_owned(),
-            "pdiffs" => "PDiffs".to_owned(),
-            "inrelease_path" => "InRelease-Path".to_owned(),
             _ => key.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect::<Vec<_>>().join("-"),
         };
-        lines.push(format!("{field}: {value}\n"));
+        let line = if value.contains('\n') { format!("{field}:\n{}", folded(&value)) } else { format!("{field}: {value}\n") };
+        fields.push((key, line));
     }
-    lines.push(format!("X-Repolib-Name: {name}\n"));
-    // In the order of the fields' names, as Ansible writes them.
-    lines.sort();
+    fields.push(("name", format!("X-Repolib-Name: {name}\n")));
+    // In the order of the parameters' names, as Ansible writes them.
+    fields.sort();
+    let lines: Vec<String> = fields.into_iter().map(|(_, line)| line).collect();
     let before = Edit::read(&file)?;
     let after = lines.concat();
     let mut result = Edit { path: file.clone(), before, after: after.clone().into_bytes(), msg: String::new() }.finish(task)?;
@@ -120,6 +120,12 @@ fn run(task: &Task<'_>) -> Outcome {
     result.insert("dest".into(), file.to_string_lossy().into());
     result.insert("key_filename".into(), key_file.map_or(Value::Null, Value::from));
     Ok(Done::from(result))
+}
+
+/// The lines of a field of many: indented, a dot for an empty one.
+fn folded(value: &str) -> String {
+    let lines = value.trim().lines().map(|line| if line.trim().is_empty() { "." } else { line.trim() });
+    lines.map(|line| format!("    {line}\n")).collect()
 }
 
 /// The file that holds the key, and whether it is new. A key given as an address or as text is kept in /etc/apt/keyrings.
@@ -134,9 +140,8 @@ fn signing_key(task: &Task<'_>, value: &str, keyring: &dyn Fn(&str) -> PathBuf) 
             return Err(format!("Could not fetch signed_by key: HTTP Error {}: {}", response.status, response.reason).into());
         }
         response.bytes().attempt("read", value)?
-    } else if value.contains("-----BEGIN") {
-        value.as_bytes().to_vec()
     } else {
+        // A file, a fingerprint, or the key itself, which stands in the field.
         return Ok((None, false));
     };
     let armored = bytes.starts_with(b"-----BEGIN");
@@ -161,11 +166,12 @@ mod tests {
     fn sources_in_fields() {
         let bench = Bench::new();
         let args = json!({"name": "My Repo", "uris": "http://x/", "suites": ["a", "b"], "components": "main",
-            "signed_by": "-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "enabled": true});
+            "signed_by": "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDME\n", "enabled": true});
         let result = bench.converges("deb822_repository", args, true);
         let text = bench.read("etc/apt/sources.list.d/my-repo.sources");
         assert!(text.contains("URIs: http://x/\n") && text.contains("Suites: a b\n") && text.contains("Enabled: yes\n"), "{text}");
-        assert!(result["key_filename"].as_str().unwrap().ends_with("/etc/apt/keyrings/my-repo.asc"));
+        assert!(text.contains("Signed-By:\n    -----BEGIN PGP PUBLIC KEY BLOCK-----\n    .\n    mDME\n"), "{text}");
+        assert!(result["key_filename"].is_null());
         bench.converges("deb822_repository", json!({"name": "My Repo", "state": "absent"}), true);
         bench.converges("apt_key", json!({"data": "-----BEGIN", "id": "0xABCD"}), true);
         bench.converges("apt_key", json!({"id": "ABCD", "state": "absent"}), true);

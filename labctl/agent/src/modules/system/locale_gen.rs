@@ -18,38 +18,51 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
+/// `de_CH.UTF-8` is `de_CH.utf8` to locale(1).
 fn normal(name: &str) -> String {
     name.to_lowercase().replace('-', "")
+}
+
+/// What can be used: compiled, or built into the C library.
+fn usable(task: &Task<'_>) -> Vec<String> {
+    let said = Spawn::of(task, ["locale", "-a"]).run().map(|output| output.out()).unwrap_or_default();
+    said.lines().map(normal).collect()
 }
 
 fn run(task: &Task<'_>) -> Outcome {
     let names = task.args.list("name");
     let present = task.args.str("state") == "present";
-    let supported = fs::read_to_string(task.root.join("/usr/share/i18n/SUPPORTED")).unwrap_or_default();
     let file = task.root.join("/etc/locale.gen");
     let before = Edit::read(&file)?;
     if before.is_none() && !task.check {
         return Err("/etc/locale.gen is missing: is the package locales installed?".into());
     }
-    let text = lossless::decode(before.as_deref().unwrap_or_default());
-    let mut lines = lines_of(&text);
-    for name in &names {
-        let entry = |line: &str| line.trim_start_matches(['#', ' ']).split_whitespace().next().map(normal) == Some(normal(name));
-        let listed = supported.lines().find(|line| entry(line));
-        let there = lines.iter().position(|line| entry(line));
-        match (there, listed, present) {
-            (Some(at), _, true) => lines[at] = lines[at].trim_start_matches(['#', ' ']).to_owned(),
-            (Some(at), _, false) if !lines[at].starts_with('#') => lines[at].insert_str(0, "# "),
-            (None, Some(listed), true) => lines.push(format!("{listed}\n")),
-            (None, None, true) if !supported.is_empty() => {
-                return Err(Fault::from(format!("The following locales you have entered are not available on your system: {name}")));
-            }
-            (None, None, true) => lines.push(format!("{name} UTF-8\n")),
-            _ => {}
-        }
+    let usable = usable(task);
+    let supported = fs::read_to_string(task.root.join("/usr/share/i18n/SUPPORTED")).unwrap_or_default();
+    let entry = |line: &str, name: &str| line.trim_start_matches(['#', ' ']).split_whitespace().next().map(normal) == Some(normal(name));
+    let known = |name: &String| usable.contains(&normal(name)) || supported.is_empty() || supported.lines().any(|line| entry(line, name));
+    let strange: Vec<&str> = names.iter().filter(|name| !known(name)).map(String::as_str).collect();
+    if !strange.is_empty() {
+        let msg = format!("The following locales you have entered are not available on your system: {}", strange.join(", "));
+        return Err(Fault::from(msg));
     }
-    let changed = lines.concat() != text || before.is_none();
+    let all = names.iter().all(|name| usable.contains(&normal(name)));
+    let changed = all != present;
     if changed && !task.check {
+        let text = lossless::decode(before.as_deref().unwrap_or_default());
+        let mut lines = lines_of(&text);
+        for name in &names {
+            let there = lines.iter().position(|line| entry(line, name));
+            match there {
+                Some(at) if present => lines[at] = lines[at].trim_start_matches(['#', ' ']).to_owned(),
+                Some(at) if !lines[at].starts_with('#') => lines[at].insert_str(0, "# "),
+                None if present => {
+                    let listed = supported.lines().find(|line| entry(line, name));
+                    lines.push(listed.map_or_else(|| format!("{name} UTF-8\n"), |listed| format!("{listed}\n")));
+                }
+                _ => {}
+            }
+        }
         Edit { path: file, before, after: lossless::encode(&lines.concat()), msg: String::new() }.finish(task)?;
         Spawn::of(task, ["locale-gen"]).must()?;
     }
@@ -62,10 +75,18 @@ mod tests {
     use crate::modules::call::testing::Bench;
 
     #[test]
-    fn locales_that_are_there_cost_nothing() {
+    fn only_what_is_missing_is_made() {
         let bench = Bench::new();
         bench.write("etc/locale.gen", "# de_DE.UTF-8 UTF-8\nen_US.UTF-8 UTF-8\n");
-        bench.converges("locale_gen", json!({"name": "en_US.UTF-8"}), false);
-        assert_eq!(bench.call("locale_gen", json!({"name": "de_DE.utf8"}), true).result["changed"], true);
+        bench.write("usr/share/i18n/SUPPORTED", "de_DE.UTF-8 UTF-8\nen_US.UTF-8 UTF-8\n");
+        let folder = bench.text_path("");
+        bench.program("locale", &format!("echo C; echo C.utf8; grep -v '#' {folder}/made 2>/dev/null | sed 's/UTF-8 .*/utf8/'"));
+        bench.program("locale-gen", &format!("cp {folder}/etc/locale.gen {folder}/made"));
+        bench.converges("locale_gen", json!({"name": "C.UTF-8"}), false);
+        assert!(bench.fault("locale_gen", json!({"name": ["xx_XX.UTF-8"]})).contains("not available on your system: xx_XX.UTF-8"));
+        bench.converges("locale_gen", json!({"name": "de_DE.UTF-8"}), true);
+        assert_eq!(bench.read("etc/locale.gen"), "de_DE.UTF-8 UTF-8\nen_US.UTF-8 UTF-8\n");
+        bench.converges("locale_gen", json!({"name": "de_DE.utf8", "state": "absent"}), true);
+        assert_eq!(bench.read("etc/locale.gen"), "# de_DE.UTF-8 UTF-8\nen_US.UTF-8 UTF-8\n");
     }
 }

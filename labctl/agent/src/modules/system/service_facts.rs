@@ -1,10 +1,13 @@
-//! `service_facts`: services and their states, in one call of systemd and a look at its folders.
+//! `service_facts`: services and their states, in one call of systemd and a look at its folders and at those of init scripts.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Map, Value, json};
 
 use crate::modules::call::outcome::{Fault, Outcome};
+use crate::modules::call::spawn::Spawn;
 use crate::modules::call::task::{Module, Task};
 use crate::systemd::{Systemd, UnitFiles, UnitSummary};
 
@@ -19,10 +22,55 @@ fn status(unit: &UnitSummary) -> &str {
 }
 
 fn run(task: &Task<'_>) -> Outcome {
+    let services = match Systemd::connect(task.root.folder(), None, task.call.timeout_ms) {
+        Ok(systemd) => known_to_systemd(task, systemd)?,
+        Err(_) => told_by_scripts(task),
+    };
+    if services.is_empty() {
+        let msg = "Failed to find any services. This can be due to privileges or some other configuration issue.";
+        return Ok(json!({"changed": false, "skipped": true, "msg": msg}).into());
+    }
+    Ok(json!({"changed": false, "ansible_facts": {"services": services}}).into())
+}
+
+/// Init scripts that `service --status-all` passes over (service(8)).
+const NO_SERVICES: [&str; 7] = ["skeleton", "README", "rc", "rcS", "single", "reboot", "bootclean.sh"];
+
+/// Init scripts that know `status`: under systemd they hand it to the unit of their name.
+fn scripts(task: &Task<'_>, units: &[UnitSummary]) -> Vec<(String, Value)> {
+    let entries = fs::read_dir(task.root.join("/etc/init.d")).into_iter().flatten().flatten();
+    let mut found = Vec::new();
+    for script in entries {
+        let name = script.file_name().to_string_lossy().into_owned();
+        let runs = fs::metadata(script.path()).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        let passed_over = NO_SERVICES.contains(&name.as_str()) || name.ends_with(".dpkg-dist") || name.ends_with(".dpkg-old");
+        if !runs || passed_over || !fs::read_to_string(script.path()).is_ok_and(|text| text.contains("status)")) {
+            continue;
+        }
+        let active = units.iter().any(|unit| unit.name == format!("{name}.service") && unit.active == "active");
+        found.push((name.clone(), script_entry(&name, active)));
+    }
+    found
+}
+
+fn script_entry(name: &str, runs: bool) -> Value {
+    json!({"name": name, "state": if runs { "running" } else { "stopped" }, "source": "sysv"})
+}
+
+/// Where there is no systemd, the scripts themselves have to be asked.
+fn told_by_scripts(task: &Task<'_>) -> Map<String, Value> {
+    let said = Spawn::of(task, ["service", "--status-all"]).run().map(|output| output.out()).unwrap_or_default();
+    let entry = |line: &str| {
+        let (state, name) = line.trim().strip_prefix("[ ")?.split_once(" ]")?;
+        matches!(state, "+" | "-").then(|| (name.trim().to_owned(), script_entry(name.trim(), state == "+")))
+    };
+    said.lines().filter_map(entry).collect()
+}
+
+fn known_to_systemd(task: &Task<'_>, mut systemd: Systemd) -> Result<Map<String, Value>, Fault> {
     let root = task.root.folder();
-    let mut systemd = Systemd::connect(root, None, task.call.timeout_ms).map_err(|err| err.to_string())?;
     let units = systemd.units_like("*.service").map_err(|err| Fault::from(format!("systemd did not list its units: {err}")))?;
-    let mut services = Map::new();
+    let mut services: Map<String, Value> = scripts(task, &units).into_iter().collect();
     for unit in &units {
         let state = if unit.sub == "running" { "running" } else { "stopped" };
         services.insert(unit.name.clone(), entry(&unit.name, state, status(unit)));
@@ -42,7 +90,7 @@ fn run(task: &Task<'_>) -> Outcome {
             }
         }
     }
-    Ok(json!({"changed": false, "ansible_facts": {"services": services}}).into())
+    Ok(services)
 }
 
 fn entry(name: &str, state: &str, status: &str) -> Value {
@@ -51,7 +99,7 @@ fn entry(name: &str, state: &str, status: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use serde_json::json;
 
@@ -83,7 +131,13 @@ mod tests {
         std::fs::create_dir_all(bench.path("etc/systemd/system/multi-user.target.wants")).unwrap();
         symlink("/usr/lib/systemd/system/ssh.service", bench.path("etc/systemd/system/multi-user.target.wants/ssh.service")).unwrap();
         symlink("ssh.service", bench.path("usr/lib/systemd/system/sshd.service")).unwrap();
+        for (name, text) in [("ssh", "case $1 in status) ;; esac"), ("idle", "status)"), ("mute", "start)"), ("skeleton", "status)")] {
+            bench.write(&format!("etc/init.d/{name}"), text);
+            std::fs::set_permissions(bench.path(&format!("etc/init.d/{name}")), PermissionsExt::from_mode(0o755)).unwrap();
+        }
         let facts = bench.run("service_facts", json!({}))["ansible_facts"]["services"].clone();
+        assert_eq!(facts["ssh"], json!({"name": "ssh", "state": "running", "source": "sysv"}));
+        assert_eq!(facts["idle"], json!({"name": "idle", "state": "stopped", "source": "sysv"}));
         let expected = [
             ("ssh", "running", "enabled"),
             ("once", "stopped", "disabled"),
@@ -97,6 +151,18 @@ mod tests {
             let name = format!("{name}.service");
             assert_eq!(facts[&name], json!({"name": name, "state": state, "status": status, "source": "systemd"}));
         }
-        assert_eq!(facts.as_object().unwrap().len(), expected.len());
+        assert_eq!(facts.as_object().unwrap().len(), expected.len() + 2);
+    }
+
+    #[test]
+    fn without_systemd_the_scripts_are_asked() {
+        let bench = Bench::new();
+        bench.program("service", "echo 'service: not found' >&2; exit 127");
+        let none = bench.run("service_facts", json!({}));
+        assert_eq!(none["skipped"], true);
+        bench.program("service", "echo ' [ + ]  cron'; echo ' [ - ]  x11-common'; echo ' [ ? ]  hwclock.sh'");
+        let services = bench.run("service_facts", json!({}))["ansible_facts"]["services"].clone();
+        assert_eq!((&services["cron"]["state"], &services["x11-common"]["state"]), (&json!("running"), &json!("stopped")));
+        assert_eq!(services.as_object().unwrap().len(), 2);
     }
 }

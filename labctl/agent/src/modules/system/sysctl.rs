@@ -37,10 +37,10 @@ fn run(task: &Task<'_>) -> Outcome {
         return Err("value cannot be blank for state=present".into());
     }
     let value = match args.get("value") {
-        Some(Value::String(text)) => match text.trim() {
-            "True" | "true" | "yes" => "1".to_owned(),
-            "False" | "false" | "no" => "0".to_owned(),
-            other => other.to_owned(),
+        Some(Value::String(text)) => match text.to_lowercase().as_str() {
+            "true" | "yes" | "on" | "y" | "t" | "1" => "1".to_owned(),
+            "false" | "no" | "off" | "n" | "f" | "0" => "0".to_owned(),
+            _ => text.trim().to_owned(),
         },
         _ => String::new(),
     };
@@ -48,26 +48,35 @@ fn run(task: &Task<'_>) -> Outcome {
     let before = Edit::read(&file)?;
     let text = lossless::decode(before.as_deref().unwrap_or_default());
     let (lines, in_file) = rewrite(&text, name, present.then_some(value.as_str()));
+    let entries: Vec<(String, String)> =
+        lines.iter().filter_map(|line| entry(line)).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let current = read(task, name);
-    let write = if present { in_file.as_deref() != Some(&value) } else { in_file.is_some() };
+    let write = if present { in_file.as_deref() != Some(&value) } else { in_file.is_some_and(|old| !old.is_empty()) };
     let differs = |current: &Option<String>| current.as_ref().is_some_and(|now| !same(now, &value));
     let set = present && args.flag("sysctl_set") && (current.is_none() || differs(&current));
     let stale = present && args.flag("reload") && differs(&current);
     let changed = write || set || stale;
-    let after = if write { lossless::encode(&lines.concat()) } else { before.clone().unwrap_or_default() };
+    let after = if write { lossless::encode(&(lines.join("\n") + "\n")) } else { before.clone().unwrap_or_default() };
     let edit = Edit { path: file, before: before.clone().or_else(|| (!write).then(Vec::new)), after, msg: String::new() };
     let mut result = edit.finish(task)?;
     result.remove("msg");
     result.insert("changed".into(), changed.into());
-    if changed && !task.check && present && (set || args.flag("reload")) {
-        let done = put(task, name, &value);
-        if let Err(fault) = done
-            && !args.flag("ignoreerrors")
-        {
-            return Err(fault);
+    if changed && !task.check {
+        if set {
+            ignoring(args.flag("ignoreerrors"), put(task, name, &value))?;
+        }
+        if args.flag("reload") {
+            // As `sysctl -p FILE` does: all that the file holds, not only what is new in it.
+            for (key, value) in &entries {
+                ignoring(args.flag("ignoreerrors"), put(task, key, value))?;
+            }
         }
     }
     Ok(Done::from(result))
+}
+
+fn ignoring(errors: bool, done: Result<(), Fault>) -> Result<(), Fault> {
+    if errors { Ok(()) } else { done }
 }
 
 fn same(a: &str, b: &str) -> bool {
@@ -103,31 +112,34 @@ fn put(task: &Task<'_>, name: &str, value: &str) -> Result<(), Fault> {
     fs::write(&path, format!("{value}\n")).map_err(|err| format!("setting {name} failed: sysctl: setting key \"{name}\": {err}").into())
 }
 
-/// The file's lines with the parameter set or gone, and the value that it had there.
+/// Parameter and value of a line.
+fn entry(line: &str) -> Option<(&str, &str)> {
+    let (key, value) = line.split_once('=').filter(|_| !line.starts_with(['#', ';']))?;
+    Some((key.trim(), value.trim()))
+}
+
+/// The file's lines without their ends, each parameter once and without spaces around `=`, with this one set or gone; and the value that it
+/// had there, the last one counting.
 fn rewrite(text: &str, name: &str, value: Option<&str>) -> (Vec<String>, Option<String>) {
-    let mut found = None;
-    let mut pending = value;
-    let mut lines = Vec::new();
+    let (mut found, mut seen, mut lines) = (None, Vec::new(), Vec::new());
     for line in lines_of(text) {
-        let bare = line.trim();
-        let entry = bare.split_once('=').filter(|_| !bare.starts_with(['#', ';']));
-        match entry {
-            Some((key, old)) if key.trim() == name => {
-                found.get_or_insert_with(|| old.trim().to_owned());
-                if let Some(value) = pending.take() {
-                    lines.push(format!("{name}={value}\n"));
-                }
-            }
-            _ => lines.push(line),
+        let line = line.trim();
+        let Some((key, old)) = entry(line) else {
+            lines.push(line.to_owned());
+            continue;
+        };
+        if key == name {
+            found = Some(old.to_owned());
         }
+        if seen.iter().any(|other| other == key) {
+            continue;
+        }
+        seen.push(key.to_owned());
+        let now = if key == name { value } else { Some(old) };
+        lines.extend(now.map(|now| format!("{key}={now}")));
     }
-    if let Some(value) = pending {
-        if let Some(last) = lines.last_mut()
-            && !last.ends_with('\n')
-        {
-            last.push('\n');
-        }
-        lines.push(format!("{name}={value}\n"));
+    if let Some(value) = value.filter(|_| found.is_none()) {
+        lines.push(format!("{name}={value}"));
     }
     (lines, found)
 }
@@ -154,6 +166,17 @@ mod tests {
         let args = json!({"name": "net.ipv4.ip_forward", "value": true, "sysctl_file": "/etc/sysctl.d/9.conf"});
         bench.converges("sysctl", args, true);
         assert_eq!(bench.read("etc/sysctl.d/9.conf"), "net.ipv4.ip_forward=1\n");
+    }
+
+    #[test]
+    fn a_reload_takes_the_whole_file() {
+        let bench = Bench::new();
+        bench.write("etc/sysctl.conf", " vm.a = 1\n; c\nvm.b=off\nvm.a = 7\n");
+        bench.write("proc/sys/vm/a", "0\n");
+        bench.write("proc/sys/vm/b", "0\n");
+        bench.run("sysctl", json!({"name": "vm.b", "value": "on"}));
+        assert_eq!(bench.read("etc/sysctl.conf"), "vm.a=1\n; c\nvm.b=1\n");
+        assert_eq!((bench.read("proc/sys/vm/a"), bench.read("proc/sys/vm/b")), ("1\n".to_owned(), "1\n".to_owned()));
     }
 
     #[test]
