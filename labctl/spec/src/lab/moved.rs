@@ -98,10 +98,15 @@ mod tests {
 
     #[test]
     fn a_subnet_without_room_is_refused_with_one_that_has_it() {
-        let at = |host: u32| lab(&format!("name: t\nnetwork: {{subnet: 10.5.0.0/16}}\nnodes: [{{name: a}}, {{name: b, address: 10.5.0.{host}}}]\n"));
+        let at = |host: u32| {
+            lab(&format!("name: t\nnetwork: {{subnet: 10.5.0.0/16}}\nnodes: [{{name: a}}, {{name: b, address: 10.5.0.{host}}}]\n"))
+        };
         let refused = |host: u32, to: &str| at(host).in_subnet(net(to)).expect_err("no room");
         let why = refused(77, "10.99.0.16/28");
-        assert_eq!(why.to_string(), "10.99.0.16/28 is too small: `b` (10.5.0.77) keeps the host part of its address, which has no place there");
+        assert_eq!(
+            why.to_string(),
+            "10.99.0.16/28 is too small: `b` (10.5.0.77) keeps the host part of its address, which has no place there"
+        );
         assert_eq!(why.enough, net("10.99.0.0/25"));
         assert!(at(77).in_subnet(why.enough).is_ok());
         // The last address but the broadcast address is the last that fits.
