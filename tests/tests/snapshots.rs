@@ -110,12 +110,16 @@ fn a_lab_goes_back_to_what_it_was() {
     let (whole, text) = (fs::read(&state).unwrap(), fs::read_to_string(&about).unwrap());
     fs::write(&state, &whole[..whole.len() / 2]).unwrap();
     assert!(sandbox.bad(&["snapshot", "restore", "one"]).1.contains("is damaged"));
+    assert!(sandbox.bad(&["clone", "past", "anna", "--snapshot", "one"]).1.contains("is damaged"));
+    assert!(!sandbox.home().join("labs/anna").exists(), "half a clone");
     fs::write(&state, &whole).unwrap();
     let mut other: Value = serde_json::from_str(&text).unwrap();
     other["qemu"] = "QEMU emulator version 3.1".into();
     fs::write(&about, other.to_string()).unwrap();
     let said = sandbox.bad(&["snapshot", "restore", "one"]).1;
     assert!(said.contains("QEMU emulator version 3.1") && said.contains("--cold"), "{said}");
+    let said = sandbox.bad(&["clone", "past", "anna", "--snapshot", "one", "--subnet", "10.99.0.0/24"]).1;
+    assert!(said.contains("QEMU emulator version 3.1") && !sandbox.home().join("labs/anna").exists(), "{said}");
     other["version"] = 99.into();
     fs::write(&about, other.to_string()).unwrap();
     assert!(sandbox.bad(&["snapshot", "restore", "one"]).1.contains("format 99"));

@@ -57,7 +57,9 @@ pub async fn clone(
             .map_err(|why| why.hint(format!("`labctl --lab {origin} up` first, or name a snapshot: --snapshot NAME")))?,
     };
     let folder = place(&origin_home, &snapshot.name)?;
+    // Before there is anything of the clones.
     snapshot.check(&folder)?;
+    rewind::check_memory(&snapshot).await?;
     for clone in clones {
         make(home, origin, clone, &folder, &snapshot, subnet, each).await?;
     }

@@ -54,12 +54,8 @@ pub(super) async fn go_back(
 ) -> Result<Supervisor, Failure> {
     let lab_home = home.lab(lab);
     snapshot.check(folder)?;
-    let qemu = labctl_machine::qemu::version().await?;
-    if memory == Memory::GoOn && qemu != snapshot.qemu {
-        let message =
-            format!("snapshot `{}` was saved by `{}`; here is `{qemu}`, which cannot read its memory", snapshot.name, snapshot.qemu);
-        return Err(Failure::new(Kind::Conflict, message)
-            .hint(format!("nothing was changed; `labctl snapshot restore {} --cold` boots the same disks", snapshot.name)));
+    if memory == Memory::GoOn {
+        check_memory(snapshot).await?;
     }
     // From here on the nodes' present is given up.
     persist::write(&restoring(&lab_home), folder.as_os_str().as_encoded_bytes())?;
@@ -93,6 +89,17 @@ pub(super) async fn go_back(
     fs::remove_file(restoring(&lab_home)).map_err(Failure::io(restoring(&lab_home).display()))?;
     sweep(home)?;
     Ok(supervisor)
+}
+
+/// Refuses a snapshot whose memory this host's QEMU cannot read.
+pub(super) async fn check_memory(snapshot: &Snapshot) -> Result<(), Failure> {
+    let qemu = labctl_machine::qemu::version().await?;
+    if qemu == snapshot.qemu {
+        return Ok(());
+    }
+    let message = format!("snapshot `{}` was saved by `{}`; here is `{qemu}`, which cannot read its memory", snapshot.name, snapshot.qemu);
+    Err(Failure::new(Kind::Conflict, message)
+        .hint(format!("nothing was changed; `labctl snapshot restore {} --cold` boots the same disks", snapshot.name)))
 }
 
 /// Names the snapshot that the lab is being put back to.
