@@ -179,7 +179,8 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
 
     for round in 0..STAGES.len() + 3 {
         // All drawn before anything happens: what happens must not change what the seed gives next.
-        let (share, short, machine) = (random.random_range(0.0..0.8), random.random_range(0..100), random.random_bool(0.3));
+        let (share, short) = (random.random_range(0.0..0.8), random.random_range(0..100));
+        let machine = matches!(round, 1 | 3);
         write(&round.to_string());
         let mut up = sandbox.start(&["up"]);
         until("a layer is being made", Duration::from_secs(120), || !builders(&sandbox).is_empty());
