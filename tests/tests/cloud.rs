@@ -98,6 +98,17 @@ fn a_vendors_image_is_downloaded_booted_and_rebooted() {
     sandbox.good(&["reload", "c1"]);
     assert_eq!(exec("cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub"), key);
     assert_eq!(sandbox.good(&["ssh", "c1", "--", "echo", "in"]), "in\n");
+
+    // A clone in another subnet: what cloud-init wrote when the first lab booted names the old address, and must not come back.
+    sandbox.good(&["clone", "vendor", "moved", "--subnet", "10.99.0.0/24"]);
+    let network = || sandbox.good(&["--lab", "moved", "exec", "c1", "--", "sh", "-c", "hostname -I; ip route show default"]);
+    assert!(network().starts_with("10.99.0.10 \ndefault via 10.99.0.1 "), "{}", network());
+    sandbox.good(&["--lab", "moved", "reload", "c1"]);
+    sandbox.good(&["--lab", "moved", "exec", "c1", "--", "sh", "-c", "systemctl is-system-running --wait >/dev/null; true"]);
+    assert!(network().starts_with("10.99.0.10 \ndefault via 10.99.0.1 "), "{}", network());
+    assert_eq!(sandbox.good(&["--lab", "moved", "ssh", "c1", "--", "echo", "in"]), "in\n");
+    sandbox.good(&["--lab", "moved", "destroy", "--force"]);
+
     sandbox.good(&["halt"]);
     assert!(sandbox.machines().is_empty());
     sandbox.good(&["destroy", "--force"]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use labctl_tests::{Sandbox, can_boot, machines, until};
+use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, machines, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -118,4 +118,56 @@ fn a_template_whose_making_is_killed_is_whole_or_absent() {
     sandbox.good(&["destroy", "--force"]);
     sandbox.good(&["image", "template", "rm", &ours(&sandbox)[0]]);
     assert!(ours(&sandbox).is_empty());
+}
+
+/// kill -9 of `up`, the supervisor or a machine while nodes are forked: the next `up` has them all, each as itself, on one whole disk.
+#[test]
+fn forks_whose_start_is_killed_come_up_as_themselves() {
+    if !can_boot() {
+        return;
+    }
+    let mut random = StdRng::seed_from_u64(labctl_tests::seed(17));
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: cut\nnodes: [{name: 'cut{index}', count: 3, memory: 256M}]\n");
+    // With a template, which may be made now, a start is a fork.
+    sandbox.good(&["up"]);
+    sandbox.good(&["destroy", "--force"]);
+    let names = ["cut1", "cut2", "cut3"];
+    for round in 0..8 {
+        let (moment, victim) = (Duration::from_millis(random.random_range(5..1200)), random.random_range(0..3));
+        let mut up = sandbox.start(&["up"]);
+        std::thread::sleep(moment);
+        println!("round {round}: after {moment:?} kill {}", ["labctl up", "the supervisor", "a QEMU"][victim]);
+        match (victim, sandbox.machines().last()) {
+            (1, _) => kill_supervisor(&sandbox),
+            (2, Some(pid)) => kill(*pid),
+            _ => up.kill().unwrap(),
+        }
+        up.wait().unwrap();
+        sandbox.good(&["up"]);
+        assert_eq!(sandbox.machines().len(), names.len(), "round {round}: a machine too many or too few");
+        let record = std::fs::read_to_string(sandbox.home().join("labs/cut/lab.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        let script = "hostname; cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub; hostname -I; cat /proc/sys/kernel/random/uuid";
+        let mut random_ids = BTreeSet::new();
+        for (name, node) in names.iter().zip(record["lab"]["nodes"].as_array().unwrap()) {
+            let said = sandbox.good(&["exec", name, "--", "sh", "-c", script]);
+            let lines: Vec<&str> = said.lines().map(str::trim).collect();
+            let kept = &record["nodes"][name];
+            let key = kept["host_key"]["public"].as_str().unwrap().trim();
+            let wanted = [name, kept["machine_id"].as_str().unwrap(), key, node["address"].as_str().unwrap()];
+            assert_eq!(lines[..4], wanted, "round {round}");
+            assert!(random_ids.insert(lines[4].to_owned()), "round {round}: {name} draws what another drew: {said}");
+            let folder = sandbox.home().join("labs/cut/nodes").join(name);
+            assert!(!folder.join("unborn").exists(), "round {round}: {name}");
+            let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let disks: Vec<String> = files.filter(|file| file.starts_with("disk-")).collect();
+            assert_eq!(disks.len(), 1, "round {round}: {name} has {disks:?}");
+        }
+        let reached = sandbox.run(&["exec", "cut1", "--", "ping", "-c3", "-W5", "cut3"]);
+        assert!(reached.status.success(), "round {round}: {reached:?}");
+        sandbox.good(&["destroy", "--force"]);
+        assert_eq!(sandbox.machines(), Vec::<i32>::new(), "round {round}: an orphan");
+        assert!(!sandbox.home().join("labs/cut").exists(), "round {round}");
+    }
 }

@@ -1,6 +1,12 @@
 //! Baked layers on real machines: shared by nodes that want the same, made anew when an input changes, reported as without layers.
 
-use labctl_tests::{Sandbox, can_boot};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use labctl_tests::{Sandbox, can_boot, kill, machines, until};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 const LAB: &str = r#"
@@ -90,5 +96,159 @@ fn a_layer_is_shared_reported_and_never_stale() {
     // Kept labs rest on layers; they go with the sandbox, and its layers with them.
     for layer in [&first["layer"], &second["layer"]] {
         let _ = sandbox.run(&["image", "template", "rm", layer.as_str().expect("a key")]);
+    }
+}
+
+/// Nothing of it is kept beyond `destroy`, for it asks for the environment: so each `up` begins with the layers alone.
+const CRASHED: &str = r#"
+name: crashed
+nodes:
+  - {name: "c{index}", count: 2, memory: 256M}
+provision:
+  - hosts: all
+    tasks:
+      - {name: folder, file: {path: /srv/base, state: directory}, tags: bake}
+      - {name: file, copy: {content: "CONTENT {{ lookup('env', 'HOME') }}", dest: /srv/base/file}, tags: bake, notify: note}
+      - {name: slow, shell: "sleep 0.5; echo once >> /srv/base/once", tags: bake}
+      - {name: own, copy: {content: "{{ inventory_hostname }}", dest: /srv/own}}
+    handlers:
+      - {name: note, shell: "echo noted >> /srv/base/noted"}
+"#;
+
+/// The sockets of builders of layers: one folder each, named after the layer, as long as its making goes on.
+fn builders(sandbox: &Sandbox) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(sandbox.folder().join("labctl")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_prefix("l-").map(str::to_owned)).collect()
+}
+
+/// What appears one after the other in the folder of a layer that is being made: its memory, its devices when it is saved, its notes, the disk of
+/// its forks.
+const STAGES: [&str; 4] = ["ram", "state", "layer.json", "overlay.qcow2"];
+
+/// Unfinished layers in the store, of those whose names begin so.
+fn unfinished(sandbox: &Sandbox, ours: &BTreeSet<String>) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(sandbox.home().join("store/templates")).into_iter().flatten().flatten();
+    let is_ours = |name: &str| name.strip_prefix(".building-").is_some_and(|key| ours.iter().any(|short| key.starts_with(short.as_str())));
+    entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect()
+}
+
+/// kill -9 of `up` or of the builder's machine while a layer is made: the layer is whole or absent, nothing runs on, what was left goes with
+/// the next build or with `prune`, and the next `up` says what an undisturbed one says.
+#[test]
+fn a_layer_whose_making_is_killed_is_whole_or_absent() {
+    if !can_boot() {
+        return;
+    }
+    let mut random = StdRng::seed_from_u64(labctl_tests::seed(11));
+    let sandbox = Sandbox::new();
+    let mut keys: BTreeSet<String> = BTreeSet::new();
+    let mut ours: BTreeSet<String> = BTreeSet::new();
+    let write = |round: &str| sandbox.write("lab.yml", &CRASHED.replace("CONTENT", &format!("{} {round}", std::process::id())));
+    // The recap, and what is on the nodes.
+    let outcome = |keys: &mut BTreeSet<String>, round: &str| -> String {
+        let told = said(&sandbox, &["up"]);
+        let mut recap: Vec<String> = told.lines().filter(|line| line.contains("changed=")).map(|line| line.trim().to_owned()).collect();
+        recap.sort();
+        for node in ["c1", "c2"] {
+            let why: Value = sandbox.json(&["image", "layers", "--why", node]);
+            assert!(why["layer"].is_string() && why["layer"] == why["rests_on"], "{round}: {why}\n{told}");
+            keys.insert(why["layer"].as_str().unwrap().to_owned());
+            recap.push(sandbox.good(&["exec", node, "--", "sh", "-c", "cd /srv; cat base/once base/noted own; cut -d' ' -f1 base/file"]));
+        }
+        assert_eq!(sandbox.machines().len(), 2, "{round}: a machine too many or too few");
+        assert_eq!(machines(&sandbox.folder().join("labctl/l-").display().to_string()), Vec::<i32>::new(), "{round}");
+        sandbox.good(&["destroy", "--force"]);
+        assert_eq!(sandbox.machines(), Vec::<i32>::new(), "{round}");
+        recap.join("\n")
+    };
+    // Templates and images first: then the making of the layer is what takes the time.
+    write("warm");
+    outcome(&mut keys, "warm");
+    write("undisturbed");
+    let mut up = sandbox.start(&["up"]);
+    until("a layer is being made", Duration::from_secs(120), || !builders(&sandbox).is_empty());
+    let start = Instant::now();
+    until("the layer is made", Duration::from_secs(120), || builders(&sandbox).is_empty());
+    let length = start.elapsed();
+    assert!(up.wait().unwrap().success());
+    sandbox.good(&["destroy", "--force"]);
+    // From a layer that is there, `up` says the same as one that makes it.
+    let undisturbed = outcome(&mut keys, "undisturbed");
+    println!("undisturbed: a layer takes {length:?}\n{undisturbed}");
+
+    for round in 0..STAGES.len() + 3 {
+        // All drawn before anything happens: what happens must not change what the seed gives next.
+        let (share, short) = (random.random_range(0.0..0.8), random.random_range(0..100));
+        let machine = matches!(round, 1 | 3);
+        write(&round.to_string());
+        let mut up = sandbox.start(&["up"]);
+        until("a layer is being made", Duration::from_secs(120), || !builders(&sandbox).is_empty());
+        let moment = match round.checked_sub(3).and_then(|stage| STAGES.get(stage)) {
+            None => {
+                std::thread::sleep(length.mul_f64(share));
+                format!("after {:?}", length.mul_f64(share))
+            }
+            // Short stages would hardly ever be met by chance.
+            Some(file) => {
+                let making = || unfinished(&sandbox, &builders(&sandbox));
+                while !making().iter().any(|folder| folder.join(file).exists()) && !builders(&sandbox).is_empty() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                std::thread::sleep(Duration::from_millis(short));
+                format!("{short} ms after there was {file}")
+            }
+        };
+        ours.extend(builders(&sandbox));
+        let builder = machines(&sandbox.folder().join("labctl/l-").display().to_string());
+        println!("round {round}: killed {moment}: {}", if machine && !builder.is_empty() { "the builder's machine" } else { "up" });
+        match builder.first() {
+            Some(pid) if machine => kill(*pid),
+            _ => up.kill().unwrap(),
+        }
+        let code = up.wait().unwrap();
+        until("the machine of a killed build ends", Duration::from_secs(10), || {
+            machines(&sandbox.folder().join("labctl/l-").display().to_string()).is_empty()
+        });
+        println!("round {round}: {code}; left: {:?}", unfinished(&sandbox, &ours));
+        if round % 3 == 2 {
+            // Another layer is wanted next, from the first task on: its build removes what this one has left.
+            sandbox.write(
+                "lab.yml",
+                &std::fs::read_to_string(sandbox.folder().join("lab.yml"))
+                    .unwrap()
+                    .replace("state: directory", "state: directory, mode: '0755'"),
+            );
+        }
+        // Machines may run already if the layer was done.
+        sandbox.good(&["destroy", "--force"]);
+        let round = format!("round {round}");
+        assert_eq!(outcome(&mut keys, &round), undisturbed, "{round}");
+        assert_eq!(unfinished(&sandbox, &ours), Vec::<PathBuf>::new(), "{round}");
+    }
+
+    // `prune` finds what nobody will make again, and leaves alone what is being made.
+    write("pruned");
+    let mut up = sandbox.start(&["up"]);
+    until("a layer is being made", Duration::from_secs(120), || !builders(&sandbox).is_empty());
+    ours.extend(builders(&sandbox));
+    until("there is something in the store", Duration::from_secs(20), || !unfinished(&sandbox, &ours).is_empty());
+    let (listed, left) = (sandbox.good(&["prune"]), unfinished(&sandbox, &ours));
+    assert!(!left.is_empty() && !listed.contains(&left[0].file_name().unwrap().to_string_lossy().into_owned()), "{listed}");
+    up.kill().unwrap();
+    up.wait().unwrap();
+    until("the machine of a killed build ends", Duration::from_secs(10), || {
+        machines(&sandbox.folder().join("labctl/l-").display().to_string()).is_empty()
+    });
+    let listed = sandbox.good(&["prune"]);
+    for left in unfinished(&sandbox, &ours) {
+        assert!(listed.contains(&left.file_name().unwrap().to_string_lossy().into_owned()), "{listed}");
+    }
+    sandbox.good(&["prune", "--force"]);
+    assert_eq!(unfinished(&sandbox, &ours), Vec::<PathBuf>::new());
+    assert_eq!(builders(&sandbox), BTreeSet::new());
+    sandbox.good(&["destroy", "--force"]);
+    for key in keys {
+        sandbox.good(&["image", "template", "rm", &key]);
     }
 }

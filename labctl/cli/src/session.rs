@@ -55,7 +55,10 @@ impl Session {
         let clone = self.named(home)?.filter(|record| record.clone_of.is_some());
         let file = clone.as_ref().map_or_else(|| self.lab_file(home), |clone| Ok(clone.lab.file.clone()))?;
         let lab = project::load(&file)?;
-        Ok(clone.map_or(lab.clone(), |clone| Lab { name: clone.lab.name, ..lab }))
+        match clone {
+            Some(clone) => clone.own_lab(lab),
+            None => Ok(lab),
+        }
     }
 
     /// The same session about another lab, by file or name.

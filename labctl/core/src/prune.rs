@@ -1,4 +1,4 @@
-//! What no lab owns any more: machines, lab folders without a record, socket folders of no lab.
+//! What no lab owns any more: machines, lab folders without a record, socket folders of no lab, templates that were never finished.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::home::Home;
 use crate::record::Record;
+use crate::template::unfinished;
 
 /// Something that is left over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +30,11 @@ pub enum Orphan {
         /// The folder.
         path: PathBuf,
     },
+    /// A folder in which a template or a layer was being made, or removed, by a process that was killed.
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A folder of sockets of no lab.
     Sockets {
         /// The folder.
@@ -41,6 +47,7 @@ impl fmt::Display for Orphan {
         match self {
             Self::Machine { pid, label, uuid } => write!(f, "machine {label}, process {pid}, uuid {uuid}"),
             Self::Folder { path } => write!(f, "folder {} without a record of its lab", path.display()),
+            Self::Unfinished { path } => write!(f, "unfinished template {}", path.display()),
             Self::Sockets { path } => write!(f, "sockets {} of no lab", path.display()),
         }
     }
@@ -71,16 +78,21 @@ pub fn find(home: &Home) -> Result<Vec<Orphan>, Failure> {
             orphans.push(Orphan::Sockets { path });
         }
     }
+    orphans.extend(unfinished::find(home).into_iter().map(|path| Orphan::Unfinished { path }));
     Ok(orphans)
 }
 
 /// Ends and removes it. One that is gone already, or became something else, is left alone.
-pub async fn remove(orphan: &Orphan) -> Result<(), Failure> {
+pub async fn remove(home: &Home, orphan: &Orphan) -> Result<(), Failure> {
     match orphan {
         #[cfg(target_os = "linux")]
         Orphan::Machine { pid, label, uuid } => machines::end(*pid, label, uuid).await,
         #[cfg(not(target_os = "linux"))]
         Orphan::Machine { .. } => Ok(()),
+        Orphan::Unfinished { path } => {
+            unfinished::remove(home, path);
+            Ok(())
+        }
         Orphan::Folder { path } | Orphan::Sockets { path } => match fs::remove_dir_all(path) {
             Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(path.display())(why)),
             _ => Ok(()),

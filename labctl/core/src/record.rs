@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use labctl_machine::qemu::Files;
 use labctl_spec::ident::{LabName, NodeName};
-use labctl_spec::lab::{Lab, Node};
+use labctl_spec::lab::{Ipv4Net, Lab, Node};
 use labctl_wire::{Identity, Neighbour};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct Record {
     /// The lab that this one is a clone of: it has that lab's file, but a name of its own.
     #[serde(default)]
     pub clone_of: Option<LabName>,
+    /// The subnet that the lab has instead of its file's: that of a clone that was moved.
+    #[serde(default)]
+    pub subnet: Option<Ipv4Net>,
     /// Second octet of the nodes' loopback addresses; no two labs have the same.
     pub loopback_block: u8,
     /// The key with which labctl logs in by SSH.
@@ -84,7 +87,7 @@ impl Record {
     /// The record for `lab`: the kept one brought up to date, or a new one. Refuses a lab that would clash with another.
     pub fn prepare(home: &Home, lab: Lab) -> Result<Self, Failure> {
         let own = home.lab(&lab.name);
-        let others = others(home, &lab);
+        let others = others(home, &lab.name);
         let kept = Self::load(&own)?;
         if let Some(kept) = &kept
             && kept.lab.file != lab.file
@@ -95,7 +98,9 @@ impl Record {
                 .hint(format!("give this one another `name`, or remove the other: labctl --lab {} destroy", kept.lab.file.display())));
         }
         let clone_of = kept.as_ref().and_then(|kept| kept.clone_of.as_ref());
-        if let Some(other) = others.iter().find(|other| overlap(&other.lab, &lab) && !are_alike(other, &lab, clone_of)) {
+        if let Some(other) =
+            others.iter().find(|other| overlap(other.lab.network.subnet, lab.network.subnet) && !are_alike(other, &lab, clone_of))
+        {
             let message = format!(
                 "{}: network.subnet: {} overlaps with {} of lab `{}`",
                 lab.file.display(),
@@ -115,6 +120,7 @@ impl Record {
             None => Self {
                 version: VERSION,
                 clone_of: None,
+                subnet: None,
                 loopback_block: free_block(&others)?,
                 ssh_key: KeyPair::generate(&format!("labctl@{}", lab.name))?,
                 nodes: BTreeMap::new(),
@@ -157,11 +163,18 @@ impl Record {
         Files::new(home.sockets(), place, &home.node(&node.name))
     }
 
-    /// A second lab like this one, under another name and with loopback addresses of its own.
-    pub fn cloned(&self, home: &Home, name: &LabName) -> Result<Self, Failure> {
-        let lab = Lab { name: name.clone(), ..self.lab.clone() };
+    /// A second lab like this one, under another name and with loopback addresses of its own; in `subnet`, or with the same addresses
+    /// inside.
+    pub fn cloned(&self, home: &Home, name: &LabName, subnet: Option<Ipv4Net>) -> Result<Self, Failure> {
         let clone_of = Some(self.clone_of.clone().unwrap_or_else(|| self.lab.name.clone()));
-        Ok(Self { loopback_block: free_block(&others(home, &lab))?, lab, clone_of, left: Vec::new(), ..self.clone() })
+        let subnet = subnet.or(self.subnet);
+        let lab = Lab { name: name.clone(), ..moved(self.lab.clone(), subnet)? };
+        Ok(Self { loopback_block: free_block(&others(home, name))?, lab, clone_of, subnet, left: Vec::new(), ..self.clone() })
+    }
+
+    /// What the lab file `lab` means for this lab: a clone has its own name, and its own addresses if it was moved.
+    pub fn own_lab(&self, lab: Lab) -> Result<Lab, Failure> {
+        Ok(Lab { name: self.lab.name.clone(), ..moved(lab, self.subnet)? })
     }
 
     /// The same for another version of the lab file.
@@ -170,14 +183,19 @@ impl Record {
         Self { lab, ..self }
     }
 
-    /// The same in the place that another record has on the host: lab file and loopback addresses.
-    #[must_use]
-    pub fn in_place_of(mut self, own: &Self) -> Self {
+    /// The same in the place that another record has: lab file and loopback addresses, and the subnet if it was moved.
+    pub fn in_place_of(mut self, own: &Self) -> Result<Self, Failure> {
         self.loopback_block = own.loopback_block;
-        self.lab.name = own.lab.name.clone();
         self.clone_of = own.clone_of.clone();
+        self.subnet = own.subnet;
         self.lab.file = own.lab.file.clone();
-        self
+        let before = self.lab.network.subnet;
+        self.lab = own.own_lab(self.lab)?;
+        if self.lab.network.subnet != before {
+            // Another lab's, with addresses of that one.
+            self.left = own.left.clone();
+        }
+        Ok(self)
     }
 
     /// Writes the record.
@@ -243,8 +261,27 @@ fn no_node(name: &NodeName) -> Failure {
     Failure::new(Kind::NotFound, format!("there is no node `{name}`"))
 }
 
-fn others(home: &Home, lab: &Lab) -> Vec<Record> {
-    let names = home.lab_names().into_iter().filter(|name| *name != lab.name);
+/// The lab in that subnet, if one is given.
+fn moved(lab: Lab, subnet: Option<Ipv4Net>) -> Result<Lab, Failure> {
+    match subnet {
+        Some(subnet) => lab.in_subnet(subnet).map_err(|why| {
+            Failure::new(Kind::Input, why.to_string()).hint(format!(
+                "nothing was changed; the lab is a clone that was moved: make another with `labctl clone ... --subnet {}`",
+                why.enough
+            ))
+        }),
+        None => Ok(lab),
+    }
+}
+
+/// A lab other than `name` that has addresses of `subnet`, and its subnet.
+pub(crate) fn overlapping(home: &Home, name: &LabName, subnet: Ipv4Net) -> Option<(LabName, Ipv4Net)> {
+    let mut others = others(home, name).into_iter().map(|other| (other.lab.name, other.lab.network.subnet));
+    others.find(|(_, theirs)| overlap(*theirs, subnet))
+}
+
+fn others(home: &Home, lab: &LabName) -> Vec<Record> {
+    let names = home.lab_names().into_iter().filter(|name| name != lab);
     // One that cannot be read is no reason to do nothing for this lab.
     names.filter_map(|name| Record::load(&home.lab(&name)).ok().flatten()).collect()
 }
@@ -254,8 +291,8 @@ fn are_alike(other: &Record, lab: &Lab, clone_of: Option<&LabName>) -> bool {
     other.lab.file == lab.file && (clone_of.is_some() || other.clone_of.is_some())
 }
 
-fn overlap(one: &Lab, other: &Lab) -> bool {
-    let (one, other) = (one.network.subnet, other.network.subnet);
+/// Whether two subnets have an address in common.
+pub(crate) fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())
 }
 

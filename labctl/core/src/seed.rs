@@ -57,7 +57,9 @@ fn user_data(identity: &Identity) -> String {
 /// Writes the seed into the node's folder.
 pub fn write(folder: &Path, identity: &Identity) -> Result<PathBuf, Failure> {
     let path = folder.join("seed.iso");
-    let meta = format!("instance-id: {}\nlocal-hostname: {}\n", identity.machine_id, identity.hostname);
+    // cloud-init writes the network's configuration once for each instance: a node with another address is another one.
+    let address = identity.address.map(|address| format!("-{address}")).unwrap_or_default();
+    let meta = format!("instance-id: {}{address}\nlocal-hostname: {}\n", identity.machine_id, identity.hostname);
     let network = network_config(identity);
     let user_data = user_data(identity);
     let files: [(&str, &[u8]); 5] = [

@@ -5,6 +5,7 @@ mod expand;
 pub(crate) mod files;
 mod groups;
 mod hostnames;
+mod moved;
 mod network;
 mod publish;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+pub use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -24,6 +25,8 @@ use crate::fault::Faults;
 use crate::ident::{LabName, MacAddr, NodeName};
 use crate::load::{self, LoadError};
 use crate::size::Size;
+
+pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
 
 /// A lab file as written (plain data; see [`Lab`] for the validated form).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 //! ([`mend_kernel`]), host name and network ([`apply`]). System calls only, no processes: what a fork touches on waking is
 //! what it costs.
 
+mod address;
 mod files;
 mod hidden;
 mod network;
@@ -76,6 +77,7 @@ pub fn take(identity: &Identity) -> io::Result<()> {
     }
     write_files(root, identity)?;
     *IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    network::leave(&before, identity)?;
     apply(identity)?;
     services::renew(&before, identity);
     Ok(())

@@ -24,14 +24,42 @@ pub fn configure(identity: &Identity) -> io::Result<()> {
             nic.set_mac(mac)?;
         }
     }
-    nic.set_address(libc::SIOCSIFADDR as libc::c_ulong, address)?;
-    nic.set_address(libc::SIOCSIFNETMASK as libc::c_ulong, netmask(identity.prefix))?;
+    if !nic.has(address) {
+        nic.set_address(libc::SIOCSIFADDR as libc::c_ulong, address)?;
+        nic.set_address(libc::SIOCSIFNETMASK as libc::c_ulong, netmask(identity.prefix))?;
+    }
     nic.set_up(true)?;
     super::template::allow_ipv6(&nic.name, true)?;
     if let Some(gateway) = identity.gateway {
         nic.default_route(gateway)?;
     }
     Ok(())
+}
+
+/// Takes a NIC that has an address out of the network that it was in, if `now` is in another: its address is replaced, and the default
+/// route goes. [`configure`] then does the rest.
+pub fn leave(before: &Identity, now: &Identity) -> io::Result<()> {
+    let (Some(old), Some(new), Some(name)) = (before.address, now.address, nic()?) else { return Ok(()) };
+    if (old, before.prefix) != (new, now.prefix) {
+        super::address::replace(&name, (old, before.prefix), (new, now.prefix))?;
+    }
+    if let Some(gateway) = before.gateway.filter(|gateway| now.gateway != Some(*gateway)) {
+        let nic = Nic { control: socket(AddressFamily::INET, SocketType::DGRAM, None)?, name };
+        // It goes with the last address of its network, and somebody may have removed it.
+        let _ = nic.call("remove the default route", libc::SIOCDELRT as libc::c_ulong, &mut default_by(gateway));
+    }
+    Ok(())
+}
+
+/// The default route by a gateway, as SIOCADDRT and SIOCDELRT take it.
+fn default_by(gateway: Ipv4Addr) -> libc::rtentry {
+    // SAFETY: `rtentry` is plain data; all zeroes is a valid value.
+    let mut route: libc::rtentry = unsafe { mem::zeroed() };
+    route.rt_dst = inet(Ipv4Addr::UNSPECIFIED);
+    route.rt_genmask = inet(Ipv4Addr::UNSPECIFIED);
+    route.rt_gateway = inet(gateway);
+    route.rt_flags = (libc::RTF_UP | libc::RTF_GATEWAY) as _;
+    route
 }
 
 /// Brings the NIC up with no address at all: its buffers are then part of the template, and a fork only gives it addresses. Routes and
@@ -118,6 +146,15 @@ impl Nic {
         self.call("set the Ethernet address", libc::SIOCSIFHWADDR as libc::c_ulong, &mut request)
     }
 
+    /// Whether this is one of its addresses. Asked for a certain one, the kernel looks at all of them (devinet_ioctl).
+    fn has(&self, address: Ipv4Addr) -> bool {
+        let mut request = self.request();
+        request.ifr_ifru.ifru_addr = inet(address);
+        let found = self.call("read the address", libc::SIOCGIFADDR as libc::c_ulong, &mut request);
+        // SAFETY: the kernel has just filled in the address.
+        found.is_ok() && unsafe { request.ifr_ifru.ifru_addr }.sa_data == inet(address).sa_data
+    }
+
     fn set_address(&self, number: libc::c_ulong, address: Ipv4Addr) -> io::Result<()> {
         let mut request = self.request();
         request.ifr_ifru.ifru_addr = inet(address);
@@ -135,13 +172,7 @@ impl Nic {
     }
 
     fn default_route(&self, gateway: Ipv4Addr) -> io::Result<()> {
-        // SAFETY: `rtentry` is plain data; all zeroes is a valid value.
-        let mut route: libc::rtentry = unsafe { mem::zeroed() };
-        route.rt_dst = inet(Ipv4Addr::UNSPECIFIED);
-        route.rt_genmask = inet(Ipv4Addr::UNSPECIFIED);
-        route.rt_gateway = inet(gateway);
-        route.rt_flags = (libc::RTF_UP | libc::RTF_GATEWAY) as _;
-        match self.call("add the default route", libc::SIOCADDRT as libc::c_ulong, &mut route) {
+        match self.call("add the default route", libc::SIOCADDRT as libc::c_ulong, &mut default_by(gateway)) {
             Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use labctl_core::lifecycle::Work;
+use labctl_core::snapshot::Subnet;
 use labctl_core::spec::ident::LabName;
 use labctl_core::{Failure, lifecycle, snapshot};
 
@@ -10,6 +11,9 @@ use crate::session::Session;
 
 /// Arguments of `labctl clone`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  labctl clone demo anna berta              two more labs like it, with the same addresses inside\n  labctl clone demo anna --subnet 10.99.0.0/24    10.1.0.77 becomes 10.99.0.77; then: labctl --lab anna provision\n  labctl clone demo anna berta --subnet auto      each in a subnet of its own\n\nCut off, it can be repeated with the names that are not ready."
+)]
 pub struct Args {
     /// The lab: its file, or its name
     lab: String,
@@ -19,14 +23,19 @@ pub struct Args {
     /// Begin from this snapshot of the lab [default: what the lab is now]
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
+    /// Give the nodes of the new lab addresses in this subnet, each with the host part that it has; `auto`: in the subnet of a lab of that
+    /// name whose file names none [default: the same addresses]
+    #[arg(long, value_name = "SUBNET|auto")]
+    subnet: Option<String>,
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
+    let subnet = Subnet::read(args.subnet.as_deref())?;
     let home = session.home()?;
     let lab = session.about(&args.lab).record(&home)?.lab;
     let each = |event| session.out.event(&event);
     let _work = Work::begin(&home.lab(&lab.name), &each).await?;
-    snapshot::clone(&home, &lab.name, args.snapshot.as_deref(), &args.clones, &each).await?;
+    snapshot::clone(&home, &lab.name, args.snapshot.as_deref(), &args.clones, subnet, &each).await?;
     session.out.finish();
     for clone in &args.clones {
         let status = lifecycle::status(&home, &labctl_core::spec::lab::Lab { name: clone.clone(), ..lab.clone() }).await?;

@@ -67,7 +67,7 @@ pub enum Command {
     Resume(resume::Args),
     /// Save the whole lab, and rewind it in seconds
     Snapshot(snapshot::Args),
-    /// Make second labs from what a lab is, with the same addresses inside and others on the host
+    /// Make second labs from what a lab is, with the same addresses inside or in another subnet
     Clone(clone::Args),
     /// Remove nodes or the whole lab; nothing stays behind
     Destroy(destroy::Args),
@@ -99,7 +99,7 @@ pub enum Command {
     Image(image::Args),
     /// Find what this host lacks, and print the commands that install it
     Doctor(doctor::Args),
-    /// Find machines and folders that belong to no lab any more
+    /// Find machines and folders that belong to no lab any more, and templates that were never finished
     Prune(prune::Args),
     /// Print the JSON schema of a file format, for editors
     Schema(schema::Args),

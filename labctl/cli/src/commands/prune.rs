@@ -23,7 +23,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         for orphan in &orphans {
             session.out.result(orphan, || orphan.to_string());
             if args.force {
-                prune::remove(orphan).await?;
+                prune::remove(&home, orphan).await?;
             }
         }
         let removed = std::mem::take(&mut orphans);

@@ -24,7 +24,7 @@ use crate::provisioning::channel::{Channel, Open, Opened};
 use crate::record::Record;
 use crate::supervisor::{entropy, now_ns};
 use crate::template::build::{clear, nobody, put, save, seal};
-use crate::template::{Shape, Template, Templates};
+use crate::template::{Shape, Template, Templates, unfinished};
 use crate::{Failure, Kind};
 
 /// How long the builder's agent may take to answer.
@@ -47,6 +47,7 @@ pub async fn make(
     if now.chain != chain || now.layer(home).is_some() {
         return Ok(Ok(()));
     }
+    unfinished::sweep(home);
     let what = format!("layer of {}", node.name);
     let step = |step: &str| each(Event::Work { what: what.clone(), step: step.to_owned(), progress: None });
     let shape = stock.shape()?;

@@ -1,33 +1,67 @@
 //! A second lab from a snapshot of the first.
 
-use labctl_spec::ident::LabName;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
 
-use super::{CLONED, Snapshot, discard, find, is_suspended, place, rewind, sweep, take};
+use labctl_spec::ident::LabName;
+use tokio::time::{Instant, sleep};
+
+use super::{CLONED, Snapshot, Subnet, discard, find, folder, is_suspended, place, rewind, subnet, sweep, take};
 use crate::client::Supervisor;
-use crate::home::Home;
+use crate::control::Call;
+use crate::home::{Home, LabHome};
 use crate::lifecycle::{Each, Work, turn};
 use crate::record::Record;
-use crate::{Failure, Kind};
+use crate::{Failure, Kind, supervisor};
+
+/// How long a supervisor that was asked to leave may take.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Makes the labs `clones` from the snapshot `name` of `origin`, or from what `origin` is now. Inside, they are the same down to the
-/// addresses; on the host each has addresses of its own.
-pub async fn clone(home: &Home, origin: &LabName, name: Option<&str>, clones: &[LabName], each: Each<'_>) -> Result<(), Failure> {
+/// addresses, unless `subnet` gives them others; on the host each has addresses of its own. One that was cut off is begun anew.
+pub async fn clone(
+    home: &Home,
+    origin: &LabName,
+    name: Option<&str>,
+    clones: &[LabName],
+    subnet: Subnet,
+    each: Each<'_>,
+) -> Result<(), Failure> {
     let origin_home = home.lab(origin);
-    if let Some(taken) = clones.iter().find(|clone| home.lab(clone).record().exists()) {
+    if let Some(taken) = clones.iter().find(|clone| home.lab(clone).record().exists() && !is_begun(home, origin, clone)) {
         return Err(Failure::new(Kind::Conflict, format!("there is a lab `{taken}` already"))
             .hint(format!("nothing was changed; choose another name, or `labctl --lab {taken} destroy` first")));
     }
-    let snapshot = match name {
-        Some(name) => find(&origin_home, name)?,
-        None if is_suspended(&origin_home) => find(&origin_home, super::SUSPENDED)?,
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = clones.iter().find(|clone| !seen.insert(*clone)) {
+        return Err(Failure::new(Kind::Input, format!("`{twice}` stands there twice"))
+            .hint("nothing was changed; give each new lab a name of its own"));
+    }
+    let there = match name {
+        Some(name) => Some(find(&origin_home, name)?),
+        None if is_suspended(&origin_home) => Some(find(&origin_home, super::SUSPENDED)?),
+        None => None,
+    };
+    let lab = match &there {
+        Some(snapshot) => Some(snapshot.record.lab.clone()),
+        None => Record::load(&origin_home)?.map(|record| record.lab),
+    };
+    if let Some(lab) = lab {
+        subnet::check(home, &lab, clones, subnet)?;
+    }
+    let snapshot = match there {
+        Some(snapshot) => snapshot,
         None => take(&Supervisor::ensure(&origin_home, origin, each).await?, CLONED, each)
             .await
             .map_err(|why| why.hint(format!("`labctl --lab {origin} up` first, or name a snapshot: --snapshot NAME")))?,
     };
     let folder = place(&origin_home, &snapshot.name)?;
+    // Before there is anything of the clones.
     snapshot.check(&folder)?;
+    rewind::check_memory(&snapshot).await?;
     for clone in clones {
-        make(home, clone, &folder, &snapshot, each).await?;
+        make(home, origin, clone, &folder, &snapshot, subnet, each).await?;
     }
     if snapshot.name == CLONED {
         discard(&folder)?;
@@ -36,16 +70,51 @@ pub async fn clone(home: &Home, origin: &LabName, name: Option<&str>, clones: &[
     Ok(())
 }
 
-async fn make(home: &Home, clone: &LabName, folder: &std::path::Path, snapshot: &Snapshot, each: Each<'_>) -> Result<(), Failure> {
+/// Whether `clone` was being made from `origin` when that was cut off.
+fn is_begun(home: &Home, origin: &LabName, clone: &LabName) -> bool {
+    rewind::is_begun(&home.lab(clone), &folder(&home.lab(origin)))
+}
+
+async fn make(
+    home: &Home,
+    origin: &LabName,
+    clone: &LabName,
+    folder: &Path,
+    snapshot: &Snapshot,
+    subnet: Subnet,
+    each: Each<'_>,
+) -> Result<(), Failure> {
     let clone_home = home.lab(clone);
     let _work = Work::begin(&clone_home, each).await?;
-    {
+    let begun = Record::load(&clone_home)?;
+    if begun.is_some() && !is_begun(home, origin, clone) {
+        return Err(Failure::new(Kind::Conflict, format!("there is a lab `{clone}` already")));
+    }
+    let record = {
         // Two labs may be made at once; each must see what the other has taken.
         let _turn = turn(home).await?;
-        if Record::load(&clone_home)?.is_some() {
-            return Err(Failure::new(Kind::Conflict, format!("there is a lab `{clone}` already")));
+        if let Some(subnet) = subnet.of(clone) {
+            subnet::check_one(home, &snapshot.record.lab, clone, subnet)?;
         }
-        snapshot.record.cloned(home, clone)?.save(&clone_home)?;
+        let record = snapshot.record.cloned(home, clone, subnet.of(clone))?;
+        rewind::begin(&clone_home, folder)?;
+        record.save(&clone_home)?;
+        record
+    };
+    if begun.is_some_and(|begun| begun.lab.network != record.lab.network) {
+        leave(&clone_home, clone, each).await?;
     }
     rewind::go_back(home, clone, folder, snapshot, rewind::Memory::GoOn, each).await.map(drop)
+}
+
+/// Ends what runs of a clone that was begun with another network: its supervisor's switch is that network's.
+async fn leave(home: &LabHome, clone: &LabName, each: Each<'_>) -> Result<(), Failure> {
+    let supervisor = Supervisor::ensure(home, clone, each).await?;
+    supervisor.run(&Call::Halt { nodes: Vec::new(), force: true }, each).await?;
+    supervisor.leave().await?;
+    let deadline = Instant::now() + LEAVE_DEADLINE;
+    while supervisor::is_locked(home) && Instant::now() < deadline {
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }

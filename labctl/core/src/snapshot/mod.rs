@@ -15,6 +15,7 @@ mod diff;
 mod layers;
 pub mod provisioned;
 mod rewind;
+mod subnet;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,6 +41,7 @@ pub(crate) use layers::new as new_layer;
 pub use layers::sweep;
 pub use rewind::{Memory, finish_interrupted, restore, resume, suspend};
 pub(crate) use rewind::{forget_suspended, is_being_restored, is_suspended, overlay};
+pub use subnet::Subnet;
 
 /// Version of the format.
 const VERSION: u32 = 1;

@@ -10,9 +10,10 @@ use labctl_machine::disk::make_overlay;
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 
-use super::{CLONED, SUSPENDED, Snapshot, diff, discard, find, place, sweep, take};
+use super::{CLONED, SUSPENDED, Snapshot, diff, discard, find, place, subnet, sweep, take};
 use crate::client::Supervisor;
 use crate::control::{Call, Rewind};
+use crate::event::Event;
 use crate::home::{Home, LabHome};
 use crate::lifecycle::{self, Birth, Each};
 use crate::record::Record;
@@ -53,19 +54,15 @@ pub(super) async fn go_back(
 ) -> Result<Supervisor, Failure> {
     let lab_home = home.lab(lab);
     snapshot.check(folder)?;
-    let qemu = labctl_machine::qemu::version().await?;
-    if memory == Memory::GoOn && qemu != snapshot.qemu {
-        let message =
-            format!("snapshot `{}` was saved by `{}`; here is `{qemu}`, which cannot read its memory", snapshot.name, snapshot.qemu);
-        return Err(Failure::new(Kind::Conflict, message)
-            .hint(format!("nothing was changed; `labctl snapshot restore {} --cold` boots the same disks", snapshot.name)));
+    if memory == Memory::GoOn {
+        check_memory(snapshot).await?;
     }
     // From here on the nodes' present is given up.
     persist::write(&restoring(&lab_home), folder.as_os_str().as_encoded_bytes())?;
     let record = snapshot.record.clone();
     // The name and the addresses on the host are the lab's own: it may be a clone, or another lab may have taken them.
     let record = match Record::load(&lab_home)? {
-        Some(own) => record.in_place_of(&own),
+        Some(own) => record.in_place_of(&own)?,
         None => record,
     };
     record.save(&lab_home)?;
@@ -74,7 +71,11 @@ pub(super) async fn go_back(
     let supervisor = match memory {
         Memory::GoOn => {
             let rewind = Rewind { record, snapshot: snapshot.clone(), folder: folder.to_owned() };
+            let lab = rewind.record.lab.clone();
             supervisor.run(&Call::Rewind(Box::new(rewind)), each).await?;
+            if lab.network.subnet != snapshot.record.lab.network.subnet {
+                each(Event::Note { text: subnet::consequences(&lab.name, &snapshot.record.lab, lab.network.subnet) });
+            }
             supervisor
         }
         Memory::Boot => {
@@ -90,9 +91,31 @@ pub(super) async fn go_back(
     Ok(supervisor)
 }
 
+/// Refuses a snapshot whose memory this host's QEMU cannot read.
+pub(super) async fn check_memory(snapshot: &Snapshot) -> Result<(), Failure> {
+    let qemu = labctl_machine::qemu::version().await?;
+    if qemu == snapshot.qemu {
+        return Ok(());
+    }
+    let message = format!("snapshot `{}` was saved by `{}`; here is `{qemu}`, which cannot read its memory", snapshot.name, snapshot.qemu);
+    Err(Failure::new(Kind::Conflict, message)
+        .hint(format!("nothing was changed; `labctl snapshot restore {} --cold` boots the same disks", snapshot.name)))
+}
+
 /// Names the snapshot that the lab is being put back to.
 fn restoring(home: &LabHome) -> PathBuf {
     home.folder().join("restoring")
+}
+
+/// Notes that a lab that is not there yet is made from a snapshot of another one. It must come before the lab's record: as long as that
+/// is missing, the note counts for nothing, and from then on nobody takes the lab for one that is to be booted.
+pub(super) fn begin(home: &LabHome, folder: &Path) -> Result<(), Failure> {
+    persist::write(&restoring(home), folder.as_os_str().as_encoded_bytes())
+}
+
+/// Whether the lab is being made from a snapshot in the folder `snapshots` of another one, and was cut off.
+pub(super) fn is_begun(home: &LabHome, snapshots: &Path) -> bool {
+    fs::read_to_string(restoring(home)).is_ok_and(|from| Path::new(&from).parent() == Some(snapshots))
 }
 
 /// Whether the lab is being put back to a snapshot.
@@ -108,7 +131,17 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
         Err(_) if is_suspended(&lab_home) => return resume(home, lab, each).await.map(Some),
         Err(_) => return Ok(None),
     };
+    let Some(record) = Record::load(&lab_home)? else {
+        // The making of a clone was cut off before there was anything of it.
+        let _ = fs::remove_file(restoring(&lab_home));
+        return Ok(None);
+    };
     let Some(snapshot) = Snapshot::load(&folder)? else {
+        if let Some(origin) = record.clone_of.filter(|_| !folder.starts_with(lab_home.folder())) {
+            let message = format!("lab `{lab}` was being cloned when that was cut off, and what it was cloned from is gone");
+            return Err(Failure::new(Kind::Conflict, message)
+                .hint(format!("repeat it: labctl clone {origin} {lab}; or labctl --lab {lab} destroy")));
+        }
         // It was removed meanwhile: the disks are what they are.
         let _ = fs::remove_file(restoring(&lab_home));
         return Ok(None);

@@ -206,7 +206,7 @@ async fn gather(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> 
 
 async fn agent(supervisor: &Arc<Supervisor>, mut stream: UnixStream, node: &NodeName) {
     let link = match supervisor.slot(node) {
-        Ok(slot) => slot.link().await,
+        Ok(slot) => slot.link(supervisor).await,
         Err(why) => Err(why),
     };
     match link {

@@ -69,6 +69,8 @@ struct Supervisor {
     clients: AtomicUsize,
     /// Nodes that are forked at the same time: waking is work for the processor, and many more than it has cores make each other slow.
     forking: Semaphore,
+    /// Held while all nodes are put back: a command that was killed may have left its call, and the next one makes another.
+    rewinding: tokio::sync::Mutex<()>,
     /// Told whenever a client or a machine has gone.
     quieter: Notify,
     /// Told whenever the journal of faults may have changed: a client has gone.
@@ -93,6 +95,7 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
         events: History::new(),
         clients: AtomicUsize::new(0),
         forking: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from) + 1),
+        rewinding: tokio::sync::Mutex::default(),
         quieter: Notify::new(),
         journalled: Notify::new(),
         home,

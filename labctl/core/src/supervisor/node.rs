@@ -63,6 +63,8 @@ enum Origin {
     Boot,
     /// Saved memory: it knows who it is, but not when.
     Snapshot,
+    /// Saved memory of a lab in another subnet: it joins the network when it has its own address.
+    Moved,
 }
 
 /// A node's place.
@@ -138,11 +140,12 @@ impl Slot {
     }
 
     /// The channel to the agent, once it answers.
-    pub async fn link(&self) -> Result<Link, Failure> {
+    pub async fn link(&self, supervisor: &Supervisor) -> Result<Link, Failure> {
         let running = lock(&self.running).clone().ok_or_else(|| self.not_running())?;
         running.first_word().await?;
-        // A fork that has not been told who it is yet would act as its template.
-        let _settled = running.settling.lock().await;
+        // A fork that has not been told who it is yet would act as its template, a moved clone as the lab that it was. One that cannot be told
+        // can still be looked at.
+        let _ = self.settle(supervisor, &running).await;
         Ok(running.link)
     }
 
@@ -277,8 +280,14 @@ impl Slot {
         boot::born(&supervisor.home.node(&self.name))
     }
 
-    /// Starts the machine from saved state; it stays paused.
-    pub async fn load(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, state: std::fs::File) -> Result<(), Failure> {
+    /// Starts the machine from saved state; it stays paused. One of a lab that was moved is apart from the network until [`Slot::connect`].
+    pub async fn load(
+        self: &Arc<Self>,
+        supervisor: &Arc<Supervisor>,
+        machine: &Machine,
+        state: std::fs::File,
+        moved: bool,
+    ) -> Result<(), Failure> {
         let qemu = Qemu::launch_empty(machine).await?;
         if let Err(why) = qemu.load(state, Saving::Everything).await {
             qemu.end().await;
@@ -286,7 +295,17 @@ impl Slot {
             return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
                 .hint("`labctl snapshot restore NAME --cold` boots the same disks"));
         }
-        self.join(supervisor, machine, qemu, Origin::Snapshot).await
+        self.join(supervisor, machine, qemu, if moved { Origin::Moved } else { Origin::Snapshot }).await
+    }
+
+    /// Connects the machine to the lab's network; one that is connected stays so.
+    pub async fn connect(&self, supervisor: &Supervisor, machine: &Machine) -> Result<(), Failure> {
+        let record = supervisor.record();
+        let node = record.node(&self.name)?;
+        let socket = machine.files.net.clone();
+        let port = labctl_net::PortConfig { name: node.name.clone(), mac: machine.mac, address: node.address, socket };
+        supervisor.switch.attach(port).await;
+        Ok(())
     }
 
     /// Lets a machine that was loaded go on.
@@ -299,17 +318,15 @@ impl Slot {
 
     /// Connects switch and agent to a machine that has just been started or adopted, and watches it.
     async fn join(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, qemu: Qemu, origin: Origin) -> Result<(), Failure> {
-        let record = supervisor.record();
-        let node = record.node(&self.name)?;
-        let port =
-            labctl_net::PortConfig { name: node.name.clone(), mac: machine.mac, address: node.address, socket: machine.files.net.clone() };
-        supervisor.switch.attach(port).await;
+        if origin != Origin::Moved {
+            self.connect(supervisor, machine).await?;
+        }
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
         let running = Running {
             qemu: Arc::new(qemu),
             link,
             settling: Arc::default(),
-            asleep: Arc::new(AtomicBool::new(origin == Origin::Snapshot)),
+            asleep: Arc::new(AtomicBool::new(origin != Origin::Boot)),
             console_log: machine.files.console_log.clone(),
             shape: (machine.cpus, machine.memory),
         };

@@ -16,27 +16,36 @@ use crate::{Failure, initrd, persist};
 
 /// Starts all nodes where the snapshot left them; none may run. They go on together, when the last one is ready.
 pub async fn rewind(supervisor: Arc<Supervisor>, rewind: Rewind) -> Result<(), Failure> {
+    let _turn = supervisor.rewinding.lock().await;
     let names: Vec<NodeName> = rewind.snapshot.nodes.keys().cloned().collect();
     *lock(&supervisor.record) = Arc::new(rewind.record.clone());
     supervisor.switch.rename(&super::names(&rewind.record)).await;
     call::publish(&supervisor, &names).await?;
-    let loads = rewind.snapshot.nodes.iter().map(|(name, saved)| load(&supervisor, name, saved, &rewind.folder));
-    let loaded = try_join_all(loads).await;
-    if let Err(why) = loaded {
-        for name in &names {
-            supervisor.slot(name)?.halt(&supervisor, true).await?;
+    let moved = rewind.record.lab.network.subnet != rewind.snapshot.record.lab.network.subnet;
+    let loads = rewind.snapshot.nodes.iter().map(|(name, saved)| load(&supervisor, name, saved, &rewind.folder, moved));
+    let machines = match try_join_all(loads).await {
+        Ok(machines) => machines,
+        Err(why) => {
+            for name in &names {
+                supervisor.slot(name)?.halt(&supervisor, true).await?;
+            }
+            return Err(why);
         }
-        return Err(why);
-    }
+    };
     let mut slots = Vec::new();
     for name in &names {
         slots.push(supervisor.slot(name)?);
     }
     try_join_all(slots.iter().map(|slot| slot.go_on())).await?;
-    try_join_all(slots.iter().map(|slot| slot.answered(&supervisor))).await.map(drop)
+    try_join_all(slots.iter().map(|slot| slot.answered(&supervisor))).await?;
+    if moved {
+        // Only now that all have their addresses: nobody is to hear of the old ones.
+        try_join_all(slots.iter().zip(&machines).map(|(slot, machine)| slot.connect(&supervisor, machine))).await?;
+    }
+    Ok(())
 }
 
-async fn load(supervisor: &Arc<Supervisor>, name: &NodeName, saved: &SavedNode, from: &Path) -> Result<(), Failure> {
+async fn load(supervisor: &Arc<Supervisor>, name: &NodeName, saved: &SavedNode, from: &Path, moved: bool) -> Result<Machine, Failure> {
     let slot = supervisor.slot(name)?;
     let _turn = slot.turn().await;
     slot.change(supervisor, NodeState::Starting);
@@ -46,7 +55,8 @@ async fn load(supervisor: &Arc<Supervisor>, name: &NodeName, saved: &SavedNode, 
     persist::write_json(&boot::machine(&folder), &machine)?;
     let state = from.join(name.as_str()).join("state");
     let state = File::open(&state).map_err(Failure::io(state.display()))?;
-    slot.load(supervisor, &machine, state).await
+    slot.load(supervisor, &machine, state, moved).await?;
+    Ok(machine)
 }
 
 /// Gives the node its disk as it was.

@@ -11,7 +11,7 @@ use labctl_machine::qemu::{Files, Machine, Qemu, Saving};
 use labctl_wire::Identity;
 use tokio::time::timeout;
 
-use super::{Shape, Template, Templates};
+use super::{Shape, Template, Templates, unfinished};
 use crate::event::Event;
 use crate::home::Home;
 use crate::lifecycle::Each;
@@ -29,6 +29,7 @@ pub async fn make(home: &Home, shape: &Shape, each: Each<'_>) -> Result<Template
     if let Some(made) = templates.find(&key) {
         return Ok(made);
     }
+    unfinished::sweep(home);
     let what = format!("template {} ({} CPU, {})", shape.name, shape.cpus, shape.memory);
     let step = |step: &str| each(Event::Work { what: what.clone(), step: step.to_owned(), progress: None });
     let building = templates.building(&key);

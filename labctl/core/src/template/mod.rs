@@ -17,6 +17,7 @@
 pub(crate) mod build;
 mod shape;
 mod store;
+pub(crate) mod unfinished;
 
 pub use build::make;
 pub use shape::Shape;

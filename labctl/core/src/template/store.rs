@@ -93,6 +93,12 @@ pub(super) fn limit() -> u64 {
 /// For how long a template that was chosen for a fork is not removed; the fork notes that it uses it within seconds.
 const FRESH: Duration = Duration::from_secs(600);
 
+/// Begins the name of a folder in which a template is being made.
+pub(super) const BUILDING: &str = ".building-";
+
+/// Begins the name of a folder that is being removed.
+pub(super) const REMOVED: &str = ".removed-";
+
 /// The folder of all templates.
 #[derive(Debug, Clone)]
 pub struct Templates {
@@ -107,7 +113,12 @@ impl Templates {
 
     /// Where the template of that key is made, before it gets its place.
     pub(crate) fn building(&self, key: &str) -> PathBuf {
-        self.root.join(format!(".building-{key}"))
+        self.root.join(format!("{BUILDING}{key}"))
+    }
+
+    /// The folder of all.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The place of the template of that key.
@@ -133,13 +144,26 @@ impl Templates {
 
     /// Held while the template of that key is being made; waits for whoever makes it.
     pub(crate) async fn turn(&self, key: &str) -> Result<File, Failure> {
-        let folder = self.root.join("locks");
-        fs::create_dir_all(&folder).map_err(Failure::io(folder.display()))?;
-        let path = folder.join(key);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
+        let path = self.lock(key);
+        let file = self.open_lock(key).map_err(Failure::io(path.display()))?;
         let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
         let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
         waited.map_err(|why| Failure::io(path.display())(why.into()))
+    }
+
+    /// The same if nobody holds it now.
+    pub(super) fn try_turn(&self, key: &str) -> Option<File> {
+        let file = self.open_lock(key).ok()?;
+        flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file)
+    }
+
+    fn lock(&self, key: &str) -> PathBuf {
+        self.root.join("locks").join(key)
+    }
+
+    fn open_lock(&self, key: &str) -> std::io::Result<File> {
+        fs::create_dir_all(self.root.join("locks"))?;
+        OpenOptions::new().create(true).truncate(false).write(true).open(self.lock(key))
     }
 
     /// Removes a template, unless a lab's disks rest on it.
@@ -150,10 +174,15 @@ impl Templates {
             let message = format!("template {} carries the disks of {user}", &template.key[..12]);
             return Err(Failure::new(Kind::Conflict, message).hint("destroy the lab, or remove its snapshots, or the layer, first"));
         }
-        // Out of sight first, so that it is never seen half removed.
-        let doomed = self.root.join(format!(".removed-{}", template.key));
+        // Out of sight first, so that it is never seen half removed; what a removal that was killed has left would be in the way.
+        let doomed = self.root.join(format!("{REMOVED}{}", template.key));
+        let _ = fs::remove_dir_all(&doomed);
         fs::rename(&template.folder, &doomed).map_err(Failure::io(template.folder.display()))?;
-        fs::remove_dir_all(&doomed).map_err(Failure::io(doomed.display()))
+        match fs::remove_dir_all(&doomed) {
+            // Whoever sweeps was quicker.
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(doomed.display())(why)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what was used longest ago until all take at most `limit` bytes; those in use, or just chosen for use, stay. Gives

@@ -50,7 +50,7 @@ pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
 
 /// The subnet of a lab that names none: one of the 16,384 `/24` of 10.64.0.0/10, by a hash of the lab's name, so that
 /// two labs rarely share one and a lab keeps its own.
-fn derived_subnet(name: &str) -> Ipv4Net {
+pub(super) fn derived_subnet(name: &str) -> Ipv4Net {
     let [third, second, ..] = hash(&["subnet", name]).to_le_bytes();
     let network = Ipv4Addr::new(10, 64 | (second & 0x3f), third, 0);
     Ipv4Net::new(network, 24).unwrap_or_default()
@@ -75,7 +75,8 @@ const ALLOWED: [(&str, u8, &str); 8] = [
 
 const HINT: &str = "write a private subnet such as `10.77.0.0/24`";
 
-fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
+/// A subnet that a lab may have; else what is wrong, and the way out.
+pub(super) fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
     let fault = |reason: String| Err((reason, HINT.to_owned()));
     let Some((address, prefix)) = text.split_once('/') else {
         return match text.parse::<Ipv4Addr>() {
