@@ -12,6 +12,7 @@ pub(crate) mod pending;
 pub(crate) mod printf;
 pub(crate) mod scope;
 pub(crate) mod str_methods;
+pub(crate) mod python_random;
 pub(crate) mod tests;
 pub(crate) mod value;
 
