@@ -6,7 +6,7 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind, Value
 use minijinja::{Environment, Error, State};
 use std::sync::Arc;
 
-use super::filters::{arguments, bad};
+use super::filters::{arguments, bad, passed_on};
 use super::methods::value_of;
 use super::value::{Mutable, MutableItems};
 use super::{lookups, pending};
@@ -39,9 +39,9 @@ pub(crate) fn is_function(name: &str) -> bool {
 
 /// Makes the functions known.
 pub(crate) fn register(env: &mut Environment<'static>) {
-    env.add_function("lookup", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), None));
-    env.add_function("query", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), Some(true)));
-    env.add_function("q", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), Some(true)));
+    env.add_function("lookup", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), None));
+    env.add_function("query", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), Some(true)));
+    env.add_function("q", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), Some(true)));
     env.add_function("undef", |values: Rest<ValueOrKwargs>| {
         let values = values.into_values();
         let hint = values.iter().find_map(|value| if value.is_kwargs() { value.get_attr("hint").ok() } else { Some(value.clone()) });
@@ -87,6 +87,13 @@ pub(crate) fn register(env: &mut Environment<'static>) {
                 }
             }
         }
+fn lookup_if_defined(values: &[Value], list: Option<bool>) -> Result<Value, Error> {
+    match arguments(values) {
+        Ok(_) => lookup(values, list),
+        Err(error) => passed_on(values, Err(error)),
+    }
+}
+
         Ok(Value::from_pairs(pairs))
     });
     env.add_function("joiner", |separator: Option<String>| {

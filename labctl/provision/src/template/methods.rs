@@ -16,11 +16,8 @@ fn bad(message: impl Into<String>) -> Error {
 /// Called by minijinja for each method that the object itself doesn't have.
 pub(crate) fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     if pending::is_undefined(value) {
-        return match method {
-            "__getitem__" if value.is_undefined() => Ok(pending::undefined("a value is undefined")),
-            "__getitem__" => Ok(value.clone()),
-            _ => Err(Error::new(ErrorKind::UndefinedError, pending::message_of(value).unwrap_or_default().to_string())),
-        };
+        // `nope.split(',') | default('x')` is the default.
+        return Ok(if value.is_undefined() { pending::undefined("a value is undefined") } else { value.clone() });
     }
     match method {
         "__getitem__" => return item(value, args.first().unwrap_or(&Value::UNDEFINED)),

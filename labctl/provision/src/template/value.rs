@@ -181,6 +181,13 @@ impl Object for ListValue {
     }
 }
 
+/// Whether a list or mapping is a variable's, or part of one: its items are evaluated when they are asked for.
+pub(crate) fn is_variable(value: &Value) -> bool {
+    value.downcast_object_ref::<MapValue>().is_some()
+        || value.downcast_object_ref::<ListValue>().is_some()
+        || value.downcast_object_ref::<LazyMap>().is_some()
+}
+
 impl Mutable {
     /// The items as they are now.
     pub(crate) fn snapshot(&self) -> MutableItems {

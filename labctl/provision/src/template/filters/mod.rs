@@ -18,7 +18,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::methods::value_of;
 use super::pending;
-use super::value::from_value;
+use super::value::{from_value, is_variable};
 use crate::data::Data;
 use crate::python;
 
@@ -119,6 +119,35 @@ pub(crate) fn elements(data: &Data) -> Option<Vec<Data>> {
 /// Makes all filters known.
 pub(crate) fn register(env: &mut Environment<'static>) {
     let tables: [Table; 11] = [
+/// What needs a value and is given an undefined one is undefined itself, for the same reason: `(nope | int) | default(5)` is 5.
+pub(super) fn passed_on(given: &[Value], result: Result<Value, Error>) -> Result<Value, Error> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::UndefinedError => {
+            for value in given {
+                accept_within(value);
+            }
+            Ok(pending::undefined(error.detail().unwrap_or("a value is undefined")))
+        }
+        result => result,
+    }
+}
+
+/// Undefined values among arguments, by name too, and in lists that the template made: what was made of them stands for them.
+fn accept_within(value: &Value) {
+    pending::accept(value);
+    if let Some(named) = value.is_kwargs().then(|| Kwargs::try_from(value.clone()).ok()).flatten() {
+        for name in named.args() {
+            if let Ok(value) = named.peek::<Value>(name) {
+                pending::accept(&value);
+            }
+        }
+    } else if value.kind() == ValueKind::Seq && !is_variable(value) {
+        for item in value.try_iter().into_iter().flatten() {
+            pending::accept(&item);
+        }
+    }
+}
+
         encoding::FILTERS,
         hashes::FILTERS,
         iteration::FILTERS,
@@ -133,13 +162,15 @@ pub(crate) fn register(env: &mut Environment<'static>) {
     ];
     for &(name, filter) in tables.into_iter().flatten() {
         let run = move |state: &mut State, values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
-            let (mut args, kwargs) = arguments(&values.into_values())?;
-            if args.is_empty() {
-                return Err(bad(format!("filter '{name}' needs an input")));
-            }
-            let input = args.remove(0);
-            let result = filter(&mut Call { state, name, input, args, kwargs })?;
-            value_of(&result)
+            let values = values.into_values();
+            let result = arguments(&values).and_then(|(mut args, kwargs)| {
+                if args.is_empty() {
+                    return Err(bad(format!("filter '{name}' needs an input")));
+                }
+                let input = args.remove(0);
+                filter(&mut Call { state, name, input, args, kwargs })
+            });
+            passed_on(&values, result.and_then(|result| value_of(&result)))
         };
         for prefix in ["", "ansible.builtin.", "ansible.utils.", "ansible.netcommon.", "community.general."] {
             env.add_filter(format!("{prefix}{name}"), run);
