@@ -9,6 +9,7 @@ mod literals;
 pub(crate) mod lookups;
 pub(crate) mod methods;
 pub(crate) mod pending;
+mod mutation;
 pub(crate) mod printf;
 pub(crate) mod scope;
 pub(crate) mod str_methods;

@@ -4,8 +4,11 @@
 //! be passed to `default` or `is defined`. minijinja has no hook for comparisons and truth tests, so the other way round:
 //! each undefined value is noted when it comes up and struck off when a filter or test that accepts undefined values
 //! has seen it. Whatever is left at the end of an evaluation was used in earnest, and the evaluation fails for it.
+//!
+//! A macro's declaration reads every variable that its body names, whether the body will use it or not. What is undefined then
+//! is noted only when it is tested for truth or iterated; printing it and handing it to a filter fails in any case.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +24,21 @@ thread_local! {
     /// One list of noted undefined values (id, message) per evaluation under way on this thread; evaluations nest.
     static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
 }
+    /// Whether a macro is being declared on this thread.
+    static DECLARING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that the declaration of a macro begins (`true`) or has ended.
+pub(crate) fn declare(declares: bool) {
+    DECLARING.set(declares);
 
 /// A value that does not exist; chains: its attributes are itself.
 pub(crate) struct Undefined {
     id: u64,
     pub message: Arc<str>,
 }
+    /// Came up in the declaration of a macro.
+    declared: bool,
 
 impl fmt::Debug for Undefined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,10 +57,16 @@ impl Object for Undefined {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::NonEnumerable
+        if self.declared {
+            note(self);
+        }
     }
 
     fn is_true(self: &Arc<Self>) -> bool {
         false
+        if self.declared {
+            note(self);
+        }
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,12 +75,15 @@ impl Object for Undefined {
 }
 
 /// Opens an evaluation; closed by dropping.
-pub(crate) struct Evaluation(());
+pub(crate) struct Evaluation {
+    /// Whether the evaluation around it was declaring a macro.
+    declaring: bool,
+}
 
 impl Evaluation {
     pub(crate) fn open() -> Self {
         NOTED.with(|noted| noted.borrow_mut().push(Vec::new()));
-        Self(())
+        Self { declaring: DECLARING.replace(false) }
     }
 
     /// The first undefined value that was used in earnest.
@@ -79,6 +100,7 @@ impl Evaluation {
 impl Drop for Evaluation {
     fn drop(&mut self) {
         NOTED.with(|noted| {
+        DECLARING.set(self.declaring);
             noted.borrow_mut().pop();
         });
     }
@@ -86,8 +108,10 @@ impl Drop for Evaluation {
 
 /// A new undefined value, noted.
 pub(crate) fn undefined(message: impl Into<Arc<str>>) -> Value {
-    let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into() };
-    note(&value);
+    let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into(), declared: DECLARING.get() };
+    if !value.declared {
+        note(&value);
+    }
     Value::from_object(value)
 }
 
