@@ -10,10 +10,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
+use minijinja::{Environment, UndefinedBehavior};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -23,7 +24,6 @@ type Noted = Vec<(u64, Arc<str>)>;
 thread_local! {
     /// One list of noted undefined values (id, message) per evaluation under way on this thread; evaluations nest.
     static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
-}
     /// Whether a macro is being declared on this thread.
     static DECLARING: Cell<bool> = const { Cell::new(false) };
 }
@@ -31,14 +31,15 @@ thread_local! {
 /// Says that the declaration of a macro begins (`true`) or has ended.
 pub(crate) fn declare(declares: bool) {
     DECLARING.set(declares);
+}
 
 /// A value that does not exist; chains: its attributes are itself.
 pub(crate) struct Undefined {
     id: u64,
     pub message: Arc<str>,
-}
     /// Came up in the declaration of a macro.
     declared: bool,
+}
 
 impl fmt::Debug for Undefined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,17 +57,17 @@ impl Object for Undefined {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::NonEnumerable
         if self.declared {
             note(self);
         }
+        Enumerator::NonEnumerable
     }
 
     fn is_true(self: &Arc<Self>) -> bool {
-        false
         if self.declared {
             note(self);
         }
+        false
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,8 +100,8 @@ impl Evaluation {
 
 impl Drop for Evaluation {
     fn drop(&mut self) {
-        NOTED.with(|noted| {
         DECLARING.set(self.declaring);
+        NOTED.with(|noted| {
             noted.borrow_mut().pop();
         });
     }
@@ -130,10 +131,30 @@ pub(crate) fn is_undefined(value: &Value) -> bool {
     value.is_undefined() || value.downcast_object_ref::<Undefined>().is_some()
 }
 
+/// Whether the value is that of `x if false`, which has no `else`: printed and in filters it is an empty text. minijinja does not
+/// tell it from other undefined values but by printing it where those are refused.
+pub(crate) fn is_nothing(value: &Value) -> bool {
+    thread_local! {
+        static ASKED: RefCell<Value> = const { RefCell::new(Value::UNDEFINED) };
+    }
+    static STRICT: LazyLock<Environment> = LazyLock::new(|| {
+        let mut strict = Environment::empty();
+        strict.set_undefined_behavior(UndefinedBehavior::Strict);
+        strict.add_function("asked", || ASKED.with(|asked| asked.borrow().clone()));
+        strict
+    });
+    if !value.is_undefined() {
+        return false;
+    }
+    ASKED.set(value.clone());
+    STRICT.render_str("{{ asked() }}", ()).is_ok()
+}
+
 /// The message of an undefined value.
 pub(crate) fn message_of(value: &Value) -> Option<Arc<str>> {
     if value.is_undefined() {
-        return Some(Arc::from("a value is undefined"));
+        let nothing = is_nothing(value);
+        return Some(Arc::from(if nothing { "an inline `if` is false and has no `else`" } else { "a value is undefined" }));
     }
     value.downcast_object_ref::<Undefined>().map(|undefined| undefined.message.clone())
 }

@@ -326,6 +326,9 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
 }
 
 fn element(value: &Value) -> Result<Data, Error> {
+    if pending::is_nothing(value) {
+        return Ok(Data::str(""));
+    }
     if let Some(message) = pending::message_of(value) {
         return Err(Error::new(ErrorKind::UndefinedError, message.to_string()));
     }

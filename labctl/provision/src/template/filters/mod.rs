@@ -61,6 +61,9 @@ pub(crate) fn arguments(values: &[Value]) -> Result<(Vec<Data>, IndexMap<String,
 }
 
 fn defined(value: &Value) -> Outcome {
+    if pending::is_nothing(value) {
+        return Ok(Data::str(""));
+    }
     match pending::message_of(value) {
         Some(message) => Err(Error::new(ErrorKind::UndefinedError, message.to_string())),
         None => from_value(value),
@@ -116,9 +119,6 @@ pub(crate) fn elements(data: &Data) -> Option<Vec<Data>> {
     }
 }
 
-/// Makes all filters known.
-pub(crate) fn register(env: &mut Environment<'static>) {
-    let tables: [Table; 11] = [
 /// What needs a value and is given an undefined one is undefined itself, for the same reason: `(nope | int) | default(5)` is 5.
 pub(super) fn passed_on(given: &[Value], result: Result<Value, Error>) -> Result<Value, Error> {
     match result {
@@ -148,6 +148,9 @@ fn accept_within(value: &Value) {
     }
 }
 
+/// Makes all filters known.
+pub(crate) fn register(env: &mut Environment<'static>) {
+    let tables: [Table; 11] = [
         encoding::FILTERS,
         hashes::FILTERS,
         iteration::FILTERS,
