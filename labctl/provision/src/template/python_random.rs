@@ -14,7 +14,7 @@ const M: usize = 397;
 
 /// Where chance comes from: the operating system, or a seed.
 pub(crate) enum Random {
-    System(rand::rngs::StdRng),
+    System(Box<rand::rngs::StdRng>),
     Seeded(Box<Twister>),
 }
 
@@ -30,7 +30,7 @@ impl Random {
     pub(crate) fn of(seed: Option<&Data>) -> Self {
         use rand::SeedableRng;
         match seed {
-            None | Some(Data::Null) => Self::System(rand::rngs::StdRng::from_os_rng()),
+            None | Some(Data::Null) => Self::System(Box::new(rand::rngs::StdRng::from_os_rng())),
             Some(Data::Int(number)) => Self::integer(*number),
             Some(Data::Bool(truth)) => Self::integer(i64::from(*truth)),
             // A whole number's hash in Python is the number.
