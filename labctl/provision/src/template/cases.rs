@@ -91,6 +91,9 @@ fn what_is_made_of_undefined_values_has_a_default() {
         gives(&format!("{{{{ ({text}) | default('x') }}}}"), "'x'");
         fails(&format!("{{{{ {text} }}}}"), "");
     }
+    gives("{{ t | ternary('a', nope) }}{{ (not t) | ternary(nope, false_val=l[0]) }}{{ nul | ternary(nope, nope, 'n') }}", "'a3n'");
+    gives("{{ (t | ternary(nope, 'b')) | default('x') }}{{ nope | ternary('a', 'b') | default('y') }}", "'xy'");
+    fails("{{ t | ternary(nope, 'b') }}", "'nope' is undefined");
     fails("{{ nope | int }}", "'nope' is undefined");
     fails("{{ 'a' if nope | upper else 'b' }}", "'nope' is undefined");
     fails("{{ (nope + 1) | default('x') }}", "'nope' is undefined");

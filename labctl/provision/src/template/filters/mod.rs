@@ -184,6 +184,7 @@ pub(crate) fn register(env: &mut Environment<'static>) {
             env.add_filter(format!("{prefix}{name}"), default);
         }
         env.add_filter(format!("{prefix}mandatory"), mandatory);
+        env.add_filter(format!("{prefix}ternary"), ternary);
         env.add_filter(format!("{prefix}type_debug"), type_debug);
     }
 }
@@ -208,6 +209,32 @@ fn default(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
         return Ok(fallback);
     }
     Ok(input)
+}
+
+/// `ternary` takes undefined values for what it does not choose.
+fn ternary(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let values = values.into_values();
+    let (named, given): (Vec<&Value>, Vec<&Value>) = values.iter().partition(|value| value.is_kwargs());
+    let Some((&input, chosen)) = given.split_first() else {
+        return Err(bad("filter 'ternary' needs an input"));
+    };
+    if pending::is_undefined(input) {
+        return passed_on(&values, arguments(std::slice::from_ref(input)).map(|_| input.clone()));
+    }
+    let kwargs = named.first().map(|value| Kwargs::try_from((*value).clone())).transpose()?;
+    let argument = |at: usize, name: &str| {
+        chosen.get(at).map(|value| (*value).clone()).or_else(|| kwargs.as_ref().and_then(|kwargs| kwargs.peek::<Value>(name).ok()))
+    };
+    for value in &values {
+        accept_within(value);
+    }
+    let choice = match argument(2, "none_val").filter(|none| !none.is_none()) {
+        Some(none) if input.is_none() => none,
+        _ if from_value(input)?.truthy() => argument(0, "true_val").ok_or_else(|| bad("missing required argument: true_val"))?,
+        _ => argument(1, "false_val").ok_or_else(|| bad("missing required argument: false_val"))?,
+    };
+    pending::release(&choice);
+    Ok(choice)
 }
 
 fn mandatory(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
