@@ -70,5 +70,9 @@ pub async fn perform(
     let run = provisioning::Run { what: what.clone(), options, events, cancel };
     let recap = provisioning::run(home, lab, supervisor, run, &each).await;
     watch.abort();
-    judge(&printer, &recap?, "labctl provision")
+    let command = match what {
+        What::Playbook(path) => format!("labctl play {}", path.display()),
+        _ => "labctl provision".to_owned(),
+    };
+    judge(&printer, &recap?, &command)
 }

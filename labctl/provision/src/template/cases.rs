@@ -53,7 +53,59 @@ fn native_types() {
     gives("{{ inner.y[0] + 1 }}", "6");
     gives("{{ 7 / 2 }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ 7 % 4 }}", "'3.5 3 8 3'");
     gives("{{ 'x' ~ n ~ t }}", "'x5True'");
-    gives("{{ n }}\n", "'5\\n'");
+    // What gives out one value only is that value.
+    gives("{{ n }}\n", "5");
+    gives("{{ n }}\n\n", "'5\\n\\n'");
+    gives("{{ s }}\n", "'text\\n'");
+    gives("{{ d }}{{ nul }}\n", "{'a': 1, 'b': {'c': 'deep'}}");
+    gives("{{ d }}{{ '' }}", "\"{'a': 1, 'b': {'c': 'deep'}}\"");
+    gives("{# note #}{% if t %}{{ l }}{% endif %}", "[3, 1, 2]");
+    gives("{% if not t %}x{% endif %}\n", "None");
+    gives("{{ '' }}{% if not t %}x{% endif %}", "''");
+}
+
+#[test]
+fn comments_end_and_begin_as_told() {
+    gives("{{ 'a\n\nb ' | comment }}", "'#\\n# a\\n#\\n# b \\n#'");
+    gives("{{ 'a' | comment(prefix='', postfix='') }}", "'# a\\n'");
+    gives("{{ 'a' | comment(prefix='\n', postfix='') }}", "'\\n# a\\n'");
+    gives("{{ 'a' | comment('cblock', prefix=' x ') }}", "'/*\\n x \\n * a\\n *\\n */'");
+    gives("{{ 'a\nb\n' | comment('xml') }}", "'<!--\\n -\\n - a\\n - b\\n - \\n -\\n-->'");
+}
+
+#[test]
+fn what_is_made_of_undefined_values_has_a_default() {
+    for text in [
+        "(nope | int)",
+        "(nope.stdout | from_json)['z']",
+        "l | union(nope)",
+        "nope.split(',')",
+        "(nope | upper).x[0] | list",
+        "lookup('env', nope)",
+        "[nope, 'a'] | join",
+        "d.zz | bool",
+        "s | replace('t', nope)",
+        "[] | first | upper",
+        "{} | combine(nope)",
+    ] {
+        gives(&format!("{{{{ ({text}) | default('x') }}}}"), "'x'");
+        fails(&format!("{{{{ {text} }}}}"), "");
+    }
+    gives("{{ t | ternary('a', nope) }}{{ (not t) | ternary(nope, false_val=l[0]) }}{{ nul | ternary(nope, nope, 'n') }}", "'a3n'");
+    gives("{{ (t | ternary(nope, 'b')) | default('x') }}{{ nope | ternary('a', 'b') | default('y') }}", "'xy'");
+    fails("{{ t | ternary(nope, 'b') }}", "'nope' is undefined");
+    fails("{{ nope | int }}", "'nope' is undefined");
+    fails("{{ 'a' if nope | upper else 'b' }}", "'nope' is undefined");
+    fails("{{ (nope + 1) | default('x') }}", "'nope' is undefined");
+}
+
+#[test]
+fn an_if_without_else_is_empty() {
+    gives("a{{ 'b' if not t }}c", "'ac'");
+    gives("{{ ('b' if not t) | upper }}{{ ('b' if not t) | length }}{{ ('b' if not t) is defined }}", "'0False'");
+    gives("{{ ['a', 'b' if not t] | join(',') }}{{ ['a', 'b' if not t] | select | list }}", "\"a,['a']\"");
+    gives("{% set x = 'a' if not t %}{{ x }}|", "'|'");
+    fails("{{ 'b' if not t }}", "an inline `if` is false and has no `else`");
 }
 
 #[test]
@@ -92,8 +144,18 @@ fn python_methods_and_formats() {
     gives("{{ 'abc'.startswith('ab') and s.endswith('t') }}", "True");
     gives("{{ 'a-b'.upper().replace('-', '_') }}", "'A_B'");
     gives("{{ l[0] }}{{ l[-1] }}{{ l[1:] }}{{ s[0] }}", "'32[1, 2]t'");
-    gives("{% set x = [] %}{% for i in l %}{% set _ = x.append(i * 2) %}{% endfor %}{{ x }}", "'[6, 2, 4]'");
-    gives("{% set ns = namespace(v=0) %}{% for i in l %}{% set ns.v = ns.v + i %}{% endfor %}{{ ns.v }}", "'6'");
+    gives("{% set x = [] %}{% for i in l %}{% set _ = x.append(i * 2) %}{% endfor %}{{ x }}", "[6, 2, 4]");
+    gives("{% set x = d.copy() %}{% set _ = x.update({'z': 1}) %}{{ x.z }}{{ d.z is defined }}", "'1False'");
+    gives(
+        "{% set x = {} %}{% for i in 'aba' %}{% set _ = x.setdefault(i, []).append(loop.index) %}{% endfor %}{{ x }}",
+        "{'a': [1, 3], 'b': [2]}",
+    );
+    gives("{% set x = {'l': []} %}{% set _ = x.l.append(1) %}{% set _ = x['l'].append(2) %}{{ x }}", "{'l': [1, 2]}");
+    gives(
+        "{% set ns = namespace(v=[], k=0) %}{% for i in l %}{% set _ = ns.v.append(i) %}{% set ns.k = i %}{% endfor %}{{ ns.v + [ns.k] }}",
+        "[3, 1, 2, 2]",
+    );
+    gives("{% set ns = namespace(v=0) %}{% for i in l %}{% set ns.v = ns.v + i %}{% endfor %}{{ ns.v }}", "6");
 }
 
 #[test]
@@ -156,4 +218,15 @@ fn files_trim_blocks_and_keep_their_end() {
     assert_eq!(render("{{ 'a\\nb' }}\n").unwrap(), "a\nb\n");
     assert_eq!(render("a\n{{ nope }}\n").unwrap_err(), "'nope' is undefined (/t.j2:2)");
     assert_eq!(render("{% macro m(x, y=1) %}{{ x }}{{ y }}{% endmacro %}{{ m(2) }}{{ m(2, y=3) }}\n").unwrap(), "2123\n");
+    // A macro may use what is defined later, itself included, and name what it does not use.
+    assert_eq!(
+        render("{% macro a(x) %}{{ b(x) }}{% endmacro %}{% macro b(x) %}<{{ x }}{{ a(x[1:]) if x }}>{% endmacro %}{{ a('ab') }}").unwrap(),
+        "<ab<b<>>>"
+    );
+    assert_eq!(render("{% macro m(x) %}{% if x %}{{ nope }}{% endif %}{{ nix | d('-') }}{% endmacro %}{{ m(false) }}").unwrap(), "-");
+    for used in ["{{ nope }}", "{% if nope %}{% endif %}", "{{ nope | upper }}", "{% for x in nope %}{% endfor %}"] {
+        let text = format!("{{% macro m() %}}{used}{{% endmacro %}}{{{{ m() }}}}");
+        assert!(render(&text).unwrap_err().contains("'nope' is undefined"), "{used}");
+    }
+    assert_eq!(render("  {%- macro m() -%} x {%- endmacro -%}  \n|{{ m() }}|\n").unwrap(), "|x|\n");
 }

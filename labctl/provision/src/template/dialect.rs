@@ -2,9 +2,13 @@
 //! - subscripts (`a['b']`) become method calls, so that a missing key is an undefined value that names itself;
 //! - `'...' % x` (printf formatting) becomes a method call;
 //! - string literals: Python's escapes, or none at all where Ansible turns them off (in `{{ }}` of YAML text);
-//! - `{% set x = [] %}` makes a list that `x.append()` can change.
+//! - `{% set x = [] %}` makes a list that `x.append()` can change ([`super::mutation`]);
+//! - a macro's declaration reads every variable that its body names: it is bracketed, so that this is no use of them.
+
+use std::collections::HashSet;
 
 use super::literals::literal;
+use super::mutation;
 
 /// Delimiters of blocks, variables and comments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -140,6 +144,7 @@ pub(crate) fn single_expression<'a>(source: &'a str, marks: &Delimiters) -> Opti
 /// A template in minijinja's dialect.
 pub(crate) fn template(source: &str, marks: &Delimiters, escape_backslashes: bool) -> String {
     let mut out = String::with_capacity(source.len() + 16);
+    let changed = mutation::changed_names(source);
     for piece in pieces(source, marks) {
         match piece {
             Piece::Text(text) => out.push_str(text),
@@ -149,16 +154,35 @@ pub(crate) fn template(source: &str, marks: &Delimiters, escape_backslashes: boo
                 out.push_str(&marks.variable.1);
             }
             Piece::Block(code) => {
-                out.push_str(&marks.block.0);
-                out.push_str(&block(code));
-                out.push_str(&marks.block.1);
+                for tag in bracketed(code, block(code, &changed)) {
+                    out.push_str(&marks.block.0);
+                    out.push_str(&tag);
+                    out.push_str(&marks.block.1);
+                }
             }
         }
     }
     out
 }
 
-fn block(code: &str) -> String {
+/// A block's tag; a macro's declaration between two more, which take over the marks that trim what is around it.
+fn bracketed(code: &str, rewritten: String) -> Vec<String> {
+    let inner = code.trim_start_matches(['-', '+']);
+    match inner.split_whitespace().next() {
+        Some("macro") => {
+            let lead = &code[..code.len() - inner.len()];
+            vec![format!("{lead} do __declaring(true) "), rewritten[lead.len()..].to_owned()]
+        }
+        Some("endmacro" | "endmacro-" | "endmacro+") => {
+            let end = rewritten.trim_end_matches(['-', '+']);
+            vec![end.to_owned(), format!(" do __declaring(false) {}", &rewritten[end.len()..])]
+        }
+        _ => vec![rewritten],
+    }
+}
+
+/// A block's code; what is set to something that methods change becomes changeable.
+fn block(code: &str, changed: &HashSet<String>) -> String {
     let rewritten = expression(code, false);
     let trimmed = rewritten.trim_start_matches(['-', '+']).trim_start();
     let Some(after) = trimmed.strip_prefix("set ") else {
@@ -167,9 +191,11 @@ fn block(code: &str) -> String {
     let Some((name, value)) = after.split_once('=') else {
         return rewritten;
     };
-    let plain = name.trim().chars().all(|c| c.is_alphanumeric() || c == '_');
+    let plain = name.trim().chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
     let value = value.trim();
-    if !plain || !value.starts_with(['[', '{']) {
+    // A namespace is changed by `set` itself.
+    let changes = changed.contains(name.trim()) && !value.starts_with("namespace(");
+    if !plain || !(value.starts_with(['[', '{']) || changes) {
         return rewritten;
     }
     let lead = &rewritten[..rewritten.len() - trimmed.len()];
@@ -179,7 +205,7 @@ fn block(code: &str) -> String {
 
 /// An expression in minijinja's dialect.
 pub(crate) fn expression(code: &str, raw_strings: bool) -> String {
-    let tokens = subscripts(formats(tokenize(code)));
+    let tokens = namespaces(subscripts(formats(tokenize(code))));
     let mut out = String::with_capacity(code.len() + 16);
     for token in tokens {
         match token {
@@ -333,6 +359,26 @@ fn subscripts(mut tokens: Vec<Token>) -> Vec<Token> {
     tokens
 }
 
+/// `namespace(x=[])` to `namespace(x=__mutable([]))`.
+fn namespaces(mut tokens: Vec<Token>) -> Vec<Token> {
+    let Some(start) = tokens.iter().position(|token| *token == Token::Word("namespace".into())) else {
+        return tokens;
+    };
+    let mut at = start;
+    while at < tokens.len() {
+        let value = next_solid(&tokens, at + 1);
+        if tokens[at] == Token::Op('=')
+            && matches!(tokens.get(value), Some(Token::Op('[' | '{')))
+            && let Some(end) = closing(&tokens, value)
+        {
+            tokens.insert(end + 1, Token::Op(')'));
+            tokens.splice(value..value, [Token::Word("__mutable".into()), Token::Op('(')]);
+        }
+        at += 1;
+    }
+    tokens
+}
+
 /// Whether what stands before a bracket is a value, so that the bracket is a subscript and not a list.
 fn is_operand_before(tokens: &[Token], bracket: usize) -> bool {
     let solid: Vec<&Token> = tokens[..bracket].iter().rev().filter(|token| !matches!(token, Token::Space(_))).take(3).collect();
@@ -387,6 +433,15 @@ mod tests {
             template("{% raw %}{{ a[0] }}{% endraw %}{{ b[0] }}", &marks, false),
             "{% raw %}{{ a[0] }}{% endraw %}{{ b.__getitem__(0) }}"
         );
+        assert_eq!(
+            template("{%- macro m(a) +%}x{% endmacro -%}", &marks, false),
+            "{%- do __declaring(true) %}{% macro m(a) +%}x{% endmacro %}{% do __declaring(false) -%}"
+        );
+        assert_eq!(
+            template("{% set x = y.copy() %}{% do x.update(z) %}", &marks, false),
+            "{% set x = __mutable(y.copy()) %}{% do x.update(z) %}"
+        );
+        assert_eq!(expression("namespace(a=[1], b={}, c=0)", false), "namespace(a=__mutable([1]), b=__mutable({}), c=0)");
         assert_eq!(template("{% set x = [] -%}", &marks, false), "{% set x = __mutable([]) -%}");
     }
 }

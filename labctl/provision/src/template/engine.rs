@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Expression, UndefinedBehavior};
 
+use super::concat::{self, Rendering};
 use super::dialect::{self, Delimiters};
 use super::pending::{self, Evaluation};
 use super::scope::Scope;
@@ -124,15 +125,23 @@ fn environment(syntax: &Syntax) -> &'static Environment<'static> {
     // On errors, debug mode reads every variable again, which evaluates them all again.
     env.set_debug(false);
     env.set_formatter(|out, _, value| {
+        if pending::is_nothing(value) {
+            concat::gave(value, "");
+            return Ok(());
+        }
         if let Some(message) = pending::message_of(value) {
             return Err(Error::new(ErrorKind::UndefinedError, message.to_string()));
         }
         let text = match value.as_str() {
-            Some(text) => return out.write_str(text).map_err(Error::from),
+            Some(text) => {
+                concat::gave(value, text);
+                return out.write_str(text).map_err(Error::from);
+            }
             // Ansible prints None as nothing, but inside of a list it is `None`.
             None if value.is_none() => return Ok(()),
             None => python::str_of(&from_value(value)?),
         };
+        concat::gave(value, &text);
         out.write_str(&text).map_err(Error::from)
     });
     let marks = &syntax.marks;
@@ -228,12 +237,17 @@ impl Engine {
         let context = Value::from_object(Root(scope.clone()));
         let result = match &*compiled {
             Compiled::Expression(expression) => expression.eval(context),
-            Compiled::Text { env, name } => env.get_template(name).and_then(|template| template.render(context)).map(|mut text| {
-                for _ in trailing_newlines(&text)..trailing_newlines(source) {
-                    text.push('\n');
-                }
-                Value::from(text)
-            }),
+            Compiled::Text { env, name } => {
+                let rendering = Rendering::of_text();
+                env.get_template(name).and_then(|template| template.render(context)).map(|mut text| {
+                    rendering.value(&text).unwrap_or_else(|| {
+                        for _ in trailing_newlines(&text)..trailing_newlines(source) {
+                            text.push('\n');
+                        }
+                        Value::from(text)
+                    })
+                })
+            }
             Compiled::Broken(message, line) => return Err(fail(message.clone(), false, *line)),
         };
         match (result, evaluation.first()) {
@@ -295,6 +309,21 @@ impl Engine {
 
     /// The text of a template file.
     pub(crate) fn render_file(&self, path: &str, text: &str, syntax: &Syntax, scope: &Arc<Scope>) -> Result<String, TemplateError> {
+        self.render(path, text, syntax, scope, &Rendering::of_file())
+    }
+
+    /// The value of a template file: text, unless nothing but one expression gives something else.
+    pub(crate) fn file_value(&self, path: &str, text: &str, syntax: &Syntax, scope: &Arc<Scope>) -> Result<Data, TemplateError> {
+        let rendering = Rendering::of_text();
+        let rendered = self.render(path, text, syntax, scope, &rendering)?;
+        let kept = trailing_newlines(&rendered).min(trailing_newlines(text));
+        match rendering.value(&rendered[..rendered.len() - kept]) {
+            Some(value) => self.finish(&value, &Place { file: Arc::from(path), line: 1 }),
+            None => Ok(Data::from(rendered)),
+        }
+    }
+
+    fn render(&self, path: &str, text: &str, syntax: &Syntax, scope: &Arc<Scope>, _: &Rendering) -> Result<String, TemplateError> {
         let env = environment(syntax);
         let name = format!("{path}\0{text}");
         let evaluation = Evaluation::open();

@@ -6,9 +6,9 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind, Value
 use minijinja::{Environment, Error, State};
 use std::sync::Arc;
 
-use super::filters::{arguments, bad};
+use super::filters::{arguments, bad, passed_on};
 use super::methods::value_of;
-use super::value::{Mutable, MutableItems};
+use super::value::Mutable;
 use super::{lookups, pending};
 use crate::clock;
 use crate::data::Data;
@@ -25,6 +25,7 @@ const NAMES: &[&str] = &[
     "now",
     "undef",
     "__mutable",
+    "__declaring",
     "joiner",
     "cycler",
     "lipsum",
@@ -39,9 +40,9 @@ pub(crate) fn is_function(name: &str) -> bool {
 
 /// Makes the functions known.
 pub(crate) fn register(env: &mut Environment<'static>) {
-    env.add_function("lookup", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), None));
-    env.add_function("query", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), Some(true)));
-    env.add_function("q", |values: Rest<ValueOrKwargs>| lookup(&values.into_values(), Some(true)));
+    env.add_function("lookup", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), None));
+    env.add_function("query", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), Some(true)));
+    env.add_function("q", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), Some(true)));
     env.add_function("undef", |values: Rest<ValueOrKwargs>| {
         let values = values.into_values();
         let hint = values.iter().find_map(|value| if value.is_kwargs() { value.get_attr("hint").ok() } else { Some(value.clone()) });
@@ -57,17 +58,8 @@ pub(crate) fn register(env: &mut Environment<'static>) {
             None => Value::from_object(Moment(seconds)),
         })
     });
-    env.add_function("__mutable", |value: Value| -> Result<Value, Error> {
-        let items = match value.kind() {
-            ValueKind::Seq | ValueKind::Iterable => MutableItems::List(value.try_iter()?.collect()),
-            ValueKind::Map => {
-                let pairs = value.as_object().and_then(|object| object.try_iter_pairs()).into_iter().flatten();
-                MutableItems::Map(pairs.map(|(key, item)| (key.to_string(), item)).collect())
-            }
-            _ => return Ok(value),
-        };
-        Ok(Value::from_object(Mutable { items: Mutex::new(items) }))
-    });
+    env.add_function("__mutable", |value: Value| Mutable::of(&value).map_or(value, Value::from_object));
+    env.add_function("__declaring", |declares: bool| pending::declare(declares));
     env.add_function("dict", |values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
         let values = values.into_values();
         let mut pairs: Vec<(String, Value)> = Vec::new();
@@ -93,6 +85,13 @@ pub(crate) fn register(env: &mut Environment<'static>) {
         Value::from_object(Joiner { separator: separator.unwrap_or_else(|| ", ".to_owned()), used: Mutex::new(false) })
     });
     env.add_function("cycler", |values: Rest<Value>| Value::from_object(Cycler { items: values.to_vec(), at: Mutex::new(0) }));
+}
+
+fn lookup_if_defined(values: &[Value], list: Option<bool>) -> Result<Value, Error> {
+    match arguments(values) {
+        Ok(_) => lookup(values, list),
+        Err(error) => passed_on(values, Err(error)),
+    }
 }
 
 /// `lookup(...)`: a list's items joined by commas, unless `wantlist`; `query` always gives a list.

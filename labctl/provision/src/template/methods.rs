@@ -16,11 +16,8 @@ fn bad(message: impl Into<String>) -> Error {
 /// Called by minijinja for each method that the object itself doesn't have.
 pub(crate) fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     if pending::is_undefined(value) {
-        return match method {
-            "__getitem__" if value.is_undefined() => Ok(pending::undefined("a value is undefined")),
-            "__getitem__" => Ok(value.clone()),
-            _ => Err(Error::new(ErrorKind::UndefinedError, pending::message_of(value).unwrap_or_default().to_string())),
-        };
+        // `nope.split(',') | default('x')` is the default.
+        return Ok(if value.is_undefined() { pending::undefined("a value is undefined") } else { value.clone() });
     }
     match method {
         "__getitem__" => return item(value, args.first().unwrap_or(&Value::UNDEFINED)),
@@ -140,6 +137,10 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
 
 /// Methods that change a list or mapping made by `{% set %}`.
 fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    // What is added may be the thing itself: it is read before it is locked.
+    let added: Vec<(Value, Value)> = if method == "update" { args.iter().flat_map(pairs).collect() } else { Vec::new() };
+    let more: Vec<Value> =
+        if method == "extend" { args.first().map(|list| list.try_iter()).transpose()?.into_iter().flatten().collect() } else { Vec::new() };
     let mut items = mutable.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let none = Some(Value::from(()));
     let first = args.first().cloned();
@@ -149,9 +150,7 @@ fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Valu
             none
         }
         (MutableItems::List(list), "extend") => {
-            if let Some(more) = first {
-                list.extend(more.try_iter()?);
-            }
+            list.extend(more);
             none
         }
         (MutableItems::List(list), "insert") => {
@@ -188,17 +187,22 @@ fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Valu
             none
         }
         (MutableItems::Map(map), "update") => {
-            for arg in args {
-                for (key, item) in pairs(arg) {
-                    map.insert(key.to_string(), item);
-                }
-            }
+            map.extend(added.into_iter().map(|(key, item)| (key.to_string(), item)));
             none
         }
         (MutableItems::Map(map), "setdefault") => {
             let key = first.map(|key| key.to_string()).unwrap_or_default();
             let default = args.get(1).cloned().unwrap_or_else(|| Value::from(()));
-            Some(map.entry(key).or_insert(default).clone())
+            Some(Mutable::opened(map.entry(key).or_insert(default)))
+        }
+        (MutableItems::Map(map), "clear") => {
+            map.clear();
+            none
+        }
+        (MutableItems::Map(map), "__setitem__") => {
+            let key = first.map(|key| key.to_string()).unwrap_or_default();
+            map.insert(key, args.get(1).cloned().unwrap_or_else(|| Value::from(())));
+            none
         }
         (MutableItems::Map(map), "pop") => {
             let key = first.map(|key| key.to_string()).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Templates as Ansible writes them: lazy variables, native types, undefined values that name themselves.
 
+mod concat;
 pub(crate) mod dialect;
 pub(crate) mod engine;
 pub(crate) mod filters;
@@ -8,8 +9,10 @@ mod header;
 mod literals;
 pub(crate) mod lookups;
 pub(crate) mod methods;
+mod mutation;
 pub(crate) mod pending;
 pub(crate) mod printf;
+pub(crate) mod python_random;
 pub(crate) mod scope;
 pub(crate) mod str_methods;
 pub(crate) mod tests;

@@ -4,13 +4,17 @@
 //! be passed to `default` or `is defined`. minijinja has no hook for comparisons and truth tests, so the other way round:
 //! each undefined value is noted when it comes up and struck off when a filter or test that accepts undefined values
 //! has seen it. Whatever is left at the end of an evaluation was used in earnest, and the evaluation fails for it.
+//!
+//! A macro's declaration reads every variable that its body names, whether the body will use it or not. What is undefined then
+//! is noted only when it is tested for truth or iterated; printing it and handing it to a filter fails in any case.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
+use minijinja::{Environment, UndefinedBehavior};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -20,12 +24,21 @@ type Noted = Vec<(u64, Arc<str>)>;
 thread_local! {
     /// One list of noted undefined values (id, message) per evaluation under way on this thread; evaluations nest.
     static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
+    /// Whether a macro is being declared on this thread.
+    static DECLARING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that the declaration of a macro begins (`true`) or has ended.
+pub(crate) fn declare(declares: bool) {
+    DECLARING.set(declares);
 }
 
 /// A value that does not exist; chains: its attributes are itself.
 pub(crate) struct Undefined {
     id: u64,
     pub message: Arc<str>,
+    /// Came up in the declaration of a macro.
+    declared: bool,
 }
 
 impl fmt::Debug for Undefined {
@@ -44,10 +57,16 @@ impl Object for Undefined {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
+        if self.declared {
+            note(self);
+        }
         Enumerator::NonEnumerable
     }
 
     fn is_true(self: &Arc<Self>) -> bool {
+        if self.declared {
+            note(self);
+        }
         false
     }
 
@@ -57,12 +76,15 @@ impl Object for Undefined {
 }
 
 /// Opens an evaluation; closed by dropping.
-pub(crate) struct Evaluation(());
+pub(crate) struct Evaluation {
+    /// Whether the evaluation around it was declaring a macro.
+    declaring: bool,
+}
 
 impl Evaluation {
     pub(crate) fn open() -> Self {
         NOTED.with(|noted| noted.borrow_mut().push(Vec::new()));
-        Self(())
+        Self { declaring: DECLARING.replace(false) }
     }
 
     /// The first undefined value that was used in earnest.
@@ -78,6 +100,7 @@ impl Evaluation {
 
 impl Drop for Evaluation {
     fn drop(&mut self) {
+        DECLARING.set(self.declaring);
         NOTED.with(|noted| {
             noted.borrow_mut().pop();
         });
@@ -86,8 +109,10 @@ impl Drop for Evaluation {
 
 /// A new undefined value, noted.
 pub(crate) fn undefined(message: impl Into<Arc<str>>) -> Value {
-    let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into() };
-    note(&value);
+    let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into(), declared: DECLARING.get() };
+    if !value.declared {
+        note(&value);
+    }
     Value::from_object(value)
 }
 
@@ -106,10 +131,30 @@ pub(crate) fn is_undefined(value: &Value) -> bool {
     value.is_undefined() || value.downcast_object_ref::<Undefined>().is_some()
 }
 
+/// Whether the value is that of `x if false`, which has no `else`: printed and in filters it is an empty text. minijinja does not
+/// tell it from other undefined values but by printing it where those are refused.
+pub(crate) fn is_nothing(value: &Value) -> bool {
+    thread_local! {
+        static ASKED: RefCell<Value> = const { RefCell::new(Value::UNDEFINED) };
+    }
+    static STRICT: LazyLock<Environment> = LazyLock::new(|| {
+        let mut strict = Environment::empty();
+        strict.set_undefined_behavior(UndefinedBehavior::Strict);
+        strict.add_function("asked", || ASKED.with(|asked| asked.borrow().clone()));
+        strict
+    });
+    if !value.is_undefined() {
+        return false;
+    }
+    ASKED.set(value.clone());
+    STRICT.render_str("{{ asked() }}", ()).is_ok()
+}
+
 /// The message of an undefined value.
 pub(crate) fn message_of(value: &Value) -> Option<Arc<str>> {
     if value.is_undefined() {
-        return Some(Arc::from("a value is undefined"));
+        let nothing = is_nothing(value);
+        return Some(Arc::from(if nothing { "an inline `if` is false and has no `else`" } else { "a value is undefined" }));
     }
     value.downcast_object_ref::<Undefined>().map(|undefined| undefined.message.clone())
 }

@@ -185,7 +185,8 @@ pub(crate) fn register(env: &mut Environment<'static>) {
     for &(name, check) in TESTS {
         let run = move |values: Rest<ValueOrKwargs>| -> Result<bool, Error> {
             let values = values.into_values();
-            if let Some(message) = values.first().and_then(pending::message_of) {
+            let given = values.first().filter(|value| !pending::is_nothing(value));
+            if let Some(message) = given.and_then(pending::message_of) {
                 return Err(Error::new(ErrorKind::UndefinedError, message.to_string()));
             }
             let (mut args, kwargs) = arguments(&values)?;

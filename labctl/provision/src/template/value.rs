@@ -181,30 +181,61 @@ impl Object for ListValue {
     }
 }
 
+/// Whether a list or mapping is a variable's, or part of one: its items are evaluated when they are asked for.
+pub(crate) fn is_variable(value: &Value) -> bool {
+    value.downcast_object_ref::<MapValue>().is_some()
+        || value.downcast_object_ref::<ListValue>().is_some()
+        || value.downcast_object_ref::<LazyMap>().is_some()
+}
+
 impl Mutable {
-    /// The items as they are now.
-    pub(crate) fn snapshot(&self) -> MutableItems {
-        self.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// A list or mapping that can be changed; none for other values, and for one that can be changed already.
+    pub(crate) fn of(value: &Value) -> Option<Self> {
+        if value.downcast_object_ref::<Self>().is_some() {
+            return None;
+        }
+        let items = match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => MutableItems::List(value.try_iter().ok()?.collect()),
+            ValueKind::Map => {
+                let pairs = value.as_object()?.try_iter_pairs()?;
+                MutableItems::Map(pairs.map(|(key, item)| (key.to_string(), item)).collect())
+            }
+            _ => return None,
+        };
+        Some(Self { items: Mutex::new(items) })
+    }
+
+    /// What a template made itself can be changed inside of what can be changed: `x.list.append(1)`. It is made so when it is
+    /// asked for. Variables stay what they are: their templates are evaluated one by one.
+    pub(super) fn opened(item: &mut Value) -> Value {
+        if !is_variable(item)
+            && !item.is_tuple()
+            && matches!(item.kind(), ValueKind::Seq | ValueKind::Map)
+            && let Some(mutable) = Self::of(item)
+        {
+            *item = Value::from_object(mutable);
+        }
+        item.clone()
     }
 }
 
 impl Object for Mutable {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
-        match self.snapshot() {
+        match &*self.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             MutableItems::List(_) => ObjectRepr::Seq,
             MutableItems::Map(_) => ObjectRepr::Map,
         }
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        match self.snapshot() {
-            MutableItems::List(list) => list.get(key.as_usize()?).cloned(),
-            MutableItems::Map(map) => map.get(&*key_text(key)?).cloned(),
+        match &mut *self.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            MutableItems::List(list) => list.get_mut(key.as_usize()?).map(Self::opened),
+            MutableItems::Map(map) => map.get_mut(&*key_text(key)?).map(Self::opened),
         }
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        match self.snapshot() {
+        match &*self.items.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
             MutableItems::List(list) => Enumerator::Seq(list.len()),
             MutableItems::Map(map) => Enumerator::Values(map.keys().map(Value::from).collect()),
         }
@@ -295,6 +326,9 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
 }
 
 fn element(value: &Value) -> Result<Data, Error> {
+    if pending::is_nothing(value) {
+        return Ok(Data::str(""));
+    }
     if let Some(message) = pending::message_of(value) {
         return Err(Error::new(ErrorKind::UndefinedError, message.to_string()));
     }

@@ -309,14 +309,9 @@ fn permutations(call: &mut Call) -> Outcome {
 }
 
 fn shuffle(call: &mut Call) -> Outcome {
-    use rand::SeedableRng;
-    use rand::seq::SliceRandom;
-    use sha2::Digest;
     let mut items = call.items()?;
-    let mut rng = match call.arg(0, "seed") {
-        Some(seed) => rand::rngs::StdRng::from_seed(sha2::Sha256::digest(python::str_of(seed).as_bytes()).into()),
-        None => rand::rngs::StdRng::from_os_rng(),
-    };
-    items.shuffle(&mut rng);
+    // An empty seed is none.
+    let seed = call.arg(0, "seed").filter(|seed| seed.truthy());
+    crate::template::python_random::Random::of(seed).shuffle(&mut items);
     Ok(Data::list(items))
 }

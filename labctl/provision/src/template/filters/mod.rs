@@ -18,7 +18,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::methods::value_of;
 use super::pending;
-use super::value::from_value;
+use super::value::{from_value, is_variable};
 use crate::data::Data;
 use crate::python;
 
@@ -61,6 +61,9 @@ pub(crate) fn arguments(values: &[Value]) -> Result<(Vec<Data>, IndexMap<String,
 }
 
 fn defined(value: &Value) -> Outcome {
+    if pending::is_nothing(value) {
+        return Ok(Data::str(""));
+    }
     match pending::message_of(value) {
         Some(message) => Err(Error::new(ErrorKind::UndefinedError, message.to_string())),
         None => from_value(value),
@@ -116,6 +119,35 @@ pub(crate) fn elements(data: &Data) -> Option<Vec<Data>> {
     }
 }
 
+/// What needs a value and is given an undefined one is undefined itself, for the same reason: `(nope | int) | default(5)` is 5.
+pub(super) fn passed_on(given: &[Value], result: Result<Value, Error>) -> Result<Value, Error> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::UndefinedError => {
+            for value in given {
+                accept_within(value);
+            }
+            Ok(pending::undefined(error.detail().unwrap_or("a value is undefined")))
+        }
+        result => result,
+    }
+}
+
+/// Undefined values among arguments, by name too, and in lists that the template made: what was made of them stands for them.
+fn accept_within(value: &Value) {
+    pending::accept(value);
+    if let Some(named) = value.is_kwargs().then(|| Kwargs::try_from(value.clone()).ok()).flatten() {
+        for name in named.args() {
+            if let Ok(value) = named.peek::<Value>(name) {
+                pending::accept(&value);
+            }
+        }
+    } else if value.kind() == ValueKind::Seq && !is_variable(value) {
+        for item in value.try_iter().into_iter().flatten() {
+            pending::accept(&item);
+        }
+    }
+}
+
 /// Makes all filters known.
 pub(crate) fn register(env: &mut Environment<'static>) {
     let tables: [Table; 11] = [
@@ -133,13 +165,15 @@ pub(crate) fn register(env: &mut Environment<'static>) {
     ];
     for &(name, filter) in tables.into_iter().flatten() {
         let run = move |state: &mut State, values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
-            let (mut args, kwargs) = arguments(&values.into_values())?;
-            if args.is_empty() {
-                return Err(bad(format!("filter '{name}' needs an input")));
-            }
-            let input = args.remove(0);
-            let result = filter(&mut Call { state, name, input, args, kwargs })?;
-            value_of(&result)
+            let values = values.into_values();
+            let result = arguments(&values).and_then(|(mut args, kwargs)| {
+                if args.is_empty() {
+                    return Err(bad(format!("filter '{name}' needs an input")));
+                }
+                let input = args.remove(0);
+                filter(&mut Call { state, name, input, args, kwargs })
+            });
+            passed_on(&values, result.and_then(|result| value_of(&result)))
         };
         for prefix in ["", "ansible.builtin.", "ansible.utils.", "ansible.netcommon.", "community.general."] {
             env.add_filter(format!("{prefix}{name}"), run);
@@ -150,6 +184,7 @@ pub(crate) fn register(env: &mut Environment<'static>) {
             env.add_filter(format!("{prefix}{name}"), default);
         }
         env.add_filter(format!("{prefix}mandatory"), mandatory);
+        env.add_filter(format!("{prefix}ternary"), ternary);
         env.add_filter(format!("{prefix}type_debug"), type_debug);
     }
 }
@@ -174,6 +209,32 @@ fn default(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
         return Ok(fallback);
     }
     Ok(input)
+}
+
+/// `ternary` takes undefined values for what it does not choose.
+fn ternary(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let values = values.into_values();
+    let (named, given): (Vec<&Value>, Vec<&Value>) = values.iter().partition(|value| value.is_kwargs());
+    let Some((&input, chosen)) = given.split_first() else {
+        return Err(bad("filter 'ternary' needs an input"));
+    };
+    if pending::is_undefined(input) {
+        return passed_on(&values, arguments(std::slice::from_ref(input)).map(|_| input.clone()));
+    }
+    let kwargs = named.first().map(|value| Kwargs::try_from((*value).clone())).transpose()?;
+    let argument = |at: usize, name: &str| {
+        chosen.get(at).map(|value| (*value).clone()).or_else(|| kwargs.as_ref().and_then(|kwargs| kwargs.peek::<Value>(name).ok()))
+    };
+    for value in &values {
+        accept_within(value);
+    }
+    let choice = match argument(2, "none_val").filter(|none| !none.is_none()) {
+        Some(none) if input.is_none() => none,
+        _ if from_value(input)?.truthy() => argument(0, "true_val").ok_or_else(|| bad("missing required argument: true_val"))?,
+        _ => argument(1, "false_val").ok_or_else(|| bad("missing required argument: false_val"))?,
+    };
+    pending::release(&choice);
+    Ok(choice)
 }
 
 fn mandatory(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::{Call, Outcome, bad};
 use crate::data::Data;
 use crate::python;
+use crate::template::python_random::Random;
 
 pub(super) const FILTERS: super::Table = &[
     ("abs", abs),
@@ -18,6 +19,7 @@ pub(super) const FILTERS: super::Table = &[
     ("human_to_bytes", human_to_bytes),
     ("filesizeformat", filesizeformat),
     ("random", random),
+    ("random_mac", random_mac),
     ("bool", to_bool),
 ];
 
@@ -216,29 +218,44 @@ fn filesizeformat(call: &mut Call) -> Outcome {
 }
 
 fn random(call: &mut Call) -> Outcome {
-    use rand::{Rng, SeedableRng};
-    let mut rng = match call.arg(usize::MAX, "seed") {
-        Some(seed) => {
-            use sha2::Digest;
-            let digest: [u8; 32] = sha2::Sha256::digest(python::str_of(seed).as_bytes()).into();
-            rand::rngs::StdRng::from_seed(digest)
-        }
-        None => rand::rngs::StdRng::from_os_rng(),
-    };
+    let mut random = Random::of(call.arg(usize::MAX, "seed"));
     match &call.input {
         Data::Int(end) => {
             let start = call.int_arg(0, "start").unwrap_or(0);
-            let step = call.int_arg(1, "step").unwrap_or(1).max(1);
-            let count = (end - start + step - 1) / step;
-            if count <= 0 {
-                return Err(bad("empty range for random"));
+            let step = match call.int_arg(1, "step").unwrap_or(1) {
+                0 => 1,
+                step => step,
+            };
+            let count = (end - start + step - step.signum()) / step;
+            match u64::try_from(count) {
+                Err(_) | Ok(0) => Err(bad("empty range for random")),
+                Ok(count) => Ok(Data::Int(start + step * random.below(count) as i64)),
             }
-            Ok(Data::Int(start + step * rng.random_range(0..count)))
         }
-        Data::List(list) if list.is_empty() => Err(bad("No random item, sequence was empty.")),
-        Data::List(list) => Ok(list[rng.random_range(0..list.len())].clone()),
+        Data::List(list) => random.choice(list).cloned().ok_or_else(|| bad("No random item, sequence was empty.")),
         other => Err(bad(format!("random can only be used on sequences and integers, not {}", other.type_name()))),
     }
+}
+
+/// `'52:54:00' | random_mac`: the rest of an Ethernet address.
+fn random_mac(call: &mut Call) -> Outcome {
+    let prefix = python::str_of(&call.input).to_lowercase();
+    let given = prefix.split(':').count();
+    if given > 5 {
+        return Err(bad(format!("Invalid value ({prefix}) for random_mac: 5 colon(:) separated items max")));
+    }
+    if let Some(wrong) = prefix.split(':').find(|item| item.len() != 2 || !item.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        return Err(bad(format!("Invalid value ({prefix}) for random_mac: {wrong} not hexa byte")));
+    }
+    let mut random = Random::of(call.arg(0, "seed"));
+    // Ten digits, the first of which is not 0.
+    let digits = format!("{:x}", 0x10_0000_0000 + random.below(0xf0_0000_0000));
+    let mut out = prefix;
+    for at in 0..6 - given {
+        out.push(':');
+        out.push_str(&digits[2 * at..2 * at + 2]);
+    }
+    Ok(Data::from(out))
 }
 
 /// Ansible's `bool`: what it doesn't know is false.

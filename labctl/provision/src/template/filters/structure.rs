@@ -5,7 +5,6 @@ use crate::data::Data;
 use crate::{python, version};
 
 pub(super) const FILTERS: super::Table = &[
-    ("ternary", ternary),
     ("version", |call| versions(call)),
     ("version_compare", |call| versions(call)),
     ("json_query", json_query),
@@ -14,13 +13,6 @@ pub(super) const FILTERS: super::Table = &[
     ("undef", |call| Err(bad(call.text()))),
     ("vault", |_| Err(bad("vaults are not supported"))),
 ];
-
-fn ternary(call: &mut Call) -> Outcome {
-    if let (Data::Null, Some(none)) = (&call.input, call.arg(2, "none_val")) {
-        return Ok(none.clone());
-    }
-    Ok(if call.input.truthy() { call.need(0, "true_val")?.clone() } else { call.need(1, "false_val")?.clone() })
-}
 
 fn versions(call: &mut Call) -> Outcome {
     let other = python::str_of(call.need(0, "version")?);

@@ -199,30 +199,28 @@ fn comment(call: &mut Call) -> Outcome {
     let given = |name: &str, default: &str| call.kwargs.get(name).map_or_else(|| default.to_owned(), python::str_of);
     let newline = given("newline", "\n");
     let decoration = given("decoration", decoration);
-    let prefix = given("prefix", &decoration);
-    let postfix = given("postfix", &decoration);
+    let edge = decoration.trim_end();
+    let prefix = given("prefix", edge);
+    let postfix = given("postfix", edge);
     let count = |name: &str| call.kwargs.get(name).and_then(|data| super::numbers::integer(data, 10)).unwrap_or(1).clamp(0, 100) as usize;
     let (prefix_count, postfix_count) = (count("prefix_count"), count("postfix_count"));
     let beginning = given("beginning", beginning);
     let end = given("end", end);
-    let repeat = |text: &str, count: usize| -> String { std::iter::repeat_n(format!("{text}{newline}"), count).collect() };
     let mut out = String::new();
     if !beginning.is_empty() {
         out.push_str(&beginning);
         out.push_str(&newline);
     }
-    let trimmed = |text: String| text.replace(&format!(" {newline}"), &newline);
-    out.push_str(&trimmed(repeat(&prefix, prefix_count)));
-    let body = call
-        .text()
-        .split(newline.as_str())
-        .map(|line| format!("{decoration}{line}").trim_end_matches(' ').to_owned())
-        .collect::<Vec<_>>()
-        .join(&newline);
-    out.push_str(&body);
-    let tail: String =
-        std::iter::repeat_n(format!("{newline}{postfix}"), postfix_count).map(|line| line.trim_end_matches(' ').to_owned()).collect();
-    out.push_str(&tail);
+    // A prefix that is the end of a line is one empty line, not two; none at all is no line.
+    let before = match prefix.as_str() {
+        "" => String::new(),
+        prefix if prefix == newline => newline.clone(),
+        prefix => format!("{prefix}{newline}"),
+    };
+    out.push_str(&before.repeat(prefix_count));
+    let body = format!("{decoration}{}", call.text().replace(&newline, &format!("{newline}{decoration}")));
+    out.push_str(&body.replace(&format!("{decoration}{newline}"), &format!("{edge}{newline}")));
+    out.push_str(&format!("{newline}{postfix}").repeat(postfix_count));
     if !end.is_empty() {
         out.push_str(&newline);
         out.push_str(&end);

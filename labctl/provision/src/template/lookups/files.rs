@@ -65,9 +65,7 @@ pub(super) fn template(call: &Lookup) -> Result<Vec<Data>, String> {
         .map(|term| {
             let (path, text) = read(call, "templates", &python::str_of(term))?;
             let (syntax, body) = Syntax::from_header(&text);
-            let rendered =
-                call.scope.engine.render_file(&path.display().to_string(), &body, &syntax, &scope).map_err(|error| error.to_string())?;
-            Ok(Data::from(rendered))
+            call.scope.engine.file_value(&path.display().to_string(), &body, &syntax, &scope).map_err(|error| error.to_string())
         })
         .collect()
 }

@@ -82,10 +82,14 @@ pub(crate) fn run(name: &str, terms: &[Data], options: &IndexMap<String, Data>) 
     run_in(name, terms, options, scope)
 }
 
+/// A lookup's name without the collection that it is in.
+fn short(name: &str) -> &str {
+    name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("community.general.")).unwrap_or(name)
+}
+
 /// Runs a lookup in a scope.
 pub(crate) fn run_in(name: &str, terms: &[Data], options: &IndexMap<String, Data>, scope: Arc<Scope>) -> Result<Vec<Data>, String> {
-    let short = name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("community.general.")).unwrap_or(name);
-    match PLUGINS.iter().find(|(known, _)| *known == short) {
+    match PLUGINS.iter().find(|(known, _)| *known == short(name)) {
         Some((_, plugin)) => plugin(&Lookup { terms: terms.to_vec(), options, scope }),
         None => {
             let known: Vec<&str> = PLUGINS.iter().map(|(known, _)| *known).filter(|known| !known.contains('.')).collect();
@@ -96,6 +100,5 @@ pub(crate) fn run_in(name: &str, terms: &[Data], options: &IndexMap<String, Data
 
 /// Whether there is such a lookup, for `with_NAME`.
 pub(crate) fn exists(name: &str) -> bool {
-    let short = name.strip_prefix("ansible.builtin.").unwrap_or(name);
-    PLUGINS.iter().any(|(known, _)| *known == short)
+    PLUGINS.iter().any(|(known, _)| *known == short(name))
 }

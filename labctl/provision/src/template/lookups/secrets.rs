@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use rand::Rng;
 use rand::seq::IndexedRandom;
 
 use super::Lookup;
 use crate::data::Data;
 use crate::python;
 use crate::template::filters_paths::expand_user;
+use crate::template::python_random::Random;
 
 const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -103,16 +103,11 @@ fn store(path: &Path, line: &str) -> std::io::Result<()> {
 }
 
 fn random(characters: &[char], length: usize, seed: Option<&str>) -> Result<String, String> {
-    use rand::SeedableRng;
-    use sha2::Digest;
     if characters.is_empty() || length > 1 << 16 {
         return Err("a password needs characters, and at most 65536 of them".to_owned());
     }
-    let mut rng = match seed {
-        Some(seed) => rand::rngs::StdRng::from_seed(sha2::Sha256::digest(seed.as_bytes()).into()),
-        None => rand::rngs::StdRng::from_os_rng(),
-    };
-    Ok((0..length).map(|_| characters[rng.random_range(0..characters.len())]).collect())
+    let mut random = seed.map_or_else(|| Random::of(None), Random::text);
+    Ok((0..length).filter_map(|_| random.choice(characters)).collect())
 }
 
 pub(super) fn random_string(call: &Lookup) -> Result<Vec<Data>, String> {
