@@ -192,7 +192,7 @@ fn wants_update(task: &Task<'_>) -> bool {
 }
 
 /// Whether there are any package lists: an image is shipped without them, in a folder that is new nevertheless.
-fn has_lists(task: &Task<'_>) -> bool {
+pub(crate) fn has_lists(task: &Task<'_>) -> bool {
     let entries = fs::read_dir(task.root.join("/var/lib/apt/lists")).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.file_name())

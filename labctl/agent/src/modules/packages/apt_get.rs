@@ -9,6 +9,7 @@ use crate::modules::call::outcome::{Attempt, Fault};
 use crate::modules::call::spawn::Spawn;
 use crate::modules::call::task::Task;
 use crate::modules::files::atomic_write::{Attributes, replace};
+use crate::modules::packages::apt::has_lists;
 
 /// What apt-get says when it had nothing to do.
 const NOTHING: &str = "0 upgraded, 0 newly installed, 0 to remove";
@@ -103,6 +104,9 @@ impl<'a> AptGet<'a> {
                 .or_else(|| line.strip_prefix("E: Package '").and_then(|rest| rest.split('\'').next()))
         });
         let msg = match missing {
+            Some(name) if !has_lists(self.task) => {
+                format!("No package matching '{name}' is available: there are no package lists yet; add `update_cache: true`")
+            }
             Some(name) => format!("No package matching '{name}' is available"),
             None if output.timed_out => format!("'{line}' took longer than its time limit"),
             None => format!("'{line}' failed: {}", said.stderr.trim()),

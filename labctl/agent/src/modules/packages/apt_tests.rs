@@ -101,4 +101,7 @@ fn unknown_packages_are_named() {
     let reply = apt(&bench, json!({"name": "missing"}), false);
     assert_eq!(reply.result["msg"], "No package matching 'missing' is available");
     assert_eq!(reply.result["failed"], true);
+    std::fs::remove_file(bench.path("var/lib/apt/lists/deb.example_InRelease")).unwrap();
+    let reply = apt(&bench, json!({"name": "missing"}), false);
+    assert!(reply.result["msg"].as_str().is_some_and(|msg| msg.contains("add `update_cache: true`")), "{:?}", reply.result);
 }
