@@ -102,6 +102,11 @@ impl Bus {
         }
     }
 
+    /// Reads wait no longer than this from now on.
+    pub(crate) fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(patience))
+    }
+
     /// Ends the connection: calls fail from now on.
     pub(crate) fn close(&mut self) {
         // It fails only if the peer ended it first.

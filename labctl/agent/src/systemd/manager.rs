@@ -18,6 +18,9 @@ const DAEMON: &str = "org.freedesktop.DBus";
 /// Longest wait for one message unless the task says otherwise. Units may take long to start; systemd's own limits end that.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
+/// Longest wait for the message bus to answer at all: it may be stopped, and its socket still be there.
+const GREETING: Duration = Duration::from_secs(10);
+
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
 
 /// What the manager lists of a unit.
@@ -77,8 +80,9 @@ impl Sockets {
 
     /// On the message bus the manager sends no signals until it is asked to.
     fn shared(&self) -> Result<Bus, CallError> {
-        let mut bus = Bus::connect(&self.shared, self.patience).map_err(CallError::Io)?;
+        let mut bus = Bus::connect(&self.shared, GREETING.min(self.patience)).map_err(CallError::Io)?;
         bus.call(DAEMON, "/org/freedesktop/DBus", DAEMON, "Hello", &Body::default())?;
+        bus.set_patience(self.patience).map_err(CallError::Io)?;
         Ok(bus)
     }
 }
