@@ -165,10 +165,10 @@ fn plays_are_checked_with_their_roles() {
     let said = sandbox.good(&["validate"]);
     assert!(said.contains("all good") && said.contains("'coppy' is not supported") && said.contains("main.yml:1"), "{said}");
     assert!(said.contains("the nearest that are: copy"), "{said}");
-    sandbox.write("lab.yml", &format!("{lab}  - {{hosts: all, tasks: [{{debug: {{}}, whne: x}}], roles: [none]}}\n  - {{tasks: []}}\n"));
+    sandbox.write("lab.yml", &format!("{lab}  - {{hosts: all, tasks: [{{debug: {{}}, whne: x}}], roles: [none]}}\n"));
     let (code, said) = sandbox.bad(&["up"]);
     assert_eq!(code, 3);
-    for part in ["lab.yml:5:", "did you mean `when`?", "the role 'none' was not found", "lab.yml:6:", "'hosts' is required"] {
+    for part in ["lab.yml:5:", "did you mean `when`?", "the role 'none' was not found"] {
         assert!(said.contains(part), "`{part}` is not in:\n{said}");
     }
 }
