@@ -1,6 +1,7 @@
 //! The QEMU driver.
 
 mod argv;
+mod netdev;
 mod process;
 mod state;
 

@@ -68,7 +68,7 @@ impl Qemu {
 
     /// Starts QEMU without a guest: [`Qemu::load`] brings one.
     pub async fn launch_empty(machine: &Machine) -> Result<Self, MachineError> {
-        Self::spawn(machine, &["-incoming", "defer"], Orphan::LivesOn).await
+        Self::spawn_empty(machine, Orphan::LivesOn).await
     }
 
     /// Starts a machine that must not outlive the calling process, where the kernel can see to that (prctl(2),
@@ -79,7 +79,13 @@ impl Qemu {
 
     /// Both: QEMU without a guest, which must not outlive the calling process.
     pub async fn launch_empty_bound(machine: &Machine) -> Result<Self, MachineError> {
-        Self::spawn(machine, &["-incoming", "defer"], Orphan::Dies).await
+        Self::spawn_empty(machine, Orphan::Dies).await
+    }
+
+    async fn spawn_empty(machine: &Machine, orphan: Orphan) -> Result<Self, MachineError> {
+        let qemu = Self::spawn(machine, &["-incoming", "defer"], orphan).await?;
+        super::netdev::listens(&qemu, &machine.files.net).await;
+        Ok(qemu)
     }
 
     async fn spawn(machine: &Machine, further: &[&str], orphan: Orphan) -> Result<Self, MachineError> {
