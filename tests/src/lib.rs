@@ -70,6 +70,16 @@ impl Sandbox {
         self.folder.path()
     }
 
+    /// Lets a Perl program run on a node in the background.
+    pub fn run_perl(&self, node: &str, program: &str) {
+        self.good(&["exec", node, "--", "systemd-run", "-q", "perl", "-e", program]);
+    }
+
+    /// How many disk layers the home holds.
+    pub fn disk_layers(&self) -> usize {
+        std::fs::read_dir(self.home().join("layers")).map_or(0, Iterator::count)
+    }
+
     /// Writes a file into the working folder.
     ///
     /// # Panics

@@ -69,6 +69,8 @@ pub enum Event {
         host: String,
         /// Name of the task: hosts may be at different ones.
         task: String,
+        /// Where the task stands, `file:line`.
+        place: String,
         /// How.
         status: Status,
         /// What the module returned; censored by `no_log`.

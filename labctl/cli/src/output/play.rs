@@ -1,6 +1,5 @@
 //! What happens during provisioning, as Ansible's users know it.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use labctl_core::provisioning::{Event, Recap, Status};
@@ -14,8 +13,6 @@ pub struct PlayPrinter {
     verbosity: u8,
     diff: bool,
     heading: Mutex<Option<String>>,
-    /// Where each task stands, as `file:line`, by its name: hosts may be at different ones.
-    places: Mutex<HashMap<String, String>>,
 }
 
 /// How many of the slowest tasks are shown.
@@ -23,7 +20,7 @@ const SLOWEST: usize = 5;
 
 impl PlayPrinter {
     pub fn new(out: Output, verbosity: u8, diff: bool) -> Self {
-        Self { out, verbosity, diff, heading: Mutex::default(), places: Mutex::default() }
+        Self { out, verbosity, diff, heading: Mutex::default() }
     }
 
     fn print(&self, colour: &str, text: &str) {
@@ -43,20 +40,19 @@ impl PlayPrinter {
         }
         match event {
             Event::PlayStart { name, hosts } => self.out.say(&format!("\nPLAY [{name}] ({})", hosts.join(", "))),
-            Event::TaskStart { name, handler, file, line, .. } => {
-                self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), format!("{file}:{line}"));
+            Event::TaskStart { name, handler, .. } => {
                 let kind = if *handler { "HANDLER" } else { "TASK" };
                 *self.heading.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{kind} [{name}]"));
             }
-            Event::ItemResult { host, task, status, item, result, .. } => self.result(host, task, *status, Some(item), result),
-            Event::HostResult { host, task, status, result, .. } => self.result(host, task, *status, None, result),
+            Event::ItemResult { host, status, item, result, .. } => self.result(host, None, *status, Some(item), result),
+            Event::HostResult { host, place, status, result, .. } => self.result(host, Some(place), *status, None, result),
             Event::Included { what, hosts } => self.print("36", &format!("  included: {what} for {}", hosts.join(", "))),
             Event::Warning { message } => self.print("35", &format!("  warning: {message}")),
             Event::NoHostsRemaining => self.print("31", "  no hosts remain"),
         }
     }
 
-    fn result(&self, host: &str, task: &str, status: Status, item: Option<&str>, result: &Map<String, Value>) {
+    fn result(&self, host: &str, place: Option<&str>, status: Status, item: Option<&str>, result: &Map<String, Value>) {
         let (word, colour, loud) = match status {
             Status::Ok => ("ok", "32", false),
             Status::Changed => ("changed", "33", true),
@@ -75,11 +71,7 @@ impl PlayPrinter {
             return;
         }
         let item = item.map(|item| format!(" => (item={item})")).unwrap_or_default();
-        let place = match status {
-            Status::Failed if item.is_empty() => self.places.lock().unwrap_or_else(PoisonError::into_inner).get(task).cloned(),
-            _ => None,
-        };
-        let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+        let place = place.filter(|_| status == Status::Failed).map(|place| format!(" ({place})")).unwrap_or_default();
         self.print(colour, &format!("  {word}: {host}{item}{place}{}", self.detail(status, result, said)));
         if self.diff
             && let Some(diff) = result.get("diff")

@@ -160,6 +160,7 @@ impl PlayRun {
                         self.run.emit(Event::HostResult {
                             host: host.clone(),
                             task: keyword::name(task, &self.scope(host, Some(task), Dict::new())),
+                            place: task.place.to_string(),
                             status,
                             result,
                             duration: std::time::Duration::ZERO,

@@ -185,6 +185,7 @@ impl PlayRun {
                         self.run.emit(Event::HostResult {
                             host: host.clone(),
                             task: keyword::name(task, &scope),
+                            place: task.place.to_string(),
                             status: Status::Failed,
                             result,
                             duration: std::time::Duration::ZERO,

@@ -260,6 +260,7 @@ impl PlayRun {
         run.emit(Event::HostResult {
             host: host.to_owned(),
             task: keyword::name(task, &scope),
+            place: task.place.to_string(),
             status,
             result: shown,
             duration,
