@@ -17,7 +17,11 @@ fn what_killed_builds_left_is_swept_and_what_runs_is_not() {
     assert_eq!(left(), 1);
     assert!(folder.path().join("building/alive").exists());
     drop(lock);
-    store.sweep().unwrap();
+    // A program that another test is just starting has a copy of the lock until it runs: then the sweep leaves the folder to the next one.
+    for _ in 0..100 {
+        drop(EntryLock::take(folder.path(), "alive", || {}).unwrap());
+        store.sweep().unwrap();
+    }
     assert_eq!(left(), 0);
 }
 

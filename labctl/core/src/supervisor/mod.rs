@@ -126,7 +126,12 @@ fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
 
 /// Whether a supervisor of the lab lives, of whatever build, listening or not yet.
 pub(crate) fn is_locked(home: &LabHome) -> bool {
-    matches!(try_lock(&home.supervisor_lock()), Ok(None))
+    match try_lock(&home.supervisor_lock()) {
+        Ok(None) => true,
+        // Closing is not enough: a process that another thread is just starting has a copy of the open file until it runs its program.
+        Ok(Some(free)) => free.unlock().is_err(),
+        Err(_) => false,
+    }
 }
 
 /// The lock file, locked; none if another process holds it.

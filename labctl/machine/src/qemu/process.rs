@@ -213,7 +213,12 @@ pub fn is_running(files: &Files) -> Result<bool, MachineError> {
     if !files.lock.exists() {
         return Ok(false);
     }
-    try_lock(&files.lock).map(|free| free.is_none())
+    let Some(free) = try_lock(&files.lock)? else {
+        return Ok(true);
+    };
+    // Closing is not enough: a process that another thread is just starting has a copy of the open file until it runs its program.
+    free.unlock().map_err(MachineError::io(files.lock.display().to_string()))?;
+    Ok(false)
 }
 
 /// The lock file, locked; none if another process holds it.
