@@ -24,10 +24,15 @@ impl PlayPrinter {
     }
 
     fn print(&self, colour: &str, text: &str) {
-        if let Some(heading) = self.heading.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(heading) = self.head(None) {
             self.out.say(&heading);
         }
         self.out.say(&self.paint(colour, text));
+    }
+
+    /// Sets the heading that the next line is printed under; the one that was not printed yet.
+    fn head(&self, heading: Option<String>) -> Option<String> {
+        std::mem::replace(&mut *self.heading.lock().unwrap_or_else(PoisonError::into_inner), heading)
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -39,10 +44,13 @@ impl PlayPrinter {
             return self.out.json_line(event);
         }
         match event {
-            Event::PlayStart { name, hosts } => self.out.say(&format!("\nPLAY [{name}] ({})", hosts.join(", "))),
+            Event::PlayStart { name, hosts } => {
+                self.head(None);
+                self.out.say(&format!("\nPLAY [{name}] ({})", hosts.join(", ")));
+            }
             Event::TaskStart { name, handler, .. } => {
                 let kind = if *handler { "HANDLER" } else { "TASK" };
-                *self.heading.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{kind} [{name}]"));
+                self.head(Some(format!("{kind} [{name}]")));
             }
             Event::ItemResult { host, status, item, result, .. } => self.result(host, None, *status, Some(item), result),
             Event::HostResult { host, place, status, result, .. } => self.result(host, Some(place), *status, None, result),
