@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 const GREETING: Duration = Duration::from_secs(10);
 
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
+const JOB: &str = "org.freedesktop.systemd1.Job";
 
 /// What the manager lists of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,6 +136,16 @@ impl Systemd {
             }
         }
         Ok(properties)
+    }
+
+    /// Type of the job that the unit of these properties waits for, such as `start` while the machine boots; empty if it has ended
+    /// since they were read, none if there was none.
+    pub(crate) fn job_type(&mut self, properties: &Map<String, Value>) -> Option<String> {
+        let [number, job] = properties.get("Job")?.as_array()?.as_slice() else { return None };
+        let job = job.as_str().filter(|_| number != "0")?;
+        let body = Body::default().text(JOB).text("JobType");
+        let answer = self.bus.call(NAME, job, PROPERTIES, "Get", &body).unwrap_or_default();
+        Some(answer.first().map_or("", Arg::text).to_owned())
     }
 
     /// State of the unit's file: `enabled`, `disabled`, `static`, `masked` ...

@@ -167,12 +167,16 @@ fn put_value<'s>(bytes: &mut Vec<u8>, signature: &'s [u8], value: &Arg) -> &'s [
         (b'b', Arg::Bool(flag)) => put_u32(bytes, u32::from(*flag)),
         (b'v', value) => {
             let kind = match value {
-                Arg::Text(_) => b's',
-                Arg::Unsigned(_) => b'u',
+                Arg::Text(_) => "s",
+                Arg::Unsigned(_) => "u",
+                // A unit's job.
+                Arg::List(_) => "(uo)",
                 other => panic!("no variant of {other:?} is needed yet"),
             };
-            bytes.extend_from_slice(&[1, kind, 0]);
-            put_value(bytes, &[kind], value);
+            bytes.push(kind.len() as u8);
+            bytes.extend_from_slice(kind.as_bytes());
+            bytes.push(0);
+            put_value(bytes, kind.as_bytes(), value);
         }
         (b'a', Arg::List(items)) => {
             let after = super::reader::skip(rest, 0).expect("a type of items");

@@ -242,7 +242,16 @@ impl Work<'_> {
         if wanted != "stopped" {
             self.result.insert("state".into(), "started".into());
         }
-        self.changed();
+        let job = if wanted == "started" { self.systemd.job_type(&self.status) } else { None };
+        match job.as_deref() {
+            // Asked for again, that job is the one that is waited for below: it would have come without this task.
+            Some("start") => {}
+            Some("") => {
+                self.status = self.systemd.unit(&self.unit).map_err(|err| refused(self.name, &err))?;
+                return self.state(wanted);
+            }
+            _ => self.changed(),
+        }
         if self.task.check {
             return Ok(());
         }

@@ -14,6 +14,8 @@ struct Unit {
     file: &'static str,
     /// Its file was changed since systemd read it.
     stale: bool,
+    /// The type of its job, if it has one.
+    job: Option<&'static str>,
     asked: Vec<String>,
 }
 
@@ -27,7 +29,9 @@ fn answer(unit: &mut Unit, call: &Message) -> Vec<Answer> {
             let properties =
                 [("LoadState", load), ("ActiveState", unit.active), ("NeedDaemonReload", if unit.stale { "yes" } else { "no" })];
             let entries = properties.map(|(key, value)| Arg::List(vec![text(key), text(value)]));
-            answers.push(Answer::Reply("a{sv}", vec![Arg::List(entries.to_vec())]));
+            let (number, path) = unit.job.map_or((0, "/"), |_| (1, "/job/1"));
+            let job = Arg::List(vec![text("Job"), Arg::List(vec![Arg::Unsigned(number), text(path)])]);
+            answers.push(Answer::Reply("a{sv}", vec![Arg::List([entries.to_vec(), vec![job]].concat())]));
         }
         "GetUnitFileState" => answers.push(reply(unit.file)),
         "StartUnit" | "RestartUnit" => {
@@ -47,6 +51,13 @@ fn answer(unit: &mut Unit, call: &Message) -> Vec<Answer> {
             unit.file = "enabled";
             answers.push(Answer::Reply("", vec![]));
         }
+        "Get" if call.path == "/job/1" => answers.push(match unit.job {
+            Some("ended") => {
+                (unit.job, unit.active) = (None, "active");
+                Answer::Refusal("org.freedesktop.DBus.Error.UnknownObject", "no such job")
+            }
+            job => Answer::Reply("v", vec![text(job.unwrap_or_default())]),
+        }),
         "Get" => answers.push(Answer::Reply("v", vec![text("17")])),
         other => {
             unit.asked.push(other.to_owned());
@@ -62,7 +73,7 @@ fn reply(value: &str) -> Answer {
 
 fn bench(active: &'static str, file: &'static str) -> (Bench, Arc<Mutex<Unit>>) {
     let bench = Bench::new();
-    let unit = Arc::new(Mutex::new(Unit { active, file, stale: false, asked: vec![] }));
+    let unit = Arc::new(Mutex::new(Unit { active, file, stale: false, job: None, asked: vec![] }));
     let shared = unit.clone();
     play(&bench.path(""), move |call| answer(&mut shared.lock().unwrap(), call));
     (bench, unit)
@@ -79,6 +90,23 @@ fn starts_and_enables_once() {
     assert_eq!(unit.lock().unwrap().asked, ["enable", "Reload", "StartUnit"]);
     let again = bench.run("service", args);
     assert_eq!((again["changed"].as_bool(), again["status"]["MainPID"].as_str()), (Some(false), Some("17")));
+}
+
+#[test]
+fn a_unit_that_the_boot_is_about_to_start_is_awaited_and_not_changed() {
+    for (job, changed) in [("start", false), ("stop", true)] {
+        let (bench, unit) = bench("inactive", "enabled");
+        unit.lock().unwrap().job = Some(job);
+        let args = json!({"name": "web", "state": "started"});
+        assert_eq!(bench.call("systemd", args.clone(), true).result["changed"], changed, "{job}");
+        let result = bench.run("systemd", args);
+        assert_eq!((result["changed"].as_bool(), result["state"].as_str()), (Some(changed), Some("started")), "{job}");
+        assert_eq!(unit.lock().unwrap().asked, ["StartUnit"]);
+    }
+    let (bench, unit) = bench("inactive", "enabled");
+    unit.lock().unwrap().job = Some("ended");
+    assert_eq!(bench.run("systemd", json!({"name": "web", "state": "started"}))["changed"], false, "it was started between two questions");
+    assert!(unit.lock().unwrap().asked.is_empty());
 }
 
 #[test]
