@@ -7,6 +7,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let workspace = here.join("../..");
@@ -37,6 +39,8 @@ fn main() {
     }
     let built = folder.join(&target).join("agent/labctl-agent");
     println!("cargo::rustc-env=LABCTL_AGENT={}", built.display());
+    let digest = Sha256::digest(std::fs::read(&built).expect("the agent was built"));
+    println!("cargo::rustc-env=LABCTL_AGENT_SHA256={}", hex::encode(digest));
 }
 
 /// `target/guest-agent` of the workspace, found from the output folder `TARGET/PROFILE/build/PACKAGE/out`.

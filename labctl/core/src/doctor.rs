@@ -36,9 +36,9 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     checks.extend(qemu_img());
     if checks[0].good {
         if fresh {
-            let _ = std::fs::remove_file(home.accel());
+            let _ = (std::fs::remove_file(home.accel()), std::fs::remove_file(home.qemu()));
         }
-        let finding = accel::find(&home.accel(), home.scratch()).await?;
+        let finding = accel::find(&home.accel(), &qemu::version(&home.qemu()).await?, home.scratch()).await?;
         checks.push(match finding.accel {
             Accel::Tcg => Check {
                 what: "accelerator".into(),

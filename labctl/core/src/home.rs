@@ -88,6 +88,11 @@ impl Home {
         self.data.join("shipped")
     }
 
+    /// QEMU's version, as it was last asked.
+    pub fn qemu(&self) -> PathBuf {
+        self.data.join("qemu.json")
+    }
+
     /// The cached finding about the accelerator.
     pub fn accel(&self) -> PathBuf {
         self.data.join("accel.json")

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use labctl_machine::accel;
+use labctl_machine::{accel, qemu};
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::Lab;
 use rustix::fs::{FlockOperation, flock};
@@ -75,7 +75,7 @@ pub async fn up(home: &Home, lab: Lab, nodes: &[NodeName], birth: Birth, each: E
     let lab_home = home.lab(&lab.name);
     let name = lab.name.clone();
     host::check(home, &lab)?;
-    let accel = accel::find(&home.accel(), home.scratch()).await?;
+    let accel = accel::find(&home.accel(), &qemu::version(&home.qemu()).await?, home.scratch()).await?;
     if !accel.why.is_empty() {
         each(Event::Note {
             text: format!("machines are emulated ({}): {}; everything works, ten times slower", accel.accel.as_str(), accel.why),

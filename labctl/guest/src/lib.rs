@@ -16,3 +16,6 @@ pub use link::{Exchange, Link, LinkState};
 
 /// The agent's program for the guest: static, for Linux on this host's architecture.
 pub const AGENT_PROGRAM: &[u8] = include_bytes!(env!("LABCTL_AGENT"));
+
+/// SHA-256 of [`AGENT_PROGRAM`], in hex.
+pub const AGENT_SHA256: &str = env!("LABCTL_AGENT_SHA256");

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::MachineError;
+use crate::cache;
 use crate::qemu;
 
 /// How long a tiny guest may take to say a word. With a working accelerator it takes a fraction of a second.
@@ -49,10 +50,11 @@ pub struct Finding {
     pub circumstances: String,
 }
 
-/// The accelerator to use: from `cache` if nothing changed since, by proof otherwise. `scratch` is a folder for the probe's files.
-pub async fn find(cache: &Path, scratch: &Path) -> Result<Finding, MachineError> {
-    let circumstances = circumstances().await?;
-    if let Some(known) = fs::read(cache).ok().and_then(|text| serde_json::from_slice::<Finding>(&text).ok())
+/// The accelerator to use with the QEMU of that version: from `cache` if nothing changed since, by proof otherwise. `scratch` is a folder
+/// for the probe's files.
+pub async fn find(cache: &Path, qemu: &str, scratch: &Path) -> Result<Finding, MachineError> {
+    let circumstances = circumstances(qemu);
+    if let Some(known) = cache::read::<Finding>(cache)
         && known.circumstances == circumstances
     {
         return Ok(known);
@@ -62,24 +64,16 @@ pub async fn find(cache: &Path, scratch: &Path) -> Result<Finding, MachineError>
         Err(why) => (Accel::Tcg, why),
     };
     let finding = Finding { accel, why, circumstances };
-    let text = serde_json::to_vec_pretty(&finding).unwrap_or_default();
-    let written = tempfile::NamedTempFile::new_in(cache.parent().unwrap_or(Path::new("."))).and_then(|mut file| {
-        std::io::Write::write_all(&mut file, &text)?;
-        file.persist(cache).map(drop).map_err(|why| why.error)
-    });
-    written.map_err(MachineError::io(cache.display().to_string()))?;
+    cache::write(cache, &finding)?;
     Ok(finding)
 }
 
 /// What a finding depends on.
-async fn circumstances() -> Result<String, MachineError> {
-    let output =
-        Command::new(qemu::program()).arg("--version").stdin(Stdio::null()).output().await.map_err(MachineError::start(qemu::program()))?;
-    let qemu = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned();
+fn circumstances(qemu: &str) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let device = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    Ok(format!("{qemu}; {}; boot {}; kvm device {device}", kernel.trim(), boot.trim()))
+    format!("{qemu}; {}; boot {}; kvm device {device}", kernel.trim(), boot.trim())
 }
 
 /// The proved accelerator, or why there is none.

@@ -2,6 +2,7 @@
 //! protocol ([`qmp`]), disks ([`disk`]), saved memory ([`stream`]) and the proof of an accelerator ([`accel`]).
 
 pub mod accel;
+mod cache;
 pub mod disk;
 pub mod error;
 pub mod qemu;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ pub fn stop_journal(machine_id: &str) {
 /// Whether systemd was told to be quiet. Part of a template's memory, so its forks know.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
+/// Whether this is a fork that has its identity; who waits for that is told.
+static AWAKE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
 /// `SIGRTMIN+23` as systemd counts: glibc's first free real-time signal is 34, musl's, with which the agent is built, is 35.
 const SPEAK: i32 = 34 + 23;
 
@@ -45,8 +49,22 @@ const SPEAK: i32 = 34 + 23;
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// Has systemd say nothing of little importance: the first thing that a fork sees is a clock that jumps, and a line about it would start
-/// the journal in all of them at once.
+/// the journal in all of them at once. Who has it speak again in a fork of which nobody wants anything is started here, for that would
+/// cost each fork more than its end.
 pub fn hush() {
+    *AWAKE.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    let speak_later = || {
+        let mut awake = AWAKE.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*awake {
+            awake = AWAKE.1.wait(awake).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(awake);
+        thread::sleep(SILENCE);
+        speak();
+    };
+    if thread::Builder::new().name("speak".into()).spawn(speak_later).is_err() {
+        return;
+    }
     let hushed = Systemd::connect(Path::new("/"), None, None).is_ok_and(|mut systemd| systemd.set_log_level("notice").is_ok());
     QUIET.store(hushed, Ordering::SeqCst);
 }
@@ -58,19 +76,6 @@ pub fn speak() {
     {
         // SAFETY: kill(2) with a process id and a signal number.
         unsafe { libc::kill(init.as_raw_nonzero().get(), SPEAK) };
-    }
-}
-
-/// [`speak`] for a fork of which nobody wants anything.
-fn speak_soon() {
-    if QUIET.load(Ordering::SeqCst) {
-        let wait = || {
-            thread::sleep(SILENCE);
-            speak();
-        };
-        if thread::Builder::new().name("speak".into()).spawn(wait).is_err() {
-            speak();
-        }
     }
 }
 
@@ -90,7 +95,8 @@ pub fn renew(before: &Identity, now: &Identity) {
     if before.ssh_host_key != now.ssh_host_key {
         units.push("ssh.service");
     }
-    speak_soon();
+    *AWAKE.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    AWAKE.1.notify_all();
     // One that does not run remembers nothing.
     units.retain(|unit| is_active(unit));
     if units.is_empty() {

@@ -9,9 +9,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use labctl_guest::{AGENT_PROGRAM, Agent, Link};
+use labctl_guest::{AGENT_PROGRAM, AGENT_SHA256, Agent, Link};
 use labctl_provision::TargetError;
-use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
@@ -79,8 +78,7 @@ async fn reap(mut child: Child) {
 
 /// The agent's program as a file, named by its content.
 fn program(folder: &Path) -> std::io::Result<PathBuf> {
-    let digest = hex::encode(Sha256::digest(AGENT_PROGRAM));
-    let path = folder.join(format!("agent-{}", &digest[..16]));
+    let path = folder.join(format!("agent-{}", &AGENT_SHA256[..16]));
     if fs::metadata(&path).is_ok_and(|meta| meta.len() == AGENT_PROGRAM.len() as u64) {
         return Ok(path);
     }

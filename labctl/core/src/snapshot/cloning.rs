@@ -59,7 +59,7 @@ pub async fn clone(
     let folder = place(&origin_home, &snapshot.name)?;
     // Before there is anything of the clones.
     snapshot.check(&folder)?;
-    rewind::check_memory(&snapshot).await?;
+    rewind::check_memory(home, &snapshot).await?;
     for clone in clones {
         make(home, origin, clone, &folder, &snapshot, subnet, each).await?;
     }

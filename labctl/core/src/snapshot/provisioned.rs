@@ -11,7 +11,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use labctl_guest::AGENT_PROGRAM;
+use labctl_guest::AGENT_SHA256;
 use labctl_spec::lab::{Lab, Provision};
 use sha2::{Digest, Sha256};
 
@@ -48,12 +48,12 @@ const KEPT: usize = 2;
 
 /// The key of a lab's inputs; the reason, if there can be none.
 pub async fn key(home: &Home, lab: &Lab, each: Each<'_>) -> Result<Result<String, String>, Failure> {
-    let accel = labctl_machine::accel::find(&home.accel(), home.scratch()).await?.accel;
-    let qemu = labctl_machine::qemu::version().await?;
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
+    let accel = labctl_machine::accel::find(&home.accel(), &qemu, home.scratch()).await?.accel;
     let images = images::prepare(home, lab, each).await?;
     let mut inputs = Inputs { own: vec![home.data().to_owned(), home.scratch().to_owned()], ..Inputs::default() };
     inputs.add(env!("CARGO_PKG_VERSION").as_bytes());
-    inputs.add(AGENT_PROGRAM);
+    inputs.add(AGENT_SHA256.as_bytes());
     inputs.add(format!("{lab:?}").as_bytes());
     for node in &lab.nodes {
         let Some(shape) = images.get(&node.image).and_then(|image| Shape::of(node, image, accel, &qemu)) else {

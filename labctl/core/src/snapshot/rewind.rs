@@ -55,7 +55,7 @@ pub(super) async fn go_back(
     let lab_home = home.lab(lab);
     snapshot.check(folder)?;
     if memory == Memory::GoOn {
-        check_memory(snapshot).await?;
+        check_memory(home, snapshot).await?;
     }
     // From here on the nodes' present is given up.
     persist::write(&restoring(&lab_home), folder.as_os_str().as_encoded_bytes())?;
@@ -92,8 +92,8 @@ pub(super) async fn go_back(
 }
 
 /// Refuses a snapshot whose memory this host's QEMU cannot read.
-pub(super) async fn check_memory(snapshot: &Snapshot) -> Result<(), Failure> {
-    let qemu = labctl_machine::qemu::version().await?;
+pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(), Failure> {
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
     if qemu == snapshot.qemu {
         return Ok(());
     }

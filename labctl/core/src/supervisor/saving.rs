@@ -61,7 +61,7 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String) -> Result<Answer, F
             return Err(Failure { message: format!("snapshot `{name}`: {}", why.message), ..why });
         }
     };
-    let qemu = labctl_machine::qemu::version().await?;
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
     let snapshot = Snapshot::new(&name, (*supervisor.record()).clone(), qemu, pause_ms, saved);
     sync(&snapshot, &making)?;
     persist::write_json(&making.join("snapshot.json"), &snapshot)?;

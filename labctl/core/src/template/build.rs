@@ -141,16 +141,16 @@ pub(crate) async fn save(qemu: &Qemu, agent: &Agent, building: &Path) -> Result<
     Ok(())
 }
 
-/// The identity of a template: nobody's. Forks get their own before anybody can ask. Its files are as long as real ones, so that
-/// forks write into blocks that exist.
+/// The identity of a template: nobody's. Forks get their own before anybody can ask. Its files are there and shorter than real ones, so that
+/// forks write into blocks that exist, and truncate nothing.
 pub(crate) fn nobody() -> Identity {
     Identity {
-        hostname: "template".into(),
+        hostname: "t".into(),
         machine_id: "7e3f1a7e".repeat(4),
         gateway: Some(std::net::Ipv4Addr::new(192, 0, 2, 1)),
-        ssh_host_key: format!("no key yet\n{}", " ".repeat(400)),
-        ssh_host_key_public: format!("no key yet{}", " ".repeat(100)),
-        authorized_keys: vec![format!("# nobody yet{}", " ".repeat(100))],
+        ssh_host_key: "no key yet\n".into(),
+        ssh_host_key_public: "no key yet".into(),
+        authorized_keys: vec!["# nobody yet".into()],
         clock_ns: now_ns(),
         ..Identity::default()
     }

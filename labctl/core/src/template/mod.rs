@@ -45,7 +45,7 @@ pub async fn prepare(
     accel: Accel,
     each: Each<'_>,
 ) -> Result<Plan, Failure> {
-    let qemu = labctl_machine::qemu::version().await?;
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
     let templates = Templates::of(home);
     let mut wanted: BTreeMap<String, (Shape, Vec<NodeName>)> = BTreeMap::new();
     for name in nodes {
@@ -76,18 +76,18 @@ pub async fn prepare(
 
 /// The template of a node's shape, if it was made.
 pub async fn stock(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Result<Option<Template>, Failure> {
-    let accel = labctl_machine::accel::find(&home.accel(), home.scratch()).await?.accel;
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
+    let accel = labctl_machine::accel::find(&home.accel(), &qemu, home.scratch()).await?.accel;
     let images = images::prepare(home, lab, each).await?;
-    let qemu = labctl_machine::qemu::version().await?;
     let shape = lab.node(node).and_then(|node| Shape::of(node, images.get(&node.image)?, accel, &qemu));
     Ok(shape.and_then(|shape| Templates::of(home).find(&shape.key())))
 }
 
 /// Makes the templates that a lab's nodes lack.
 pub async fn build(home: &Home, lab: &Lab, each: Each<'_>) -> Result<(), Failure> {
-    let accel = labctl_machine::accel::find(&home.accel(), home.scratch()).await?.accel;
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
+    let accel = labctl_machine::accel::find(&home.accel(), &qemu, home.scratch()).await?.accel;
     let images = images::prepare(home, lab, each).await?;
-    let qemu = labctl_machine::qemu::version().await?;
     let mut shapes: BTreeMap<String, Shape> = BTreeMap::new();
     for node in &lab.nodes {
         if let Some(shape) = images.get(&node.image).and_then(|image| Shape::of(node, image, accel, &qemu)) {

@@ -1,6 +1,6 @@
 //! What a template's saved state depends on.
 
-use labctl_guest::AGENT_PROGRAM;
+use labctl_guest::AGENT_SHA256;
 use labctl_image::{Boot, BootImage};
 use labctl_machine::accel::Accel;
 use labctl_machine::qemu::{self, Files, Machine, Ram};
@@ -57,7 +57,7 @@ impl Shape {
             hash.update(bytes);
         };
         add(&serde_json::to_vec(self).unwrap_or_default());
-        add(AGENT_PROGRAM);
+        add(AGENT_SHA256.as_bytes());
         for word in qemu::argv(&self.machine(&Files::new("s".as_ref(), 0, "f".as_ref()), "ram".into(), "disk".into())) {
             add(word.as_encoded_bytes());
         }

@@ -4,6 +4,7 @@ mod argv;
 mod netdev;
 mod process;
 mod state;
+mod version;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::accel::Accel;
 
 pub use argv::{argv, program};
-pub use process::{Ending, Qemu, is_running, version};
+pub use process::{Ending, Qemu, is_running};
 pub use state::{LiveSave, Saving};
+pub use version::version;
 
 /// Everything that QEMU is told about a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

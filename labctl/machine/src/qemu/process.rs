@@ -201,13 +201,6 @@ impl Qemu {
     }
 }
 
-/// QEMU's version line, such as `QEMU emulator version 7.2.22 (Debian ...)`: saved state fits only the version that wrote it.
-pub async fn version() -> Result<String, MachineError> {
-    let output = Command::new(argv::program()).arg("--version").stdin(Stdio::null()).output().await;
-    let output = output.map_err(MachineError::start(argv::program()))?;
-    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned())
-}
-
 /// Whether a QEMU holds the machine's lock.
 pub fn is_running(files: &Files) -> Result<bool, MachineError> {
     if !files.lock.exists() {

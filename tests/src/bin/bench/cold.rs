@@ -59,7 +59,8 @@ pub fn run(runtime: &Runtime) -> Cold {
 /// Starts the lab's machines without labctl and waits for their agents; gives the time from nothing to the last answer.
 async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
     let images = labctl_core::images::prepare(home, lab, &|_| {}).await.expect("the image");
-    let found = accel::find(&home.accel(), home.scratch()).await.expect("an accelerator");
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await.expect("QEMU's version");
+    let found = accel::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator");
     let record = labctl_core::record::Record::prepare(home, lab.clone()).expect("a record");
     let start = Instant::now();
     let mut boots = JoinSet::new();

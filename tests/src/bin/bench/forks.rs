@@ -118,8 +118,8 @@ async fn fork(shape: &Shape, template: &Template, folder: &Path, position: u32) 
 async fn find(home: &Home, file: &Path) -> (Shape, Template) {
     let lab = project::load(file).expect("the lab");
     let images = images::prepare(home, &lab, &|_| {}).await.expect("the image");
-    let accel = accel::find(&home.accel(), home.scratch()).await.expect("an accelerator").accel;
-    let qemu = labctl_machine::qemu::version().await.expect("QEMU's version");
+    let qemu = labctl_machine::qemu::version(&home.qemu()).await.expect("QEMU's version");
+    let accel = accel::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator").accel;
     let shape = Shape::of(&lab.nodes[0], &images[&lab.nodes[0].image], accel, &qemu).expect("a shape");
     let template = Templates::of(home).find(&shape.key()).expect("the template");
     (shape, template)
