@@ -144,8 +144,11 @@ impl Systemd {
         let [number, job] = properties.get("Job")?.as_array()?.as_slice() else { return None };
         let job = job.as_str().filter(|_| number != "0")?;
         let body = Body::default().text(JOB).text("JobType");
-        let answer = self.bus.call(NAME, job, PROPERTIES, "Get", &body).unwrap_or_default();
-        Some(answer.first().map_or("", Arg::text).to_owned())
+        match self.bus.call(NAME, job, PROPERTIES, "Get", &body) {
+            Ok(answer) => Some(answer.first().map_or("", Arg::text).to_owned()),
+            Err(CallError::Refused { name, .. }) if name.ends_with(".UnknownObject") => Some(String::new()),
+            Err(_) => None,
+        }
     }
 
     /// State of the unit's file: `enabled`, `disabled`, `static`, `masked` ...
