@@ -114,9 +114,16 @@ impl Supervisor {
         }
     }
 
-    /// Ends the supervisor, not the machines.
+    /// Ends the supervisor, not the machines; returns when it has ended.
     pub async fn leave(&self) -> Result<(), Failure> {
-        self.run(&Call::Leave, |_| {}).await
+        let mut connection = self.call(&Call::Leave).await?;
+        match connection.answer().await? {
+            Answer::Done => {}
+            other => return Err(unexpected(&other)),
+        }
+        // Until then it still listens, to nobody's use.
+        while connection.answer().await.is_ok() {}
+        Ok(())
     }
 }
 

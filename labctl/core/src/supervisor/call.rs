@@ -36,6 +36,8 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
         Call::Hold { limit_ms } => return hold(&supervisor, stream, unframer, Duration::from_millis(limit_ms)).await,
         Call::Release => Err(Failure::new(Kind::Internal, "nothing is held on this connection")),
         Call::Leave => {
+            // Who comes from now on starts another one.
+            let _ = std::fs::remove_file(supervisor.home.supervisor_socket());
             let _ = answer(&mut stream, &Answer::Done).await;
             // Crash-only: ending is no different from being killed.
             std::process::exit(0);
