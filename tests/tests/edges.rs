@@ -1,8 +1,9 @@
 //! What happens at the edges of a lab's life: its file changes while it runs, its record is damaged, its folder goes.
 
 use std::process::Command;
+use std::time::Duration;
 
-use labctl_tests::{Sandbox, can_boot};
+use labctl_tests::{Sandbox, can_boot, until};
 
 /// Standard error of a command that must succeed.
 fn said(sandbox: &Sandbox, args: &[&str]) -> String {
@@ -88,6 +89,36 @@ fn a_lab_whose_folder_is_gone_leaves_nothing_after_prune() {
     sandbox.good(&["prune", "--force"]);
     assert!(sandbox.machines().is_empty());
     has(&said(&sandbox, &["prune"]), &["nothing is left over"]);
+}
+
+#[test]
+fn a_supervisor_serves_though_its_starter_is_gone() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: orphaned\nnodes: [{name: a, memory: 256M}]\n");
+    said(&sandbox, &["up"]);
+    let first = sandbox.status()["supervisor"].to_string();
+    assert!(Command::new("kill").args(["-9", &first]).status().unwrap().success());
+    // Nobody reads what it says when it listens.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut supervisor = sandbox.command(&["supervisor", "orphaned"]).stdout(writer).spawn().unwrap();
+    until("it serves", Duration::from_secs(20), || {
+        assert_eq!(supervisor.try_wait().unwrap(), None);
+        sandbox.status()["supervisor"] == supervisor.id()
+    });
+    // A second one finds the place taken, and says so to its starter.
+    assert_eq!(sandbox.good(&["supervisor", "orphaned"]), "taken\n");
+    // It ends by itself when nothing runs; whoever comes at any moment of that is served.
+    said(&sandbox, &["halt", "--force"]);
+    until("it ends", Duration::from_secs(30), || {
+        sandbox.status();
+        std::thread::sleep(Duration::from_millis(2010));
+        supervisor.try_wait().unwrap().is_some()
+    });
+    sandbox.status();
 }
 
 #[test]

@@ -20,15 +20,19 @@ use crate::{Failure, Kind};
 /// What a new supervisor writes to its standard output when it listens.
 pub const READY: &str = "ready";
 
+/// What it writes when the lab has another supervisor, which may be ending.
+pub const TAKEN: &str = "taken";
+
 /// A lab's supervisor. Each call is a connection of its own.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     home: LabHome,
-    /// A connection without a call: as long as there is one, a supervisor without machines does not end.
-    _stay: Arc<UnixStream>,
+    /// As long as there is this connection, a supervisor without machines does not end.
+    _stay: Arc<Connection>,
 }
 
 /// A connection that answers a call.
+#[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
     unframer: Unframer,
@@ -38,8 +42,9 @@ pub struct Connection {
 impl Supervisor {
     /// The running supervisor of this labctl; none if none runs, or one of another build.
     pub async fn running(home: &LabHome) -> Option<Self> {
-        let stay = UnixStream::connect(home.supervisor_socket()).await.ok()?;
-        Some(Self { home: home.clone(), _stay: Arc::new(stay) })
+        let mut stay = Connection::with(home, &Call::Stay).await.ok()?;
+        // Connecting is not enough: one that is just ending still listens, and will answer nothing.
+        matches!(stay.answer().await, Ok(Answer::Done)).then(|| Self { home: home.clone(), _stay: Arc::new(stay) })
     }
 
     /// The running supervisor, or a new one; one of another labctl is replaced, and `each` is told so. The lab's record must exist.
@@ -52,10 +57,7 @@ impl Supervisor {
 
     /// Sends a call.
     pub async fn call(&self, call: &Call) -> Result<Connection, Failure> {
-        let socket = self.home.supervisor_socket();
-        let mut stream = UnixStream::connect(&socket).await.map_err(|_| gone())?;
-        stream.write_all(&frame(call)).await.map_err(|_| gone())?;
-        Ok(Connection { stream, unframer: Unframer::new(), waiting: Default::default() })
+        Connection::with(&self.home, call).await
     }
 
     /// A call whose answer is `Done`; events go to `each`.
@@ -142,6 +144,13 @@ impl Hold {
 }
 
 impl Connection {
+    /// Connects and sends a call.
+    async fn with(home: &LabHome, call: &Call) -> Result<Self, Failure> {
+        let mut stream = UnixStream::connect(home.supervisor_socket()).await.map_err(|_| gone())?;
+        stream.write_all(&frame(call)).await.map_err(|_| gone())?;
+        Ok(Self { stream, unframer: Unframer::new(), waiting: Default::default() })
+    }
+
     /// The next answer; a failure of the call is an error.
     pub async fn answer(&mut self) -> Result<Answer, Failure> {
         let mut buffer = vec![0; 64 << 10];

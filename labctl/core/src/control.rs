@@ -22,6 +22,9 @@ use crate::template::Plan;
 /// What a command asks of the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Call {
+    /// Counts the connection as a client until it ends; [`Answer::Done`]. A supervisor without machines does not end while it has clients:
+    /// whoever has this answer may make calls, and whoever gets none has come to one that is just ending.
+    Stay,
     /// The lab's state; [`Answer::Status`].
     Status,
     /// The lab's state, now and after every change, and what happens, lately and from now on: [`Answer::Status`] and

@@ -1,9 +1,9 @@
 //! `labctl supervisor`: hidden; other commands start it.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use labctl_core::client::READY;
 use labctl_core::spec::ident::LabName;
 use labctl_core::{Failure, Kind};
 
@@ -16,8 +16,9 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     let lab: LabName = args.lab.parse().map_err(|why: labctl_core::spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?;
-    labctl_core::supervisor::run(&lab, || {
-        println!("{READY}");
+    labctl_core::supervisor::run(&lab, |word| {
+        // The starter may have been killed meanwhile; the next command will want us all the same.
+        let _ = writeln!(std::io::stdout(), "{word}");
         // The starter reads no further; keep nothing of its open. Standard error goes to the log already.
         let _ = rustix::stdio::dup2_stdout(std::io::stderr().as_fd());
     })

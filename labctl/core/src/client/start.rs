@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{READY, Supervisor};
+use super::{READY, Supervisor, TAKEN};
 use crate::control::Call;
 use crate::event::Event;
 use crate::home::LabHome;
@@ -29,7 +29,8 @@ use crate::{Failure, Kind};
 /// How long a new supervisor may take until it listens. Adopting a machine takes milliseconds.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Pause before looking again for the supervisor that another command is starting: it tells only its own starter when it listens.
+/// Pause before looking again for the supervisor that the lab has already. One that another command is starting tells only its starter when
+/// it listens; one that is ending tells nobody.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// How long another labctl's supervisor may take to end once it was asked to, and once it was killed.
@@ -47,10 +48,10 @@ pub async fn ensure(home: &LabHome, lab: &LabName, each: Each<'_>) -> Result<Sup
         }
         let hint = || format!("see {}", home.supervisor_log().display());
         match started {
-            // Two commands do this at once: the loser's supervisor ends at the lock, the winner's will listen in a moment.
-            Ok(Err(_)) if crate::supervisor::is_locked(home) && Instant::now() < deadline => sleep(AGAIN).await,
             Ok(Err(why)) => return Err(why.hint(hint())),
-            Ok(Ok(())) if Instant::now() < deadline => {}
+            // Two commands do this at once: the loser's supervisor ends at the lock, the winner's will listen in a moment.
+            Ok(Ok(Started::Taken)) if Instant::now() < deadline => sleep(AGAIN).await,
+            Ok(Ok(Started::Listening)) if Instant::now() < deadline => {}
             _ => return Err(Failure::new(Kind::Internal, "the supervisor did not start").hint(hint())),
         }
     }
@@ -115,8 +116,15 @@ fn is_supervisor(pid: Pid, lab: &LabName) -> bool {
     arguments.windows(2).any(|pair| pair == [&b"supervisor"[..], lab.as_str().as_bytes()])
 }
 
+/// What became of a supervisor that was started.
+enum Started {
+    Listening,
+    /// It ended, because the lab has one.
+    Taken,
+}
+
 /// Starts a supervisor and waits until it listens or ends.
-async fn start(home: &LabHome, lab: &LabName) -> Result<(), Failure> {
+async fn start(home: &LabHome, lab: &LabName) -> Result<Started, Failure> {
     let program = std::env::current_exe().map_err(Failure::io("find labctl's own program"))?;
     let log = home.supervisor_log();
     let errors = fs::OpenOptions::new().create(true).append(true).open(&log).map_err(Failure::io(log.display()))?;
@@ -132,10 +140,11 @@ async fn start(home: &LabHome, lab: &LabName) -> Result<(), Failure> {
         return Err(Failure::new(Kind::Internal, "the supervisor has no output"));
     };
     let line = BufReader::new(output).lines().next_line().await.map_err(Failure::io("wait for the supervisor"))?;
-    if line.as_deref() == Some(READY) {
-        return Ok(());
+    match line.as_deref() {
+        Some(READY) => Ok(Started::Listening),
+        Some(TAKEN) => Ok(Started::Taken),
+        _ => Err(Failure::new(Kind::Internal, format!("the supervisor of lab `{lab}` did not start: {}", last_line(&log)))),
     }
-    Err(Failure::new(Kind::Internal, format!("the supervisor of lab `{lab}` did not start: {}", last_line(&log))))
 }
 
 fn last_line(log: &Path) -> String {

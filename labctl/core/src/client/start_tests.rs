@@ -6,6 +6,7 @@ use std::process::{Child, Stdio};
 use std::sync::Mutex;
 
 use super::*;
+use crate::control::Answer;
 use crate::home::Home;
 
 /// What the played supervisor does, and where.
@@ -121,7 +122,29 @@ async fn a_supervisor_of_this_build_is_not_foreign() {
     let scratch = tempfile::tempdir().unwrap();
     let (home, name) = lab(scratch.path());
     let listener = tokio::net::UnixListener::bind(home.supervisor_socket()).unwrap();
-    assert!(Supervisor::running(&home).await.is_some());
+    let (found, ()) = tokio::join!(Supervisor::running(&home), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64]).await.unwrap() > 0);
+        stream.write_all(&frame(&Answer::Done)).await.unwrap();
+    });
+    assert!(found.is_some());
     assert_eq!(replace(&home, &name).await.unwrap(), []);
-    drop(listener);
+}
+
+#[tokio::test]
+async fn one_that_is_just_ending_is_none() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (home, _) = lab(scratch.path());
+    let listener = tokio::net::UnixListener::bind(home.supervisor_socket()).unwrap();
+    // In the queue when the listener goes.
+    let (found, ()) = tokio::join!(Supervisor::running(&home), async {
+        tokio::task::yield_now().await;
+        drop(listener);
+    });
+    assert!(found.is_none());
+    // Taken from the queue, and not served any more.
+    fs::remove_file(home.supervisor_socket()).unwrap();
+    let listener = tokio::net::UnixListener::bind(home.supervisor_socket()).unwrap();
+    let (found, ()) = tokio::join!(Supervisor::running(&home), async { drop(listener.accept().await.unwrap()) });
+    assert!(found.is_none());
 }

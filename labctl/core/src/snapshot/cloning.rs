@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use labctl_spec::ident::LabName;
-use tokio::time::{Instant, sleep};
 
 use super::{CLONED, Snapshot, Subnet, discard, find, folder, is_suspended, place, rewind, subnet, sweep, take};
 use crate::client::Supervisor;
@@ -13,10 +11,7 @@ use crate::control::Call;
 use crate::home::{Home, LabHome};
 use crate::lifecycle::{Each, Work, turn};
 use crate::record::Record;
-use crate::{Failure, Kind, supervisor};
-
-/// How long a supervisor that was asked to leave may take.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+use crate::{Failure, Kind};
 
 /// Makes the labs `clones` from the snapshot `name` of `origin`, or from what `origin` is now. Inside, they are the same down to the
 /// addresses, unless `subnet` gives them others; on the host each has addresses of its own. One that was cut off is begun anew.
@@ -111,10 +106,5 @@ async fn make(
 async fn leave(home: &LabHome, clone: &LabName, each: Each<'_>) -> Result<(), Failure> {
     let supervisor = Supervisor::ensure(home, clone, each).await?;
     supervisor.run(&Call::Halt { nodes: Vec::new(), force: true }, each).await?;
-    supervisor.leave().await?;
-    let deadline = Instant::now() + LEAVE_DEADLINE;
-    while supervisor::is_locked(home) && Instant::now() < deadline {
-        sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
+    supervisor.leave().await
 }

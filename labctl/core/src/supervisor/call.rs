@@ -25,6 +25,12 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
     let mut unframer = Unframer::new();
     let Some(call) = read(&mut stream, &mut unframer).await else { return };
     let outcome = match call {
+        Call::Stay => {
+            let told = answer(&mut stream, &Answer::Done).await;
+            // It says nothing more: this is its end.
+            let _ = told.is_ok() && stream.read(&mut [0; 1]).await.is_ok();
+            return;
+        }
         Call::Status => Ok(Answer::Status(supervisor.status())),
         Call::Watch => return watch(&supervisor, stream).await,
         Call::Up(up) => with_events(&supervisor, &mut stream, done(up_nodes(supervisor.clone(), *up))).await,

@@ -36,6 +36,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::client::{READY, TAKEN};
 use crate::control::{LabStatus, NodeStatus};
 use crate::event::{Event, NodeState};
 use crate::home::{Home, LabHome};
@@ -77,12 +78,14 @@ struct Supervisor {
     journalled: Notify,
 }
 
-/// Runs the supervisor of a lab until it is no longer needed. `ready` is called when it listens.
-pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
+/// Runs the supervisor of a lab until it is no longer needed. `tell` is called with the one word that its starter waits for: [`READY`] when
+/// it listens, or [`TAKEN`].
+pub async fn run(lab: &LabName, tell: impl FnOnce(&str)) -> Result<(), Failure> {
     let home = Home::open()?.lab(lab);
     home.make()?;
     let Some(_lock) = try_lock(&home.supervisor_lock())? else {
-        return Err(Failure::new(Kind::Conflict, format!("lab `{lab}` has a supervisor already")));
+        tell(TAKEN);
+        return Ok(());
     };
     let record = Record::load(&home)?
         .ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no lab `{lab}`")).hint("`labctl up` makes it"))?;
@@ -107,14 +110,15 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
         let _ = std::fs::remove_file(left);
     }
     let listener = UnixListener::bind(&socket).map_err(Failure::io(socket.display()))?;
-    ready();
+    tell(READY);
     tokio::spawn(healing::heal_expired(supervisor.clone()));
-    let serving = supervisor.clone().accept(listener);
     tokio::select! {
-        () = serving => {}
+        () = supervisor.clone().accept(&listener) => {}
         () = supervisor.until_quiet() => {}
     }
+    // While we listen the socket is surely ours. Who still came to it gets no answer when the listener goes, and starts another supervisor.
     let _ = std::fs::remove_file(&socket);
+    drop(listener);
     Ok(())
 }
 
@@ -122,16 +126,6 @@ pub async fn run(lab: &LabName, ready: impl FnOnce()) -> Result<(), Failure> {
 fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
     let entries = record.neighbours().into_iter();
     entries.flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address))).collect()
-}
-
-/// Whether a supervisor of the lab lives, of whatever build, listening or not yet.
-pub(crate) fn is_locked(home: &LabHome) -> bool {
-    match try_lock(&home.supervisor_lock()) {
-        Ok(None) => true,
-        // Closing is not enough: a process that another thread is just starting has a copy of the open file until it runs its program.
-        Ok(Some(free)) => free.unlock().is_err(),
-        Err(_) => false,
-    }
 }
 
 /// The lock file, locked; none if another process holds it.
@@ -173,7 +167,7 @@ impl Supervisor {
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: UnixListener) {
+    async fn accept(self: Arc<Self>, listener: &UnixListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
