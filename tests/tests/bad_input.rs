@@ -28,7 +28,25 @@ fn all_faults_are_reported_at_once() {
 
 #[test]
 fn an_unknown_image_is_named_with_the_known_ones() {
-    refused("name: bad\nimage: solaris\nnodes: [{name: a}]\n", &["up"], 5, &["solaris", "debian-12"]);
+    refused("name: bad\nimage: solaris\nnodes: [{name: a}]\n", &["up"], 3, &["lab.yml:2", "solaris", "debian-12"]);
+}
+
+#[test]
+fn faults_of_the_lab_its_images_and_its_plays_are_told_in_one_step() {
+    let lab = "name: bad\nimage: solaris\nnodes:\n  - {name: a, memory: lots}\n  - {name: b, image: mine}\nprovision:\n  - hosts: nobody\n  \
+               - hosts: all\n    roles: [nowhere]\n  - hosts: all\n    tasks: [{copi: x, name: odd, dest: y}]\n";
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", lab);
+    sandbox.write("images/mine.yml", "name: mine\nbootstrap: {mirrors: 3}\n");
+    for args in [["up"], ["validate"], ["reload"], ["provision"]] {
+        let (code, said) = sandbox.bad(&args);
+        assert_eq!(code, 3, "{said}");
+        for word in ["lab.yml:2", "no image `solaris`", "lab.yml:4", "memory", "mine.yml:2", "mirrors"] {
+            assert!(said.contains(word), "{args:?}: `{word}` is not in:\n{said}");
+        }
+        let plays = args != ["reload"];
+        assert_eq!(said.contains("nowhere") && said.contains("lab.yml:9"), plays, "{args:?}: {said}");
+    }
 }
 
 #[test]

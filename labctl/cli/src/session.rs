@@ -1,6 +1,6 @@
 //! What every command needs: the user's folders, the lab, the way of printing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use labctl_core::client::Supervisor;
@@ -9,6 +9,7 @@ use labctl_core::project;
 use labctl_core::record::Record;
 use labctl_core::spec::ident::{LabName, NodeName};
 use labctl_core::spec::lab::Lab;
+use labctl_core::validation::{self, Plays};
 use labctl_core::{Failure, Kind};
 
 use crate::output::Output;
@@ -52,12 +53,18 @@ impl Session {
 
     /// The lab, read from its file and checked.
     pub fn lab(&self, home: &Home) -> Result<Lab, Failure> {
-        let clone = self.named(home)?.filter(|record| record.clone_of.is_some());
-        let file = clone.as_ref().map_or_else(|| self.lab_file(home), |clone| Ok(clone.lab.file.clone()))?;
-        let lab = project::load(&file)?;
-        match clone {
-            Some(clone) => clone.own_lab(lab),
-            None => Ok(lab),
+        self.read(home, project::load)
+    }
+
+    /// The lab, if nothing is wrong with its file, its images and its plays: before anything is done to it.
+    pub fn sound_lab(&self, home: &Home, plays: Plays) -> Result<Lab, Failure> {
+        self.read(home, |file| Ok(validation::lab(home, file, plays)?.0))
+    }
+
+    fn read(&self, home: &Home, load: impl FnOnce(&Path) -> Result<Lab, Failure>) -> Result<Lab, Failure> {
+        match self.named(home)?.filter(|record| record.clone_of.is_some()) {
+            Some(clone) => clone.own_lab(load(&clone.lab.file)?),
+            None => load(&self.lab_file(home)?),
         }
     }
 

@@ -67,12 +67,6 @@ pub(crate) fn failure(why: &PlaybookError) -> Failure {
     Failure::new(Kind::Input, why.to_string())
 }
 
-/// Reads everything that can be read without a machine; reports what is wrong or missing.
-pub fn check(home: &Home, lab: &Lab) -> Result<Vec<ListedTask>, Failure> {
-    let listed = list(home, lab, &What::Lab, Options::default());
-    listed.map_err(|why| why.hint("nothing was changed; correct the file and repeat the command"))
-}
-
 /// The tasks that would run.
 pub fn list(home: &Home, lab: &Lab, what: &What, options: Options) -> Result<Vec<ListedTask>, Failure> {
     let setup = idle(Inventory::of_lab(lab));

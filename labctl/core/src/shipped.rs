@@ -75,7 +75,7 @@ pub fn write_demo(into: &Path, replace: bool) -> Result<Vec<PathBuf>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{images, project, provisioning};
+    use crate::validation::{self, Plays};
 
     fn home(at: &Path) -> Home {
         Home::at(&at.join("data"), &at.join("run")).unwrap()
@@ -113,11 +113,7 @@ mod tests {
         fs::create_dir(&here).unwrap();
         let written = write_demo(&here, false).unwrap();
         assert_eq!(written, [here.join("lab.yml"), here.join("jobs/fib.nomad")]);
-        let lab = project::load(&here.join("lab.yml")).unwrap();
-        for node in &lab.nodes {
-            images::find(&home, &lab.file, &node.image).unwrap();
-        }
-        let tasks = provisioning::check(&home, &lab).unwrap();
+        let (_, tasks) = validation::lab(&home, &here.join("lab.yml"), Plays::Read).unwrap();
         assert!(tasks.len() > 20, "{tasks:?}");
         assert_eq!(write_demo(&here, false).unwrap_err().kind, Kind::Conflict);
         write_demo(&here, true).unwrap();
@@ -131,8 +127,8 @@ mod tests {
         fs::create_dir_all(here.join("roles/common/tasks")).unwrap();
         fs::write(here.join("roles/common/tasks/main.yml"), "- name: Mine\n  debug: {msg: mine}\n").unwrap();
         fs::write(here.join("lab.yml"), "name: t\nnodes: [{name: a}]\nprovision: [{hosts: all, roles: [common]}]\n").unwrap();
-        let lab = project::load(&here.join("lab.yml")).unwrap();
-        let names: Vec<String> = provisioning::check(&home, &lab).unwrap().into_iter().map(|task| task.name).collect();
+        let (_, tasks) = validation::lab(&home, &here.join("lab.yml"), Plays::Read).unwrap();
+        let names: Vec<String> = tasks.into_iter().map(|task| task.name).collect();
         assert!(names.iter().any(|name| name.contains("Mine")), "{names:?}");
         assert!(names.len() <= 2, "{names:?}");
     }

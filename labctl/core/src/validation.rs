@@ -1,12 +1,16 @@
 //! Checking files without doing anything.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use labctl_spec::{load_artifacts, load_image, load_scenario};
+use labctl_spec::fault::Faults;
+use labctl_spec::lab::Lab;
+use labctl_spec::{examine_lab, load_artifacts, load_image, load_scenario};
 use serde::Serialize;
 
 use crate::home::Home;
-use crate::{Failure, images, project, provisioning};
+use crate::provisioning::{self, ListedTask, Options, What};
+use crate::{Failure, Kind, images, project};
 
 /// What a good file says, in a line.
 #[derive(Debug, Serialize)]
@@ -22,6 +26,43 @@ pub struct Summary {
 impl Summary {
     fn new(kind: &'static str, text: String) -> Self {
         Self { kind, text, notes: Vec::new() }
+    }
+}
+
+/// Whether the plays of a lab file are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plays {
+    /// With everything that they name.
+    Read,
+    /// Nothing of them will run.
+    Left,
+}
+
+/// The lab of a file if nothing is wrong with it, its images and its plays, as far as can be known without a machine, and the tasks of the
+/// plays; all faults of all files at once.
+pub fn lab(home: &Home, file: &Path, plays: Plays) -> Result<(Lab, Vec<ListedTask>), Failure> {
+    let examined = examine_lab(file, &images::known(file)).map_err(|why| project::from_load_error(&why))?;
+    let mut wrong: Vec<String> = Vec::new();
+    if !examined.faults.is_empty() {
+        wrong.push(Faults(examined.faults).to_string());
+    }
+    let mut tasks = Vec::new();
+    if let Some(lab) = &examined.lab {
+        let names: BTreeSet<&str> = lab.nodes.iter().map(|node| node.image.as_str()).collect();
+        // One that does not exist was told with its line.
+        let faulty = |name: &&str| images::find(home, file, name).err().filter(|why| why.kind == Kind::Input);
+        wrong.extend(names.iter().filter_map(faulty).map(|why| why.message));
+        match plays {
+            Plays::Read => match provisioning::list(home, lab, &What::Lab, Options::default()) {
+                Ok(listed) => tasks = listed,
+                Err(why) => wrong.push(why.message),
+            },
+            Plays::Left => {}
+        }
+    }
+    match examined.lab {
+        Some(lab) if wrong.is_empty() => Ok((lab, tasks)),
+        _ => Err(Failure::new(Kind::Input, wrong.join("\n")).hint("nothing was changed; correct the file and repeat the command")),
     }
 }
 
@@ -42,11 +83,7 @@ pub fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
         let image = load_image(file).map_err(load)?;
         return Ok(Summary::new("image", format!("image `{}`; all good", image.name)));
     }
-    let lab = project::load(&file.canonicalize().map_err(Failure::io(file.display()))?)?;
-    for node in &lab.nodes {
-        images::find(home, &lab.file, &node.image)?;
-    }
-    let tasks = provisioning::check(home, &lab)?;
+    let (lab, tasks) = lab(home, &file.canonicalize().map_err(Failure::io(file.display()))?, Plays::Read)?;
     let nodes = if lab.nodes.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", lab.nodes.len()) };
     let text = format!("lab `{}`, {nodes} in {}; all good", lab.name, lab.network.subnet);
     // Roles for many systems have tasks that never run here: no fault, but a misspelt module looks the same.

@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults};
 use crate::ident::{LabName, MacAddr, NodeName};
 use crate::load::{self, LoadError};
 use crate::size::Size;
@@ -168,6 +168,39 @@ pub fn parse_lab(text: &str, file: &Path) -> Result<Lab, Faults> {
     let (plain, mut report) = load::plain::<LabFile>(text, file)?;
     let lab = plain.map(|plain| validate::lab(plain, file, &mut report));
     report.finish(lab)
+}
+
+/// A lab file as far as it can be understood.
+#[derive(Debug)]
+pub struct Examined {
+    /// The lab, without what is faulty; for finding more faults, never for use. None if too little of it is left.
+    pub lab: Option<Lab>,
+    /// What is wrong, in the order of the lines.
+    pub faults: Vec<Fault>,
+}
+
+/// Loads a lab file for whoever looks for faults elsewhere too, among them images that are none of `images`. Of the steps of
+/// provisioning only those without a fault of their own are in the result.
+///
+/// # Errors
+/// [`LoadError::Io`] if it cannot be read.
+pub fn examine_lab(path: &Path, images: &[String]) -> Result<Examined, LoadError> {
+    let (plain, mut report) = match load::plain::<LabFile>(&load::read(path)?, path) {
+        Ok(read) => read,
+        Err(Faults(faults)) => return Ok(Examined { lab: None, faults }),
+    };
+    let lab = plain.map(|plain| {
+        validate::images(&plain, images, &mut report);
+        let mut lab = validate::lab(plain, path, &mut report);
+        // A step that is not there moves those after it, and they are known by their position.
+        if report.is_faulty("/provision") {
+            lab.provision.clear();
+        }
+        let steps = std::mem::take(&mut lab.provision).into_iter().enumerate();
+        lab.provision = steps.filter(|(index, _)| !report.has_fault_in(&format!("/provision/{index}"))).map(|(_, step)| step).collect();
+        lab
+    });
+    Ok(Examined { lab, faults: report.faults() })
 }
 
 /// A validated lab.

@@ -27,7 +27,7 @@ pub mod yaml;
 pub use artifact::{load_artifacts, parse_artifacts};
 pub use example::{LAB_EXAMPLE, example_lab};
 pub use image::{load_image, parse_image};
-pub use lab::{load_lab, parse_lab};
+pub use lab::{examine_lab, load_lab, parse_lab};
 pub use load::{LoadError, read};
 pub use scenario::{load_scenario, parse_scenario};
 pub use schema::{artifact_schema, image_schema, lab_schema, scenario_schema};

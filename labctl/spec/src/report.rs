@@ -31,8 +31,17 @@ impl Report {
     /// Whether the structure's check found a fault in the field at a JSON pointer or in a part of it: then the value may
     /// lack it, and what seems to be missing may be there.
     pub(crate) fn is_faulty(&self, pointer: &str) -> bool {
+        self.is_in(&self.faults[..self.structural], pointer)
+    }
+
+    /// Whether any fault was found in the field at a JSON pointer or in a part of it.
+    pub(crate) fn has_fault_in(&self, pointer: &str) -> bool {
+        self.is_in(&self.faults, pointer)
+    }
+
+    fn is_in(&self, faults: &[Fault], pointer: &str) -> bool {
         let (_, _, field, whole) = self.walk(pointer);
-        self.faults.iter().take(self.structural).any(|fault| match fault.field.strip_prefix(&field) {
+        faults.iter().any(|fault| match fault.field.strip_prefix(&field) {
             Some("") => true,
             Some(rest) => whole && rest.starts_with(['.', '[']),
             None => false,
@@ -124,11 +133,16 @@ impl Report {
                 if self.faults.is_empty() {
                     self.add("", "the file could not be understood", "");
                 }
-                self.faults.sort_by_key(|fault| (fault.line, fault.column));
-                self.faults.dedup();
-                Err(Faults(self.faults))
+                Err(Faults(self.faults()))
             }
         }
+    }
+
+    /// The faults in the order of their lines.
+    pub(crate) fn faults(mut self) -> Vec<Fault> {
+        self.faults.sort_by_key(|fault| (fault.line, fault.column));
+        self.faults.dedup();
+        self.faults
     }
 }
 

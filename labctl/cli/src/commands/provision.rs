@@ -11,6 +11,7 @@ use labctl_core::lifecycle::Work;
 use labctl_core::provisioning::{self, Options, What};
 use labctl_core::spec::ident::NodeName;
 use labctl_core::spec::lab::Lab;
+use labctl_core::validation::Plays;
 use tokio_util::sync::CancellationToken;
 
 use super::play::{How, cancelled_by_user, judge};
@@ -28,7 +29,8 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    let lab = session.lab(&home)?;
+    // A lab file with a fault: those of its plays are told with it.
+    let lab = session.lab(&home).or_else(|_| session.sound_lab(&home, Plays::Read))?;
     let what = args.playbook.clone().map_or(What::Lab, What::Playbook);
     let options = args.how.options();
     let tasks = || provisioning::list(&home, &lab, &what, options.clone());

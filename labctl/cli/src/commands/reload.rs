@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use labctl_core::Failure;
 use labctl_core::lifecycle::{self, Work};
+use labctl_core::validation::Plays;
 
 use crate::session::Session;
 
@@ -19,7 +20,8 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    let lab = session.lab(&home)?;
+    // What `up` would refuse is refused before anything is shut down.
+    let lab = session.sound_lab(&home, Plays::Left)?;
     let nodes = session.nodes(&lab, &args.nodes, None)?;
     let each = |event| session.out.event(&event);
     let _work = Work::begin(&home.lab(&lab.name), &each).await?;

@@ -10,6 +10,7 @@ use labctl_core::home::Home;
 use labctl_core::lifecycle::{self, Birth, Work};
 use labctl_core::snapshot::{self, provisioned};
 use labctl_core::spec::lab::Lab;
+use labctl_core::validation::Plays;
 use labctl_core::{Failure, provisioning};
 
 use crate::output::Table;
@@ -39,12 +40,9 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    let lab = session.lab(&home)?;
+    // A missing role is known before the first machine starts.
+    let lab = session.sound_lab(&home, if args.no_provision { Plays::Left } else { Plays::Read })?;
     let nodes = session.nodes(&lab, &args.nodes, args.limit.as_deref())?;
-    if !args.no_provision {
-        // A missing role is known before the first machine starts.
-        provisioning::check(&home, &lab)?;
-    }
     let each = |event| session.out.event(&event);
     let birth = match args.cold {
         true => Birth::Cold,

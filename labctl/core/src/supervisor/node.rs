@@ -34,6 +34,9 @@ const HALT_DEADLINE: Duration = Duration::from_secs(60);
 /// How long the guest may take after the power button before it is ended by force.
 const BUTTON_DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long a machine whose agent has hung up may take to be gone, and what belonged to it to be put away.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+
 /// A running machine.
 #[derive(Clone)]
 struct Running {
@@ -193,17 +196,42 @@ impl Slot {
         let forks = up.templates.forks.contains_key(&self.name);
         // Until it has answered.
         let _turn = if forks { supervisor.forking.acquire().await.ok() } else { None };
-        {
-            let _operation = self.operation.lock().await;
-            if lock(&self.running).is_none() {
-                self.change(supervisor, NodeState::Starting);
-                if let Err(why) = self.launch(supervisor, up).await {
-                    self.change(supervisor, NodeState::Off);
-                    return Err(why);
-                }
-            }
+        let Some(qemu) = self.launch_unless_running(supervisor, up).await? else { return self.answered(supervisor).await };
+        let answered = self.answered(supervisor).await;
+        if answered.is_ok() && self.still_answers().await {
+            return Ok(());
         }
+        // It ran, and ends in this moment, of something else: that it is started is what was asked for.
+        if timeout(END_DEADLINE, qemu.ended()).await.is_err() && answered.is_err() {
+            return answered;
+        }
+        self.launch_unless_running(supervisor, up).await?;
         self.answered(supervisor).await
+    }
+
+    /// Asks the agent: a machine that was killed a moment ago is still there. One that says nothing may stand still on purpose.
+    async fn still_answers(&self) -> bool {
+        let Some(Running { link, .. }) = lock(&self.running).clone() else { return false };
+        !matches!(timeout(END_DEADLINE, Agent::new(link).ping()).await, Ok(Err(_)))
+    }
+
+    /// Starts the machine unless it runs; gives the QEMU of one that does.
+    async fn launch_unless_running(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<Option<Arc<Qemu>>, Failure> {
+        let _operation = self.operation.lock().await;
+        if let Some(qemu) = self.qemu()
+            && !qemu.has_ended().await
+        {
+            return Ok(Some(qemu));
+        }
+        // Whoever follows a machine that has ended puts its port on the switch away, and says so last.
+        let mut state = self.state.subscribe();
+        let _ = timeout(END_DEADLINE, state.wait_for(|state| matches!(state, NodeState::Off | NodeState::Crashed { .. }))).await;
+        self.change(supervisor, NodeState::Starting);
+        if let Err(why) = self.launch(supervisor, up).await {
+            self.change(supervisor, NodeState::Off);
+            return Err(why);
+        }
+        Ok(None)
     }
 
     /// Waits until the guest answers and knows who it is.

@@ -55,7 +55,7 @@ printf '[Manager]\nDefaultTimeoutStopSec=15s\n' >"$root/etc/systemd/system.conf.
 units=$root/etc/systemd/system
 for unit in \
     apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service \
-    dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer \
+    dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer systemd-tmpfiles-clean.timer \
     systemd-timesyncd.service systemd-networkd-wait-online.service systemd-firstboot.service \
     systemd-update-utmp.service systemd-update-utmp-runlevel.service \
     systemd-hwdb-update.service systemd-journal-catalog-update.service ldconfig.service \

@@ -177,6 +177,11 @@ impl Qemu {
         let _ = self.process.readable().await;
     }
 
+    /// Whether the process is known to have ended.
+    pub async fn has_ended(&self) -> bool {
+        timeout(Duration::ZERO, self.ended()).await.is_ok()
+    }
+
     /// Presses the power button (ACPI).
     pub async fn press_power_button(&self) -> Result<(), MachineError> {
         self.qmp.execute("system_powerdown", Value::Null).await.map(drop)
@@ -184,7 +189,7 @@ impl Qemu {
 
     /// Ends QEMU at once: `quit`, and SIGKILL if it does not obey.
     pub async fn end(&self) -> Ending {
-        if timeout(Duration::ZERO, self.ended()).await.is_ok() {
+        if self.has_ended().await {
             return Ending::Gone;
         }
         let obeyed = timeout(QUIT_DEADLINE, async {

@@ -109,6 +109,19 @@ fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &
     report.add(at, format!("{size} of {what} is {wrong}"), hint);
 }
 
+/// Images that are none of the `known` ones.
+pub(super) fn images(plain: &LabFile, known: &[String], report: &mut Report) {
+    let written = plain.nodes.iter().enumerate().filter_map(|(index, node)| Some((node.image.as_ref()?, format!("/nodes/{index}/image"))));
+    // The lab's own image is that of the nodes without one.
+    let lab = plain.nodes.iter().any(|node| node.image.is_none()).then(|| (&plain.image, "/image".to_owned()));
+    for (name, at) in lab.into_iter().chain(written) {
+        // A name that cannot be one is told elsewhere.
+        if names::is_stem(name) && !known.contains(name) {
+            report.add(&at, format!("there is no image `{name}`"), format!("known images: {}", known.join(", ")));
+        }
+    }
+}
+
 fn image(name: &str, at: &str, report: &mut Report) {
     if !names::is_stem(name) {
         let hint = "give the name of a file in `images/` without its ending, such as `debian-12`";
