@@ -19,7 +19,7 @@ use labctl_machine::qemu::{LiveSave, Machine, Qemu, Ram};
 use labctl_machine::stream;
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use super::node::Slot;
 use super::{Supervisor, boot, disk};
@@ -110,7 +110,7 @@ async fn write_all(
     }
     let (pause_ms, layers) = match transfer(supervisor, home, nodes, saves).await {
         Ok(done) => done,
-        Err(why) => return Err(unwritten(nodes, copies, making).await.unwrap_or(why)),
+        Err(why) => return Err(unwritten(nodes, copies, making).unwrap_or(why)),
     };
     let mut saved = BTreeMap::new();
     for ((node, copy), (layer, image, disk)) in nodes.iter().zip(copies).zip(layers) {
@@ -149,11 +149,9 @@ async fn transfer(
 }
 
 /// Why what the machines said could not be written, if it could not: all that QEMU knows then is that nobody listens any more.
-async fn unwritten(nodes: &[Saving], copies: Vec<Copied>, making: &Path) -> Option<Failure> {
-    for (node, copy) in nodes.iter().zip(copies) {
-        if copy.is_finished()
-            && let Ok(Err(why)) = copy.await
-        {
+fn unwritten(nodes: &[Saving], copies: Vec<Copied>, making: &Path) -> Option<Failure> {
+    for (node, mut copy) in nodes.iter().zip(copies) {
+        if let Ok(Err(why)) = copy.try_recv() {
             let file = making.join(node.name.as_str()).join("state");
             return Some(Failure::io(file.display())(why));
         }
@@ -161,7 +159,7 @@ async fn unwritten(nodes: &[Saving], copies: Vec<Copied>, making: &Path) -> Opti
     None
 }
 
-type Copied = JoinHandle<std::io::Result<stream::Written>>;
+type Copied = oneshot::Receiver<std::io::Result<stream::Written>>;
 
 /// Takes a machine's stream from a pipe and leaves out of it what its template has.
 fn copying(to: &Path, ram: &Ram) -> Result<(OwnedFd, Copied), Failure> {
@@ -171,7 +169,13 @@ fn copying(to: &Path, ram: &Ram) -> Result<(OwnedFd, Copied), Failure> {
     #[cfg(target_os = "linux")]
     let _ = rustix::pipe::fcntl_setpipe_size(&write, 1 << 20);
     let template = ram.file().cloned();
-    Ok((write, tokio::task::spawn_blocking(move || stream::copy(File::from(read), file, template.as_deref()))))
+    let (told, copied) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let read = File::from(read);
+        // Told before the pipe closes, which is all that QEMU will say of a failure. Nobody may be left to hear it.
+        let _ = told.send(stream::copy(&read, file, template.as_deref()));
+    });
+    Ok((write, copied))
 }
 
 /// The node writes to a new disk from now on; what it wrote so far becomes a layer. At every step the node's link leads to a disk
