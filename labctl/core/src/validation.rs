@@ -52,12 +52,11 @@ pub fn lab(home: &Home, file: &Path, plays: Plays) -> Result<(Lab, Vec<ListedTas
         // One that does not exist was told with its line.
         let faulty = |name: &&str| images::find(home, file, name).err().filter(|why| why.kind == Kind::Input);
         wrong.extend(names.iter().filter_map(faulty).map(|why| why.message));
-        match plays {
-            Plays::Read => match provisioning::list(home, lab, &What::Lab, Options::default()) {
+        if plays == Plays::Read {
+            match provisioning::list(home, lab, &What::Lab, Options::default()) {
                 Ok(listed) => tasks = listed,
                 Err(why) => wrong.push(why.message),
-            },
-            Plays::Left => {}
+            }
         }
     }
     match examined.lab {

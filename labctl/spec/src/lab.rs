@@ -200,7 +200,8 @@ pub fn examine_lab(path: &Path, images: &[String]) -> Result<Examined, LoadError
         lab.provision = steps.filter(|(index, _)| !report.has_fault_in(&format!("/provision/{index}"))).map(|(_, step)| step).collect();
         lab
     });
-    Ok(Examined { lab, faults: report.faults() })
+    let faults = report.finish(lab.as_ref()).err().map_or_else(Vec::new, |Faults(faults)| faults);
+    Ok(Examined { lab, faults })
 }
 
 /// A validated lab.

@@ -133,16 +133,11 @@ impl Report {
                 if self.faults.is_empty() {
                     self.add("", "the file could not be understood", "");
                 }
-                Err(Faults(self.faults()))
+                self.faults.sort_by_key(|fault| (fault.line, fault.column));
+                self.faults.dedup();
+                Err(Faults(self.faults))
             }
         }
-    }
-
-    /// The faults in the order of their lines.
-    pub(crate) fn faults(mut self) -> Vec<Fault> {
-        self.faults.sort_by_key(|fault| (fault.line, fault.column));
-        self.faults.dedup();
-        self.faults
     }
 }
 

@@ -1,5 +1,5 @@
 //! Machines in memory: files in a map, commands with scripted results, and a record of all calls.
-#![allow(dead_code)] // Each test file uses its own part.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
