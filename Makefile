@@ -13,12 +13,13 @@ GO_OLDEST := 1.21
 # What labctl calls: QEMU, image building, the C compiler for its few C parts.
 PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc6-dev make git ca-certificates debian-archive-keyring openssh-client
 
-.PHONY: up test lint unit vm bench build install-packages install-go install-target install-ansible clean help
+.PHONY: up test lint unit vm soak bench build install-packages install-go install-target install-ansible clean help
 
 help:
 	@echo "make up     install what is missing, build, bring up $(LAB)"
 	@echo "make test   lint, unit tests, tests with real virtual machines"
 	@echo "make bench  measure against bare QEMU"
+	@echo "make soak   what takes hours: 500 rounds of save and restore with busy nodes (ROUNDS=...)"
 
 up: install-packages install-go build
 	@$(LABCTL) --lab $(LAB) up
@@ -69,6 +70,11 @@ unit: install-target
 vm: install-target install-go
 	$(CARGO) build --locked --package labctl
 	PATH="$$PATH:$$HOME/.local/bin" LABCTL="$(abspath $(TARGET))/debug/labctl" $(CARGO) test --locked --package labctl-tests -- --test-threads=1 --nocapture
+
+# What takes hours: the tests' long forms.
+soak: install-target install-go
+	$(CARGO) build --locked --package labctl
+	LABCTL="$(abspath $(TARGET))/debug/labctl" LABCTL_MEMORY_ROUNDS=$(or $(ROUNDS),500) $(CARGO) test --locked --package labctl-tests --test memory -- --nocapture
 
 bench: build install-ansible
 	LABCTL="$(abspath $(LABCTL))" $(CARGO) run --release --locked --package labctl-tests --bin bench -- $(BENCH)

@@ -1,5 +1,7 @@
 //! Set-up shared by the tests that cross crates: the `labctl` program in a home of its own.
 
+pub mod writers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

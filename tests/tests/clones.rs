@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use labctl_tests::writers::Writers;
 use labctl_tests::{Sandbox, can_boot, kill, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -60,11 +61,14 @@ fn clones_in_other_subnets(sandbox: &Sandbox) {
     assert!(said.contains("is for one lab") && said.contains("auto"), "{said}");
     assert!(!sandbox.home().join("labs/carla").exists() && !sandbox.home().join("labs/past/snapshots/+cloned").exists());
 
+    let writers = Writers::start(sandbox, "past", &["past1", "past2"], 8);
     let start = Instant::now();
     let cloned = sandbox.run(&["clone", "past", "carla", "--subnet", "10.99.0.0/24"]);
     let said = String::from_utf8_lossy(&cloned.stderr);
     assert!(cloned.status.success() && said.contains("keeps it") && said.contains("labctl --lab carla provision"), "{said}");
     println!("cloned into another subnet in {:.2} s", start.elapsed().as_secs_f64());
+    writers.assert_whole();
+    writers.cloned("carla").assert_whole();
     let carla = status("carla");
     let addresses: Vec<&str> = carla["nodes"].as_array().unwrap().iter().map(|node| node["address"].as_str().unwrap()).collect();
     assert_eq!(addresses, ["10.99.0.10", "10.99.0.11"]);

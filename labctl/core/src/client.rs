@@ -100,7 +100,8 @@ impl Supervisor {
 
     async fn open(&self, call: &Call) -> Result<UnixStream, Failure> {
         let mut connection = self.call(call).await?;
-        match connection.answer().await? {
+        // Byte by byte: what comes right behind the answer is no answer, and belongs to whoever gets the stream.
+        match connection.next(1).await? {
             Answer::Open => Ok(connection.stream),
             other => Err(unexpected(&other)),
         }
@@ -153,7 +154,12 @@ impl Connection {
 
     /// The next answer; a failure of the call is an error.
     pub async fn answer(&mut self) -> Result<Answer, Failure> {
-        let mut buffer = vec![0; 64 << 10];
+        self.next(64 << 10).await
+    }
+
+    /// The same, taking at most so many bytes from the stream at a time.
+    async fn next(&mut self, most: usize) -> Result<Answer, Failure> {
+        let mut buffer = vec![0; most];
         loop {
             match self.waiting.pop_front() {
                 Some(Answer::Failed(failure)) => return Err(failure),
@@ -182,4 +188,35 @@ fn gone() -> Failure {
 
 fn unexpected(answer: &Answer) -> Failure {
     Failure::new(Kind::Internal, format!("the supervisor gave an answer that does not fit: {answer:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::home::Home;
+
+    const BANNER: &[u8] = b"SSH-2.0-x\r\n\0";
+
+    /// A server that speaks first, as SSH's does, may be read together with the answer.
+    #[tokio::test]
+    async fn what_follows_an_open_answer_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("home"), &folder.path().join("run")).unwrap().lab(&"x".parse().unwrap());
+        home.make().unwrap();
+        let listener = UnixListener::bind(home.supervisor_socket()).unwrap();
+        tokio::spawn(async move {
+            let (mut stay, _) = listener.accept().await.unwrap();
+            stay.write_all(&frame(&Answer::Done)).await.unwrap();
+            let (mut dialled, _) = listener.accept().await.unwrap();
+            dialled.write_all(&[frame(&Answer::Open), BANNER.to_vec()].concat()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let supervisor = Supervisor::running(&home).await.unwrap();
+        let mut stream = supervisor.dial(&"a".parse().unwrap(), 22).await.unwrap();
+        let mut said = [0; BANNER.len()];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, BANNER);
+    }
 }

@@ -43,6 +43,8 @@ pub enum Call {
     Save {
         /// The snapshot's name.
         name: String,
+        /// Compare what was saved with the memory of the stopped nodes, page by page.
+        verify: bool,
     },
     /// Starts all nodes where a snapshot left them; none may run. [`Answer::Done`].
     Rewind(Box<Rewind>),

@@ -1,8 +1,9 @@
 //! Virtual machines: QEMU's command line as pure functions ([`qemu::argv`]), its process ([`qemu::Qemu`]), its control
-//! protocol ([`qmp`]), disks ([`disk`]), saved memory ([`stream`]) and the proof of an accelerator ([`accel`]).
+//! protocol ([`qmp`]), disks ([`disk`]), saved memory ([`stream`], [`check`]) and the proof of an accelerator ([`accel`]).
 
 pub mod accel;
 mod cache;
+pub mod check;
 pub mod disk;
 pub mod error;
 pub mod qemu;

@@ -11,7 +11,7 @@
 //! have changed and changed back. What is not understood is copied as it is, which is always right, only larger.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -31,8 +31,16 @@ const EOS: u64 = 0x10;
 const CONTINUE: u64 = 0x20;
 const FLAGS: u64 = PAGE as u64 - 1;
 
-/// Name of the block that is mapped from the template: `-object memory-backend-file,id=ram`.
-const TEMPLATE_BLOCK: [&[u8]; 2] = [b"ram", b"/objects/ram"];
+/// Bytes of the longest record: place and flags, the block's name, a page.
+const LONGEST_RECORD: usize = 8 + 1 + 255 + PAGE;
+
+const ZEROES: [u8; PAGE] = [0; PAGE];
+
+/// Names of the block that is mapped from a template: `-object memory-backend-file,id=ram`.
+const NAMED_BLOCK: [&[u8]; 2] = [b"ram", b"/objects/ram"];
+
+/// Names of the machine's memory, mapped or not.
+const MEMORY_BLOCKS: [&[u8]; 3] = [b"ram", b"/objects/ram", b"pc.ram"];
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,30 +54,131 @@ pub struct Written {
 /// Copies a stream from `from` to `to`, without the pages that `template` (a file as large as the memory) has at the same place;
 /// without a template, those that are all zeroes.
 pub fn copy(from: impl Read, to: impl Write, template: Option<&Path>) -> io::Result<Written> {
-    let template = template.map(File::open).transpose()?;
-    let mut copy =
-        Copy { from: Tee { inner: BufReader::with_capacity(1 << 20, from), passed: Vec::new() }, to: Counted::new(to), template };
+    let blocks = if template.is_some() { &NAMED_BLOCK[..] } else { &MEMORY_BLOCKS[..] };
+    let mut template = template.map(Template::open).transpose()?;
+    let mut written: Vec<bool> = Vec::new();
+    filter(from, to, |block, place, content| {
+        if !blocks.contains(&block) {
+            return Ok(true);
+        }
+        let page = (place / PAGE as u64) as usize;
+        if written.len() <= page {
+            written.resize(page + 1, false);
+        }
+        written[page] = written[page] || !known(template.as_mut(), place, content)?;
+        Ok(written[page])
+    })
+}
+
+/// The memory that a loader of this stream has in the end, if it had `memory` before.
+pub fn load(from: impl Read, memory: &mut [u8]) -> io::Result<()> {
+    filter(from, io::sink(), |block, place, content| {
+        if MEMORY_BLOCKS.contains(&block) {
+            let begin = usize::try_from(place).map_err(io::Error::other)?;
+            let page = memory.get_mut(begin..begin + PAGE).ok_or_else(|| io::Error::other("a page beyond the memory"))?;
+            match content {
+                [fill] => page.fill(*fill),
+                _ => page.copy_from_slice(content),
+            }
+        }
+        Ok(false)
+    })
+    .map(drop)
+}
+
+/// Copies a stream without the pages for which `keep` says no. It is asked with the page's block, place and content: a page, or the byte that
+/// fills one.
+fn filter(from: impl Read, to: impl Write, keep: impl FnMut(&[u8], u64, &[u8]) -> io::Result<bool>) -> io::Result<Written> {
+    let mut copy = Copy { stream: Stream { from, to, bytes: vec![0; BUFFER], unwritten: 0, at: 0, end: 0, count: 0 }, keep };
     let omitted = copy.memory()?;
-    // What was read and not understood, then all the rest.
-    let left = std::mem::take(&mut copy.from.passed);
-    copy.to.write_all(&left)?;
-    io::copy(&mut copy.from.inner, &mut copy.to)?;
-    copy.to.flush()?;
-    Ok(Written { bytes: copy.to.count, omitted })
+    copy.stream.finish()?;
+    Ok(Written { bytes: copy.stream.count, omitted })
 }
 
-/// A reader that remembers what was read since the last decision.
-struct Tee<R> {
-    inner: R,
-    passed: Vec<u8>,
+/// Bytes that are read at a time: what a pipe holds.
+const BUFFER: usize = 1 << 20;
+
+/// A stream on its way from a reader to a writer. What is passed on is written from where it was read to: nodes stand still meanwhile, and
+/// most of what QEMU says of their memory is left out.
+///
+/// ```text
+/// bytes: │ written │ unwritten: to be passed on │ at: next to be looked at │ end: not read yet │
+/// ```
+struct Stream<R, W> {
+    from: R,
+    to: W,
+    bytes: Vec<u8>,
+    unwritten: usize,
+    at: usize,
+    end: usize,
+    /// Bytes written.
+    count: u64,
 }
 
-impl<R: Read> Tee<R> {
+impl<R: Read, W: Write> Stream<R, W> {
+    /// The next bytes, which are passed on unless they are left out.
     fn bytes(&mut self, length: usize) -> io::Result<&[u8]> {
-        let begin = self.passed.len();
-        self.passed.resize(begin + length, 0);
-        self.inner.read_exact(&mut self.passed[begin..])?;
-        Ok(&self.passed[begin..])
+        self.fill(length)?;
+        if self.end - self.at < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += length;
+        Ok(&self.bytes[self.at - length..self.at])
+    }
+
+    /// Reads on until so many bytes can be looked at, or there are no more.
+    fn fill(&mut self, length: usize) -> io::Result<()> {
+        if self.end - self.at >= length {
+            return Ok(());
+        }
+        self.write()?;
+        self.bytes.copy_within(self.at..self.end, 0);
+        (self.end, self.at, self.unwritten) = (self.end - self.at, 0, 0);
+        while self.end < length {
+            match self.from.read(&mut self.bytes[self.end..]) {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.end += read,
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was looked at and is to be passed on.
+    fn write(&mut self) -> io::Result<()> {
+        self.insert_at(self.at, &[])
+    }
+
+    /// Writes what was looked at up to `place` of the buffer, and then `inserted`.
+    fn insert_at(&mut self, place: usize, inserted: &[u8]) -> io::Result<()> {
+        self.to.write_all(&self.bytes[self.unwritten..place])?;
+        self.to.write_all(inserted)?;
+        self.count += (place - self.unwritten + inserted.len()) as u64;
+        self.unwritten = place;
+        Ok(())
+    }
+
+    /// Leaves out the last `length` bytes that were looked at.
+    fn leave_out(&mut self, length: usize) -> io::Result<()> {
+        self.insert_at(self.at - length, &[])?;
+        self.unwritten = self.at;
+        Ok(())
+    }
+
+    /// Puts `other` in the place of the first `length` of the last `back` bytes that were looked at.
+    fn replace(&mut self, back: usize, length: usize, other: &[u8]) -> io::Result<()> {
+        self.insert_at(self.at - back, other)?;
+        self.unwritten += length;
+        Ok(())
+    }
+
+    /// Passes on all the rest.
+    fn finish(&mut self) -> io::Result<()> {
+        self.at = self.end;
+        self.write()?;
+        self.count += io::copy(&mut self.from, &mut self.to)?;
+        self.to.flush()
     }
 
     fn byte(&mut self) -> io::Result<u8> {
@@ -91,126 +200,132 @@ impl<R: Read> Tee<R> {
     }
 }
 
-struct Counted<W: Write> {
-    inner: BufWriter<W>,
-    count: u64,
-}
-
-impl<W: Write> Counted<W> {
-    fn new(inner: W) -> Self {
-        Self { inner: BufWriter::with_capacity(1 << 20, inner), count: 0 }
-    }
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.inner.write(bytes)?;
-        self.count += length as u64;
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Whether what was read is understood; if not, it stands in the tee and is copied.
+/// Whether what was read is understood; if not, it is passed on with all that follows.
 type Understood = io::Result<bool>;
 
-struct Copy<R, W: Write> {
-    from: Tee<R>,
-    to: Counted<W>,
-    template: Option<File>,
+struct Copy<R, W, K> {
+    stream: Stream<R, W>,
+    keep: K,
+}
+
+/// A template's memory, read in pieces: pages are asked for almost in order.
+struct Template {
+    file: File,
+    piece: Vec<u8>,
+    /// Place of the piece in the file.
+    at: Option<u64>,
+}
+
+/// Bytes of a piece of a template.
+const PIECE: u64 = 1 << 20;
+
+impl Template {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, piece: Vec::new(), at: None })
+    }
+
+    /// The page at that place.
+    fn page(&mut self, place: u64) -> io::Result<&[u8]> {
+        let at = place - place % PIECE;
+        if self.at != Some(at) {
+            self.fill(at)?;
+        }
+        if self.piece.is_empty() {
+            return Ok(&ZEROES);
+        }
+        let begin = (place - at) as usize;
+        self.piece.get(begin..begin + PAGE).ok_or_else(|| io::Error::other("the template is smaller than the memory"))
+    }
+
+    /// Takes up the piece at that place: empty if it is one hole, as much of a template's memory is.
+    fn fill(&mut self, at: u64) -> io::Result<()> {
+        let length = self.file.metadata()?.len().saturating_sub(at).min(PIECE);
+        self.piece.clear();
+        let hole = match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data >= at + length,
+            // Behind the last data; whatever else it says, the piece can be read.
+            Err(why) => why == rustix::io::Errno::NXIO && length == PIECE,
+        };
+        if !hole {
+            self.piece.resize(length as usize, 0);
+            self.file.read_exact_at(&mut self.piece, at)?;
+        }
+        self.at = Some(at);
+        Ok(())
+    }
 }
 
 /// What is known of the block that records are about.
 struct Memory {
-    /// Pages that were written, of the block that can be compared.
-    written: Vec<bool>,
     /// Block of the last record that was read, and of the last that was written.
     read: Vec<u8>,
     wrote: Option<Vec<u8>>,
     omitted: u64,
 }
 
-impl<R: Read, W: Write> Copy<R, W> {
-    /// Passes on what was read.
-    fn pass(&mut self) -> io::Result<()> {
-        self.to.write_all(&self.from.passed)?;
-        self.from.passed.clear();
-        Ok(())
-    }
-
+impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R, W, K> {
     /// Copies the sections of memory; gives the number of pages left out.
     fn memory(&mut self) -> io::Result<u64> {
-        let mut memory = Memory { written: Vec::new(), read: Vec::new(), wrote: None, omitted: 0 };
+        let mut memory = Memory { read: Vec::new(), wrote: None, omitted: 0 };
         if !self.head()? {
             return Ok(0);
         }
         let mut section = None;
         loop {
-            self.pass()?;
-            let kind = self.from.byte()?;
+            let kind = self.stream.byte()?;
             let id = match kind {
-                SECTION_START | SECTION_PART | SECTION_END => self.from.be32()?,
+                SECTION_START | SECTION_PART | SECTION_END => self.stream.be32()?,
                 _ => return Ok(memory.omitted),
             };
             let understood = match kind {
                 SECTION_START => {
-                    let name = self.from.name()?;
-                    let (_instance, version) = (self.from.be32()?, self.from.be32()?);
+                    let name = self.stream.name()?;
+                    let (_instance, version) = (self.stream.be32()?, self.stream.be32()?);
                     section = Some(id);
                     name == b"ram" && version == 4 && self.blocks()?
                 }
                 _ => section == Some(id) && self.records(&mut memory)?,
             };
-            if !understood || self.from.byte()? != FOOTER || self.from.be32()? != id {
-                return Ok(memory.omitted);
-            }
-            if kind == SECTION_END {
-                self.pass()?;
+            if !understood || self.stream.byte()? != FOOTER || self.stream.be32()? != id || kind == SECTION_END {
                 return Ok(memory.omitted);
             }
         }
     }
 
     fn head(&mut self) -> Understood {
-        if self.from.bytes(4)? != b"QEVM" || self.from.be32()? != 3 {
+        if self.stream.bytes(4)? != b"QEVM" || self.stream.be32()? != 3 || self.stream.byte()? != CONFIGURATION {
             return Ok(false);
         }
-        self.pass()?;
-        if self.from.byte()? != CONFIGURATION {
-            return Ok(false);
-        }
-        let length = self.from.be32()?;
+        let length = self.stream.be32()?;
         if length > 256 {
             return Ok(false);
         }
-        self.from.bytes(length as usize)?;
+        self.stream.bytes(length as usize)?;
         Ok(true)
     }
 
     /// The table of blocks.
     fn blocks(&mut self) -> Understood {
-        let total = self.from.be64()?;
+        let total = self.stream.be64()?;
         if total & FLAGS != MEM_SIZE {
             return Ok(false);
         }
         let mut left = total & !FLAGS;
         while left > 0 {
-            self.from.name()?;
-            let length = self.from.be64()?;
+            self.stream.name()?;
+            let length = self.stream.be64()?;
             let Some(rest) = left.checked_sub(length) else { return Ok(false) };
             left = rest;
         }
-        Ok(self.from.be64()? == EOS)
+        Ok(self.stream.be64()? == EOS)
     }
 
     /// Records up to the end of the section.
     fn records(&mut self, memory: &mut Memory) -> Understood {
         loop {
-            self.pass()?;
-            let word = self.from.be64()?;
+            // All of it at once: what was passed on cannot be left out.
+            self.stream.fill(LONGEST_RECORD)?;
+            let word = self.stream.be64()?;
             let (place, flags) = (word & !FLAGS, word & FLAGS);
             if flags == EOS {
                 return Ok(true);
@@ -218,48 +333,40 @@ impl<R: Read, W: Write> Copy<R, W> {
             if !matches!(flags & !CONTINUE, ZERO | NORMAL) {
                 return Ok(false);
             }
-            if flags & CONTINUE == 0 {
-                memory.read = self.from.name()?;
+            let mut head = 8;
+            let named = flags & CONTINUE == 0;
+            if named {
+                memory.read = self.stream.name()?;
+                head += 1 + memory.read.len();
             }
-            let content_at = self.from.passed.len();
             let length = if flags & ZERO != 0 { 1 } else { PAGE };
-            self.from.bytes(length)?;
-            let content = &self.from.passed[content_at..];
-            let comparable = TEMPLATE_BLOCK.contains(&&memory.read[..]) && self.template.is_some()
-                || self.template.is_none() && TEMPLATE_BLOCK.iter().chain([&&b"pc.ram"[..]]).any(|name| *name == &memory.read[..]);
-            if comparable {
-                let page = (place / PAGE as u64) as usize;
-                if memory.written.len() <= page {
-                    memory.written.resize(page + 1, false);
-                }
-                if !memory.written[page] && known(self.template.as_ref(), place, content)? {
-                    memory.omitted += 1;
-                    self.from.passed.clear();
-                    continue;
-                }
-                memory.written[page] = true;
+            let content = self.stream.bytes(length)?;
+            if !(self.keep)(&memory.read, place, content)? {
+                memory.omitted += 1;
+                self.stream.leave_out(head + length)?;
+                continue;
             }
-            let same = memory.wrote.as_ref() == Some(&memory.read);
-            let flags = if same { flags | CONTINUE } else { flags & !CONTINUE };
-            self.to.write_all(&(place | flags).to_be_bytes())?;
-            if !same {
-                self.to.write_all(&[memory.read.len() as u8])?;
-                self.to.write_all(&memory.read)?;
-                memory.wrote = Some(memory.read.clone());
+            let name = &memory.read;
+            if named || memory.wrote.as_ref() != Some(name) {
+                if !named {
+                    // The record with the block's name was left out: this one gets it.
+                    let head = [&(place | flags & !CONTINUE).to_be_bytes()[..], &[name.len() as u8], name].concat();
+                    self.stream.replace(8 + length, 8, &head)?;
+                }
+                memory.wrote = Some(name.clone());
             }
-            self.to.write_all(&self.from.passed[content_at..])?;
-            self.from.passed.clear();
         }
     }
 }
 
 /// Whether the loader has this page already: the template's page, or zeroes without one. `content` is a page, or the byte that fills one.
-fn known(template: Option<&File>, place: u64, content: &[u8]) -> io::Result<bool> {
-    let mut page = [0; PAGE];
-    if let Some(template) = template {
-        template.read_exact_at(&mut page, place)?;
-    }
+fn known(template: Option<&mut Template>, place: u64, content: &[u8]) -> io::Result<bool> {
+    let page = match template {
+        Some(template) => template.page(place)?,
+        None => &ZEROES,
+    };
     Ok(match content {
+        [0] => page == ZEROES,
         [fill] => page.iter().all(|byte| byte == fill),
         _ => page == content,
     })

@@ -81,3 +81,33 @@ fn other_blocks_and_unknown_parts_stay_as_they_are() {
     assert_eq!(copied(b"QEVM\0\0\0\x04anything", None).0, b"QEVM\0\0\0\x04anything");
     assert!(copy(&input[..30], Vec::new(), None).is_err(), "a stream that was cut off");
 }
+
+/// Gives bytes in portions of odd sizes, as a pipe may.
+struct Portions<'a>(&'a [u8]);
+
+impl Read for Portions<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.len().min(to.len()).min(70_001);
+        to[..length].copy_from_slice(&self.0[..length]);
+        self.0 = &self.0[length..];
+        Ok(length)
+    }
+}
+
+#[test]
+fn more_records_than_the_buffer_holds() {
+    let pages: Vec<[u8; PAGE]> = (0..1000_u32).map(|number| if number % 3 == 0 { [0; PAGE] } else { [number as u8 | 1; PAGE] }).collect();
+    let all: Vec<(u64, &[u8])> = pages.iter().enumerate().map(|(number, page)| (number as u64, &page[..])).collect();
+    let kept: Vec<(u64, &[u8])> = all.iter().copied().filter(|(number, _)| number % 3 != 0).collect();
+    let mut out = Vec::new();
+    let written = copy(Portions(&stream(b"pc.ram", &all)), &mut out, None).unwrap();
+    assert_eq!(written, Written { bytes: out.len() as u64, omitted: 334 });
+    assert!(out == stream(b"pc.ram", &kept), "a record was damaged");
+
+    // Loaded, it is the memory again.
+    let mut memory = vec![0; 1000 * PAGE];
+    load(&out[..], &mut memory).unwrap();
+    assert!(memory == pages.concat());
+    let mut beyond = vec![0; 999 * PAGE];
+    assert!(load(&out[..], &mut beyond).is_err());
+}

@@ -2,6 +2,7 @@
 //! gives every other connection of a guest a task of its own.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -26,6 +27,13 @@ const MOST_FLOWS: usize = 800;
 
 /// First port of connections that the gateway opens (RFC 6335: dynamic ports).
 const FIRST_PORT: u16 = 49152;
+
+/// Where this gateway begins with ports: anywhere, because guests that were restored may still have connections that another one opened.
+fn first_port() -> u16 {
+    // The standard library's hasher is seeded by the system.
+    let random = RandomState::new().build_hasher().finish();
+    FIRST_PORT + (random % u64::from(u16::MAX - FIRST_PORT)) as u16
+}
 
 /// The gateway's state.
 pub(crate) struct Gateway {
@@ -73,7 +81,7 @@ impl Gateway {
             neighbours: HashMap::new(),
             flows: HashMap::new(),
             next_number: 0,
-            next_port: FIRST_PORT,
+            next_port: first_port(),
             ingress,
             ended,
         }

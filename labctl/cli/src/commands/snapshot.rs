@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use labctl_core::event::Event;
 use labctl_core::lifecycle::Work;
-use labctl_core::snapshot::{self, Memory, Snapshot};
+use labctl_core::snapshot::{self, How, Memory, Snapshot};
 use labctl_core::{Failure, Kind};
 use serde::Serialize;
 
@@ -28,6 +29,9 @@ enum Action {
         /// Replace the snapshot of that name
         #[arg(long)]
         replace: bool,
+        /// Compare what was saved with the nodes' memory, page by page; they stand still for longer
+        #[arg(long)]
+        verify: bool,
     },
     /// Put the whole lab back to a snapshot; what happened since is given up
     #[command(visible_alias = "rewind")]
@@ -61,6 +65,7 @@ struct Listed {
     memory_bytes: u64,
     disk_bytes: u64,
     pause_ms: u64,
+    memory_may_be_wrong: bool,
 }
 
 impl Listed {
@@ -73,6 +78,7 @@ impl Listed {
             memory_bytes: snapshot.memory(),
             disk_bytes: snapshot.disks(),
             pause_ms: snapshot.pause_ms,
+            memory_may_be_wrong: snapshot.may_be_wrong(),
         }
     }
 }
@@ -81,11 +87,11 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let each = |event| session.out.event(&event);
     match args.action {
-        Action::Save { name, replace } => {
+        Action::Save { name, replace, verify } => {
             let lab = session.record(&home)?.lab;
             own(&name)?;
             let _work = Work::begin(&home.lab(&lab.name), &each).await?;
-            let saved = snapshot::save(&home, &lab.name, &name, replace, &each).await?;
+            let saved = snapshot::save(&home, &lab.name, &name, How { replace, verify }, &each).await?;
             session.out.finish();
             session.out.result(&Listed::of(&saved), || {
                 format!(
@@ -113,6 +119,13 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
                 session.out.say(&format!("cannot be read: {why}"));
             }
             let listed: Vec<Listed> = good.iter().map(Listed::of).collect();
+            for one in listed.iter().filter(|one| one.memory_may_be_wrong) {
+                let text = format!(
+                    "the memory of `{0}` may be wrong: an older labctl saved it; use `labctl snapshot restore {0} --cold`",
+                    one.name
+                );
+                session.out.event(&Event::Warning { text });
+            }
             session.out.result(&listed, || table(&listed));
         }
         Action::Rm { names } => {

@@ -47,7 +47,7 @@ pub async fn clone(
     }
     let snapshot = match there {
         Some(snapshot) => snapshot,
-        None => take(&Supervisor::ensure(&origin_home, origin, each).await?, CLONED, each)
+        None => take(&Supervisor::ensure(&origin_home, origin, each).await?, CLONED, false, each)
             .await
             .map_err(|why| why.hint(format!("`labctl --lab {origin} up` first, or name a snapshot: --snapshot NAME")))?,
     };

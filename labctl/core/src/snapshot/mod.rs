@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use labctl_image::BootImage;
+use labctl_machine::accel::Accel;
 use labctl_machine::qemu::Machine;
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::size::Size;
@@ -62,6 +63,9 @@ pub struct Snapshot {
     pub created: SystemTime,
     /// How long the nodes stood still for it, in milliseconds.
     pub pause_ms: u64,
+    /// Whether memory was only taken from nodes that stood still. Older versions took most of it while they ran, and said nothing here.
+    #[serde(default)]
+    stopped: bool,
     /// QEMU's version line: saved memory fits only the version that wrote it.
     pub qemu: String,
     /// The lab, with the keys and ids of its nodes.
@@ -95,7 +99,13 @@ impl Snapshot {
     /// A snapshot that was just taken.
     pub(crate) fn new(name: &str, record: Record, qemu: String, pause_ms: u64, nodes: BTreeMap<NodeName, SavedNode>) -> Self {
         let lab_file = fs::read_to_string(&record.lab.file).unwrap_or_default();
-        Self { version: VERSION, name: name.to_owned(), created: SystemTime::now(), pause_ms, qemu, record, lab_file, nodes }
+        Self { version: VERSION, name: name.to_owned(), created: SystemTime::now(), pause_ms, stopped: true, qemu, record, lab_file, nodes }
+    }
+
+    /// Whether pages of its memory may be missing: it was taken from emulated machines while they ran, and QEMU's dirty tracking
+    /// loses writes then.
+    pub fn may_be_wrong(&self) -> bool {
+        !self.stopped && self.nodes.values().any(|node| node.machine.accel == Accel::Tcg)
     }
 
     /// Bytes of all saved memory.
@@ -186,22 +196,31 @@ pub fn find(home: &LabHome, name: &str) -> Result<Snapshot, Failure> {
     })
 }
 
-/// Takes a snapshot of all nodes, which must run. One of the same name is replaced only with `replace`.
-pub async fn save(home: &Home, lab: &LabName, name: &str, replace: bool, each: Each<'_>) -> Result<Snapshot, Failure> {
+/// How a snapshot is saved.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// Replace one of the same name.
+    pub replace: bool,
+    /// Compare what was saved with the memory of the stopped nodes, page by page; they stand still for longer.
+    pub verify: bool,
+}
+
+/// Takes a snapshot of all nodes, which must run. One of the same name is replaced only if that is asked for.
+pub async fn save(home: &Home, lab: &LabName, name: &str, how: How, each: Each<'_>) -> Result<Snapshot, Failure> {
     let lab_home = home.lab(lab);
-    if place(&lab_home, name)?.join("snapshot.json").exists() && !replace {
+    if place(&lab_home, name)?.join("snapshot.json").exists() && !how.replace {
         return Err(Failure::new(Kind::Conflict, format!("there is a snapshot `{name}` already"))
             .hint(format!("choose another name, `labctl snapshot rm {name}`, or --replace")));
     }
     let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
-    let saved = take(&supervisor, name, each).await;
+    let saved = take(&supervisor, name, how.verify, each).await;
     sweep(home)?;
     saved
 }
 
 /// Has the supervisor take a snapshot.
-pub(crate) async fn take(supervisor: &Supervisor, name: &str, each: Each<'_>) -> Result<Snapshot, Failure> {
-    let mut connection = supervisor.call(&Call::Save { name: name.to_owned() }).await?;
+pub(crate) async fn take(supervisor: &Supervisor, name: &str, verify: bool, each: Each<'_>) -> Result<Snapshot, Failure> {
+    let mut connection = supervisor.call(&Call::Save { name: name.to_owned(), verify }).await?;
     loop {
         match connection.answer().await? {
             Answer::Event(event) => each(event),

@@ -203,8 +203,8 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
 pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Result<Option<(Supervisor, Snapshot)>, Failure> {
     let folder = home.provisioned().join(key);
     let Ok(Some(snapshot)) = Snapshot::load(&folder) else { return Ok(None) };
-    if snapshot.check(&folder).is_err() {
-        // Damaged: as good as none, and no reason to fail.
+    if snapshot.may_be_wrong() || snapshot.check(&folder).is_err() {
+        // As good as none, and no reason to fail.
         discard(&folder)?;
         return Ok(None);
     }
@@ -219,7 +219,7 @@ pub async fn keep(home: &Home, lab: &Lab, key: &str, supervisor: &Supervisor, ea
     if self::key(home, lab, each).await?.as_deref() != Ok(key) {
         return Err(Failure::new(Kind::Conflict, "a file of the lab changed while it was being provisioned"));
     }
-    super::take(supervisor, NAME, each).await?;
+    super::take(supervisor, NAME, false, each).await?;
     let from = place(&home.lab(&lab.name), NAME)?;
     let to = home.provisioned().join(key);
     fs::create_dir_all(home.provisioned()).map_err(Failure::io(home.provisioned().display()))?;

@@ -91,15 +91,26 @@ pub(super) async fn go_back(
     Ok(supervisor)
 }
 
-/// Refuses a snapshot whose memory this host's QEMU cannot read.
+/// Refuses a snapshot whose memory may be wrong, or that this host's QEMU cannot read.
 pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(), Failure> {
+    // The disks alone are always right.
+    let cold = match snapshot.name.as_str() {
+        SUSPENDED => "`labctl halt && labctl up` boots the same disks".to_owned(),
+        name => format!("`labctl snapshot restore {name} --cold` boots the same disks"),
+    };
+    if snapshot.may_be_wrong() {
+        let message = format!(
+            "snapshot `{}` was saved by an older labctl while its emulated nodes ran, and pages of its memory may be missing",
+            snapshot.name
+        );
+        return Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")));
+    }
     let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
     if qemu == snapshot.qemu {
         return Ok(());
     }
     let message = format!("snapshot `{}` was saved by `{}`; here is `{qemu}`, which cannot read its memory", snapshot.name, snapshot.qemu);
-    Err(Failure::new(Kind::Conflict, message)
-        .hint(format!("nothing was changed; `labctl snapshot restore {} --cold` boots the same disks", snapshot.name)))
+    Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")))
 }
 
 /// Names the snapshot that the lab is being put back to.
@@ -157,7 +168,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
 pub async fn suspend(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Snapshot, Failure> {
     let lab_home = home.lab(lab);
     let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
-    let saved = take(&supervisor, SUSPENDED, each).await?;
+    let saved = take(&supervisor, SUSPENDED, false, each).await?;
     supervisor.run(&Call::Halt { nodes: Vec::new(), force: true }, each).await?;
     Ok(saved)
 }

@@ -35,7 +35,7 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
         Call::Watch => return watch(&supervisor, stream).await,
         Call::Up(up) => with_events(&supervisor, &mut stream, done(up_nodes(supervisor.clone(), *up))).await,
         Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, done(halt(supervisor.clone(), nodes, force))).await,
-        Call::Save { name } => with_events(&supervisor, &mut stream, saving::save(supervisor.clone(), name)).await,
+        Call::Save { name, verify } => with_events(&supervisor, &mut stream, saving::save(supervisor.clone(), name, verify)).await,
         Call::Rewind(rewind) => with_events(&supervisor, &mut stream, done(rewinding::rewind(supervisor.clone(), *rewind))).await,
         Call::Agent { node } => return agent(&supervisor, stream, &node).await,
         Call::Dial { node, port } => return dial(&supervisor, stream, &node, port).await,

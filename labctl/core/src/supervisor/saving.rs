@@ -1,9 +1,10 @@
 //! Taking a snapshot of all nodes at one moment.
 //!
 //! ```text
-//! memory is written while the nodes run ─▶ network held, all paused ─▶ rest of the memory, devices; disks begin new layers
-//!                                                                   ─▶ all go on, network released
+//! new layers made ─▶ network held, all stopped ─▶ disks begin their layers; memory and devices written ─▶ all go on, network released
 //! ```
+//!
+//! Memory is only ever taken from machines that stand still: nothing rests on QEMU's dirty tracking.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,8 +16,8 @@ use std::time::Instant;
 use futures_util::future::{join_all, try_join_all};
 use labctl_image::BootImage;
 use labctl_machine::disk::make_overlay;
-use labctl_machine::qemu::{LiveSave, Machine, Qemu, Ram};
-use labctl_machine::stream;
+use labctl_machine::qemu::{self, Machine, Qemu, Ram};
+use labctl_machine::{check, stream};
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
 use tokio::sync::oneshot;
@@ -37,8 +38,8 @@ struct Saving {
     qemu: Arc<Qemu>,
 }
 
-/// Saves all nodes under that name; all must run.
-pub async fn save(supervisor: Arc<Supervisor>, name: String) -> Result<Answer, Failure> {
+/// Saves all nodes under that name; all must run. With `verify` it fails if any page was not saved as it was.
+pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Result<Answer, Failure> {
     let home = Home::open()?;
     let place = snapshot::place(&supervisor.home, &name)?;
     let nodes = all_running(&supervisor)?;
@@ -50,7 +51,7 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String) -> Result<Answer, F
     let parent = snapshot::folder(&supervisor.home);
     let making = parent.join(format!(".new-{name}"));
     let _ = fs::remove_dir_all(&making);
-    let saved = write_all(&supervisor, &home, &nodes, &making).await;
+    let saved = write_all(&supervisor, &home, &nodes, &making, verify).await;
     let (pause_ms, saved) = match saved {
         Ok(saved) => saved,
         Err(why) => {
@@ -61,7 +62,7 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String) -> Result<Answer, F
             return Err(Failure { message: format!("snapshot `{name}`: {}", why.message), ..why });
         }
     };
-    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
+    let qemu = qemu::version(&home.qemu()).await?;
     let snapshot = Snapshot::new(&name, (*supervisor.record()).clone(), qemu, pause_ms, saved);
     sync(&snapshot, &making)?;
     persist::write_json(&making.join("snapshot.json"), &snapshot)?;
@@ -98,54 +99,71 @@ async fn write_all(
     home: &Home,
     nodes: &[Saving],
     making: &Path,
+    verify: bool,
 ) -> Result<(u64, BTreeMap<NodeName, SavedNode>), Failure> {
-    let mut saves = Vec::new();
-    let mut copies = Vec::new();
+    let layers = try_join_all(nodes.iter().map(|node| NextDisk::make(supervisor, home, node))).await?;
+    let (mut streams, mut copies) = (Vec::new(), Vec::new());
     for node in nodes {
         let folder = making.join(node.name.as_str());
         fs::create_dir_all(&folder).map_err(Failure::io(folder.display()))?;
-        let (write, copy) = copying(&folder.join("state"), &node.machine.ram)?;
+        let (stream, copy) = copying(&folder.join("state"), &node.machine.ram)?;
+        streams.push(stream);
         copies.push(copy);
-        saves.push(node.qemu.save_live(write).await?);
     }
-    let (pause_ms, layers) = match transfer(supervisor, home, nodes, saves).await {
-        Ok(done) => done,
+    let pause_ms = match transfer(supervisor, nodes, &layers, streams, verify.then_some(making)).await {
+        Ok(pause_ms) => pause_ms,
         Err(why) => return Err(unwritten(nodes, copies, making).unwrap_or(why)),
     };
-    let mut saved = BTreeMap::new();
-    for ((node, copy), (layer, image, disk)) in nodes.iter().zip(copies).zip(layers) {
+    supervisor.emit(Event::Note { text: format!("the nodes stood still for {pause_ms} ms") });
+    let mut all_written = Vec::new();
+    for (node, copy) in nodes.iter().zip(copies) {
         let written = copy.await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?.map_err(Failure::io(&node.name))?;
-        let folder = supervisor.home.node(&node.name);
-        let template = boot::template_of(&folder);
+        all_written.push(written);
+    }
+    if verify {
+        for node in nodes {
+            compare(making, node).await?;
+        }
+    }
+    let mut saved = BTreeMap::new();
+    for ((node, layer), written) in nodes.iter().zip(layers).zip(all_written) {
+        let template = boot::template_of(&supervisor.home.node(&node.name));
         if let Some(key) = &template {
             persist::write(&making.join(node.name.as_str()).join("template"), key.as_bytes())?;
         }
+        let NextDisk { layer, image, size, .. } = layer;
         let machine = node.machine.clone();
-        let node_saved = SavedNode { machine, image, layer, disk, template, bytes: written.bytes, omitted: written.omitted };
+        let node_saved = SavedNode { machine, image, layer, disk: size, template, bytes: written.bytes, omitted: written.omitted };
         saved.insert(node.name.clone(), node_saved);
     }
-    supervisor.emit(Event::Note { text: format!("the nodes stood still for {pause_ms} ms") });
     Ok((pause_ms, saved))
 }
 
-/// Has all machines write what they are at one moment; gives the milliseconds that they stood still, and their disks' layers.
+/// Has all machines stop, write what they are, and go on; gives the milliseconds that they stood still. With `verify` their memory is also
+/// written as it is, below that folder.
 async fn transfer(
     supervisor: &Arc<Supervisor>,
-    home: &Home,
     nodes: &[Saving],
-    mut saves: Vec<LiveSave<'_>>,
-) -> Result<(u64, Vec<(PathBuf, BootImage, Size)>), Failure> {
-    try_join_all(saves.iter_mut().map(|save| save.first_pass())).await?;
+    layers: &[NextDisk],
+    streams: Vec<OwnedFd>,
+    verify: Option<&Path>,
+) -> Result<u64, Failure> {
     supervisor.switch.hold().await;
-    let paused = Instant::now();
+    let stopped = Instant::now();
     try_join_all(nodes.iter().map(|node| node.qemu.pause())).await?;
-    try_join_all(saves.iter_mut().map(|save| save.memory_written())).await?;
-    let layers = try_join_all(nodes.iter().map(|node| begin_layer(supervisor, home, node))).await?;
-    try_join_all(saves.into_iter().map(|save| save.finish())).await?;
+    let save = async |(node, (layer, stream)): (&Saving, (&NextDisk, OwnedFd))| -> Result<(), Failure> {
+        layer.begin(node).await?;
+        node.qemu.save(stream, qemu::Saving::Everything).await?;
+        if let Some(making) = verify {
+            node.qemu.dump_memory(&truth(making, node), node.machine.memory.0).await?;
+        }
+        Ok(())
+    };
+    try_join_all(nodes.iter().zip(layers.iter().zip(streams)).map(save)).await?;
     try_join_all(nodes.iter().map(|node| node.qemu.resume())).await?;
-    let pause_ms = u64::try_from(paused.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let pause_ms = u64::try_from(stopped.elapsed().as_millis()).unwrap_or(u64::MAX);
     supervisor.switch.release().await;
-    Ok((pause_ms, layers))
+    Ok(pause_ms)
 }
 
 /// Why what the machines said could not be written, if it could not: all that QEMU knows then is that nobody listens any more.
@@ -161,7 +179,8 @@ fn unwritten(nodes: &[Saving], copies: Vec<Copied>, making: &Path) -> Option<Fai
 
 type Copied = oneshot::Receiver<std::io::Result<stream::Written>>;
 
-/// Takes a machine's stream from a pipe and leaves out of it what its template has.
+/// Takes a machine's stream from a pipe and leaves out of it what its template has. Never by way of a file: what is left out need not be
+/// written first, and the nodes stand still meanwhile.
 fn copying(to: &Path, ram: &Ram) -> Result<(OwnedFd, Copied), Failure> {
     let file = File::create(to).map_err(Failure::io(to.display()))?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|why| Failure::io("pipe")(why.into()))?;
@@ -178,23 +197,66 @@ fn copying(to: &Path, ram: &Ram) -> Result<(OwnedFd, Copied), Failure> {
     Ok((write, copied))
 }
 
-/// The node writes to a new disk from now on; what it wrote so far becomes a layer. At every step the node's link leads to a disk
-/// that is complete: the layer is another name of the old one, and the new one, empty, rests on that name.
-async fn begin_layer(supervisor: &Arc<Supervisor>, home: &Home, node: &Saving) -> Result<(PathBuf, BootImage, Size), Failure> {
-    let folder = supervisor.home.node(&node.name);
-    let image: BootImage = persist::read_json(&folder.join("image.json"))?
-        .ok_or_else(|| Failure::new(Kind::Internal, format!("{}: nobody knows its image", node.name)))?;
-    let record = supervisor.record();
-    let size = Size(record.node(&node.name)?.disk.0.max(image.virtual_size));
-    let layer = snapshot::new_layer(home)?;
-    let (old, new) = (disk::file(&folder)?, disk::another(&folder));
-    fs::hard_link(&old, &layer).map_err(Failure::io(layer.display()))?;
-    make_overlay(&new, &layer, "qcow2", size).await?;
-    disk::take(&folder, &new)?;
-    node.qemu.write_to(&new).await?;
-    // QEMU has opened the old one again, by this name; it needs it no more.
-    let _ = fs::remove_file(&old);
-    Ok((layer, image, size))
+/// Where a node's memory lies, as it was while the node stood still.
+fn truth(making: &Path, node: &Saving) -> PathBuf {
+    making.join(node.name.as_str()).join("truth")
+}
+
+/// Fails if the saved memory is not what the node had.
+async fn compare(making: &Path, node: &Saving) -> Result<(), Failure> {
+    let (truth, state) = (truth(making, node), making.join(node.name.as_str()).join("state"));
+    let template = node.machine.ram.file().cloned();
+    let work = move || {
+        let wrong = check::wrong_pages(&state, template.as_deref(), &truth).map_err(Failure::io(state.display()))?;
+        fs::remove_file(&truth).map_err(Failure::io(truth.display()))?;
+        Ok::<_, Failure>(wrong)
+    };
+    let wrong = tokio::task::spawn_blocking(work).await.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string())))?;
+    match wrong.first() {
+        None => Ok(()),
+        Some(first) => Err(Failure::new(
+            Kind::Internal,
+            format!("{}: {} pages were not saved as they were; the first is page {first}", node.name, wrong.len()),
+        )
+        .hint("nothing was kept; please report this, with QEMU's version (qemu-system-x86_64 --version)")),
+    }
+}
+
+/// The disk that a node writes to from the snapshot on; what it wrote before becomes a layer.
+struct NextDisk {
+    folder: PathBuf,
+    /// Another name of the disk that the node has now: it becomes the layer.
+    layer: PathBuf,
+    image: BootImage,
+    size: Size,
+    old: PathBuf,
+    new: PathBuf,
+}
+
+impl NextDisk {
+    /// Makes the new disk, while the node still writes to its old one.
+    async fn make(supervisor: &Arc<Supervisor>, home: &Home, node: &Saving) -> Result<Self, Failure> {
+        let folder = supervisor.home.node(&node.name);
+        let image: BootImage = persist::read_json(&folder.join("image.json"))?
+            .ok_or_else(|| Failure::new(Kind::Internal, format!("{}: nobody knows its image", node.name)))?;
+        let record = supervisor.record();
+        let size = Size(record.node(&node.name)?.disk.0.max(image.virtual_size));
+        let layer = snapshot::new_layer(home)?;
+        let (old, new) = (disk::file(&folder)?, disk::another(&folder));
+        fs::hard_link(&old, &layer).map_err(Failure::io(layer.display()))?;
+        make_overlay(&new, &layer, "qcow2", size).await?;
+        Ok(Self { folder, layer, image, size, old, new })
+    }
+
+    /// Has the node, which stands still, write to it from now on. At every step the node's link leads to a disk that is complete: the layer is
+    /// another name of the old one, and the new one, empty, rests on that name.
+    async fn begin(&self, node: &Saving) -> Result<(), Failure> {
+        disk::take(&self.folder, &self.new)?;
+        node.qemu.write_to(&self.new).await?;
+        // QEMU has opened the old one again, by this name; it needs it no more.
+        let _ = fs::remove_file(&self.old);
+        Ok(())
+    }
 }
 
 /// Has everything on the disk, after the nodes went on.

@@ -16,7 +16,7 @@ use crate::accel::Accel;
 
 pub use argv::{argv, program};
 pub use process::{Ending, Qemu, is_running};
-pub use state::{LiveSave, Saving};
+pub use state::Saving;
 pub use version::version;
 
 /// Everything that QEMU is told about a machine.

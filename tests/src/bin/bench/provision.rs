@@ -26,7 +26,7 @@ pub fn run(_runtime: &tokio::runtime::Runtime) {
     let wanted = std::env::var("BENCH_PEERS").unwrap_or_else(|_| "labctl,script,mitogen,ansible".to_owned());
     let sandbox = Sandbox::new();
     prepare(&sandbox);
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for name in ["labctl", "script", "mitogen", "ansible"] {
         if !wanted.split(',').any(|peer| peer.trim() == name) {
             continue;
@@ -36,13 +36,15 @@ pub fn run(_runtime: &tokio::runtime::Runtime) {
                 println!("{name}: first {:.2} s, unchanged {:.2} s", taken.first.as_secs_f64(), taken.again.as_secs_f64());
                 rows.push((name, taken));
             }
-            Err(why) => println!("{name}: skipped: {why}"),
+            Err(why) => failed.push(format!("{name}: {why}")),
         }
     }
     table(&rows);
     if wanted.contains("labctl") {
         growth(&sandbox);
     }
+    // A comparison without a peer that was asked for is no comparison.
+    assert!(failed.is_empty(), "these could not be measured:\n{}\nBENCH_PEERS names those to measure", failed.join("\n"));
 }
 
 fn prepare(sandbox: &Sandbox) {
