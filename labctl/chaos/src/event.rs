@@ -90,6 +90,13 @@ pub enum What {
         /// Its state, such as `activating/auto-restart`.
         state: String,
     },
+    /// Something befell a node that no fault is meant to cause: its kernel panicked.
+    Mishap {
+        /// Node.
+        node: String,
+        /// What, in words.
+        what: String,
+    },
     /// A fault is undone.
     Healed {
         /// What had been done.

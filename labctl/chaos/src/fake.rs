@@ -8,7 +8,7 @@ use labctl_spec::scenario::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::lease::{Journal, Lease};
-use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState};
+use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};
 
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -112,6 +112,8 @@ struct State {
     fails: Vec<(String, u32)>,
     /// How long `fire` takes on a node; 10 ms otherwise.
     slow: BTreeMap<String, Duration>,
+    /// What befalls a node, and when.
+    mishaps: Vec<(Instant, Mishap)>,
 }
 
 impl FakeLab {
@@ -130,6 +132,7 @@ impl FakeLab {
                 held: None,
                 fails: Vec::new(),
                 slow: BTreeMap::new(),
+                mishaps: Vec::new(),
             }),
         })
     }
@@ -158,6 +161,12 @@ impl FakeLab {
 
     pub(crate) fn slow(&self, node: &str, duration: Duration) {
         self.state().slow.insert(node.to_owned(), duration);
+    }
+
+    /// So long from now the node's kernel panics.
+    pub(crate) fn panics(&self, node: &str, after: Duration) {
+        let mishap = Mishap { node: node.to_owned(), what: "its kernel has panicked".to_owned() };
+        self.state().mishaps.push((Instant::now() + after, mishap));
     }
 
     pub(crate) fn held(&self) -> bool {
@@ -318,6 +327,15 @@ impl FaultTarget for FakeLab {
                 },
                 None => ExecAnswer { code: 1, ..ExecAnswer::default() },
             })
+        })
+    }
+
+    fn mishap(&self) -> BoxFuture<'_, Mishap> {
+        Box::pin(async move {
+            let next = self.state().mishaps.pop();
+            let Some((at, mishap)) = next else { return std::future::pending().await };
+            tokio::time::sleep_until(at).await;
+            mishap
         })
     }
 }

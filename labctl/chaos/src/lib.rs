@@ -30,4 +30,4 @@ pub use probe::{Answer, ask};
 pub use render::render;
 pub use report::{Before, REPORT_VERSION, Recovery, Report, Verdict};
 pub use run::run;
-pub use target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState};
+pub use target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};

@@ -229,6 +229,7 @@ fn words(what: &What) -> (Option<Colour>, String) {
         }
         What::Back { node, unit, old_pid, new_pid, .. } => (None, format!("{unit} on {node} is back: pid {old_pid} became {new_pid}")),
         What::Down { node, unit, state } => (Some(Colour::Bad), format!("{unit} on {node} is down again: {state}")),
+        What::Mishap { node, what } => (Some(Colour::Bad), format!("{node}: {what}")),
         What::Healed { what } => (None, format!("healed: {what}")),
         What::NotHealed { what, error } => (Some(Colour::Bad), format!("not healed: {what}: {error}")),
         What::Recovered { after_ms } => {

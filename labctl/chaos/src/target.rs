@@ -105,6 +105,15 @@ pub struct ExecAnswer {
     pub stderr: Vec<u8>,
 }
 
+/// Something that befell a node, and that no fault is meant to cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mishap {
+    /// The node.
+    pub node: String,
+    /// What, in words, such as a kernel's last ones.
+    pub what: String,
+}
+
 /// A lab that can be broken and asked.
 ///
 /// Contract for all methods: `node` is a node's name. An unreachable node is an error, never an empty answer. A dropped
@@ -135,4 +144,7 @@ pub trait FaultTarget: Send + Sync {
 
     /// Runs a program in the node (through the agent, so without the lab's network).
     fn exec<'a>(&'a self, node: &'a str, argv: &'a [String], timeout: Duration) -> BoxFuture<'a, Result<ExecAnswer, FaultError>>;
+
+    /// Waits for the next mishap of any node: a kernel that panics. Each is given once, and none from before the first call.
+    fn mishap(&self) -> BoxFuture<'_, Mishap>;
 }

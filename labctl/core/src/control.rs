@@ -153,6 +153,9 @@ pub struct LabStatus {
     pub accel: Option<Accel>,
     /// Its nodes in the order of the lab file.
     pub nodes: Vec<NodeStatus>,
+    /// Why the lab was not put back to a snapshot, if that was tried last and its nodes have been down since.
+    #[serde(default)]
+    pub failed_restore: Option<Failure>,
 }
 
 /// State of a node.
@@ -182,4 +185,39 @@ pub struct NodeStatus {
     /// Whether the lab file no longer names it.
     #[serde(default)]
     pub left: bool,
+    /// What is known of its machine's life, if it runs.
+    #[serde(flatten)]
+    pub life: LifeStatus,
+}
+
+/// A machine's life as far as it is known. Times are in milliseconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifeStatus {
+    /// Since when its guest has run without a reboot.
+    #[serde(default)]
+    pub since_unix_ms: Option<u64>,
+    /// Since when its machine runs.
+    #[serde(default)]
+    pub started_unix_ms: Option<u64>,
+    /// The guest's boot.
+    #[serde(default)]
+    pub boot_id: Option<String>,
+    /// Reboots of the guest since the machine was started.
+    #[serde(default)]
+    pub reboots: u32,
+    /// Panics of its kernel since then.
+    #[serde(default)]
+    pub panics: u32,
+    /// The last of these.
+    #[serde(default)]
+    pub last_panic: Option<Panic>,
+}
+
+/// A panic of a guest's kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Panic {
+    /// When it was noticed, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// The kernel's words.
+    pub line: String,
 }

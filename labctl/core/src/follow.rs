@@ -28,7 +28,7 @@ pub async fn added(path: &Path, seen: u64, each: &mut (dyn FnMut(&[u8]) + Send))
 }
 
 #[cfg(target_os = "linux")]
-use linux::Changes;
+pub(crate) use linux::Changes;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -67,7 +67,7 @@ mod linux {
 }
 
 #[cfg(not(target_os = "linux"))]
-use elsewhere::Changes;
+pub(crate) use elsewhere::Changes;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {

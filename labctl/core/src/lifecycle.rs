@@ -10,10 +10,11 @@ use labctl_spec::lab::Lab;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::client::Supervisor;
-use crate::control::{Call, LabStatus, NodeStatus, Up};
+use crate::control::{Call, LabStatus, LifeStatus, NodeStatus, Up};
 use crate::event::{Event, NodeState};
 use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
+use crate::supervisor::life;
 use crate::template::Plan;
 use crate::{Failure, Kind, changes, host, images, layer, snapshot, supervisor, template};
 
@@ -234,8 +235,13 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
             memory_mib: node.memory.as_mib(),
             cpus: node.cpus,
             left: record.as_ref().is_some_and(|record| record.lab.node(&node.name).is_none()),
+            life: if running {
+                life::Life::of_unattended(&folder).map(|life| life.status()).unwrap_or_default()
+            } else {
+                LifeStatus::default()
+            },
         }
     };
     let nodes = lab.nodes.iter().map(node).filter(|node| !node.left || node.state != NodeState::Absent).collect();
-    Ok(LabStatus { lab: lab.name.to_string(), supervisor: None, accel: None, nodes })
+    Ok(LabStatus { lab: lab.name.to_string(), supervisor: None, accel: None, nodes, failed_restore: snapshot::failed_restore(&lab_home) })
 }

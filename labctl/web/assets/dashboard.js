@@ -15,8 +15,8 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
-const WORDS = { absent: "not created", off: "off", suspended: "suspended", starting: "starting", booting: "booting", running: "running", halting: "halting", crashed: "crashed" };
-const COLOURS = { running: "good", starting: "busy", booting: "busy", halting: "busy", crashed: "bad" };
+const WORDS = { absent: "not created", off: "off", suspended: "suspended", starting: "starting", booting: "booting", running: "running", silent: "silent", panicked: "panicked", halting: "halting", crashed: "crashed" };
+const COLOURS = { running: "good", starting: "busy", booting: "busy", halting: "busy", silent: "bad", panicked: "bad", crashed: "bad" };
 
 // Ports whose service people know by another name than its number; `null`: a browser has no business there.
 const KNOWN = { 22: null, 80: "HTTP", 443: "HTTPS", 3306: null, 4646: "Nomad", 4647: null, 4648: null, 5432: null, 6379: null, 8300: null, 8301: null, 8302: null, 8500: "Consul", 8502: null, 8600: null, 9090: "Prometheus" };
@@ -33,7 +33,35 @@ function port([host, guest], address) {
 function agent(node, supervised) {
   if (!supervised) return node.state === "running" ? "not asked" : "–";
   if (node.state === "running") return "answers";
-  return node.state === "booting" ? "silent" : "–";
+  return ["booting", "silent", "panicked"].includes(node.state) ? "silent" : "–";
+}
+
+function span(seconds) {
+  if (seconds < 120) return seconds + " s";
+  if (seconds < 7200) return Math.floor(seconds / 60) + " min";
+  if (seconds < 172800) return Math.floor(seconds / 3600) + " h";
+  return Math.floor(seconds / 86400) + " days";
+}
+
+// Times run on while nothing happens.
+function age(element) {
+  element.textContent = span(Math.max(0, Math.floor((Date.now() - Number(element.dataset.since)) / 1000)));
+}
+
+function uptime(node) {
+  if (!node.since_unix_ms) return make("div", {}, "–");
+  const element = make("div", { class: "age", "data-since": String(node.since_unix_ms), title: "since " + new Date(node.since_unix_ms).toLocaleString() });
+  age(element);
+  return element;
+}
+
+function past(node) {
+  const parts = [];
+  if (node.reboots) parts.push(node.reboots === 1 ? "rebooted once" : "rebooted " + node.reboots + " times");
+  if (node.panics) parts.push(node.panics === 1 ? "panicked once" : "panicked " + node.panics + " times");
+  if (!parts.length) return null;
+  const words = node.last_panic ? { title: node.last_panic.line } : {};
+  return make("div", { class: node.panics ? "why" : "faint", ...words }, parts.join(", "));
 }
 
 function cell(label, className, ...children) {
@@ -52,6 +80,7 @@ function row(node, supervised) {
   return make("tr", {},
     cell("", "node", make("div", { class: "name" }, node.name), node.groups.length ? make("div", { class: "faint" }, node.groups.join(", ")) : null),
     cell("", "state", state, why),
+    cell("Up for", "", uptime(node), past(node)),
     cell("Agent", "", agent(node, supervised)),
     cell("Address", "", make("div", { class: "mono" }, node.address), make("div", { class: "faint" }, node.hostnames.join(", "))),
     cell("On host", "", make("div", { class: "mono" }, known ? node.loopback : "–"), ports),
@@ -63,12 +92,17 @@ function showStatus(status) {
   document.title = status.lab + " · labctl";
   byId("lab").textContent = status.lab;
   const running = status.nodes.filter((node) => node.state === "running").length;
-  const crashed = status.nodes.filter((node) => node.state === "crashed").length;
   const parts = [running + " of " + status.nodes.length + (status.nodes.length === 1 ? " node" : " nodes") + " running"];
-  if (crashed) parts.push(crashed + " crashed");
+  for (const bad of ["crashed", "panicked", "silent"]) {
+    const count = status.nodes.filter((node) => node.state === bad).length;
+    if (count) parts.push(count + " " + WORDS[bad]);
+  }
   if (status.accel) parts.push(status.accel === "kvm" ? "on KVM" : "emulated (" + status.accel + ")");
   if (status.supervisor === null) parts.push(running ? "no supervisor: the next labctl command starts one" : "labctl up starts it");
   byId("summary").textContent = parts.join(" · ");
+  const failed = status.failed_restore;
+  byId("trouble").hidden = !failed;
+  byId("trouble").textContent = failed ? "The last restore failed: " + failed.message + (failed.hint ? "\n" + failed.hint : "") : "";
   const supervised = status.supervisor !== null;
   byId("nodes").tBodies[0].replaceChildren(...status.nodes.map((node) => row(node, supervised)));
 }
@@ -87,6 +121,14 @@ function sentence(happened) {
       const state = happened.state;
       return happened.node + (state.state === "crashed" ? " " : " is ") + (WORDS[state.state] || state.state) + (state.why ? ": " + state.why : "");
     }
+    case "kernel": {
+      const says = { panic: "its kernel has panicked", oops: "its kernel has met a fault of its own", stall: "its kernel says that something stood still, as it may on a busy host" };
+      return happened.node + ": " + (says[happened.trouble] || happened.trouble) + ": " + happened.line;
+    }
+    case "rebooted": {
+      const causes = { asked: "rebooted, after ", panic: "rebooted after its kernel’s panic; it had run for ", itself: "rebooted by itself (another boot id), after " };
+      return happened.node + ": " + (causes[happened.cause] || "rebooted, after ") + span(Math.floor(happened.ran_ms / 1000));
+    }
     case "work": return happened.what + ": " + happened.step;
     default: return happened.text || happened.event;
   }
@@ -94,7 +136,7 @@ function sentence(happened) {
 
 function showEvent(happened) {
   byId("no-events").hidden = true;
-  const kind = happened.event === "node" ? happened.state.state : happened.event;
+  const kind = { node: () => happened.state.state, kernel: () => happened.trouble, rebooted: () => (happened.cause === "itself" ? "warning" : "rebooted") }[happened.event]?.() || happened.event;
   byId("events").prepend(make("li", {}, clock(happened.at_unix_ms), make("span", { class: kind }, sentence(happened))));
   // As many as the server keeps.
   while (byId("events").children.length > 500) byId("events").lastElementChild.remove();
@@ -138,6 +180,8 @@ function link(text, colour) {
   byId("link").textContent = text;
   byId("link").className = "pill " + colour;
 }
+
+setInterval(() => document.querySelectorAll(".age").forEach(age), 10000);
 
 const stream = new EventSource("/api/stream");
 stream.addEventListener("open", () => link("live", "good"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use labctl_spec::scenario::{Check, Signal};
 
 use super::{Answer, ask};
-use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState};
+use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};
 
 /// Answers to `PORT PATH`; everything else is refused.
 #[derive(Default)]
@@ -76,5 +76,9 @@ impl FaultTarget for Canned {
                 _ => Ok(self.exec.clone()),
             }
         })
+    }
+
+    fn mishap(&self) -> BoxFuture<'_, Mishap> {
+        Box::pin(std::future::pending())
     }
 }

@@ -28,7 +28,7 @@ use crate::lease::{Journal, OpenLease, unix_ms};
 use crate::observe::{Observer, Sample};
 use crate::options::Options;
 use crate::report::{Before, REPORT_VERSION, Recovery, Report, Verdict};
-use crate::target::{FaultError, FaultTarget};
+use crate::target::{FaultError, FaultTarget, Mishap};
 use crate::{pick, probe};
 
 /// Runs the scenario and reports. `groups` gives each group's nodes and must hold every node at least once (a group `all` does).
@@ -66,6 +66,7 @@ pub async fn run(
         timeline: Vec::new(),
         before: Before::default(),
         recovery: None,
+        mishaps: Vec::new(),
         last_shot: None,
         last_end: None,
         announced: None,
@@ -73,6 +74,7 @@ pub async fn run(
     let started_unix_ms = unix_ms();
     run.tell(What::Started { scenario: scenario.name.clone(), seed: options.seed });
     let outcome = run.carry_out().await;
+    let outcome = run.in_spite_of_mishaps(outcome);
     run.report(outcome, started_unix_ms)
 }
 
@@ -81,6 +83,7 @@ pub async fn run(
 enum Message {
     Sample(Sample),
     Sighting(Sighting),
+    Mishap(Mishap),
 }
 
 impl From<Sample> for Message {
@@ -136,6 +139,8 @@ struct Run<'a, F> {
     timeline: Vec<Event>,
     before: Before,
     recovery: Option<Recovery>,
+    /// What befell nodes, as it is told.
+    mishaps: Vec<String>,
     last_shot: Option<Instant>,
     /// When the last shot was confirmed or the last fault undone: the time to recover is allowed from here.
     last_end: Option<Instant>,
@@ -149,6 +154,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             return error.into();
         }
         self.start_probes();
+        self.watch_for_mishaps();
         if let Some(outcome) = self.wait_until_steady().await {
             return outcome;
         }
@@ -159,6 +165,20 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             return outcome;
         }
         self.wait_until_recovered().await
+    }
+
+    /// No fault of a scenario's makes a kernel panic: a lab that had one has not shown what the scenario is to show, whatever it came to.
+    fn in_spite_of_mishaps(&mut self, outcome: Outcome) -> Outcome {
+        // Those that have come while nobody listened.
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take(message);
+        }
+        if self.mishaps.is_empty() {
+            return outcome;
+        }
+        let reasons: Vec<String> = self.mishaps.iter().cloned().chain(outcome.reason).collect();
+        let hint = "no fault of the scenario does that; `labctl logs NODE --console` shows what the kernel said".to_owned();
+        Outcome { verdict: Verdict::Failed, reason: Some(reasons.join("; ")), hint: Some(hint) }
     }
 
     /// Everything that can be known to be wrong before anything starts.
@@ -189,6 +209,14 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         }
     }
 
+    fn watch_for_mishaps(&mut self) {
+        let (target, send) = (self.scene.target.clone(), self.send.clone());
+        self.tasks.spawn(async move {
+            // Until nobody listens any more, or the task is aborted.
+            while send.send(Message::Mishap(target.mishap().await)).is_ok() {}
+        });
+    }
+
     /// Takes the next message, or returns at the deadline if that comes first and is still to come.
     async fn listen(&mut self, deadline: Instant) {
         let over = deadline <= Instant::now();
@@ -214,6 +242,10 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                     self.tell(what);
                 }
                 self.move_barrier();
+            }
+            Message::Mishap(Mishap { node, what }) => {
+                self.mishaps.push(format!("{node}: {what}"));
+                self.tell(What::Mishap { node, what });
             }
         }
         let recovered = self.observer.settled(self.scene.options.settle);

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use labctl_core::Failure;
 use labctl_core::lifecycle::{self, Work};
 use labctl_core::validation::Plays;
+use labctl_core::{Failure, snapshot};
 
 use crate::session::Session;
 
@@ -25,6 +25,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let nodes = session.nodes(&lab, &args.nodes, None)?;
     let each = |event| session.out.event(&event);
     let _work = Work::begin(&home.lab(&lab.name), &each).await?;
+    snapshot::refuse_failed(&home.lab(&lab.name))?;
     // The file may name nodes that do not exist yet; those have nothing to halt.
     lifecycle::halt_existing(&home, &lab.name, &nodes, args.force, &each).await?;
     let supervisor = lifecycle::up(&home, lab, &nodes, lifecycle::Birth::Fork, &each).await?;

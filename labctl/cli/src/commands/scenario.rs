@@ -99,6 +99,7 @@ fn line(event: &Event) -> String {
             format!("{node} {unit}: pid {old_pid} -> {new_pid} after {:.1} s", *after_ms as f64 / 1e3)
         }
         What::Down { node, unit, state } => format!("{node} {unit}: down again ({state})"),
+        What::Mishap { node, what } => format!("{node}: {what}"),
         What::Healed { what } => format!("healed: {what}"),
         What::NotHealed { what, error } => format!("not healed: {what}: {error}"),
         What::Recovered { after_ms } => format!("steady state again {:.1} s after the shot", *after_ms as f64 / 1e3),

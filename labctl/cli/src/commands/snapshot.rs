@@ -10,6 +10,7 @@ use labctl_core::{Failure, Kind};
 use serde::Serialize;
 
 use crate::output::Table;
+use crate::output::time::{seconds_since, spell};
 use crate::session::Session;
 
 /// Arguments of `labctl snapshot`.
@@ -162,10 +163,9 @@ fn own(name: &str) -> Result<(), Failure> {
 fn table(listed: &[Listed]) -> String {
     let mut table = Table::new(&["SNAPSHOT", "AGE", "NODES", "MEMORY", "DISKS", "PAUSE"]);
     for snapshot in listed {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         table.row([
             snapshot.name.clone(),
-            age(now.saturating_sub(snapshot.created_unix)),
+            spell(seconds_since(snapshot.created_unix * 1000)),
             snapshot.nodes.to_string(),
             format!("{} MiB", snapshot.memory_bytes >> 20),
             format!("{} MiB", snapshot.disk_bytes >> 20),
@@ -173,15 +173,6 @@ fn table(listed: &[Listed]) -> String {
         ]);
     }
     table.render()
-}
-
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }
 
 fn show(difference: &snapshot::Difference) -> String {

@@ -3,6 +3,7 @@
 pub mod play;
 mod progress;
 mod table;
+pub mod time;
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,7 +70,7 @@ impl Output {
             return bars.get_or_insert_with(Bars::new).show(event);
         }
         if let Some(line) = progress::line(event)
-            && (!self.quiet || matches!(event, Event::Warning { .. }))
+            && (!self.quiet || progress::is_warning(event))
         {
             eprintln!("{line}");
         }

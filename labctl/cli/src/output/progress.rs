@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use labctl_core::event::{Event, NodeState};
+use labctl_core::event::{Event, NodeState, RebootCause, Trouble};
+
+use super::time::spell;
 
 /// Bars on a terminal.
 pub struct Bars {
@@ -33,7 +35,9 @@ impl Bars {
                 let bar = self.bar(node.as_str()).clone();
                 match state {
                     NodeState::Running | NodeState::Off | NodeState::Suspended => bar.finish_with_message(state.word()),
-                    NodeState::Crashed { why } => bar.finish_with_message(format!("crashed: {why}")),
+                    NodeState::Crashed { why } | NodeState::Panicked { why } | NodeState::Silent { why } => {
+                        bar.finish_with_message(format!("{}: {why}", state.word()));
+                    }
                     _ => bar.set_message(state.word()),
                 }
             }
@@ -49,7 +53,7 @@ impl Bars {
                 }
                 bar.set_message(step.clone());
             }
-            Event::Note { .. } | Event::Warning { .. } => {
+            Event::Kernel { .. } | Event::Rebooted { .. } | Event::Note { .. } | Event::Warning { .. } => {
                 // A terminal that cannot be written to is nothing to fail for.
                 let _ = self.all.println(line(event).unwrap_or_default());
             }
@@ -80,11 +84,60 @@ fn counted() -> ProgressStyle {
 /// The event as a plain line; none for those that only move a bar.
 pub fn line(event: &Event) -> Option<String> {
     match event {
-        Event::Node { node, state: NodeState::Crashed { why } } => Some(format!("{node}: crashed: {why}")),
-        Event::Node { node, state } => Some(format!("{node}: {}", state.word())),
+        Event::Node { node, state } => Some(match state.why() {
+            Some(why) => format!("{node}: {}: {why}", state.word()),
+            None => format!("{node}: {}", state.word()),
+        }),
         Event::Work { what, step, progress: None } => Some(format!("{what}: {step}")),
         Event::Work { .. } => None,
+        Event::Kernel { node, trouble, line } => Some(match trouble {
+            Trouble::Panic => format!("warning: {node}: its kernel has panicked: {line}"),
+            Trouble::Oops => format!("warning: {node}: its kernel has met a fault of its own: {line}"),
+            Trouble::Stall => format!("{node}: its kernel says that something stood still, as it may on a busy host: {line}"),
+        }),
+        Event::Rebooted { node, cause, ran_ms, .. } => {
+            let after = spell(ran_ms / 1000);
+            Some(match cause {
+                RebootCause::Asked => format!("{node}: rebooted, after {after}"),
+                RebootCause::Panic => format!("{node}: rebooted after its kernel's panic; it had run for {after}"),
+                RebootCause::Itself => format!("warning: {node}: rebooted by itself (another boot id), after {after}"),
+            })
+        }
         Event::Note { text } => Some(text.clone()),
         Event::Warning { text } => Some(format!("warning: {text}")),
+    }
+}
+
+/// Whether an event is something wrong, which is told however quiet labctl is to be.
+pub fn is_warning(event: &Event) -> bool {
+    match event {
+        Event::Warning { .. } => true,
+        Event::Kernel { trouble, .. } => *trouble != Trouble::Stall,
+        Event::Rebooted { cause, .. } => *cause == RebootCause::Itself,
+        Event::Node { .. } | Event::Work { .. } | Event::Note { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_befalls_a_guest_is_one_line() {
+        let node: labctl_core::spec::ident::NodeName = "web1".parse().unwrap();
+        let kernel = |trouble| Event::Kernel { node: node.clone(), trouble, line: "LINE".into() };
+        let rebooted = |cause| Event::Rebooted { node: node.clone(), cause, ran_ms: 90_000, boot_id: "x".into() };
+        for (event, said, warns) in [
+            (kernel(Trouble::Panic), "warning: web1: its kernel has panicked: LINE", true),
+            (kernel(Trouble::Oops), "warning: web1: its kernel has met a fault of its own: LINE", true),
+            (kernel(Trouble::Stall), "web1: its kernel says that something stood still, as it may on a busy host: LINE", false),
+            (rebooted(RebootCause::Asked), "web1: rebooted, after 90 s", false),
+            (rebooted(RebootCause::Panic), "web1: rebooted after its kernel's panic; it had run for 90 s", false),
+            (rebooted(RebootCause::Itself), "warning: web1: rebooted by itself (another boot id), after 90 s", true),
+            (Event::Node { node: node.clone(), state: NodeState::Silent { why: "WHY".into() } }, "web1: silent: WHY", false),
+        ] {
+            assert_eq!(line(&event).unwrap(), said);
+            assert_eq!(is_warning(&event), warns, "{said}");
+        }
     }
 }

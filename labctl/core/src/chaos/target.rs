@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use labctl_chaos::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, UnitState};
+use labctl_chaos::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};
 use labctl_guest::{Agent, LinkState};
 use labctl_spec::ident::NodeName;
 use labctl_spec::scenario::Signal;
@@ -13,8 +13,10 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::http;
-use crate::Failure;
-use crate::client::{Hold, Supervisor};
+use crate::client::{Connection, Hold, Supervisor};
+use crate::control::{Answer, Stamped};
+use crate::event::{Event, Trouble};
+use crate::{Failure, supervisor};
 
 /// Most bytes of a command's output that a probe looks at.
 const OUTPUT: usize = 1 << 20;
@@ -24,6 +26,8 @@ pub struct LabTarget {
     supervisor: Supervisor,
     agents: Mutex<HashMap<String, Agent>>,
     hold: Mutex<Option<Hold>>,
+    /// Tells what happens in the lab, once somebody has asked for it, and since when that counts.
+    watch: Mutex<Option<(Connection, u64)>>,
 }
 
 fn failed(node: &str) -> impl Fn(Failure) -> FaultError {
@@ -57,7 +61,7 @@ fn number(signal: Signal) -> i32 {
 impl LabTarget {
     /// The lab of that supervisor.
     pub fn new(supervisor: Supervisor) -> Self {
-        Self { supervisor, agents: Mutex::default(), hold: Mutex::default() }
+        Self { supervisor, agents: Mutex::default(), hold: Mutex::default(), watch: Mutex::default() }
     }
 
     fn name(node: &str) -> Result<NodeName, FaultError> {
@@ -73,6 +77,23 @@ impl LabTarget {
         let agent = self.supervisor.agent(&Self::name(node)?).await.map_err(failed(node))?;
         agents.insert(node.to_owned(), agent.clone());
         Ok(agent)
+    }
+
+    /// The next mishap; none if nobody tells any more.
+    async fn next_mishap(&self) -> Option<Mishap> {
+        let mut watch = self.watch.lock().await;
+        if watch.is_none() {
+            *watch = Some((self.supervisor.watch().await.ok()?, supervisor::now_ns() / 1_000_000));
+        }
+        let (connection, since_unix_ms) = watch.as_mut()?;
+        loop {
+            if let Answer::Watched(stamped) = connection.answer().await.ok()?
+                && stamped.at_unix_ms >= *since_unix_ms
+                && let Some(mishap) = mishap(stamped)
+            {
+                return Some(mishap);
+            }
+        }
     }
 
     async fn ask(&self, node: &str, request: Request) -> Result<Reply, FaultError> {
@@ -168,5 +189,39 @@ impl FaultTarget for LabTarget {
             let output = output.map_err(|why| failed(node)(why.into()))?;
             Ok(ExecAnswer { code: output.code, stdout: output.stdout, stderr: output.stderr })
         })
+    }
+
+    fn mishap(&self) -> BoxFuture<'_, Mishap> {
+        Box::pin(async move {
+            match self.next_mishap().await {
+                Some(mishap) => mishap,
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// A kernel that has given up. An oops costs a process, which the probes notice if it matters.
+fn mishap(happened: Stamped) -> Option<Mishap> {
+    match happened.event {
+        Event::Kernel { node, trouble: Trouble::Panic, line } => {
+            Some(Mishap { node: node.to_string(), what: format!("its kernel has panicked: {line}") })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_mishap_and_a_stall_is_none() {
+        let node: NodeName = "web1".parse().unwrap();
+        let kernel = |trouble| Stamped { at_unix_ms: 1, event: Event::Kernel { node: node.clone(), trouble, line: "LINE".into() } };
+        let expected = Mishap { node: "web1".into(), what: "its kernel has panicked: LINE".into() };
+        assert_eq!(mishap(kernel(Trouble::Panic)), Some(expected));
+        assert_eq!(mishap(kernel(Trouble::Stall)), None);
+        assert_eq!(mishap(Stamped { at_unix_ms: 1, event: Event::Note { text: "x".into() } }), None);
     }
 }

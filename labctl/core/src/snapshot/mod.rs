@@ -13,6 +13,7 @@
 mod cloning;
 mod diff;
 mod layers;
+mod marker;
 pub mod provisioned;
 mod rewind;
 mod subnet;
@@ -40,7 +41,8 @@ pub use cloning::clone;
 pub use diff::{Difference, diff};
 pub(crate) use layers::new as new_layer;
 pub use layers::sweep;
-pub use rewind::{Memory, finish_interrupted, restore, resume, suspend};
+pub(crate) use marker::{failed as failed_restore, restore_cut_off, restore_failed};
+pub use rewind::{Memory, finish_interrupted, refuse_failed, restore, resume, suspend};
 pub(crate) use rewind::{forget_suspended, is_being_restored, is_suspended, overlay};
 pub use subnet::Subnet;
 

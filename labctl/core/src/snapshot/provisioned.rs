@@ -15,8 +15,9 @@ use labctl_guest::AGENT_SHA256;
 use labctl_spec::lab::{Lab, Provision};
 use sha2::{Digest, Sha256};
 
-use super::{Snapshot, discard, layers::sweep, place, rewind};
+use super::{Snapshot, discard, layers::sweep, marker, place, rewind};
 use crate::client::Supervisor;
+use crate::event::Event;
 use crate::home::Home;
 use crate::lifecycle::Each;
 use crate::record::Record;
@@ -209,8 +210,17 @@ pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Resul
         return Ok(None);
     }
     lifecycle::settle_record(home, lab.clone()).await?;
-    let supervisor = rewind::go_back(home, &lab.name, &folder, &snapshot, rewind::Memory::GoOn, each).await?;
-    Ok(Some((supervisor, snapshot)))
+    match rewind::go_back(home, &lab.name, &folder, &snapshot, rewind::Memory::GoOn, each).await {
+        Ok(supervisor) => Ok(Some((supervisor, snapshot))),
+        Err(why) if marker::failed(&home.lab(&lab.name)).is_some() => {
+            // What is kept is a short cut, and this one leads nowhere: the nodes are made as if it were not there.
+            discard(&folder)?;
+            marker::give_up(&home.lab(&lab.name))?;
+            each(Event::Warning { text: format!("{}\nit is thrown away, and the lab is provisioned anew", why.message) });
+            Ok(None)
+        }
+        Err(why) => Err(why),
+    }
 }
 
 /// Keeps the lab as it is now, for the next `up` with the same inputs; not if they changed while it was being provisioned, for nobody

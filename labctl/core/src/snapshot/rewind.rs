@@ -3,21 +3,20 @@
 //! What the nodes did since is given up; that begins when the lab's file `restoring` names the snapshot, and from then on every
 //! command that brings nodes up goes on with it until it is done, however often it is cut off.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use labctl_machine::disk::make_overlay;
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 
-use super::{CLONED, SUSPENDED, Snapshot, diff, discard, find, place, subnet, sweep, take};
+use super::{CLONED, SUSPENDED, Snapshot, diff, discard, find, marker, place, subnet, sweep, take};
 use crate::client::Supervisor;
 use crate::control::{Call, Rewind};
 use crate::event::Event;
 use crate::home::{Home, LabHome};
 use crate::lifecycle::{self, Birth, Each};
 use crate::record::Record;
-use crate::{Failure, Kind, persist, supervisor};
+use crate::{Failure, Kind, supervisor};
 
 /// What becomes of the saved memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +57,7 @@ pub(super) async fn go_back(
         check_memory(home, snapshot).await?;
     }
     // From here on the nodes' present is given up.
-    persist::write(&restoring(&lab_home), folder.as_os_str().as_encoded_bytes())?;
+    marker::begin(&lab_home, folder)?;
     let record = snapshot.record.clone();
     // The name and the addresses on the host are the lab's own: it may be a clone, or another lab may have taken them.
     let record = match Record::load(&lab_home)? {
@@ -82,11 +81,11 @@ pub(super) async fn go_back(
             for (name, node) in &snapshot.nodes {
                 supervisor::lay_out(&lab_home.node(name), node).await?;
             }
-            let _ = fs::remove_file(restoring(&lab_home));
+            marker::remove(&lab_home)?;
             return lifecycle::up(home, record.lab, &[], Birth::Fork, each).await;
         }
     };
-    fs::remove_file(restoring(&lab_home)).map_err(Failure::io(restoring(&lab_home).display()))?;
+    marker::remove(&lab_home)?;
     sweep(home)?;
     Ok(supervisor)
 }
@@ -113,38 +112,34 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
     Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")))
 }
 
-/// Names the snapshot that the lab is being put back to.
-fn restoring(home: &LabHome) -> PathBuf {
-    home.folder().join("restoring")
-}
-
 /// Notes that a lab that is not there yet is made from a snapshot of another one. It must come before the lab's record: as long as that
 /// is missing, the note counts for nothing, and from then on nobody takes the lab for one that is to be booted.
 pub(super) fn begin(home: &LabHome, folder: &Path) -> Result<(), Failure> {
-    persist::write(&restoring(home), folder.as_os_str().as_encoded_bytes())
+    marker::begin(home, folder)
 }
 
 /// Whether the lab is being made from a snapshot in the folder `snapshots` of another one, and was cut off.
 pub(super) fn is_begun(home: &LabHome, snapshots: &Path) -> bool {
-    fs::read_to_string(restoring(home)).is_ok_and(|from| Path::new(&from).parent() == Some(snapshots))
+    matches!(marker::read(home), Ok(Some(marker)) if marker.folder.parent() == Some(snapshots))
 }
 
 /// Whether the lab is being put back to a snapshot.
 pub(crate) fn is_being_restored(home: &LabHome) -> bool {
-    restoring(home).exists()
+    matches!(marker::read(home), Ok(Some(_)))
 }
 
 /// Goes on with a restore that was cut off, or wakes a lab that was suspended. None if there is nothing of the kind.
 pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Option<Supervisor>, Failure> {
     let lab_home = home.lab(lab);
-    let folder = match fs::read_to_string(restoring(&lab_home)) {
-        Ok(folder) => PathBuf::from(folder),
-        Err(_) if is_suspended(&lab_home) => return resume(home, lab, each).await.map(Some),
-        Err(_) => return Ok(None),
+    refuse_failed(&lab_home)?;
+    let folder = match marker::read(&lab_home)? {
+        Some(marker) => marker.folder,
+        None if is_suspended(&lab_home) => return resume(home, lab, each).await.map(Some),
+        None => return Ok(None),
     };
     let Some(record) = Record::load(&lab_home)? else {
         // The making of a clone was cut off before there was anything of it.
-        let _ = fs::remove_file(restoring(&lab_home));
+        marker::remove(&lab_home)?;
         return Ok(None);
     };
     let Some(snapshot) = Snapshot::load(&folder)? else {
@@ -154,7 +149,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
                 .hint(format!("repeat it: labctl clone {origin} {lab}; or labctl --lab {lab} destroy")));
         }
         // It was removed meanwhile: the disks are what they are.
-        let _ = fs::remove_file(restoring(&lab_home));
+        marker::remove(&lab_home)?;
         return Ok(None);
     };
     let supervisor = go_back(home, lab, &folder, &snapshot, Memory::GoOn, each).await?;
@@ -162,6 +157,14 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
         discard(&folder)?;
     }
     Ok(Some(supervisor))
+}
+
+/// Refuses to bring nodes up after a restore that failed: it would fail again, and booting them instead is for the user to say.
+pub fn refuse_failed(home: &LabHome) -> Result<(), Failure> {
+    match marker::failed(home) {
+        Some(why) => Err(Failure { message: format!("nothing was started, for the last restore failed: {}", why.message), ..why }),
+        None => Ok(()),
+    }
 }
 
 /// Saves all nodes and ends their machines.

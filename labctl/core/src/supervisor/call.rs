@@ -214,13 +214,17 @@ async fn gather(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> 
 
 async fn agent(supervisor: &Arc<Supervisor>, mut stream: UnixStream, node: &NodeName) {
     let link = match supervisor.slot(node) {
-        Ok(slot) => slot.link(supervisor).await,
+        Ok(slot) => slot.link(supervisor).await.map(|link| (slot, link)),
         Err(why) => Err(why),
     };
     match link {
-        Ok(link) => {
+        Ok((slot, link)) => {
             if answer(&mut stream, &Answer::Open).await.is_ok() {
-                relay(link, stream).await;
+                tokio::select! {
+                    () = relay(link, stream) => {}
+                    // Nothing that was asked of it will be answered.
+                    () = slot.panicked() => {}
+                }
             }
         }
         Err(why) => {

@@ -9,16 +9,21 @@
 //!                                └──────────────────────┘ by the next command
 //! ```
 
+mod answering;
 mod boot;
 mod call;
+mod console;
 mod disk;
 mod healing;
 mod history;
+mod kernel;
+pub(crate) mod life;
 mod node;
 mod patience;
 mod ports;
 mod rewinding;
 mod saving;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -41,7 +46,7 @@ use crate::control::{LabStatus, NodeStatus};
 use crate::event::{Event, NodeState};
 use crate::home::{Home, LabHome};
 use crate::record::{self, Record};
-use crate::{Failure, Kind};
+use crate::{Failure, Kind, snapshot};
 
 pub use boot::{command_line, entropy, format_name, is_new, machine, now_ns, template_of};
 use history::History;
@@ -227,6 +232,7 @@ impl Supervisor {
                 memory_mib: shape.map_or(node.memory, |(_, memory)| memory).as_mib(),
                 cpus: shape.map_or(node.cpus, |(cpus, _)| cpus),
                 left: record.lab.node(&node.name).is_none(),
+                life: slot.map(|slot| slot.life()).unwrap_or_default(),
             }
         };
         let left = record.left.iter().map(node).filter(|node| node.state != NodeState::Absent);
@@ -235,6 +241,7 @@ impl Supervisor {
             supervisor: Some(std::process::id()),
             accel: *lock(&self.accel),
             nodes: record.lab.nodes.iter().map(node).chain(left).collect(),
+            failed_restore: snapshot::failed_restore(&self.home),
         }
     }
 }

@@ -3,8 +3,10 @@
 //! ```text
 //!            start            agent answers        halt, crash, power off
 //! Absent/Off ─────▶ Starting ─▶ Booting ─▶ Running ────────────────────────▶ Off / Crashed
-//!                                  ▲          │ guest reboots
-//!                                  └──────────┘
+//!                                  ▲ ▲        │ guest reboots
+//!                                  │ └────────┤
+//!                                  │          │ kernel panics, or nobody answers for long
+//!                                  └───── Panicked / Silent ─▶ Running, once it answers
 //! ```
 //!
 //! Operations on a node take its lock, so that a start and a halt never meet; the state may be read at any time.
@@ -14,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use labctl_guest::{Agent, GuestError, Link, LinkState};
+use labctl_guest::{Agent, Link, LinkState};
+use labctl_machine::MachineError;
 use labctl_machine::qemu::{Machine, Qemu, Saving};
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
@@ -22,8 +25,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::boot::Start;
-use super::{Supervisor, boot, disk, lock, patience, ports};
-use crate::control::Up;
+use super::life::Life;
+use super::rewinding::Lost;
+use super::{Supervisor, boot, console, disk, lock, ports};
+use crate::control::{LifeStatus, Up};
 use crate::event::{Event, NodeState};
 use crate::home::LabHome;
 use crate::template::Template;
@@ -39,24 +44,32 @@ const END_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A running machine.
 #[derive(Clone)]
-struct Running {
-    qemu: Arc<Qemu>,
-    link: Link,
+pub struct Running {
+    pub qemu: Arc<Qemu>,
+    pub link: Link,
     /// Held while the guest is told who it is.
     settling: Arc<tokio::sync::Mutex<()>>,
     /// It was restored and does not know the time yet.
-    asleep: Arc<AtomicBool>,
+    pub asleep: Arc<AtomicBool>,
     /// What its serial console printed.
-    console_log: PathBuf,
+    pub console_log: PathBuf,
     /// Virtual CPUs and memory that it was started with.
     shape: (u32, Size),
+    /// The threads that its guest needs: of its virtual CPUs, and the one that serves its devices.
+    pub threads: Arc<[i32]>,
+    /// What is known of its life.
+    pub life: Arc<Mutex<Life>>,
+    /// The last thing that has befallen its guest.
+    pub upset: Arc<watch::Sender<Option<Upset>>>,
 }
 
-impl Running {
-    /// Waits for the agent, with patience as long as the guest shows that it lives.
-    async fn first_word(&self) -> Result<(), GuestError> {
-        patience::first_word(&self.link, &self.console_log).await
-    }
+/// What befalls a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upset {
+    /// Its kernel has given up, with these words.
+    Panicked(String),
+    /// It has begun to boot anew.
+    Reset,
 }
 
 /// Where a machine's guest comes from.
@@ -72,7 +85,7 @@ enum Origin {
 
 /// A node's place.
 pub struct Slot {
-    name: NodeName,
+    pub name: NodeName,
     state: watch::Sender<NodeState>,
     running: Mutex<Option<Running>>,
     /// Digest of the identity that the guest was seen to have; empty if that is not known.
@@ -108,8 +121,29 @@ impl Slot {
         }
     }
 
+    /// Its machine, if it runs.
+    pub fn running(&self) -> Option<Running> {
+        lock(&self.running).clone()
+    }
+
+    /// Its machine has ended.
+    pub fn gone(&self) {
+        *lock(&self.running) = None;
+    }
+
+    /// Waits until its guest's kernel has panicked. Of one that is silent it is not sure that it will stay so.
+    pub async fn panicked(&self) {
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| matches!(state, NodeState::Panicked { .. })).await;
+    }
+
     pub fn pid(&self) -> Option<i32> {
         lock(&self.running).as_ref().map(|running| running.qemu.pid())
+    }
+
+    /// What is known of its machine's life; nothing if it does not run.
+    pub fn life(&self) -> LifeStatus {
+        self.running().map(|running| lock(&running.life).status()).unwrap_or_default()
     }
 
     /// Ports that listen now: host port to node port.
@@ -124,8 +158,9 @@ impl Slot {
 
     /// Tells the guest who it and the others are, if it answers now.
     pub async fn tell(&self, supervisor: &Supervisor) {
-        let running = lock(&self.running).clone();
-        if let Some(running) = running.filter(|running| matches!(&*running.link.state().borrow(), LinkState::Up { .. }))
+        let answers =
+            |running: &Running| self.state() == NodeState::Running && matches!(&*running.link.state().borrow(), LinkState::Up { .. });
+        if let Some(running) = self.running().filter(answers)
             && let Err(why) = self.settle(supervisor, &running).await
         {
             supervisor.emit(Event::Warning { text: format!("{}: {why}", self.name) });
@@ -142,20 +177,6 @@ impl Slot {
         self.operation.lock().await
     }
 
-    /// The channel to the agent, once it answers.
-    pub async fn link(&self, supervisor: &Supervisor) -> Result<Link, Failure> {
-        let running = lock(&self.running).clone().ok_or_else(|| self.not_running())?;
-        running.first_word().await?;
-        // A fork that has not been told who it is yet would act as its template, a moved clone as the lab that it was. One that cannot be told
-        // can still be looked at.
-        let _ = self.settle(supervisor, &running).await;
-        Ok(running.link)
-    }
-
-    pub fn not_running(&self) -> Failure {
-        Failure::new(Kind::Conflict, format!("{} is not running", self.name)).hint(format!("labctl up {}", self.name))
-    }
-
     pub fn change(&self, supervisor: &Supervisor, state: NodeState) {
         if self.state.send_replace(state.clone()) != state {
             supervisor.emit(Event::Node { node: self.name.clone(), state });
@@ -168,6 +189,11 @@ impl Slot {
         let folder = supervisor.home.node(&self.name);
         let Some(machine) = persist::read_json::<Machine>(&boot::machine(&folder))? else { return Ok(()) };
         let Some(qemu) = Qemu::adopt(&machine).await? else { return Ok(()) };
+        if crate::snapshot::failed_restore(&supervisor.home).is_some() {
+            // What was left of it.
+            qemu.end().await;
+            return Ok(());
+        }
         if boot::is_unborn(&folder) {
             if !qemu.is_active().await? {
                 // Its start was cut off; there is nothing in it to keep.
@@ -185,7 +211,8 @@ impl Slot {
             qemu.save_nothing().await?;
         }
         *lock(&supervisor.accel) = Some(machine.accel);
-        self.join(supervisor, &machine, qemu, Origin::Boot).await?;
+        let life = Life::adopt(&qemu, &folder, console::length(&machine.files.console_log));
+        self.join(supervisor, &machine, qemu, Origin::Boot, life).await?;
         let taken = ports::publish(supervisor, &self.name).await;
         *lock(&self.published) = taken.bound;
         Ok(())
@@ -198,21 +225,12 @@ impl Slot {
         let _turn = if forks { supervisor.forking.acquire().await.ok() } else { None };
         let Some(qemu) = self.launch_unless_running(supervisor, up).await? else { return self.answered(supervisor).await };
         let answered = self.answered(supervisor).await;
-        if answered.is_ok() && self.still_answers().await {
-            return Ok(());
-        }
         // It ran, and ends in this moment, of something else: that it is started is what was asked for.
-        if timeout(END_DEADLINE, qemu.ended()).await.is_err() && answered.is_err() {
+        if answered.is_ok() || timeout(END_DEADLINE, qemu.ended()).await.is_err() {
             return answered;
         }
         self.launch_unless_running(supervisor, up).await?;
         self.answered(supervisor).await
-    }
-
-    /// Asks the agent: a machine that was killed a moment ago is still there. One that says nothing may stand still on purpose.
-    async fn still_answers(&self) -> bool {
-        let Some(Running { link, .. }) = lock(&self.running).clone() else { return false };
-        !matches!(timeout(END_DEADLINE, Agent::new(link).ping()).await, Ok(Err(_)))
     }
 
     /// Starts the machine unless it runs; gives the QEMU of one that does.
@@ -234,59 +252,44 @@ impl Slot {
         Ok(None)
     }
 
-    /// Waits until the guest answers and knows who it is.
-    pub async fn answered(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
-        let Some(running) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
-        tokio::select! {
-            answered = running.first_word() => match answered {
-                Ok(()) => self.settle(supervisor, &running).await,
-                Err(GuestError::Disconnected) => Err(self.ended_early(supervisor)),
-                Err(why) => Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
-                    .hint(format!("labctl logs {} --console", self.name))),
-            },
-            () = running.qemu.ended() => Err(self.ended_early(supervisor)),
-        }
-    }
-
     /// Tells the guest who it is, unless it knows: a fork and a foreign image do not, and the lab file may have changed since the boot.
-    async fn settle(&self, supervisor: &Supervisor, running: &Running) -> Result<(), Failure> {
+    pub async fn settle(&self, supervisor: &Supervisor, running: &Running) -> Result<(), Failure> {
         let _turn = running.settling.lock().await;
         let record = supervisor.record();
         let mut identity = record.identity(record.node(&self.name)?)?;
         let digest = identity.digest();
         // Asked anew each time: an identity that was taken on is not announced.
         let agent = Agent::new(running.link.clone());
+        let mut answers = false;
         if *lock(&self.identity) != digest && running.link.up().await?.1 != digest {
             identity.entropy = boot::entropy();
             identity.clock_ns = boot::now_ns();
             agent.take_identity(identity).await?;
+            answers = true;
         }
         if running.asleep.swap(false, Ordering::SeqCst) {
             agent.wake(boot::entropy(), boot::now_ns()).await?;
+            answers = true;
         }
         *lock(&self.identity) = digest;
-        if self.state() == NodeState::Booting {
+        if matches!(self.state(), NodeState::Booting | NodeState::Silent { .. } | NodeState::Panicked { .. }) {
+            if !answers {
+                // What the channel knows may be of the boot before.
+                agent.ping().await?;
+            }
             self.change(supervisor, NodeState::Running);
         }
         Ok(())
-    }
-
-    fn ended_early(&self, supervisor: &Supervisor) -> Failure {
-        let console = supervisor.home.node(&self.name).join("console.log");
-        let text = std::fs::read(&console).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().rev().take(3).collect();
-        let last: Vec<&str> = lines.into_iter().rev().collect();
-        let seen = if last.is_empty() { "it printed nothing".to_owned() } else { format!("it printed last:\n  {}", last.join("\n  ")) };
-        Failure::new(Kind::Machine, format!("{}: the machine ended before its agent answered; {seen}", self.name))
-            .hint(format!("see {} and repeat the command", console.display()))
     }
 
     async fn launch(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<(), Failure> {
         let (machine, start) = boot::prepare(supervisor, &self.name, up).await?;
         match start {
             Start::Boot => {
+                let printed = console::length(&machine.files.console_log);
                 let qemu = Qemu::launch(&machine).await?;
-                self.join(supervisor, &machine, qemu, Origin::Boot).await
+                let life = Life::begin(&qemu, printed, false);
+                self.join(supervisor, &machine, qemu, Origin::Boot, life).await
             }
             Start::Fork(template) => self.fork(supervisor, &machine, &template).await,
         }
@@ -302,9 +305,9 @@ impl Slot {
             return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint(hint));
         }
         // The agent's channel is open before the guest goes on: it was open when the template was saved.
-        self.join(supervisor, machine, qemu, Origin::Boot).await?;
-        let Some(Running { qemu, .. }) = lock(&self.running).clone() else { return Err(self.ended_early(supervisor)) };
-        qemu.resume().await?;
+        let life = Life::begin(&qemu, console::length(&machine.files.console_log), true);
+        self.join(supervisor, machine, qemu, Origin::Boot, life).await?;
+        self.go_on(supervisor).await?;
         boot::born(&supervisor.home.node(&self.name))
     }
 
@@ -315,15 +318,34 @@ impl Slot {
         machine: &Machine,
         state: std::fs::File,
         moved: bool,
-    ) -> Result<(), Failure> {
-        let qemu = Qemu::launch_empty(machine).await?;
+    ) -> Result<(), Lost> {
+        let logged = console::length(&machine.files.log);
+        let qemu = Qemu::launch_empty(machine).await.map_err(Failure::from)?;
         if let Err(why) = qemu.load(state, Saving::Everything).await {
             qemu.end().await;
             self.change(supervisor, NodeState::Off);
-            return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name))
-                .hint("`labctl snapshot restore NAME --cold` boots the same disks"));
+            return Err(self.unreadable(machine, logged, why));
         }
-        self.join(supervisor, machine, qemu, if moved { Origin::Moved } else { Origin::Snapshot }).await
+        let life = Life::begin(&qemu, console::length(&machine.files.console_log), true);
+        self.join(supervisor, machine, qemu, if moved { Origin::Moved } else { Origin::Snapshot }, life).await?;
+        Ok(())
+    }
+
+    /// Why saved memory was not read. A QEMU that cannot read it says so in its log and ends, as one that is killed does.
+    fn unreadable(&self, machine: &Machine, logged: u64, why: MachineError) -> Lost {
+        let log = std::fs::read(&machine.files.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(log.get(usize::try_from(logged).unwrap_or(0)..).unwrap_or_default()).into_owned();
+        let refused = log.lines().find(|line| line.contains("load of migration failed"));
+        let failure =
+            |why: &dyn std::fmt::Display| Failure::new(Kind::Machine, format!("{}: QEMU cannot read its memory: {why}", self.name));
+        match (refused, &why) {
+            (Some(_), _) => Lost::Dead(failure(&log.trim())),
+            (None, MachineError::Refused { .. }) => Lost::Dead(failure(&why)),
+            (None, MachineError::Disconnected(_) | MachineError::Ended(_)) => {
+                Lost::Ended(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint("repeat the command"))
+            }
+            (None, _) => Lost::Hindered(why.into()),
+        }
     }
 
     /// Connects the machine to the lab's network; one that is connected stays so.
@@ -337,18 +359,29 @@ impl Slot {
     }
 
     /// Lets a machine that was loaded go on.
-    pub async fn go_on(&self) -> Result<(), Failure> {
+    pub async fn go_on(&self, supervisor: &Supervisor) -> Result<(), Failure> {
         match self.qemu() {
             Some(qemu) => Ok(qemu.resume().await?),
-            None => Err(self.not_running()),
+            None => Err(self.not_running(supervisor)),
         }
     }
 
     /// Connects switch and agent to a machine that has just been started or adopted, and watches it.
-    async fn join(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, qemu: Qemu, origin: Origin) -> Result<(), Failure> {
+    async fn join(
+        self: &Arc<Self>,
+        supervisor: &Arc<Supervisor>,
+        machine: &Machine,
+        qemu: Qemu,
+        origin: Origin,
+        life: Life,
+    ) -> Result<(), Failure> {
         if origin != Origin::Moved {
             self.connect(supervisor, machine).await?;
         }
+        life.keep(&supervisor.home.node(&self.name))?;
+        let mut threads = qemu.vcpus().await?;
+        // The thread that a process begins with has its id.
+        threads.push(qemu.pid());
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
         let running = Running {
             qemu: Arc::new(qemu),
@@ -357,6 +390,9 @@ impl Slot {
             asleep: Arc::new(AtomicBool::new(origin != Origin::Boot)),
             console_log: machine.files.console_log.clone(),
             shape: (machine.cpus, machine.memory),
+            threads: threads.into(),
+            life: Arc::new(Mutex::new(life)),
+            upset: Arc::new(watch::Sender::new(None)),
         };
         lock(&self.identity).clear();
         *lock(&self.running) = Some(running.clone());
@@ -365,41 +401,9 @@ impl Slot {
         Ok(())
     }
 
-    /// Follows a machine to its end.
-    async fn watch(self: Arc<Self>, supervisor: Arc<Supervisor>, running: Running) {
-        let qemu = &running.qemu;
-        let mut agent = running.link.state();
-        loop {
-            let answers = matches!(&*agent.borrow_and_update(), LinkState::Up { .. });
-            if !answers && self.state() != NodeState::Halting {
-                self.change(&supervisor, NodeState::Booting);
-            }
-            let settle = async {
-                // One that fails is repeated by the next `up`, which tells why.
-                if answers && let Err(why) = self.settle(&supervisor, &running).await {
-                    eprintln!("{}: {why}", self.name);
-                }
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                () = qemu.ended() => break,
-                changed = agent.changed() => if changed.is_err() {
-                    qemu.ended().await;
-                    break;
-                },
-                () = settle => {}
-            }
-        }
-        let asked = self.state() == NodeState::Halting;
-        *lock(&self.running) = None;
-        supervisor.switch.detach(&self.name).await;
-        let published = std::mem::take(&mut *lock(&self.published));
-        ports::unpublish(&supervisor, &self.name, &published).await;
-        let console = supervisor.home.node(&self.name).join("console.log");
-        let orderly = asked || boot::powered_off(&console);
-        let crash = NodeState::Crashed { why: "its QEMU ended unasked".to_owned() };
-        self.change(&supervisor, if orderly { NodeState::Off } else { crash });
-        supervisor.quieter.notify_one();
+    /// Ports that no longer listen for the node.
+    pub fn take_published(&self) -> Vec<(u16, u16)> {
+        std::mem::take(&mut *lock(&self.published))
     }
 
     /// Notes which ports listen for the node.

@@ -5,6 +5,7 @@ mod netdev;
 mod process;
 mod state;
 mod version;
+mod vitals;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,7 @@ pub use argv::{argv, program};
 pub use process::{Ending, Qemu, is_running};
 pub use state::Saving;
 pub use version::version;
+pub use vitals::{Process, Share};
 
 /// Everything that QEMU is told about a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

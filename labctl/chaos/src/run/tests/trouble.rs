@@ -136,3 +136,31 @@ async fn a_cancelled_run_releases_the_network() {
     until(|| bench.journal.open().unwrap().is_empty()).await;
     bench.nothing_left();
 }
+
+/// No fault makes a kernel panic: a run in which one did has not passed, even though everything was well again in time.
+#[tokio::test(start_paused = true)]
+async fn a_kernel_that_panics_fails_a_run_that_would_have_passed() {
+    let bench = Bench::new(&["n1", "n2"]);
+    bench.lab.panics("n2", ms(2500));
+    let report = bench.run(&kill_all()).await;
+    assert_eq!(report.verdict, Verdict::Failed);
+    assert_eq!(report.reason.as_deref(), Some("n2: its kernel has panicked"));
+    assert!(report.hint.as_deref().unwrap_or_default().contains("--console"), "{:?}", report.hint);
+    assert!(report.recovery.as_ref().is_some_and(|recovery| recovery.seconds.is_some()), "the rest is measured all the same");
+    let told = report.timeline.iter().filter(|event| matches!(&event.what, What::Mishap { node, .. } if node == "n2")).count();
+    assert_eq!(told, 1);
+    assert!(render(&report, false).contains("n2: its kernel has panicked"));
+    bench.nothing_left();
+}
+
+/// What went wrong besides is told too.
+#[tokio::test(start_paused = true)]
+async fn a_panic_stands_before_what_follows_from_it() {
+    let bench = Bench::new(&["n1"]);
+    bench.lab.serve(Service::Broken);
+    bench.lab.panics("n1", ms(100));
+    let report = bench.run(&kill_all()).await;
+    assert_eq!(report.verdict, Verdict::Failed);
+    let reason = report.reason.unwrap_or_default();
+    assert!(reason.starts_with("n1: its kernel has panicked; after 120s"), "{reason}");
+}
