@@ -16,7 +16,6 @@ pub const PROGRAM: &str = "my $pages = (shift) << 8; my $memory = qq(\\0) x ($pa
       $round++; seek $rounds, 0, 0; syswrite $rounds, qq($round\\n) }";
 
 /// Nodes of a lab with a writer each.
-#[derive(Debug)]
 pub struct Writers<'a> {
     sandbox: &'a Sandbox,
     lab: &'a str,
