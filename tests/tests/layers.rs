@@ -99,7 +99,7 @@ fn a_layer_is_shared_reported_and_never_stale() {
     }
 }
 
-/// Nothing of it is kept beyond `destroy`, for it asks for the environment: so each `up` begins with the layers alone.
+/// Nothing of it is kept beyond `destroy`, for it asks a program of the controller: so each `up` begins with the layers alone.
 const CRASHED: &str = r#"
 name: crashed
 nodes:
@@ -108,7 +108,7 @@ provision:
   - hosts: all
     tasks:
       - {name: folder, file: {path: /srv/base, state: directory}, tags: bake}
-      - {name: file, copy: {content: "CONTENT {{ lookup('env', 'HOME') }}", dest: /srv/base/file}, tags: bake, notify: note}
+      - {name: file, copy: {content: "CONTENT {{ lookup('pipe', 'echo asked') }}", dest: /srv/base/file}, tags: bake, notify: note}
       - {name: slow, shell: "sleep 0.5; echo once >> /srv/base/once", tags: bake}
       - {name: own, copy: {content: "{{ inventory_hostname }}", dest: /srv/own}}
     handlers:

@@ -26,7 +26,7 @@ use crate::supervisor::template_of;
 use crate::template::Templates;
 use crate::{Failure, Kind, images, shipped};
 
-pub use labctl_provision::{Event, HostRecap, ListedTask, Options, Recap, Status, Step, Timing};
+pub use labctl_provision::{Event, HostRecap, Inputs, ListedTask, Options, Recap, Status, Step, Timing};
 
 use artifacts::StoredArtifacts;
 use channel::Channel;
@@ -88,6 +88,11 @@ fn idle(inventory: Inventory) -> Setup {
 /// Copies the files that the lab file asks for to `nodes` (all if empty).
 pub async fn sync(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Result<usize, Failure> {
     sync::run(lab, supervisor, nodes).await
+}
+
+/// Tells the files that the lab file asks for from others; 64 hex digits.
+pub(crate) fn synced(lab: &Lab) -> Result<String, Failure> {
+    sync::digest(lab)
 }
 
 /// A run of plays.

@@ -1,11 +1,4 @@
-//! Wall clock and its text forms (UTC).
-
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Seconds since 1970.
-pub(crate) fn unix_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
-}
+//! Moments as texts (UTC).
 
 /// Year, month and day of a day number since 1970 (the civil calendar; Howard Hinnant's `civil_from_days`).
 fn civil(days: i64) -> (i64, i64, i64) {

@@ -6,10 +6,13 @@
 //! ```text
 //! Book ─▶ playbook (plays, roles, tasks) ─▶ run (order, loops, handlers) ─▶ action ─▶ Target
 //!                        Inventory ─▶ variables (precedence) ─▶ template (Jinja) ─┘
+//!                        what all of them read here: controller ─▶ Inputs
 //! ```
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run"))]
 
 mod action;
 mod clock;
+mod controller;
 pub mod data;
 mod error;
 mod event;
@@ -27,6 +30,7 @@ mod variables;
 mod version;
 mod yaml;
 
+pub use controller::{Inputs, Manifest};
 pub use error::PlaybookError;
 pub use event::{Event, HostRecap, Recap, Status, Timing};
 pub use inventory::{Group, Host, Inventory};

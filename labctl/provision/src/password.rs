@@ -5,8 +5,7 @@ use rand::Rng;
 const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A random salt of that many characters.
-pub(crate) fn salt(length: usize) -> String {
-    let mut rng = rand::rng();
+pub(crate) fn salt(mut rng: impl Rng, length: usize) -> String {
     (0..length).map(|_| char::from(ALPHABET[rng.random_range(0..64)])).collect()
 }
 
@@ -40,8 +39,8 @@ fn encode(value: u32, count: usize, out: &mut String) {
     }
 }
 
-/// The hash of a password: `sha512` or `sha256`, with a random salt unless one is given.
-pub(crate) fn crypt(password: &str, kind: &str, salt_text: Option<&str>, rounds: Option<i64>) -> Result<String, String> {
+/// The hash of a password: `sha512` or `sha256`.
+pub(crate) fn crypt(password: &str, kind: &str, salt: &str, rounds: Option<i64>) -> Result<String, String> {
     let id = match kind {
         "sha512" | "sha512_crypt" => 6,
         "sha256" | "sha256_crypt" => 5,
@@ -49,7 +48,7 @@ pub(crate) fn crypt(password: &str, kind: &str, salt_text: Option<&str>, rounds:
             return Err(format!("hash type {other} is not supported: use sha512 or sha256"));
         }
     };
-    let salt_text = salt_text.map_or_else(|| salt(16), |text| text.chars().take(16).collect());
+    let salt_text: String = salt.chars().take(16).collect();
     if salt_text.contains(['$', ':', '\n']) {
         return Err(format!("invalid characters in salt '{salt_text}'"));
     }
@@ -84,13 +83,13 @@ mod tests {
     #[test]
     fn hashes_as_the_specification() {
         assert_eq!(
-            crypt("Hello world!", "sha512", Some("saltstring"), Some(5000)).unwrap(),
+            crypt("Hello world!", "sha512", "saltstring", Some(5000)).unwrap(),
             "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"
         );
         assert_eq!(
-            crypt("Hello world!", "sha256", Some("saltstring"), Some(5000)).unwrap(),
+            crypt("Hello world!", "sha256", "saltstring", Some(5000)).unwrap(),
             "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"
         );
-        assert!(crypt("x", "md5_crypt", None, None).is_err());
+        assert!(crypt("x", "md5_crypt", "", None).is_err());
     }
 }

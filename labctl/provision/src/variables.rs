@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use minijinja::value::Value;
 
+use crate::controller::Controller;
 use crate::data::{Data, Dict};
 use crate::playbook::{Play, Task};
 use crate::python;
@@ -158,7 +159,11 @@ impl Variables {
             layers.push(role.defaults.clone());
         }
         layers.extend(roles.iter().rev().map(|role| role.defaults.clone()));
-        Scope::new(self.engine.clone(), layers, self.search(task))
+        let asker = task.map(|task| {
+            let name = task.name.as_ref().map_or_else(|| task.written.to_string(), python::str_of);
+            Arc::from(format!("task `{name}` ({})", task.place))
+        });
+        Scope::for_task(self.engine.clone(), layers, self.search(task), asker)
     }
 
     fn magic(self: &Arc<Self>, host: &str, task: Option<&Task>) -> Dict {
@@ -258,13 +263,13 @@ pub(crate) fn common(
 }
 
 /// Reads `-e` arguments: `k=v ...`, JSON or YAML text, `@file`.
-pub(crate) fn extra(arguments: &[String]) -> Result<Dict, String> {
+pub(crate) fn extra(arguments: &[String], controller: &Controller) -> Result<Dict, String> {
     let mut out = Dict::new();
     let place = crate::data::Place::default();
     for argument in arguments {
         if let Some(file) = argument.strip_prefix('@') {
             let path = PathBuf::from(file);
-            out.extend(crate::playbook::read_variables(&path).map_err(|fault| fault.to_string())?);
+            out.extend(crate::playbook::read_variables(&path, controller).map_err(|fault| fault.to_string())?);
         } else if argument.trim_start().starts_with(['{', '[']) {
             let nodes = crate::yaml::documents(argument, std::path::Path::new("<extra vars>")).map_err(|fault| fault.reason)?;
             for node in &nodes {

@@ -1,4 +1,5 @@
 //! What events alone don't show: round trips, contents, check mode, options, faults.
+#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
 
 mod fake;
 

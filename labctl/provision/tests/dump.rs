@@ -1,4 +1,5 @@
 //! Prints what a playbook folder gives, for comparisons by hand with other implementations: set `LABCTL_CASE` to the folder.
+#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
 
 mod fake;
 

@@ -71,14 +71,17 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     }
     let supervisor = lifecycle::up(&home, lab.clone(), &nodes, birth, &each).await?;
     session.out.finish();
+    let inputs = provisioning::Inputs::default();
     if !args.no_provision && !lab.provision.is_empty() {
-        let options = provisioning::Options::default();
+        let options = provisioning::Options { inputs: inputs.clone(), ..provisioning::Options::default() };
         super::provision::perform(session, &home, &lab, &supervisor, &provisioning::What::Lab, &nodes, options).await?;
     }
     if let Some(key) = key {
         // The lab is up; that it cannot be kept is no failure of this command.
-        if let Err(why) = provisioned::keep(&home, &lab, &key, &supervisor, &each).await {
-            session.out.event(&Event::Warning { text: format!("the next `up` will provision again: {why}") });
+        match provisioned::keep(&home, &lab, &key, &inputs, &supervisor, &each).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => session.out.event(&Event::Note { text: format!("the provisioned lab is not kept: {why}") }),
+            Err(why) => session.out.event(&Event::Warning { text: format!("the next `up` will provision again: {why}") }),
         }
     }
     finish(session, &supervisor).await

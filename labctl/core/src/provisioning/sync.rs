@@ -43,6 +43,25 @@ pub async fn run(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Resu
     Ok(changed)
 }
 
+/// Of all that is copied: where from, where to, content, mode.
+pub fn digest(lab: &Lab) -> Result<String, Failure> {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for node in &lab.nodes {
+        for pair in pairs(node)? {
+            let (sha256, _, mode) = sum(&pair.from)?;
+            add(node.name.as_str().as_bytes());
+            add(pair.to.as_os_str().as_encoded_bytes());
+            add(sha256.as_bytes());
+            add(&mode.to_le_bytes());
+        }
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
 /// All files below the node's sources. Links are followed: the guest gets what the user sees.
 fn pairs(node: &Node) -> Result<Vec<Pair>, Failure> {
     let mut pairs = Vec::new();
@@ -110,4 +129,39 @@ fn sum(path: &Path) -> Result<(String, u64, u32), Failure> {
     let mut hash = Sha256::new();
     let size = std::io::copy(&mut file, &mut hash).map_err(Failure::io(path.display()))?;
     Ok((hex::encode(hash.finalize()), size, mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_copied_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("tree/in")).unwrap();
+        fs::write(path("tree/in/leaf"), "one").unwrap();
+        let lab = |to: &str| {
+            let text = format!("name: a\nnodes: [{{name: n, sync: [{{from: tree, to: {to}}}]}}]\n");
+            labctl_spec::parse_lab(&text, &path("lab.yml")).unwrap()
+        };
+        let mut seen = vec![digest(&lab("/srv")).unwrap()];
+        assert_eq!(digest(&lab("/srv")).unwrap(), seen[0]);
+        let mut differs = |what: &str, lab: &Lab| {
+            let now = digest(lab).unwrap();
+            assert!(!seen.contains(&now), "{what}");
+            seen.push(now);
+        };
+        differs("place", &lab("/opt"));
+        fs::write(path("tree/in/leaf"), "two").unwrap();
+        differs("content", &lab("/srv"));
+        fs::set_permissions(path("tree/in/leaf"), fs::Permissions::from_mode(0o755)).unwrap();
+        differs("mode", &lab("/srv"));
+        fs::rename(path("tree/in/leaf"), path("tree/leaf")).unwrap();
+        differs("name", &lab("/srv"));
+        fs::write(path("tree/new"), "").unwrap();
+        differs("a new file", &lab("/srv"));
+        fs::remove_dir_all(path("tree")).unwrap();
+        assert!(digest(&lab("/srv")).is_err());
+    }
 }

@@ -17,6 +17,10 @@ impl Action {
         let artifacts =
             self.play.run.setup.artifacts.clone().ok_or_else(|| Stop::Failed("artifact: this run has no artifact store".to_owned()))?;
         let found = artifacts.resolve(&role.path, &name).await?;
+        let controller = self.scope.controller();
+        // What is declared, and what that led to.
+        let _ = controller.measure(&role.path.join("artifacts.yml"));
+        controller.program(&role.path, &name, &found.sha256);
         let args: Dict = self.args_without(&["name"]);
         let parcel = Parcel { content: Content::File(found.path), sha256: found.sha256, size: found.size };
         let mut answer = self.deliver("artifact", args, parcel).await?;

@@ -15,10 +15,11 @@ impl Action {
         let hidden = self.flag("ignore_hidden", false)?;
         let delimiter = self.text("delimiter").map(|text| text.replace("\\n", "\n"));
         let unreadable = |error: std::io::Error| Stop::Failed(format!("Source ({src}) can't be read: {error}"));
-        let mut names: Vec<String> = std::fs::read_dir(&folder)
-            .map_err(unreadable)?
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        let controller = self.scope.controller();
+        let entries = controller.entries(&folder).map_err(unreadable)?;
+        let mut names: Vec<String> = entries
+            .iter()
+            .filter_map(|entry| Some(entry.path.file_name()?.to_string_lossy().into_owned()))
             .filter(|name| !(hidden && name.starts_with('.')))
             .filter(|name| regex.as_ref().is_none_or(|regex| regex.is_match(name.as_str()).unwrap_or(false)))
             .collect();
@@ -27,7 +28,7 @@ impl Action {
         let mut first = true;
         for name in names {
             let path = folder.join(&name);
-            if !path.is_file() {
+            if !controller.is_file(&path) {
                 continue;
             }
             // A fragment that doesn't end its line must not run into the next one.
@@ -40,7 +41,7 @@ impl Action {
                     out.push(b'\n');
                 }
             }
-            out.extend(std::fs::read(&path).map_err(unreadable)?);
+            out.extend(controller.read(&path).map_err(unreadable)?);
             first = false;
         }
         let args = self.args_without(&["src", "remote_src", "regexp", "delimiter", "ignore_hidden", "decrypt"]);

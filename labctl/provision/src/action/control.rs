@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Action, Done, Stop, result};
 use crate::clock;
+use crate::controller::stopwatch;
 use crate::data::Data;
 use crate::run::lock;
 
@@ -25,10 +26,10 @@ impl Action {
         };
         // Nobody is there to press a key: without a time, Ansible too goes on at once when its input is no terminal.
         let wanted = wanted.unwrap_or(0.0);
-        let begin = clock::format(clock::unix_seconds(), "%Y-%m-%d %H:%M:%S");
+        let begin = clock::format(stopwatch(), "%Y-%m-%d %H:%M:%S");
         let measured = Instant::now();
         self.play.run.sleep(Duration::from_secs_f64(wanted)).await;
-        let stop = clock::format(clock::unix_seconds(), "%Y-%m-%d %H:%M:%S");
+        let stop = clock::format(stopwatch(), "%Y-%m-%d %H:%M:%S");
         Ok(result([
             ("changed", false.into()),
             ("delta", Data::Int(measured.elapsed().as_secs() as i64)),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::remote::{Parcel, json_flag};
 use super::{Action, Done, Stop, result};
+use crate::controller::{Controller, Entry};
 use crate::data::{Data, Dict};
 use crate::{json, python};
 
@@ -28,12 +29,12 @@ impl Action {
         }
         let src = self.need("src")?;
         let path = self.local_file("files", &src)?;
-        if path.is_dir() {
+        if self.scope.controller().is_folder(&path) {
             return self.copy_folder(&src, &path, &dest).await;
         }
         let mut args = self.args_without(&["src", "local_follow", "decrypt"]);
         args.insert("src".into(), Data::from(path.display().to_string()));
-        self.deliver("copy", args, Parcel::of_file(&path).await?).await
+        self.deliver("copy", args, Parcel::of_file(&path, self.scope.controller()).await?).await
     }
 
     async fn copy_text(&self, dest: &str) -> Done {
@@ -63,7 +64,7 @@ impl Action {
             base.push(path.file_name().unwrap_or_default());
         }
         let mut entries = Vec::new();
-        walk(path, path, &mut entries).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        walk(&self.scope.controller(), path, path, &mut entries).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let mut changed = false;
         let mut folders = vec![PathBuf::new()];
         folders.extend(entries.iter().filter(|(_, is_dir)| *is_dir).map(|(relative, _)| relative.clone()));
@@ -90,7 +91,7 @@ impl Action {
             let mut args = self.args_without(&["src", "local_follow", "decrypt", "directory_mode"]);
             args.insert("src".into(), Data::from(local.display().to_string()));
             args.insert("dest".into(), Data::from(base.join(relative).display().to_string()));
-            let answer = self.deliver("copy", args, Parcel::of_file(&local).await?).await?;
+            let answer = self.deliver("copy", args, Parcel::of_file(&local, self.scope.controller()).await?).await?;
             if json_flag(&answer, "failed") {
                 return Ok(answer);
             }
@@ -101,16 +102,11 @@ impl Action {
 }
 
 /// All entries below a folder, relative to it, sorted; folders before what is in them.
-fn walk(root: &Path, folder: &Path, out: &mut Vec<(PathBuf, bool)>) -> std::io::Result<()> {
-    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        let relative = path.strip_prefix(root).unwrap_or(&path).to_path_buf();
-        let is_dir = entry.file_type()?.is_dir();
-        out.push((relative, is_dir));
-        if is_dir {
-            walk(root, &path, out)?;
+fn walk(controller: &Controller, root: &Path, folder: &Path, out: &mut Vec<(PathBuf, bool)>) -> std::io::Result<()> {
+    for Entry { path, is_folder } in controller.entries(folder)? {
+        out.push((path.strip_prefix(root).unwrap_or(&path).to_path_buf(), is_folder));
+        if is_folder {
+            walk(controller, root, &path, out)?;
         }
     }
     Ok(())

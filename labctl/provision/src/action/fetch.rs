@@ -20,7 +20,9 @@ impl Action {
             ]));
         }
         let src = self.need("src")?;
-        let mut dest = expand_user(&self.need("dest")?);
+        let controller = self.scope.controller();
+        controller.uncovered("brings a file to the controller (fetch)");
+        let mut dest = expand_user(&self.need("dest")?, &controller);
         let flat = self.flag("flat", false)?;
         let required = self.flag("fail_on_missing", true)?;
         let bytes = match self.target()?.get(&src).await {
@@ -49,7 +51,7 @@ impl Action {
         let path = PathBuf::from(&dest);
         let path = if path.is_absolute() { path } else { self.play.play.folder.join(path) };
         let sum = hex::encode(sha1::Sha1::digest(&bytes));
-        let same = std::fs::read(&path).is_ok_and(|old| old == bytes);
+        let same = controller.read(&path).is_ok_and(|old| old == bytes);
         if !same {
             write(&path, &bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }

@@ -162,7 +162,7 @@ impl Action {
 
     /// The machine that does the work.
     fn target(&self) -> Result<Arc<dyn Target>, Stop> {
-        (self.play.run.setup.targets)(&self.machine).ok_or_else(|| {
+        self.play.run.machine(&self.machine, &self.scope.controller()).ok_or_else(|| {
             Stop::Failed(match self.machine.local {
                 true => "tasks can't run on the controller here: there is no agent for it".to_owned(),
                 false => format!("there is no machine '{}' to run this task on", self.machine.host),
@@ -172,7 +172,7 @@ impl Action {
 
     /// A file of the controller's, in Ansible's search order.
     fn local_file(&self, kind: &str, name: &str) -> Result<PathBuf, Stop> {
-        search_file(&self.scope.search, kind, name).ok_or_else(|| {
+        search_file(&self.scope, kind, name).ok_or_else(|| {
             let folders: Vec<String> = self.scope.search.iter().map(|folder| folder.join(kind).display().to_string()).collect();
             Stop::Failed(format!("Could not find or access '{name}'; searched in {}", folders.join(", ")))
         })

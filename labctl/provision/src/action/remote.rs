@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Action, Done, Stop};
+use crate::controller::Controller;
 use crate::data::{Data, Dict, dict_from_json, dict_to_json};
 use crate::target::Content;
 
@@ -25,15 +26,9 @@ impl Parcel {
     }
 
     /// A file of the controller's; read through once for its digest.
-    pub(super) async fn of_file(path: &Path) -> Result<Self, Stop> {
+    pub(super) async fn of_file(path: &Path, controller: Controller) -> Result<Self, Stop> {
         let owned = path.to_path_buf();
-        let read = tokio::task::spawn_blocking(move || -> std::io::Result<(String, u64)> {
-            let mut file = std::fs::File::open(&owned)?;
-            let mut digest = Sha256::new();
-            let size = std::io::copy(&mut file, &mut digest)?;
-            Ok((hex::encode(digest.finalize()), size))
-        })
-        .await;
+        let read = tokio::task::spawn_blocking(move || controller.measure(&owned)).await;
         let (sha256, size) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => {

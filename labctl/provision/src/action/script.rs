@@ -15,6 +15,6 @@ impl Action {
         let path = self.local_file("files", &name)?;
         let mut args = self.args_without(&["cmd", "_raw_params"]);
         args.insert("_raw_params".into(), Data::from(command));
-        self.deliver("script", args, Parcel::of_file(&path).await?).await
+        self.deliver("script", args, Parcel::of_file(&path, self.scope.controller()).await?).await
     }
 }

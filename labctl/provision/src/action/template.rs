@@ -26,7 +26,7 @@ impl Action {
         let src = self.need("src")?;
         let mut dest = self.need("dest")?;
         let path = self.local_file("templates", &src)?;
-        let bytes = std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let bytes = self.scope.controller().read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("Template source file ({}) is not utf-8", path.display()))?;
         let (mut syntax, body) = Syntax::from_header(&text);
         for name in SYNTAX {
@@ -49,7 +49,7 @@ impl Action {
         vars.insert("template_destpath".into(), Data::str(&dest));
         vars.insert("template_host".into(), Data::str("labctl"));
         vars.insert("template_uid".into(), Data::str("root"));
-        vars.insert("template_run_date".into(), Data::from(crate::clock::format(crate::clock::unix_seconds(), "%Y-%m-%d %H:%M:%S")));
+        vars.insert("template_run_date".into(), Data::text("{{ __run_date() }}", &self.task.place));
         if self.scope.get("ansible_managed").is_none() {
             vars.insert("ansible_managed".into(), Data::str("Ansible managed"));
         }

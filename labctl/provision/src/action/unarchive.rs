@@ -14,6 +14,6 @@ impl Action {
         let path = self.local_file("files", &src)?;
         let mut args = self.args_without(&["src", "copy", "remote_src"]);
         args.insert("src".into(), Data::from(path.display().to_string()));
-        self.deliver("unarchive", args, Parcel::of_file(&path).await?).await
+        self.deliver("unarchive", args, Parcel::of_file(&path, self.scope.controller()).await?).await
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn fault(path: &Path, line: usize, reason: impl Into<String>, hint: O
 }
 
 pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
+    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let text = std::fs::read_to_string(path).map_err(|error| fault(path, 0, format!("cannot read the inventory: {error}"), None))?;
     let mut inventory = Inventory { file: Some(path.to_path_buf()), ..Inventory::default() };
     inventory.folders.extend(path.parent().map(Path::to_path_buf));
@@ -225,6 +226,7 @@ fn ini(inventory: &mut Inventory, text: &str, path: &Path) -> Result<(), Fault> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::Controller;
 
     #[test]
     fn reads_both_formats() {
@@ -245,7 +247,7 @@ mod tests {
             assert_eq!(inventory.members("prod"), ["web1", "web2", "db1"]);
             assert_eq!(inventory.members("ungrouped"), ["solo"]);
             assert_eq!(inventory.groups_of("web1"), ["prod", "web"]);
-            let vars = inventory.variables("web2", folder.path()).unwrap();
+            let vars = inventory.variables("web2", folder.path(), &Controller::default()).unwrap();
             assert_eq!(vars["port"], Data::Int(80));
             assert_eq!(vars["name"], Data::str("a b"));
             assert_eq!(vars["x"], Data::Int(1));

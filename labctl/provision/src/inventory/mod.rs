@@ -1,7 +1,9 @@
 //! Hosts, groups and their variables: of a lab, or of an Ansible inventory file.
 
+#[expect(clippy::disallowed_methods, reason = "read before a run, and never for a lab: nothing made by it is kept")]
 mod file;
 mod pattern;
+#[expect(clippy::disallowed_methods, reason = "as above")]
 mod source;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use labctl_spec::lab::Lab;
 
 pub(crate) use pattern::{glob, select};
 
+use crate::controller::Controller;
 use crate::data::{Data, Dict, Place};
 use crate::playbook::{read_variables, variable_files};
 
@@ -78,7 +81,7 @@ impl Inventory {
     /// # Errors
     /// What is wrong in it, with its line.
     pub fn from_file(path: &Path) -> Result<Self, Fault> {
-        file::read(&std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()))
+        file::read(path)
     }
 
     /// Host names in order.
@@ -178,7 +181,7 @@ impl Inventory {
 
     /// A host's variables of the inventory and of the `group_vars` and `host_vars` beside it and beside the playbook, merged in
     /// Ansible's order.
-    pub(crate) fn variables(&self, host: &str, playbook: &Path) -> Result<Dict, Fault> {
+    pub(crate) fn variables(&self, host: &str, playbook: &Path, controller: &Controller) -> Result<Dict, Fault> {
         let mut out = Dict::new();
         let add = |out: &mut Dict, vars: &Dict| out.extend(vars.iter().map(|(key, value)| (key.clone(), value.clone())));
         let mut folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).filter(|folder| *folder != playbook).collect();
@@ -192,41 +195,41 @@ impl Inventory {
             }
         }
         for folder in &folders {
-            add(&mut out, &files_of(&folder.join("group_vars"), "all")?);
+            add(&mut out, &files_of(&folder.join("group_vars"), "all", controller)?);
         }
         for folder in &folders {
             for group in groups.iter().skip(1) {
-                add(&mut out, &files_of(&folder.join("group_vars"), group)?);
+                add(&mut out, &files_of(&folder.join("group_vars"), group, controller)?);
             }
         }
         if let Some(host) = self.hosts.get(host) {
             add(&mut out, &host.vars);
         }
         for folder in &folders {
-            add(&mut out, &files_of(&folder.join("host_vars"), host)?);
+            add(&mut out, &files_of(&folder.join("host_vars"), host, controller)?);
         }
         Ok(out)
     }
 }
 
 /// Variables of `FOLDER/NAME.yml`, `FOLDER/NAME` or the files in the folder `FOLDER/NAME/`.
-fn files_of(folder: &Path, name: &str) -> Result<Dict, Fault> {
+fn files_of(folder: &Path, name: &str, controller: &Controller) -> Result<Dict, Fault> {
     let mut out = Dict::new();
-    if !folder.is_dir() || name.contains('/') {
+    if !controller.is_folder(folder) || name.contains('/') {
         return Ok(out);
     }
     let directory = folder.join(name);
-    if directory.is_dir() {
-        for file in variable_files(&directory) {
-            out.extend(read_variables(&file)?);
+    if controller.is_folder(&directory) {
+        for file in variable_files(&directory, controller) {
+            out.extend(read_variables(&file, controller)?);
         }
-    } else if directory.is_file() {
-        out.extend(read_variables(&directory)?);
+    } else if controller.is_file(&directory) {
+        out.extend(read_variables(&directory, controller)?);
     }
     for extension in ["yml", "yaml", "json"] {
         let file = folder.join(format!("{name}.{extension}"));
-        if file.is_file() {
-            out.extend(read_variables(&file)?);
+        if controller.is_file(&file) {
+            out.extend(read_variables(&file, controller)?);
         }
     }
     Ok(out)

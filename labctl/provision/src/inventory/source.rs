@@ -100,6 +100,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::Controller;
     use crate::data::Data;
 
     #[test]
@@ -112,7 +113,7 @@ mod tests {
         let inventory = Inventory::from_sources(&[folder.path().display().to_string(), "n[1:2],".to_owned()]).unwrap();
         assert_eq!(inventory.names(), ["w1", "w2", "solo", "n1", "n2"]);
         assert_eq!(inventory.members("ungrouped"), ["solo", "n1", "n2"]);
-        let vars = inventory.variables("w1", Path::new("/nowhere")).unwrap();
+        let vars = inventory.variables("w1", Path::new("/nowhere"), &Controller::default()).unwrap();
         assert_eq!((&vars["x"], &vars["everywhere"]), (&Data::Int(2), &Data::Int(1)));
         assert!(Inventory::from_sources(&[path("gone")]).unwrap_err().to_string().contains("cannot read the inventory"));
     }

@@ -10,6 +10,7 @@ use labctl_spec::yaml::{Node, Scalar, Span, Style, Value};
 pub(crate) use super::context::Context;
 use super::keywords::list_of;
 use super::{Item, Keywords, Play, Role, Source};
+use crate::controller::{Controller, Entry};
 use crate::data::{Data, Dict, Place};
 use crate::template::{Engine, Scope};
 use crate::yaml;
@@ -58,17 +59,15 @@ pub(crate) fn whole_file(line: usize) -> Node {
 }
 
 /// The variable files of a folder, sorted, subfolders included.
-pub(crate) fn variable_files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn variable_files(folder: &Path, controller: &Controller) -> Vec<PathBuf> {
     let mut out = Vec::new();
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    for path in entries {
+    for Entry { path, .. } in controller.entries(folder).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with('.') || name.ends_with('~') {
             continue;
         }
-        if path.is_dir() {
-            out.extend(variable_files(&path));
+        if controller.is_folder(&path) {
+            out.extend(variable_files(&path, controller));
         } else if matches!(path.extension().and_then(|extension| extension.to_str()), None | Some("yml" | "yaml" | "json")) {
             out.push(path);
         }
@@ -77,8 +76,8 @@ pub(crate) fn variable_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Reads a file of variables.
-pub(crate) fn read_variables(path: &Path) -> Result<Dict, Fault> {
-    let text = read_text(path)?;
+pub(crate) fn read_variables(path: &Path, controller: &Controller) -> Result<Dict, Fault> {
+    let text = read_text(path, controller)?;
     let file: Arc<str> = Arc::from(path.display().to_string());
     let mut out = Dict::new();
     for node in yaml::documents(&text, path)? {
@@ -94,7 +93,7 @@ pub(crate) fn read_variables(path: &Path) -> Result<Dict, Fault> {
     Ok(out)
 }
 
-fn read_text(path: &Path) -> Result<String, Fault> {
+fn read_text(path: &Path, controller: &Controller) -> Result<String, Fault> {
     let whole = |reason: String, hint: Option<&str>| Fault {
         file: path.to_path_buf(),
         line: 0,
@@ -103,7 +102,7 @@ fn read_text(path: &Path) -> Result<String, Fault> {
         reason,
         hint: hint.map(str::to_owned),
     };
-    let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot read: {error}"), None))?;
+    let bytes = controller.read(path).map_err(|error| whole(format!("cannot read: {error}"), None))?;
     if bytes.starts_with(b"$ANSIBLE_VAULT;") {
         return Err(whole("the file is an encrypted vault".to_owned(), Some("decrypt it with ansible-vault first")));
     }
@@ -130,7 +129,7 @@ impl Loader {
         if let Some(found) = lock(&self.cache).get(path) {
             return Ok(found.clone());
         }
-        let text = read_text(path)?;
+        let text = read_text(path, &self.controller())?;
         let source = Source { path: path.to_path_buf(), file: Arc::from(path.display().to_string()) };
         let node = yaml::documents(&text, path)?.into_iter().next().filter(|node| !node.is_null());
         let found = node.map(|node| (node, source));
@@ -139,7 +138,11 @@ impl Loader {
     }
 
     pub(crate) fn variables(&self, path: &Path) -> Result<Dict, Fault> {
-        read_variables(path)
+        read_variables(path, &self.controller())
+    }
+
+    pub(crate) fn controller(&self) -> Controller {
+        Controller::new(self.engine.inputs.clone(), None)
     }
 
     /// What is known before any host is: extra variables, those of the play, the role and the blocks around.
@@ -222,7 +225,7 @@ impl Loader {
         let mut keywords = Keywords::default();
         keywords.extend(entry, source);
         let target = source.path.parent().unwrap_or(Path::new(".")).join(crate::python::str_of(&resolved));
-        if !target.is_file() {
+        if !self.controller().is_file(&target) {
             return Err(fault(source, name, &format!("there is no playbook {}", target.display()), None));
         }
         let folder = target.parent().map(Path::to_path_buf).unwrap_or_default();
@@ -321,7 +324,7 @@ impl Loader {
         let mut early = (*vars).clone();
         for file in list("vars_files") {
             if let Data::Str(name) = &file {
-                early.extend(read_variables(&self.folder.join(&**name)).unwrap_or_default());
+                early.extend(read_variables(&self.folder.join(&**name), &self.controller()).unwrap_or_default());
             }
         }
         *lock(&self.play_vars) = Arc::new(early);

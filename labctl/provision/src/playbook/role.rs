@@ -50,21 +50,25 @@ pub(crate) struct RoleRequest {
     pub included: bool,
 }
 
-fn first_existing(folder: &Path, name: &str) -> Option<PathBuf> {
-    if Path::new(name).extension().is_some() && folder.join(name).is_file() {
-        return Some(folder.join(name));
-    }
-    ["yml", "yaml", "json"].iter().map(|extension| folder.join(format!("{name}.{extension}"))).find(|path| path.is_file())
-}
-
 impl Loader {
+    fn first_existing(&self, folder: &Path, name: &str) -> Option<PathBuf> {
+        let controller = self.controller();
+        if Path::new(name).extension().is_some() && controller.is_file(&folder.join(name)) {
+            return Some(folder.join(name));
+        }
+        let names = ["yml", "yaml", "json"].iter().map(|extension| folder.join(format!("{name}.{extension}")));
+        names.into_iter().find(|path| controller.is_file(path))
+    }
+
     /// The folder of a role: beside the playbook, in the caller's role folders, or given as a path.
     pub(crate) fn role_path(&self, name: &str, from: &Path) -> Option<PathBuf> {
         let short = name.rsplit('.').next().unwrap_or(name);
         let mut folders = vec![self.folder.join("roles"), self.folder.clone()];
         folders.extend(self.role_paths.iter().cloned());
         folders.push(from.to_path_buf());
-        folders.into_iter().flat_map(|folder| [folder.join(name), folder.join(short)]).find(|path| path.is_dir() && *path != self.folder)
+        let controller = self.controller();
+        let mut places = folders.into_iter().flat_map(|folder| [folder.join(name), folder.join(short)]);
+        places.find(|path| controller.is_folder(path) && *path != self.folder)
     }
 
     /// Loads a role with its dependencies and gives its tasks after theirs.
@@ -94,7 +98,7 @@ impl Loader {
         };
         let defaults = variables("defaults", &request.defaults_from)?;
         let vars = variables("vars", &request.vars_from)?;
-        let meta = match first_existing(&path.join("meta"), "main") {
+        let meta = match self.first_existing(&path.join("meta"), "main") {
             Some(file) => self.read(&file)?,
             None => None,
         };
@@ -145,7 +149,7 @@ impl Loader {
         let role = make(low_defaults, low_vars);
         let inner = context.of_role(role.clone());
         let handlers = request.handlers_from.as_deref().unwrap_or("main");
-        if let Some(file) = first_existing(&path.join("handlers"), handlers) {
+        if let Some(file) = self.first_existing(&path.join("handlers"), handlers) {
             let mut inner = inner.clone();
             inner.handlers = true;
             let loaded = self.task_file(&file, &inner)?;
@@ -154,7 +158,7 @@ impl Loader {
         }
         let tasks_name = request.tasks_from.as_deref().unwrap_or("main");
         let check = self.argument_check(&path, &meta, tasks_name, &role, &inner)?;
-        let mut tasks = match first_existing(&path.join("tasks"), tasks_name) {
+        let mut tasks = match self.first_existing(&path.join("tasks"), tasks_name) {
             Some(file) => self.task_file(&file, &inner)?,
             None if request.tasks_from.is_some() => {
                 let reason = format!("Could not find specified file in role: tasks/{tasks_name}");
@@ -181,7 +185,7 @@ impl Loader {
         role: &Arc<Role>,
         context: &Context,
     ) -> Result<Option<Task>, Fault> {
-        let own = match first_existing(&path.join("meta"), "argument_specs") {
+        let own = match self.first_existing(&path.join("meta"), "argument_specs") {
             Some(file) => self.read(&file)?,
             None => None,
         };
@@ -211,9 +215,9 @@ impl Loader {
     fn role_vars(&self, folder: &Path, name: Option<&str>) -> Result<Dict, Fault> {
         let mut out = Dict::new();
         let main = name.unwrap_or("main");
-        let mut files: Vec<PathBuf> = first_existing(folder, main).into_iter().collect();
-        if files.is_empty() && folder.join(main).is_dir() {
-            files = super::load::variable_files(&folder.join(main));
+        let mut files: Vec<PathBuf> = self.first_existing(folder, main).into_iter().collect();
+        if files.is_empty() && self.controller().is_folder(&folder.join(main)) {
+            files = super::load::variable_files(&folder.join(main), &self.controller());
         }
         for file in files {
             out.extend(self.variables(&file)?);
@@ -307,8 +311,9 @@ impl Loader {
 
     /// A task file by name: beside the including file, in the role's `tasks/`, beside the playbook.
     pub(crate) fn find_tasks(&self, name: &str, folder: &Path, role: Option<&Role>) -> Option<PathBuf> {
+        let controller = self.controller();
         if Path::new(name).is_absolute() {
-            return Path::new(name).is_file().then(|| PathBuf::from(name));
+            return controller.is_file(Path::new(name)).then(|| PathBuf::from(name));
         }
         let mut folders = vec![folder.to_path_buf()];
         if let Some(role) = role {
@@ -317,7 +322,7 @@ impl Loader {
         }
         folders.push(self.folder.join("tasks"));
         folders.push(self.folder.clone());
-        folders.into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+        folders.into_iter().map(|folder| folder.join(name)).find(|path| controller.is_file(path))
     }
 
     /// Loads a role while the play runs; gives its tasks and its handlers.

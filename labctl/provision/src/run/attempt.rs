@@ -236,11 +236,10 @@ impl PlayRun {
         };
         if asynchronous.is_some() {
             // It ran to its end: who polls or asks for its status sees it finished.
-            result.insert("ansible_job_id".into(), Data::from(format!("j{:x}", rand::random::<u64>())));
             result.insert("started".into(), Data::Bool(true));
             result.insert("finished".into(), Data::Bool(true));
             result.insert("results_file".into(), Data::str(""));
-            self.remember_job(&result);
+            self.remember_job(&mut result);
         }
         if let Some(delegate) = delegate {
             let mut info = Dict::new();
@@ -250,10 +249,12 @@ impl PlayRun {
         Ok(result)
     }
 
-    fn remember_job(&self, result: &Dict) {
-        if let Some(id) = result.get("ansible_job_id").map(python::str_of) {
-            lock(&self.jobs).insert(id, clean(result));
-        }
+    fn remember_job(&self, result: &mut Dict) {
+        let mut jobs = lock(&self.jobs);
+        // In order, not at random: two runs of a play are the same.
+        let id = format!("j{}", jobs.len() + 1);
+        result.insert("ansible_job_id".into(), Data::str(&id));
+        jobs.insert(id, clean(result));
     }
 }
 

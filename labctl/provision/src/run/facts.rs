@@ -16,6 +16,7 @@ impl PlayRun {
             return Ok(());
         }
         let wrong = |message: String| PlaybookError::Play { place: self.play.place.to_string(), message };
+        let controller = self.run.controller();
         for host in hosts {
             let scope = self.scope(host, None, Dict::new());
             let mut vars = Dict::new();
@@ -35,11 +36,12 @@ impl PlayRun {
                         }
                         Err(_) => continue,
                     };
-                    let path =
-                        [self.play.folder.join(&name), self.play.folder.join("vars").join(&name)].into_iter().find(|path| path.is_file());
+                    let path = [self.play.folder.join(&name), self.play.folder.join("vars").join(&name)]
+                        .into_iter()
+                        .find(|path| controller.is_file(path));
                     match path {
                         Some(path) => {
-                            vars.extend(read_variables(&path)?);
+                            vars.extend(read_variables(&path, &controller)?);
                             found = true;
                             break;
                         }

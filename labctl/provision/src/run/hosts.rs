@@ -33,7 +33,7 @@ pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<(Ve
     }
     let known = inventory.names();
     for host in &known {
-        let vars = inventory.variables(host, &play.folder)?;
+        let vars = inventory.variables(host, &play.folder, &run.controller())?;
         lock(&run.hosts).entry(host.clone()).or_default().inventory = Arc::new(vars);
     }
     // Groups exist for `groups` even when nobody is in them.
@@ -49,7 +49,7 @@ pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<(Ve
         Some("reverse_inventory") => hosts.reverse(),
         Some("shuffle") => {
             use rand::seq::SliceRandom;
-            hosts.shuffle(&mut rand::rng());
+            hosts.shuffle(&mut run.controller().for_play(&play.place).random("order: shuffle"));
         }
         _ => {}
     }

@@ -26,6 +26,7 @@ pub(crate) use attempt::is;
 pub use list::{ListedTask, list_hosts, list_tasks};
 pub(crate) use play::PlayRun;
 
+use crate::controller::{Controller, Inputs};
 use crate::data::Dict;
 use crate::error::PlaybookError;
 use crate::event::{Event, HostRecap, Recap, Timing};
@@ -97,6 +98,8 @@ pub struct Options {
     pub force_handlers: bool,
     /// Run no handlers at all.
     pub without_handlers: bool,
+    /// Notes what the run reads of the controller.
+    pub inputs: Inputs,
     /// How to wait between retries; the real clock unless given.
     pub sleep: Option<SleepFn>,
 }
@@ -149,9 +152,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Run {
     fn new(setup: Setup, options: Options) -> Result<Arc<Self>, PlaybookError> {
-        let extra = variables::extra(&options.extra_vars).map_err(PlaybookError::Options)?;
+        let controller = Controller::new(options.inputs.clone(), None);
+        let extra = variables::extra(&options.extra_vars, &controller).map_err(PlaybookError::Options)?;
         Ok(Arc::new(Self {
-            engine: Arc::new(Engine::default()),
+            engine: Arc::new(Engine::new(options.inputs.clone())),
             extra: Arc::new(extra),
             inventory: Mutex::new(setup.inventory.clone()),
             hosts: Arc::default(),
@@ -167,6 +171,23 @@ impl Run {
 
     pub(crate) fn emit(&self, event: Event) {
         (self.setup.events)(event);
+    }
+
+    pub(crate) fn controller(&self) -> Controller {
+        Controller::new(self.options.inputs.clone(), None)
+    }
+
+    /// The machine behind a connection, for work. What is done on the controller is noted: a lab that is restored would not do it again.
+    pub(crate) fn machine(&self, connection: &Connection, asker: &Controller) -> Option<Arc<dyn Target>> {
+        if connection.local {
+            asker.uncovered("does its work on the controller");
+        }
+        (self.setup.targets)(connection)
+    }
+
+    /// The controller as a machine that reads files. The caller notes which.
+    pub(crate) fn reader(&self) -> Option<Arc<dyn Target>> {
+        (self.setup.targets)(&Connection { host: "localhost".to_owned(), local: true, ..Connection::default() })
     }
 
     pub(crate) fn cancelled(&self) -> bool {
@@ -195,7 +216,7 @@ impl Run {
             let path = match book {
                 Book::File(path) | Book::Inside { file: path, .. } => path,
             };
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let path = self.controller().whole(path);
             let folder = path.parent().map(PathBuf::from).unwrap_or_default();
             let loader = Arc::new(Loader::new(self.engine.clone(), folder, self.options.role_paths.clone(), self.extra.clone()));
             let plays = match book {

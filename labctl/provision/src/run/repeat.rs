@@ -43,7 +43,7 @@ impl PlayRun {
                     Ok(other) => vec![other],
                     Err(error) => return Some(Err(error)),
                 };
-                let _entered = scope.enter();
+                let _entered = scope.enter(&task.place);
                 lookups::run_in(name, &terms, &IndexMap::new(), scope.clone()).map_err(|message| {
                     match message.strip_prefix(lookups::UNDEFINED) {
                         Some(message) => bad(message.to_owned(), true),

@@ -333,7 +333,7 @@ impl PlayRun {
         for group in new.get("groups").and_then(Data::as_list).into_iter().flat_map(|list| list.iter()) {
             inventory.join(&python::str_of(group), &name);
         }
-        let known = inventory.variables(&name, &self.play.folder).unwrap_or_default();
+        let known = inventory.variables(&name, &self.play.folder, &self.run.controller()).unwrap_or_default();
         *lock(&self.variables.groups) = crate::variables::Groups::of(&inventory);
         drop(inventory);
         lock(&self.run.hosts).entry(name).or_default().inventory = Arc::new(known);
@@ -348,7 +348,7 @@ impl PlayRun {
                 children.push(group.to_owned());
             }
         }
-        let known = inventory.variables(host, &self.play.folder).unwrap_or_default();
+        let known = inventory.variables(host, &self.play.folder, &self.run.controller()).unwrap_or_default();
         *lock(&self.variables.groups) = crate::variables::Groups::of(&inventory);
         drop(inventory);
         lock(&self.run.hosts).entry(host.to_owned()).or_default().inventory = Arc::new(known);

@@ -13,6 +13,7 @@ use super::dialect::{self, Delimiters};
 use super::pending::{self, Evaluation};
 use super::scope::Scope;
 use super::value::{from_value, to_value};
+use crate::controller::Inputs;
 use crate::data::{Data, Place, Tpl};
 use crate::python;
 
@@ -68,10 +69,11 @@ enum Kind {
 /// What was compiled, by its text and what the text stands for.
 type Cache = HashMap<(Arc<str>, Kind), Arc<Compiled>>;
 
-/// Compiled templates of a run.
+/// Compiled templates of a run, and what the run reads.
 #[derive(Default)]
 pub(crate) struct Engine {
     compiled: Mutex<Cache>,
+    pub inputs: Inputs,
 }
 
 impl fmt::Debug for Engine {
@@ -179,13 +181,13 @@ fn find_template(name: &str, parent: &str) -> Option<(PathBuf, String)> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let parent = parent.split_once('\0').map_or(parent, |(path, _)| path);
     folders.extend(PathBuf::from(parent).parent().map(PathBuf::from));
-    if let Some(scope) = Scope::current() {
-        for folder in &scope.search {
-            folders.push(folder.join("templates"));
-            folders.push(folder.clone());
-        }
+    let scope = Scope::current()?;
+    for folder in &scope.search {
+        folders.push(folder.join("templates"));
+        folders.push(folder.clone());
     }
-    folders.into_iter().map(|folder| folder.join(name)).find_map(|path| Some((path.clone(), std::fs::read_to_string(&path).ok()?)))
+    let controller = scope.controller();
+    folders.into_iter().map(|folder| folder.join(name)).find_map(|path| Some((path.clone(), controller.read_to_string(&path).ok()?)))
 }
 
 fn trailing_newlines(text: &str) -> usize {
@@ -193,6 +195,10 @@ fn trailing_newlines(text: &str) -> usize {
 }
 
 impl Engine {
+    pub(crate) fn new(inputs: Inputs) -> Self {
+        Self { compiled: Mutex::default(), inputs }
+    }
+
     fn compile(&self, source: &Arc<str>, kind: Kind) -> Arc<Compiled> {
         let key = (source.clone(), kind);
         if let Some(found) = self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -233,7 +239,7 @@ impl Engine {
         }
         let compiled = self.compile(source, kind);
         let evaluation = Evaluation::open();
-        let _entered = scope.enter();
+        let _entered = scope.enter(place);
         let context = Value::from_object(Root(scope.clone()));
         let result = match &*compiled {
             Compiled::Expression(expression) => expression.eval(context),
@@ -327,7 +333,7 @@ impl Engine {
         let env = environment(syntax);
         let name = format!("{path}\0{text}");
         let evaluation = Evaluation::open();
-        let _entered = scope.enter();
+        let _entered = scope.enter(&Place { file: Arc::from(path), line: 1 });
         let result = env.get_template(&name).and_then(|template| template.render(Value::from_object(Root(scope.clone()))));
         let place = |line| Place { file: Arc::from(path), line };
         match (result, evaluation.first()) {

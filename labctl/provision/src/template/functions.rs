@@ -11,6 +11,7 @@ use super::methods::value_of;
 use super::value::Mutable;
 use super::{lookups, pending};
 use crate::clock;
+use crate::controller::Controller;
 use crate::data::Data;
 use crate::python;
 
@@ -23,6 +24,7 @@ const NAMES: &[&str] = &[
     "query",
     "q",
     "now",
+    "__run_date",
     "undef",
     "__mutable",
     "__declaring",
@@ -52,12 +54,14 @@ pub(crate) fn register(env: &mut Environment<'static>) {
     });
     env.add_function("now", |values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
         let (_, kwargs) = arguments(&values.into_values())?;
-        let seconds = clock::unix_seconds();
+        let seconds = Controller::current().now("now()");
         Ok(match kwargs.get("fmt") {
             Some(format) => Value::from(clock::format(seconds, &python::str_of(format))),
             None => Value::from_object(Moment(seconds)),
         })
     });
+    // A function of ours: whoever only has the variable has not asked for the time.
+    env.add_function("__run_date", || clock::format(Controller::current().now("template_run_date"), "%Y-%m-%d %H:%M:%S"));
     env.add_function("__mutable", |value: Value| Mutable::of(&value).map_or(value, Value::from_object));
     env.add_function("__declaring", |declares: bool| pending::declare(declares));
     env.add_function("dict", |values: Rest<ValueOrKwargs>| -> Result<Value, Error> {

@@ -4,6 +4,7 @@
 //! them.
 
 use rand::RngCore;
+use rand::rngs::StdRng;
 use sha2::Digest;
 
 use crate::data::Data;
@@ -14,7 +15,7 @@ const M: usize = 397;
 
 /// Where chance comes from: the operating system, or a seed.
 pub(crate) enum Random {
-    System(Box<rand::rngs::StdRng>),
+    System(Box<StdRng>),
     Seeded(Box<Twister>),
 }
 
@@ -26,11 +27,10 @@ pub(crate) struct Twister {
 }
 
 impl Random {
-    /// By a seed; without one, from the operating system.
-    pub(crate) fn of(seed: Option<&Data>) -> Self {
-        use rand::SeedableRng;
+    /// By a seed; without one, from `system`.
+    pub(crate) fn of(seed: Option<&Data>, system: impl FnOnce() -> StdRng) -> Self {
         match seed {
-            None | Some(Data::Null) => Self::System(Box::new(rand::rngs::StdRng::from_os_rng())),
+            None | Some(Data::Null) => Self::System(Box::new(system())),
             Some(Data::Int(number)) => Self::integer(*number),
             Some(Data::Bool(truth)) => Self::integer(i64::from(*truth)),
             // A whole number's hash in Python is the number.
@@ -159,7 +159,7 @@ mod tests {
     /// What CPython 3.11 gives.
     #[test]
     fn seeds_choose_as_in_python() {
-        let chosen = |seed: Data, limit| Random::of(Some(&seed)).below(limit);
+        let chosen = |seed: Data, limit| Random::of(Some(&seed), || panic!("there is a seed")).below(limit);
         assert_eq!(chosen(Data::str("h1"), 59), 32);
         assert_eq!(chosen(Data::str("h2"), 59), 28);
         assert_eq!(chosen(Data::Int(5), 60), 39);

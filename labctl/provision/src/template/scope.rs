@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::engine::{Engine, TemplateError};
-use crate::data::{Data, Dict};
+use crate::controller::Controller;
+use crate::data::{Data, Dict, Place};
 
 /// The variables of one host at one task, and where its files are looked for.
 #[derive(Debug)]
@@ -15,10 +16,12 @@ pub(crate) struct Scope {
     pub layers: Vec<Arc<Dict>>,
     /// Folders of the role, the including file and the playbook, nearest first.
     pub search: Vec<PathBuf>,
+    /// The task that evaluates, with its place.
+    asker: Option<Arc<str>>,
 }
 
 thread_local! {
-    static CURRENT: RefCell<Vec<Arc<Scope>>> = const { RefCell::new(Vec::new()) };
+    static CURRENT: RefCell<Vec<(Arc<Scope>, Place)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Makes a scope the current one of this thread until it is dropped.
@@ -34,7 +37,17 @@ impl Drop for Entered {
 
 impl Scope {
     pub(crate) fn new(engine: Arc<Engine>, layers: Vec<Arc<Dict>>, search: Vec<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { engine, layers, search })
+        Arc::new(Self { engine, layers, search, asker: None })
+    }
+
+    /// The same for a task.
+    pub(crate) fn for_task(engine: Arc<Engine>, layers: Vec<Arc<Dict>>, search: Vec<PathBuf>, asker: Option<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self { engine, layers, search, asker })
+    }
+
+    /// The controller, asked by whom this scope belongs to.
+    pub(crate) fn controller(&self) -> Controller {
+        Controller::new(self.engine.inputs.clone(), self.asker.clone())
     }
 
     /// The same with stronger variables on top.
@@ -42,7 +55,7 @@ impl Scope {
         let mut layers = Vec::with_capacity(self.layers.len() + 1);
         layers.push(Arc::new(top));
         layers.extend(self.layers.iter().cloned());
-        Arc::new(Self { engine: self.engine.clone(), layers, search: self.search.clone() })
+        Arc::new(Self { engine: self.engine.clone(), layers, search: self.search.clone(), asker: self.asker.clone() })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Data> {
@@ -57,14 +70,20 @@ impl Scope {
         names
     }
 
-    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        CURRENT.with(|current| current.borrow_mut().push(self.clone()));
+    /// `place` is where what is evaluated stands.
+    pub(crate) fn enter(self: &Arc<Self>, place: &Place) -> Entered {
+        CURRENT.with(|current| current.borrow_mut().push((self.clone(), place.clone())));
         Entered(())
     }
 
     /// The scope of the evaluation under way on this thread.
     pub(crate) fn current() -> Option<Arc<Scope>> {
-        CURRENT.with(|current| current.borrow().last().cloned())
+        CURRENT.with(|current| current.borrow().last().map(|(scope, _)| scope.clone()))
+    }
+
+    /// Where the text stands that is being evaluated on this thread.
+    pub(crate) fn current_place() -> Option<Place> {
+        CURRENT.with(|current| current.borrow().last().map(|(_, place)| place.clone()))
     }
 
     /// The data with every template in it evaluated.

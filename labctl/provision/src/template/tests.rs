@@ -1,5 +1,7 @@
 //! Tests (`is ...`): Jinja2's and Ansible's.
 
+use std::path::{Path, PathBuf};
+
 use indexmap::IndexMap;
 use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind};
@@ -7,6 +9,7 @@ use minijinja::{Environment, Error, ErrorKind};
 use super::filters::{arguments, bad, elements};
 use super::filters_pattern::pattern;
 use super::pending;
+use crate::controller::Controller;
 use crate::data::Data;
 use crate::{python, version};
 
@@ -49,8 +52,8 @@ impl Test {
         elements(&self.input).ok_or_else(|| bad(format!("'{}' object is not iterable", self.input.type_name())))
     }
 
-    fn path(&self) -> std::path::PathBuf {
-        std::path::PathBuf::from(crate::template::filters_paths::expand_user(&self.text()))
+    fn path(&self) -> PathBuf {
+        PathBuf::from(crate::template::filters_paths::expand_user(&self.text(), &Controller::current()))
     }
 }
 
@@ -120,17 +123,18 @@ const TESTS: &[(&str, Check)] = &[
             _ => test.list()?.contains(wanted),
         })
     }),
-    ("file", |test| Ok(test.path().is_file())),
-    ("is_file", |test| Ok(test.path().is_file())),
-    ("directory", |test| Ok(test.path().is_dir())),
-    ("is_dir", |test| Ok(test.path().is_dir())),
-    ("link", |test| Ok(test.path().is_symlink())),
-    ("exists", |test| Ok(test.path().exists())),
+    ("file", |test| Ok(Controller::current().is_file(&test.path()))),
+    ("is_file", |test| Ok(Controller::current().is_file(&test.path()))),
+    ("directory", |test| Ok(Controller::current().is_folder(&test.path()))),
+    ("is_dir", |test| Ok(Controller::current().is_folder(&test.path()))),
+    ("link", |test| Ok(Controller::current().is_link(&test.path()))),
+    ("exists", |test| Ok(Controller::current().exists(&test.path()))),
     ("abs", |test| Ok(test.path().is_absolute())),
     ("is_abs", |test| Ok(test.path().is_absolute())),
     ("same_file", |test| {
-        let other = std::fs::canonicalize(python::str_of(test.arg(0, "other")?)).ok();
-        Ok(other.is_some() && std::fs::canonicalize(test.path()).ok() == other)
+        let controller = Controller::current();
+        let other = controller.real(Path::new(&python::str_of(test.arg(0, "other")?)));
+        Ok(other.is_some() && controller.real(&test.path()) == other)
     }),
     ("url", |test| Ok(test.text().split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty()))),
     ("uri", |test| Ok(test.text().split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty()))),
@@ -139,6 +143,12 @@ const TESTS: &[(&str, Check)] = &[
     ("ipv4", |test| Ok(test.text().parse::<std::net::Ipv4Addr>().is_ok())),
     ("ipv6", |test| Ok(test.text().parse::<std::net::Ipv6Addr>().is_ok())),
 ];
+
+/// The names of all tests.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    TESTS.iter().map(|(name, _)| *name)
+}
 
 fn changed(test: &Test) -> Result<bool, Error> {
     if let (Some(results), None) = (test.input.get("results").and_then(Data::as_list), test.input.get("changed")) {

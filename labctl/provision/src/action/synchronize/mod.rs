@@ -11,6 +11,7 @@ mod filter;
 mod options;
 mod plan;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use labctl_wire::{ModuleCall, ModuleReply};
@@ -44,7 +45,7 @@ impl Action {
                 return Err(Stop::Failed(format!("{text}: daemons of rsync are not supported")));
             }
         }
-        let (near, far) = self.sides()?;
+        let (near, far) = self.sides(pull)?;
         let near_is_controller = near.1;
         let (near, far) = (near.0, far);
         let near_path = |path: &str| -> String {
@@ -58,14 +59,24 @@ impl Action {
             false => (&near, &far, near_path(&src), dest),
             true => (&far, &near, src, near_path(&dest)),
         };
-        self.between(&options, source, target, &src, &dest, if pull { '>' } else { '<' }, near_is_controller && !pull).await
+        let local = near_is_controller && !pull;
+        // The controller's agent reads what we cannot see; before and after, so that nothing changes meanwhile unseen.
+        let note = || {
+            if local {
+                self.scope.controller().tree(Path::new(src.trim_end_matches('/')), options.copy_links)
+            }
+        };
+        note();
+        let done = self.between(&options, source, target, &src, &dest, if pull { '>' } else { '<' }, local).await;
+        note();
+        done
     }
 
     /// The machine where rsync would run (and whether it is the controller), and the task's host.
-    fn sides(&self) -> Result<((Side, bool), Side), Stop> {
+    fn sides(&self, pull: bool) -> Result<((Side, bool), Side), Stop> {
         let side = |connection: &Connection, become_user: Option<String>| -> Result<Side, Stop> {
-            let target = (self.play.run.setup.targets)(connection)
-                .ok_or_else(|| Stop::Failed(format!("there is no machine '{}' to run this task on", connection.host)))?;
+            let target = self.play.run.machine(connection, &self.scope.controller());
+            let target = target.ok_or_else(|| Stop::Failed(format!("there is no machine '{}' to run this task on", connection.host)))?;
             Ok(Side { target, become_user })
         };
         let delegated = self.task.keywords.get("delegate_to").is_some();
@@ -73,15 +84,20 @@ impl Action {
             true => connection::of(&self.task, &self.host, &self.scope, &self.scope).map_err(|why| Stop::Failed(why.to_string()))?,
             false => self.machine.clone(),
         };
-        let near = match delegated && !self.machine.local {
-            true => (side(&self.machine, None)?, false),
-            false => (side(&Connection { host: "localhost".to_owned(), local: true, ..Connection::default() }, None)?, true),
+        let near = match (delegated && !self.machine.local, pull) {
+            (true, _) => (side(&self.machine, None)?, false),
+            (false, true) => (side(&Connection { host: "localhost".to_owned(), local: true, ..Connection::default() }, None)?, true),
+            (false, false) => {
+                let target = self.play.run.reader();
+                let target = target.ok_or_else(|| Stop::Failed("there is no agent for the controller to read its files".to_owned()))?;
+                (Side { target, become_user: None }, true)
+            }
         };
         Ok((near, side(&home, self.become_user.clone())?))
     }
 
     fn near_path(&self, path: &str, existing: bool) -> String {
-        let expanded = expand_user(path);
+        let expanded = expand_user(path, &self.scope.controller());
         if expanded.starts_with('/') {
             return expanded;
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::filter::Rule;
 use crate::action::{Action, Stop};
+use crate::controller::Controller;
 use crate::data::Data;
 use crate::python;
 
@@ -103,7 +104,7 @@ impl Options {
             Some(Data::List(list)) => list.iter().map(python::str_of).collect(),
             Some(other) => python::str_of(other).split(',').map(str::to_owned).collect(),
         };
-        options.read(&given, &action.play.play.folder).map_err(Stop::Failed)?;
+        options.read(&given, &action.play.play.folder, &action.scope.controller()).map_err(Stop::Failed)?;
         if options.delete && !options.recursive && !options.folders {
             return Err(Stop::Failed("delete=yes needs recursive=yes (or archive=yes)".to_owned()));
         }
@@ -111,7 +112,7 @@ impl Options {
     }
 
     /// Options of rsync's own. Those that only say how it works are passed over.
-    fn read(&mut self, given: &[String], folder: &Path) -> Result<(), String> {
+    fn read(&mut self, given: &[String], folder: &Path, controller: &Controller) -> Result<(), String> {
         let mut given = given.iter().map(|option| option.trim()).filter(|option| !option.is_empty());
         while let Some(option) = given.next() {
             let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
@@ -122,7 +123,7 @@ impl Options {
                 "--exclude-from" | "--include-from" => {
                     let file = folder.join(value_of()?);
                     let text =
-                        std::fs::read_to_string(&file).map_err(|why| format!("rsync_opts: cannot read {}: {why}", file.display()))?;
+                        controller.read_to_string(&file).map_err(|why| format!("rsync_opts: cannot read {}: {why}", file.display()))?;
                     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
                     let include = name == "--include-from";
                     self.rules.extend(lines.map(|line| rule(line).unwrap_or(Rule { include, pattern: line.to_owned() })));
@@ -235,7 +236,7 @@ mod tests {
 
     fn read(given: &[&str]) -> Result<Options, String> {
         let mut options = Options::default();
-        options.read(&given.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(), Path::new("/"))?;
+        options.read(&given.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>(), Path::new("/"), &Controller::default())?;
         Ok(options)
     }
 

@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 
 use super::numbers::{compare, real};
 use super::{Call, Outcome, bad, elements};
+use crate::controller::Controller;
 use crate::data::Data;
 use crate::python;
 use crate::template::methods::attribute;
+use crate::template::python_random::Random;
 
 pub(super) const FILTERS: super::Table = &[
     ("first", first),
@@ -312,6 +314,6 @@ fn shuffle(call: &mut Call) -> Outcome {
     let mut items = call.items()?;
     // An empty seed is none.
     let seed = call.arg(0, "seed").filter(|seed| seed.truthy());
-    crate::template::python_random::Random::of(seed).shuffle(&mut items);
+    Random::of(seed, || Controller::current().random("shuffle")).shuffle(&mut items);
     Ok(Data::list(items))
 }

@@ -148,22 +148,29 @@ fn accept_within(value: &Value) {
     }
 }
 
+const TABLES: [Table; 11] = [
+    encoding::FILTERS,
+    hashes::FILTERS,
+    iteration::FILTERS,
+    lists::FILTERS,
+    maps::FILTERS,
+    network::FILTERS,
+    numbers::FILTERS,
+    paths::FILTERS,
+    patterns::FILTERS,
+    structure::FILTERS,
+    text::FILTERS,
+];
+
+/// The names of all that stand in tables.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.into_iter().flatten().map(|(name, _)| *name)
+}
+
 /// Makes all filters known.
 pub(crate) fn register(env: &mut Environment<'static>) {
-    let tables: [Table; 11] = [
-        encoding::FILTERS,
-        hashes::FILTERS,
-        iteration::FILTERS,
-        lists::FILTERS,
-        maps::FILTERS,
-        network::FILTERS,
-        numbers::FILTERS,
-        paths::FILTERS,
-        patterns::FILTERS,
-        structure::FILTERS,
-        text::FILTERS,
-    ];
-    for &(name, filter) in tables.into_iter().flatten() {
+    for &(name, filter) in TABLES.into_iter().flatten() {
         let run = move |state: &mut State, values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
             let values = values.into_values();
             let result = arguments(&values).and_then(|(mut args, kwargs)| {

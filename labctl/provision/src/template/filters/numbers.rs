@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{Call, Outcome, bad};
+use crate::controller::Controller;
 use crate::data::Data;
 use crate::python;
 use crate::template::python_random::Random;
@@ -218,7 +219,7 @@ fn filesizeformat(call: &mut Call) -> Outcome {
 }
 
 fn random(call: &mut Call) -> Outcome {
-    let mut random = Random::of(call.arg(usize::MAX, "seed"));
+    let mut random = Random::of(call.arg(usize::MAX, "seed"), || Controller::current().random("random"));
     match &call.input {
         Data::Int(end) => {
             let start = call.int_arg(0, "start").unwrap_or(0);
@@ -247,7 +248,7 @@ fn random_mac(call: &mut Call) -> Outcome {
     if let Some(wrong) = prefix.split(':').find(|item| item.len() != 2 || !item.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         return Err(bad(format!("Invalid value ({prefix}) for random_mac: {wrong} not hexa byte")));
     }
-    let mut random = Random::of(call.arg(0, "seed"));
+    let mut random = Random::of(call.arg(0, "seed"), || Controller::current().random("random_mac"));
     // Ten digits, the first of which is not 0.
     let digits = format!("{:x}", 0x10_0000_0000 + random.below(0xf0_0000_0000));
     let mut out = prefix;

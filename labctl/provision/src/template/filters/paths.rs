@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{Call, Outcome, bad};
+use crate::controller::Controller;
 use crate::data::{Data, Dict};
 use crate::python;
 
@@ -15,17 +16,17 @@ pub(super) const FILTERS: super::Table = &[
     }),
     ("realpath", |call| {
         let text = call.text();
-        Ok(Data::from(std::fs::canonicalize(&text).unwrap_or_else(|_| normal(Path::new(&text))).display().to_string()))
+        Ok(Data::from(Controller::current().real(Path::new(&text)).unwrap_or_else(|| normal(Path::new(&text))).display().to_string()))
     }),
     ("relpath", relpath),
-    ("expanduser", |call| Ok(Data::from(expand_user(&call.text())))),
+    ("expanduser", |call| Ok(Data::from(expand_user(&call.text(), &Controller::current())))),
     ("expandvars", |call| Ok(Data::from(expand_vars(&call.text())))),
     ("path_join", path_join),
     ("normpath", |call| Ok(Data::from(normal(Path::new(&call.text())).display().to_string()))),
     ("commonpath", commonpath),
     ("win_basename", |call| Ok(Data::str(call.text().rsplit(['\\', '/']).next().unwrap_or_default()))),
     ("win_dirname", |call| Ok(Data::str(call.text().rsplit_once(['\\', '/']).map_or("", |(folder, _)| folder)))),
-    ("fileglob", |call| Ok(crate::template::lookups::glob_files(&call.text()).into())),
+    ("fileglob", |call| Ok(crate::template::lookups::glob_files(&call.text(), &Controller::current()).into())),
     ("urlsplit", urlsplit),
     ("urlencode", urlencode),
     ("urldecode", |call| Ok(Data::from(decode_percent(&call.text().replace('+', " "))))),
@@ -66,7 +67,7 @@ pub(crate) fn normal(path: &Path) -> PathBuf {
 }
 
 fn relpath(call: &mut Call) -> Outcome {
-    let here = std::env::current_dir().unwrap_or_default();
+    let here = Controller::current().here();
     let from = normal(&here.join(call.text_arg(0, "start").unwrap_or_else(|| ".".to_owned())));
     let to = normal(&here.join(call.text()));
     let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
@@ -75,14 +76,17 @@ fn relpath(call: &mut Call) -> Outcome {
     Ok(Data::from(if out.as_os_str().is_empty() { ".".to_owned() } else { out.display().to_string() }))
 }
 
-pub(crate) fn expand_user(path: &str) -> String {
-    match (path.strip_prefix('~'), std::env::var("HOME")) {
-        (Some(rest), Ok(home)) if rest.is_empty() || rest.starts_with('/') => home + rest,
+pub(crate) fn expand_user(path: &str, controller: &Controller) -> String {
+    match path.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            controller.variable("HOME").map_or_else(|| path.to_owned(), |home| home + rest)
+        }
         _ => path.to_owned(),
     }
 }
 
 fn expand_vars(text: &str) -> String {
+    let controller = Controller::current();
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -92,8 +96,8 @@ fn expand_vars(text: &str) -> String {
             Some(braced) => braced,
             None => tail.split_at(tail.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(tail.len())),
         };
-        match std::env::var(name) {
-            Ok(value) if !name.is_empty() => {
+        match Some(name).filter(|name| !name.is_empty()).and_then(|name| controller.variable(name)) {
+            Some(value) => {
                 out.push_str(&value);
                 rest = after;
             }

@@ -33,7 +33,7 @@ fn json_query(call: &mut Call) -> Outcome {
 fn strftime(call: &mut Call) -> Outcome {
     let seconds = match call.arg(0, "second") {
         Some(second) => super::numbers::real(second).ok_or_else(|| bad("Invalid value for epoch value"))?,
-        None => crate::clock::unix_seconds(),
+        None => crate::controller::Controller::current().now("strftime"),
     };
     Ok(Data::from(crate::clock::format(seconds, &call.text())))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Lookup;
+use crate::controller::Controller;
 use crate::data::{Data, Dict};
 use crate::python;
 use crate::template::engine::Syntax;
@@ -10,12 +11,13 @@ use crate::template::filters_paths::expand_user;
 use crate::template::scope::Scope;
 
 /// Looks for a file as Ansible does: in `KIND/` of each folder of the search path, then in the folder itself.
-pub(crate) fn search_file(search: &[PathBuf], kind: &str, name: &str) -> Option<PathBuf> {
-    let name = expand_user(name);
+pub(crate) fn search_file(scope: &Scope, kind: &str, name: &str) -> Option<PathBuf> {
+    let controller = scope.controller();
+    let name = expand_user(name, &controller);
     if Path::new(&name).is_absolute() {
-        return Path::new(&name).exists().then(|| PathBuf::from(name));
+        return controller.exists(Path::new(&name)).then(|| PathBuf::from(name));
     }
-    candidates(search, kind, &name).into_iter().find(|path| path.exists())
+    candidates(&scope.search, kind, &name).into_iter().find(|path| controller.exists(path))
 }
 
 fn candidates(search: &[PathBuf], kind: &str, name: &str) -> Vec<PathBuf> {
@@ -29,8 +31,8 @@ fn candidates(search: &[PathBuf], kind: &str, name: &str) -> Vec<PathBuf> {
 }
 
 fn read(call: &Lookup, kind: &str, name: &str) -> Result<(PathBuf, String), String> {
-    let path = search_file(&call.scope.search, kind, name).ok_or_else(|| not_found(&call.scope, kind, name))?;
-    let bytes = std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let path = search_file(&call.scope, kind, name).ok_or_else(|| not_found(&call.scope, kind, name))?;
+    let bytes = call.scope.controller().read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -71,19 +73,20 @@ pub(super) fn template(call: &Lookup) -> Result<Vec<Data>, String> {
 }
 
 /// Files that match a pattern, sorted.
-pub(crate) fn glob_files(pattern: &str) -> Vec<String> {
+pub(crate) fn glob_files(pattern: &str, controller: &Controller) -> Vec<String> {
     let path = Path::new(pattern);
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Vec::new();
     };
-    let Ok(entries) = std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder }) else {
+    let Ok(entries) = controller.entries(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder }) else {
         return Vec::new();
     };
     let mut out: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().is_file() && crate::inventory::glob(name, &entry.file_name().to_string_lossy()))
-        .map(|entry| folder.join(entry.file_name()).display().to_string())
+        .iter()
+        .filter_map(|entry| entry.path.file_name().map(|own| (&entry.path, own)))
+        .filter(|(path, own)| crate::inventory::glob(name, &own.to_string_lossy()) && controller.is_file(path))
+        .map(|(_, own)| folder.join(own).display().to_string())
         .collect();
     out.sort();
     out
@@ -91,16 +94,17 @@ pub(crate) fn glob_files(pattern: &str) -> Vec<String> {
 
 pub(super) fn fileglob(call: &Lookup) -> Result<Vec<Data>, String> {
     let mut out = Vec::new();
+    let controller = call.scope.controller();
     for term in call.flat() {
-        let pattern = expand_user(&python::str_of(&term));
+        let pattern = expand_user(&python::str_of(&term), &controller);
         if Path::new(&pattern).is_absolute() {
-            out.extend(glob_files(&pattern).into_iter().map(Data::from));
+            out.extend(glob_files(&pattern, &controller).into_iter().map(Data::from));
             continue;
         }
         for folder in &call.scope.search {
-            let mut found = glob_files(&folder.join("files").join(&pattern).display().to_string());
+            let mut found = glob_files(&folder.join("files").join(&pattern).display().to_string(), &controller);
             if found.is_empty() {
-                found = glob_files(&folder.join(&pattern).display().to_string());
+                found = glob_files(&folder.join(&pattern).display().to_string(), &controller);
             }
             if !found.is_empty() {
                 out.extend(found.into_iter().map(Data::from));
@@ -146,7 +150,7 @@ pub(super) fn first_found(call: &Lookup) -> Result<Vec<Data>, String> {
     }
     for name in &wanted {
         for kind in ["files", "templates", "vars", "tasks"] {
-            if let Some(path) = search_file(&call.scope.search, kind, name).filter(|path| path.is_file()) {
+            if let Some(path) = search_file(&call.scope, kind, name).filter(|path| call.scope.controller().is_file(path)) {
                 return Ok(vec![Data::from(path.display().to_string())]);
             }
         }

@@ -183,7 +183,8 @@ pub(super) fn flattened(call: &Lookup) -> Result<Vec<Data>, String> {
 
 pub(super) fn random_choice(call: &Lookup) -> Result<Vec<Data>, String> {
     use rand::seq::IndexedRandom;
-    Ok(call.flat().choose(&mut rand::rng()).cloned().into_iter().collect())
+    let mut random = call.scope.controller().random("random_choice");
+    Ok(call.flat().choose(&mut random).cloned().into_iter().collect())
 }
 
 pub(super) fn inventory_hostnames(call: &Lookup) -> Result<Vec<Data>, String> {

@@ -25,36 +25,49 @@ pub(crate) struct Lookup<'a> {
 
 type Plugin = fn(&Lookup) -> Result<Vec<Data>, String>;
 
-const PLUGINS: &[(&str, Plugin)] = &[
-    ("env", values::env),
-    ("vars", values::vars),
-    ("varnames", values::varnames),
-    ("ansible.builtin.vars", values::vars),
-    ("pipe", values::pipe),
-    ("lines", values::lines),
-    ("url", values::url),
-    ("config", values::config),
-    ("file", files::file),
-    ("template", files::template),
-    ("fileglob", files::fileglob),
-    ("first_found", files::first_found),
-    ("csvfile", files::csvfile),
-    ("ini", files::ini),
-    ("unvault", files::file),
-    ("password", secrets::password),
-    ("random_string", secrets::random_string),
-    ("items", lists::items),
-    ("list", lists::list),
-    ("dict", lists::dict),
-    ("sequence", lists::sequence),
-    ("subelements", lists::subelements),
-    ("together", lists::together),
-    ("nested", lists::nested),
-    ("cartesian", lists::nested),
-    ("indexed_items", lists::indexed_items),
-    ("flattened", lists::flattened),
-    ("random_choice", lists::random_choice),
-    ("inventory_hostnames", lists::inventory_hostnames),
+/// What the result of a lookup depends on, besides its terms and variables. A kept lab is only as right as this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nothing.
+    Terms,
+    /// Files or the environment, which it asks its [`Controller`](crate::controller::Controller) for.
+    Noted,
+    /// Chance, which it asks its controller for too; with a seed or a file that is there, as above.
+    Chance,
+    /// What nobody can ask for again and compare: why.
+    Beyond(&'static str),
+}
+
+const PLUGINS: &[(&str, Origin, Plugin)] = &[
+    ("env", Origin::Noted, values::env),
+    ("vars", Origin::Terms, values::vars),
+    ("varnames", Origin::Terms, values::varnames),
+    ("ansible.builtin.vars", Origin::Terms, values::vars),
+    ("pipe", Origin::Beyond("runs a program on the controller"), values::pipe),
+    ("lines", Origin::Beyond("runs a program on the controller"), values::lines),
+    ("url", Origin::Beyond("asks a server"), values::url),
+    ("config", Origin::Terms, values::config),
+    ("file", Origin::Noted, files::file),
+    ("template", Origin::Noted, files::template),
+    ("fileglob", Origin::Noted, files::fileglob),
+    ("first_found", Origin::Noted, files::first_found),
+    ("csvfile", Origin::Noted, files::csvfile),
+    ("ini", Origin::Noted, files::ini),
+    ("unvault", Origin::Noted, files::file),
+    ("password", Origin::Chance, secrets::password),
+    ("random_string", Origin::Chance, secrets::random_string),
+    ("items", Origin::Terms, lists::items),
+    ("list", Origin::Terms, lists::list),
+    ("dict", Origin::Terms, lists::dict),
+    ("sequence", Origin::Terms, lists::sequence),
+    ("subelements", Origin::Terms, lists::subelements),
+    ("together", Origin::Terms, lists::together),
+    ("nested", Origin::Terms, lists::nested),
+    ("cartesian", Origin::Terms, lists::nested),
+    ("indexed_items", Origin::Terms, lists::indexed_items),
+    ("flattened", Origin::Terms, lists::flattened),
+    ("random_choice", Origin::Chance, lists::random_choice),
+    ("inventory_hostnames", Origin::Terms, lists::inventory_hostnames),
 ];
 
 impl Lookup<'_> {
@@ -89,10 +102,15 @@ fn short(name: &str) -> &str {
 
 /// Runs a lookup in a scope.
 pub(crate) fn run_in(name: &str, terms: &[Data], options: &IndexMap<String, Data>, scope: Arc<Scope>) -> Result<Vec<Data>, String> {
-    match PLUGINS.iter().find(|(known, _)| *known == short(name)) {
-        Some((_, plugin)) => plugin(&Lookup { terms: terms.to_vec(), options, scope }),
+    match PLUGINS.iter().find(|(known, ..)| *known == short(name)) {
+        Some((name, origin, plugin)) => {
+            if let Origin::Beyond(why) = origin {
+                scope.controller().uncovered(&format!("{why} ({name})"));
+            }
+            plugin(&Lookup { terms: terms.to_vec(), options, scope })
+        }
         None => {
-            let known: Vec<&str> = PLUGINS.iter().map(|(known, _)| *known).filter(|known| !known.contains('.')).collect();
+            let known: Vec<&str> = PLUGINS.iter().map(|(known, ..)| *known).filter(|known| !known.contains('.')).collect();
             Err(format!("lookup plugin ({name}) not found; supported are {}", known.join(", ")))
         }
     }
@@ -100,5 +118,11 @@ pub(crate) fn run_in(name: &str, terms: &[Data], options: &IndexMap<String, Data
 
 /// Whether there is such a lookup, for `with_NAME`.
 pub(crate) fn exists(name: &str) -> bool {
-    PLUGINS.iter().any(|(known, _)| *known == short(name))
+    PLUGINS.iter().any(|(known, ..)| *known == short(name))
+}
+
+/// All lookups, for a test that tries what their table says.
+#[cfg(test)]
+pub(crate) fn origins() -> impl Iterator<Item = (&'static str, Origin)> {
+    PLUGINS.iter().map(|(name, origin, _)| (*name, *origin))
 }

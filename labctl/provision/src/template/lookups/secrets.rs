@@ -64,29 +64,34 @@ fn one_password(call: &Lookup, term: &str) -> Result<Data, String> {
         || vec!["ascii_letters".into(), "digits".into(), ".,:-_".into()],
         |kinds| kinds.replace(",,", "\u{0}").split(',').map(|kind| kind.replace('\u{0}', ",")).filter(|kind| !kind.is_empty()).collect(),
     );
+    let controller = call.scope.controller();
     let file = (path != "/dev/null").then(|| {
-        let path = PathBuf::from(expand_user(&path));
+        let path = PathBuf::from(expand_user(&path, &controller));
         if path.is_absolute() { path } else { call.scope.search.last().map_or(path.clone(), |folder| folder.join(&path)) }
     });
-    let stored = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    let stored = file.as_ref().and_then(|file| controller.read_to_string(file).ok());
     let (plain, salt) = match stored.as_deref().map(str::trim_end) {
         Some(line) => match line.split_once(" salt=") {
             Some((plain, salt)) => (plain.to_owned(), Some(salt.split(' ').next().unwrap_or_default().to_owned())),
             None => (line.to_owned(), None),
         },
-        None => (random(&characters(&kinds), length, seed.as_deref())?, None),
+        None => {
+            let random = seed.as_deref().map_or_else(|| Random::of(None, || controller.random("password")), Random::text);
+            (some_of(random, &characters(&kinds), length)?, None)
+        }
     };
     let salt_known = salt.is_some();
-    let salt = salt.or_else(|| encrypt.as_ref().map(|_| crate::password::salt(16)));
+    let salt = salt.or_else(|| encrypt.as_ref().map(|_| crate::password::salt(controller.random("password"), 16)));
     if let Some(file) = file.filter(|_| stored.is_none() || (encrypt.is_some() && !salt_known)) {
         let line = match (&salt, &encrypt) {
             (Some(salt), Some(_)) => format!("{plain} salt={salt}\n"),
             _ => format!("{plain}\n"),
         };
+        controller.uncovered("writes a file on the controller (password)");
         store(&file, &line).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     match encrypt {
-        Some(kind) => crate::password::crypt(&plain, &kind, salt.as_deref(), None).map(Data::from),
+        Some(kind) => crate::password::crypt(&plain, &kind, &salt.unwrap_or_default(), None).map(Data::from),
         None => Ok(Data::from(plain)),
     }
 }
@@ -102,11 +107,10 @@ fn store(path: &Path, line: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-fn random(characters: &[char], length: usize, seed: Option<&str>) -> Result<String, String> {
+fn some_of(mut random: Random, characters: &[char], length: usize) -> Result<String, String> {
     if characters.is_empty() || length > 1 << 16 {
         return Err("a password needs characters, and at most 65536 of them".to_owned());
     }
-    let mut random = seed.map_or_else(|| Random::of(None), Random::text);
     Ok((0..length).filter_map(|_| random.choice(characters)).collect())
 }
 
@@ -120,6 +124,6 @@ pub(super) fn random_string(call: &Lookup) -> Result<Vec<Data>, String> {
         }
     }
     let set: Vec<char> = call.option_text("override_all").unwrap_or(set).chars().collect();
-    let mut rng = rand::rng();
+    let mut rng = call.scope.controller().random("random_string");
     Ok(vec![Data::from((0..length).filter_map(|_| set.choose(&mut rng)).collect::<String>())])
 }

@@ -12,10 +12,10 @@ pub(super) fn env(call: &Lookup) -> Result<Vec<Data>, String> {
         .iter()
         .map(|term| {
             let name = python::str_of(term);
-            match (std::env::var(&name), call.option("default")) {
-                (Ok(value), _) => Ok(Data::from(value)),
-                (Err(_), Some(default)) => Ok(default.clone()),
-                (Err(_), None) => Ok(Data::str("")),
+            match (call.scope.controller().variable(&name), call.option("default")) {
+                (Some(value), _) => Ok(Data::from(value)),
+                (None, Some(default)) => Ok(default.clone()),
+                (None, None) => Ok(Data::str("")),
             }
         })
         .collect()
@@ -50,9 +50,10 @@ pub(super) fn varnames(call: &Lookup) -> Result<Vec<Data>, String> {
 
 /// Runs a command of the controller's shell in the playbook's folder.
 fn shell(call: &Lookup, command: &str) -> Result<String, String> {
+    #[expect(clippy::disallowed_methods, reason = "the table of lookups says so")]
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
-    if let Some(folder) = call.scope.search.last().filter(|folder| folder.is_dir()) {
+    if let Some(folder) = call.scope.search.last().filter(|folder| call.scope.controller().is_folder(folder)) {
         shell.current_dir(folder);
     }
     let output = shell.output().map_err(|error| format!("cannot run {command}: {error}"))?;
@@ -78,6 +79,7 @@ pub(super) fn url(call: &Lookup) -> Result<Vec<Data>, String> {
     let mut out = Vec::new();
     for term in call.flat() {
         let address = python::str_of(&term);
+        #[expect(clippy::disallowed_methods, reason = "the table of lookups says so")]
         let mut request = ureq::get(&address);
         if let Some(headers) = call.option("headers").and_then(Data::as_map) {
             for (name, value) in headers.iter() {

@@ -1,0 +1,88 @@
+//! What a run has asked its controller.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::question::Question;
+
+/// What a run has asked its controller, and what it was told. A clone notes the same run.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs(Arc<Mutex<Asked>>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    answers: BTreeMap<Question, String>,
+    /// Why the answers do not say all: the first reason.
+    incomplete: Option<String>,
+}
+
+/// All that a run has read: a later run that would be told the same does the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Manifest(Vec<(Question, String)>);
+
+impl Inputs {
+    fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, question: Question, answer: String) {
+        let mut asked = self.asked();
+        if !question.is_text() {
+            let why = format!("the path {} is not UTF-8", question.words());
+            asked.incomplete.get_or_insert(why);
+            return;
+        }
+        match asked.answers.get(&question) {
+            Some(known) if *known != answer => {
+                // Nobody can say which of the two made what.
+                let why = format!("{} changed during the run", question.words());
+                asked.incomplete.get_or_insert(why);
+            }
+            Some(_) => {}
+            None => {
+                asked.answers.insert(question, answer);
+            }
+        }
+    }
+
+    pub(super) fn give_up(&self, why: String) {
+        self.asked().incomplete.get_or_insert(why);
+    }
+
+    /// All that was read so far.
+    ///
+    /// # Errors
+    /// Why that does not say what another run would do: who did what, with file and line.
+    pub fn manifest(&self) -> Result<Manifest, String> {
+        let asked = self.asked();
+        match &asked.incomplete {
+            Some(why) => Err(why.clone()),
+            None => Ok(Manifest(asked.answers.iter().map(|(question, answer)| (question.clone(), answer.clone())).collect())),
+        }
+    }
+}
+
+impl Manifest {
+    /// The first thing that is no longer as it was read, in words; none if all is. `program` gives the SHA-256 of the program that an
+    /// artifact of a role stands for now.
+    pub fn change(&self, program: &dyn Fn(&Path, &str) -> Option<String>) -> Option<String> {
+        self.0.iter().find(|(question, answer)| question.ask(program) != *answer).map(|(question, _)| question.words())
+    }
+
+    /// Tells it from others; 16 hex digits.
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        for (question, answer) in &self.0 {
+            for part in [format!("{question:?}"), answer.clone()] {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part);
+            }
+        }
+        hex::encode(&digest.finalize()[..8])
+    }
+}
