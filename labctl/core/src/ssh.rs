@@ -26,9 +26,14 @@ const BOOTED: Duration = Duration::from_secs(120);
 pub async fn dial(supervisor: &Supervisor, node: &NodeName) -> Result<UnixStream, Failure> {
     match supervisor.dial(node, PORT).await {
         Err(why) if why.kind == Kind::Machine => {
-            let booting = async { supervisor.agent(node).await?.await_booted().await.map_err(Failure::from) };
-            // Whatever it comes to, the second refusal is the answer.
-            let _ = timeout(BOOTED, booting).await;
+            let booting = async {
+                let agent = supervisor.agent(node).await?;
+                // Whatever it comes to, the second refusal is the answer.
+                let _ = agent.await_booted().await;
+                Ok::<(), Failure>(())
+            };
+            // Of a guest that does not answer at all, more is known than that it refuses.
+            timeout(BOOTED, booting).await.unwrap_or(Ok(()))?;
             let hint = format!("look whether the SSH server runs: labctl exec {node} -- systemctl status ssh");
             supervisor.dial(node, PORT).await.map_err(|why| why.hint(hint))
         }

@@ -418,6 +418,8 @@ impl Slot {
             self.change(supervisor, NodeState::Off);
             return Ok(());
         };
+        // Nobody is left in it to be asked.
+        let force = force || matches!(self.state(), NodeState::Panicked { .. });
         self.change(supervisor, NodeState::Halting);
         if !force && !self.halt_in_order(supervisor, &qemu, link).await {
             supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was ended by force", self.name) });
