@@ -21,6 +21,7 @@
 mod frame;
 mod identity;
 mod module;
+pub mod modules;
 
 use std::collections::BTreeMap;
 

@@ -17,9 +17,8 @@ pub(crate) mod system;
 pub(crate) mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::LazyLock;
 
-use labctl_wire::{ModuleCall, ModuleReply};
+use labctl_wire::{ModuleCall, ModuleReply, modules};
 use serde_json::Value;
 
 pub use call::become_user::run_child;
@@ -97,15 +96,10 @@ const MODULES: &[&Module] = &[
 /// Stands for the package module of the guest's system.
 const PACKAGE: &str = "package";
 
-static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut names: Vec<_> = MODULES.iter().flat_map(|module| module.names.iter().copied()).chain([PACKAGE]).collect();
-    names.sort_unstable();
-    names
-});
-
-/// Short names of all modules, sorted.
-pub fn names() -> &'static [&'static str] {
-    &NAMES
+/// The module of that name, and what does its work.
+fn find(name: &str) -> Option<(&'static modules::Module, &'static Module)> {
+    let known = modules::find(name)?;
+    Some((known, *MODULES.iter().find(|module| module.names.contains(&known.name))?))
 }
 
 /// Runs a module to its end. Never panics; every fault is a result with `failed` and `msg`.
@@ -173,11 +167,12 @@ fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
     if name == PACKAGE {
         return dispatch(root, &packages::package::own_call(root, call)?);
     }
-    let Some(module) = MODULES.iter().find(|module| module.names.contains(&name)) else {
+    let Some((known, module)) = find(name) else {
         return Err(format!("module {} is not supported in guests", call.module).into());
     };
     let args = Arguments::check(name, &call.args, module.params, module.files)?;
-    if call::become_user::is_needed(root, call)? && !call::become_user::spawns_itself(name) {
+    // What runs a program takes on the user in that process, and so needs no child of ours.
+    if call::become_user::is_needed(root, call)? && !known.runs_programs {
         return call::become_user::run_as(root, call);
     }
     let task = Task { call, args, root, check: call.check, diff: call.diff };
@@ -194,22 +189,28 @@ mod tests {
     use super::call::testing::Bench;
     use super::*;
 
+    /// A module that is declared and not in the table would be refused by the controller; one that is only in the table, by the agent.
     #[test]
-    fn names_are_sorted_and_unique() {
-        let names = names();
-        assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+    fn what_is_declared_is_what_the_table_has_at_guests() {
+        let mut declared: Vec<_> = MODULES.iter().flat_map(|module| module.names.iter().copied()).chain([PACKAGE]).collect();
+        declared.sort_unstable();
+        let at_guests = modules::MODULES.iter().filter(|module| module.at != modules::At::Controller);
+        assert_eq!(declared, at_guests.map(|module| module.name).collect::<Vec<_>>());
     }
 
-    /// What roles expect of a guest; the rest the controller does.
+    /// The names that the controller sends reach a module, by whatever name.
     #[test]
-    fn the_modules_of_real_roles_are_there() {
-        let wanted = "acl alternatives apk apt apt_key apt_repository archive assemble authorized_key blockinfile capabilities command \
-            consul_kv copy cron deb822_repository debconf dnf dpkg_selections file filesystem find get_url getent git group hostname htpasswd \
-            ini_file iptables known_hosts lineinfile locale_gen modprobe mount nomad_job openssh_keypair package package_facts pam_limits pamd \
-            ping pip raw replace script service service_facts setup shell slurp stat synchronize sysctl systemd template tempfile timezone ufw unarchive uri user \
-            wait_for xattr yum";
-        let missing: Vec<_> = wanted.split_whitespace().filter(|name| !names().contains(name)).collect();
-        assert!(missing.is_empty(), "{missing:?}");
+    fn every_name_is_answered_to() {
+        let bench = Bench::new();
+        for name in modules::MODULES.iter().filter(|module| module.at != modules::At::Controller).flat_map(modules::Module::names) {
+            assert!(name == PACKAGE || find(name).is_some(), "{name}");
+        }
+        for name in ["sysvinit", "dnf5", "yum", "systemd_service"] {
+            assert!(
+                bench.fault(name, json!({"zork": 1})).starts_with(&format!("Unsupported parameters for ({name}) module: zork.")),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use labctl_provision::{Content, Target, TargetError};
-use labctl_wire::{ModuleCall, ModuleReply};
+use labctl_wire::{ModuleCall, ModuleReply, modules};
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
 use super::lock;
 use super::steps::{Answer, Layer, changed, digest, marker};
 use crate::template::Template;
-
-/// Modules that run something of the caller's: to ask for them again would do it twice.
-const RUNS_ANYTHING: [&str; 5] = ["command", "shell", "raw", "script", "expect"];
 
 type Answers = HashMap<String, VecDeque<ModuleReply>>;
 
@@ -62,7 +59,8 @@ impl Fresh {
             false => None,
         };
         let Some(baked) = baked else { return self.inner.call(call).await };
-        if RUNS_ANYTHING.contains(&call.module.as_str()) {
+        // To ask for such a thing again would do it twice.
+        if modules::runs_programs(&call.module) {
             return Ok(baked);
         }
         let now = self.inner.call(call).await?;

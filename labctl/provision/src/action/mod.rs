@@ -25,6 +25,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use labctl_wire::modules::{self, At, Module};
+
 use crate::data::{Data, Dict};
 use crate::playbook::Task;
 use crate::python;
@@ -74,12 +76,9 @@ impl From<TargetError> for Stop {
 
 pub(crate) type Done = Result<Dict, Stop>;
 
-/// Modules that Ansible leaves out in check mode.
-const NO_CHECK_MODE: &[&str] = &["uri", "tempfile", "wait_for", "raw"];
-
-/// Actions whose arguments are evaluated by the action itself, or partly not at all.
+/// Whether an action evaluates its arguments itself, or partly not at all.
 pub(crate) fn takes_templates(action: &str) -> bool {
-    matches!(action, "debug" | "assert" | "include_role" | "include_tasks")
+    modules::find(action).is_some_and(|module| module.takes_templates)
 }
 
 /// A result of these entries.
@@ -126,14 +125,16 @@ impl Action {
             "unarchive" => self.unarchive().await,
             "assemble" => self.assemble().await,
             "synchronize" => self.synchronize().await,
-            name => {
-                supported::check(name, &self.task.place)?;
-                if self.check && NO_CHECK_MODE.contains(&name) {
+            name => match modules::find(name) {
+                Some(Module { at: At::Guest, checks: false, .. }) if self.check => {
                     let message = format!("remote module ({name}) does not support check mode");
-                    return Ok(result([("changed", false.into()), ("skipped", true.into()), ("msg", message.into())]));
+                    Ok(result([("changed", false.into()), ("skipped", true.into()), ("msg", message.into())]))
                 }
-                self.remote(name, self.args.clone()).await
-            }
+                Some(Module { at: At::Guest, .. }) => self.remote(name, self.args.clone()).await,
+                // Opened when the play was read: they are none of a host's.
+                Some(_) => Err(Stop::Failed(format!("'{name}' cannot stand here ({})", self.task.place))),
+                None => Err(Stop::Failed(supported::lacking(name, &self.task.place).unwrap_or_default())),
+            },
         }
     }
 

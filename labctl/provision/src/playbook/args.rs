@@ -2,27 +2,16 @@
 
 use std::sync::Arc;
 
+use labctl_wire::modules;
+
 use crate::data::{Data, Dict, Place};
 
 /// Options that may stand in the text of `command`, `shell`, `script` and `raw`.
 const IN_TEXT: &[&str] = &["creates", "removes", "chdir", "executable", "warn", "stdin", "stdin_add_newline", "strip_empty_ends", "argv"];
 
-/// Modules whose text is not made of `key=value`.
+/// Whether a module's text is not made of `key=value`.
 pub(crate) fn takes_text(module: &str) -> bool {
-    matches!(
-        module,
-        "command"
-            | "shell"
-            | "script"
-            | "raw"
-            | "include_tasks"
-            | "import_tasks"
-            | "include_vars"
-            | "include_role"
-            | "import_role"
-            | "meta"
-            | "import_playbook"
-    )
+    modules::find(module).is_some_and(|module| module.takes_text)
 }
 
 /// Cuts text at white space outside of quotes and template marks; gives byte ranges.

@@ -93,14 +93,14 @@ impl Machine {
                 }
             }
             "file" => {
-                let path = text("path").or(text("dest")).unwrap();
+                let path = text("path").or(text("dest")).unwrap_or_default();
                 let absent = text("state").as_deref() == Some("absent");
                 let changed = if absent { state.files.remove(&path).is_some() } else { state.files.insert(path, "<dir>".into()).is_none() };
                 json!({"changed": changed})
             }
             "fail_here" => json!({"failed": true, "msg": "no"}),
             "stat" => {
-                json!({"changed": false, "stat": {"exists": state.files.contains_key(&text("path").unwrap())}})
+                json!({"changed": false, "stat": {"exists": state.files.contains_key(&text("path").unwrap_or_default())}})
             }
             "uri" => json!({"changed": false, "status": 200, "json": []}),
             _ => json!({"changed": true}),

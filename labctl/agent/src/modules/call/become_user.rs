@@ -22,11 +22,6 @@ pub(crate) fn is_needed(root: &Root, call: &ModuleCall) -> Result<bool, Fault> {
     Ok(user.uid != rustix::process::geteuid().as_raw())
 }
 
-/// Modules that take on the user in the one process that they start, and so need no child of ours.
-pub(crate) fn spawns_itself(module: &str) -> bool {
-    matches!(module, "command" | "shell" | "raw" | "script")
-}
-
 /// Runs the call in a child of this program that is that user.
 pub(crate) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
     let name = call.become_user.clone().unwrap_or_default();

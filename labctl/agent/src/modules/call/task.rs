@@ -10,7 +10,7 @@ use crate::modules::files::ownership::FileArgs;
 
 /// A module: its names, its parameters and what it does.
 pub(crate) struct Module {
-    /// Short names; the first is the canonical one.
+    /// Names in the [table](labctl_wire::modules) of the modules that it does the work of; that knows their aliases.
     pub(crate) names: &'static [&'static str],
     pub(crate) params: &'static [Param],
     /// Whether it takes [`crate::modules::call::arguments::FILE_PARAMS`] too.

@@ -10,7 +10,7 @@ use crate::modules::call::spawn::{Output, Spawn};
 use crate::modules::call::task::{Module, Task};
 
 pub(crate) const MODULE: Module = Module {
-    names: &["dnf", "dnf5", "yum"],
+    names: &["dnf"],
     params: &[
         list("name").aka(&["pkg"]),
         text("state").of(&["absent", "installed", "latest", "present", "removed"]),

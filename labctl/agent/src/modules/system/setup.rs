@@ -8,7 +8,7 @@ use crate::modules::call::task::{Module, Task};
 use crate::modules::text::glob_matches;
 
 pub(crate) const MODULE: Module = Module {
-    names: &["setup", "gather_facts"],
+    names: &["setup"],
     params: &[
         list("gather_subset").or("all"),
         int("gather_timeout").or("10"),

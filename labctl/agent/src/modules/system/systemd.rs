@@ -11,7 +11,7 @@ use crate::modules::call::task::{Module, Task};
 use crate::systemd::{CallError, Systemd, UnitFiles, unit_name};
 
 pub(crate) const MODULE: Module = Module {
-    names: &["systemd", "systemd_service"],
+    names: &["systemd"],
     params: &[
         text("name").aka(&["service", "unit"]),
         text("state").of(&["reloaded", "restarted", "started", "stopped"]),
@@ -28,7 +28,7 @@ pub(crate) const MODULE: Module = Module {
 };
 
 pub(crate) const SERVICE: Module = Module {
-    names: &["service", "sysvinit"],
+    names: &["service"],
     params: &[
         text("name").must(),
         text("state").of(&["reloaded", "restarted", "started", "stopped"]),
