@@ -61,7 +61,8 @@ const MODULES: &[&Module] = &[
     &network::consul_kv::MODULE,
     &network::get_url::MODULE,
     &network::iptables::MODULE,
-    &network::nomad_job::MODULE,
+    &network::nomad::deploy::MODULE,
+    &network::nomad::job::MODULE,
     &network::ufw::MODULE,
     &network::uri::MODULE,
     &network::wait_for::MODULE,
@@ -110,11 +111,16 @@ pub fn names() -> &'static [&'static str] {
 
 /// Runs a module to its end. Never panics; every fault is a result with `failed` and `msg`.
 pub fn run(call: &ModuleCall) -> ModuleReply {
-    run_in(&Root::real(), call)
+    run_unless(&|| false, call)
 }
 
-fn run_in(root: &Root, call: &ModuleCall) -> ModuleReply {
-    let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(root, call)));
+/// Likewise; a module that waits looks at `given_up` meanwhile, and ends soon once it holds.
+pub fn run_unless(given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
+    run_in(&Root::real(), given_up, call)
+}
+
+fn run_in(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
+    let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(root, given_up, call)));
     match outcome {
         Ok(Ok(done)) => finish(done),
         Ok(Err(fault)) => {
@@ -168,10 +174,10 @@ fn add_lines(result: &mut serde_json::Map<String, Value>) {
     }
 }
 
-fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
+fn dispatch(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> Outcome {
     let name = call.module.rsplit('.').next().unwrap_or_default();
     if name == PACKAGE {
-        return dispatch(root, &packages::package::own_call(root, call)?);
+        return dispatch(root, given_up, &packages::package::own_call(root, call)?);
     }
     let Some(module) = MODULES.iter().find(|module| module.names.contains(&name)) else {
         return Err(format!("module {} is not supported in guests", call.module).into());
@@ -180,7 +186,7 @@ fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
     if call::become_user::is_needed(root, call)? && !call::become_user::spawns_itself(name) {
         return call::become_user::run_as(root, call);
     }
-    let task = Task { call, args, root, check: call.check, diff: call.diff };
+    let task = Task { call, args, root, check: call.check, diff: call.diff, given_up };
     (module.run)(&task)
 }
 
@@ -205,7 +211,7 @@ mod tests {
     fn the_modules_of_real_roles_are_there() {
         let wanted = "acl alternatives apk apt apt_key apt_repository archive assemble authorized_key blockinfile capabilities command \
             consul_kv copy cron deb822_repository debconf dnf dpkg_selections file filesystem find get_url getent git group hostname htpasswd \
-            ini_file iptables known_hosts lineinfile locale_gen modprobe mount nomad_job openssh_keypair package package_facts pam_limits pamd \
+            ini_file iptables known_hosts lineinfile locale_gen modprobe mount nomad_deploy nomad_job openssh_keypair package package_facts pam_limits pamd \
             ping pip raw replace script service service_facts setup shell slurp stat synchronize sysctl systemd template tempfile timezone ufw unarchive uri user \
             wait_for xattr yum";
         let missing: Vec<_> = wanted.split_whitespace().filter(|name| !names().contains(name)).collect();

@@ -38,6 +38,7 @@ const REMOTE: &[&str] = &[
     "locale_gen",
     "modprobe",
     "mount",
+    "nomad_deploy",
     "nomad_job",
     "openssh_keypair",
     "package",
