@@ -128,6 +128,7 @@ pub const MODULES: &[Module] = &[
     controller("meta").text(),
     guest("modprobe"),
     guest("mount"),
+    guest("nomad_deploy"),
     guest("nomad_job"),
     guest("openssh_keypair"),
     guest("package"),

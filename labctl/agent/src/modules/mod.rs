@@ -60,7 +60,8 @@ const MODULES: &[&Module] = &[
     &network::consul_kv::MODULE,
     &network::get_url::MODULE,
     &network::iptables::MODULE,
-    &network::nomad_job::MODULE,
+    &network::nomad::deploy::MODULE,
+    &network::nomad::job::MODULE,
     &network::ufw::MODULE,
     &network::uri::MODULE,
     &network::wait_for::MODULE,
@@ -104,11 +105,16 @@ fn find(name: &str) -> Option<(&'static modules::Module, &'static Module)> {
 
 /// Runs a module to its end. Never panics; every fault is a result with `failed` and `msg`.
 pub fn run(call: &ModuleCall) -> ModuleReply {
-    run_in(&Root::real(), call)
+    run_unless(&|| false, call)
 }
 
-fn run_in(root: &Root, call: &ModuleCall) -> ModuleReply {
-    let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(root, call)));
+/// Likewise; a module that waits looks at `given_up` meanwhile, and ends soon once it holds.
+pub fn run_unless(given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
+    run_in(&Root::real(), given_up, call)
+}
+
+fn run_in(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
+    let outcome = catch_unwind(AssertUnwindSafe(|| dispatch(root, given_up, call)));
     match outcome {
         Ok(Ok(done)) => finish(done),
         Ok(Err(fault)) => {
@@ -162,10 +168,10 @@ fn add_lines(result: &mut serde_json::Map<String, Value>) {
     }
 }
 
-fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
+fn dispatch(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> Outcome {
     let name = call.module.rsplit('.').next().unwrap_or_default();
     if name == PACKAGE {
-        return dispatch(root, &packages::package::own_call(root, call)?);
+        return dispatch(root, given_up, &packages::package::own_call(root, call)?);
     }
     let Some((known, module)) = find(name) else {
         return Err(format!("module {} is not supported in guests", call.module).into());
@@ -175,7 +181,7 @@ fn dispatch(root: &Root, call: &ModuleCall) -> Outcome {
     if call::become_user::is_needed(root, call)? && !known.runs_programs {
         return call::become_user::run_as(root, call);
     }
-    let task = Task { call, args, root, check: call.check, diff: call.diff };
+    let task = Task { call, args, root, check: call.check, diff: call.diff, given_up };
     (module.run)(&task)
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Task<'a> {
     pub(crate) check: bool,
     /// Report differences.
     pub(crate) diff: bool,
+    /// Whether the controller gave the call up; what waits for long looks now and then.
+    pub(crate) given_up: &'a dyn Fn() -> bool,
 }
 
 impl Task<'_> {

@@ -80,6 +80,11 @@ impl Bench {
     }
 
     pub(crate) fn call(&self, module: &str, args: Value, check: bool) -> ModuleReply {
+        self.call_unless(&|| false, module, args, check)
+    }
+
+    /// Runs until it ends or `given_up` holds.
+    pub(crate) fn call_unless(&self, given_up: &dyn Fn() -> bool, module: &str, args: Value, check: bool) -> ModuleReply {
         let Value::Object(args) = args else { panic!("arguments must be an object") };
         let mut environment = BTreeMap::new();
         if self.exists("bin") {
@@ -87,7 +92,7 @@ impl Bench {
             environment.insert("NOTES".to_owned(), self.text_path("bin/notes"));
         }
         let call = ModuleCall { module: module.into(), args, check, diff: true, environment, ..ModuleCall::default() };
-        run_in(&self.root(), &call)
+        run_in(&self.root(), given_up, &call)
     }
 
     /// Runs for real; the result, which must not have failed.

@@ -5,7 +5,7 @@ pub(crate) mod get_url;
 pub(crate) mod http;
 pub(crate) mod iptables;
 pub(crate) mod iptables_rule;
-pub(crate) mod nomad_job;
+pub(crate) mod nomad;
 pub(crate) mod rest;
 pub(crate) mod ufw;
 pub(crate) mod uri;

@@ -1,0 +1,90 @@
+//! A job's file on the node, as Nomad understands it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::modules::call::outcome::{Attempt, Fault};
+use crate::modules::call::spawn::Spawn;
+use crate::modules::call::task::Task;
+use crate::modules::network::nomad::api::{Api, No};
+use crate::modules::network::nomad::patience::Patience;
+
+/// What Nomad's interface says of functions that read files, such as `file()`: only its command line has them.
+const NEEDS_FILES: &str = "filesystem function";
+
+/// A job as it is to be.
+pub(super) struct Jobspec {
+    pub(super) id: String,
+    pub(super) job: Value,
+    /// The file's text, which Nomad shows in its pages.
+    source: Option<String>,
+}
+
+impl Jobspec {
+    /// Reads a file in HCL, or in JSON as `nomad job run -output` writes it.
+    pub(super) fn read(task: &Task<'_>, api: &Api<'_>, file: &Path, patience: &mut Patience) -> Result<Self, Fault> {
+        let text = String::from_utf8(std::fs::read(file).attempt("read", file)?).map_err(|_| Fault::from("it is not UTF-8"))?;
+        let (value, source) = if text.trim_start().starts_with('{') {
+            let value: Value = serde_json::from_str(&text).map_err(|why| Fault::from(format!("it is no JSON: {why}")))?;
+            (value, None)
+        } else {
+            (parse(task, api, file, &text, patience)?, Some(text))
+        };
+        let mut job = value.get("Job").cloned().unwrap_or(value);
+        let id = job["ID"].as_str().filter(|id| !id.is_empty()).map(str::to_owned);
+        let id = id.ok_or_else(|| Fault::from("the job has no ID"))?;
+        if task.args.filled("namespace").is_some() {
+            job["Namespace"] = api.namespace.as_str().into();
+        }
+        Ok(Self { id, job, source })
+    }
+
+    /// The namespace that the file names.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.job["Namespace"].as_str().filter(|name| !name.is_empty())
+    }
+
+    /// What Nomad is sent to register this.
+    pub(super) fn registration(&self) -> Value {
+        let mut job = self.job.clone();
+        job["Stop"] = false.into();
+        match &self.source {
+            Some(source) => json!({"Job": job, "Submission": {"Source": source, "Format": "hcl2"}}),
+            None => json!({"Job": job}),
+        }
+    }
+
+    /// The same job but for something that no instance is touched for: registered before the job itself, it makes Nomad see a new version.
+    pub(super) fn nearly(&self) -> Value {
+        let mut nearly = self.registration();
+        let priority = nearly["Job"]["Priority"].as_i64().filter(|priority| *priority > 0).unwrap_or(50);
+        nearly["Job"]["Priority"] = if priority > 1 { priority - 1 } else { priority + 1 }.into();
+        nearly
+    }
+}
+
+fn parse(task: &Task<'_>, api: &Api<'_>, file: &Path, text: &str, patience: &mut Patience) -> Result<Value, Fault> {
+    let body = json!({"JobHCL": text, "Canonicalize": true});
+    // Its refusal is looked at, so it is no fault yet.
+    let answer = patience.must(api, "parser of jobs", || match api.post("/jobs/parse", &body) {
+        Err(No::Refused(why)) => Ok(Err(why)),
+        other => other.map(Ok),
+    })?;
+    match answer {
+        Ok(job) => Ok(job),
+        Err(why) if why.contains(NEEDS_FILES) => by_command_line(task, file),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Relative files are looked for beside the job's, where they came with it.
+fn by_command_line(task: &Task<'_>, file: &Path) -> Result<Value, Fault> {
+    let mut spawn = Spawn::of(task, ["nomad", "job", "run", "-output"]);
+    spawn.argv.push(file.to_string_lossy().into_owned());
+    if let Some(folder) = file.parent() {
+        spawn = spawn.cwd(folder);
+    }
+    let output = spawn.must()?;
+    serde_json::from_slice(&output.stdout).map_err(|why| format!("nomad job run -output gave no JSON: {why}").into())
+}

@@ -1,0 +1,92 @@
+//! Nomad's reasons in words.
+
+use std::collections::BTreeMap;
+
+use crate::modules::network::nomad::look::{Allocation, Deployment, Evaluation, Job, Placement};
+
+/// Most allocations that a message tells of.
+const TOLD: usize = 3;
+
+/// How far a deployment is.
+pub(super) fn deployment(deployment: &Deployment) -> String {
+    let groups: Vec<String> = deployment
+        .task_groups
+        .iter()
+        .map(|(name, rollout)| {
+            let (healthy, total) = (rollout.healthy_allocs, rollout.desired_total);
+            format!("group {name}: {healthy} of {total} instances are healthy, {} placed", rollout.placed_allocs)
+        })
+        .collect();
+    match deployment.status.as_str() {
+        "running" | "pending" => groups.join(", "),
+        status => format!("the deployment is {status} ({}); {}", deployment.status_description, groups.join(", ")),
+    }
+}
+
+/// Why a deployment failed, with the groups that did not become healthy and what their tasks said last.
+pub(super) fn failed_deployment(found: &Deployment, allocations: &[Allocation]) -> String {
+    let reason = format!("its deployment {}: {}", found.status, found.status_description.trim_end_matches('.'));
+    let short: Vec<&String> =
+        found.task_groups.iter().filter(|(_, one)| one.healthy_allocs < one.desired_total).map(|(name, _)| name).collect();
+    let groups: Vec<String> = found
+        .task_groups
+        .iter()
+        .filter(|(name, _)| short.contains(name))
+        .map(|(name, one)| format!("group {name}: {} of {} instances became healthy", one.healthy_allocs, one.desired_total))
+        .collect();
+    let troubled =
+        troubled(allocations.iter().filter(|one| one.job_version == found.job_version && short.contains(&&one.task_group)), true);
+    [vec![reason], groups, troubled].concat().join("; ")
+}
+
+/// The instances of a job that runs as asked.
+pub(super) fn instances(job: &Job) -> String {
+    let groups: Vec<String> = job.task_groups.iter().map(|group| format!("{} of {}", group.count, group.name)).collect();
+    match job.kind.as_str() {
+        "service" => format!("{} run", groups.join(", ")),
+        _ => "it runs, or has run".to_owned(),
+    }
+}
+
+/// What allocations that are not well said last, the latest first.
+pub(super) fn troubled<'a>(allocations: impl Iterator<Item = &'a Allocation>, watched: bool) -> Vec<String> {
+    let mut troubled: Vec<&Allocation> = allocations.filter(|one| !one.is_well(watched)).collect();
+    troubled.sort_by_key(|one| std::cmp::Reverse(one.modify_index));
+    troubled.into_iter().take(TOLD).map(allocation).collect()
+}
+
+fn allocation(one: &Allocation) -> String {
+    let said = one.task_states.iter().filter_map(|(task, state)| {
+        // The last two: why it ended, and what happens next.
+        let from = state.events.len().saturating_sub(2);
+        let events: Vec<&str> = state.events[from..].iter().map(|event| event.display_message.trim()).collect();
+        (!events.is_empty()).then(|| format!("task {task}: {}", events.join(", then ")))
+    });
+    let said: Vec<String> = said.collect();
+    let said = if said.is_empty() { one.client_description.clone() } else { said.join("; ") };
+    let health = if one.is_unhealthy() { ", unhealthy" } else { "" };
+    let id = one.id.get(..8).unwrap_or(&one.id);
+    format!("{} on {} is {}{health} ({said}; nomad alloc status {id})", one.name, one.node_name, one.client_status)
+}
+
+/// Why groups could not be placed, by the latest evaluation that says so.
+pub(super) fn placement(evaluations: &[Evaluation]) -> Vec<String> {
+    let latest = evaluations.iter().filter(|one| !one.failed_groups.is_empty()).max_by_key(|one| one.create_index);
+    latest.map(|one| one.failed_groups.iter().map(|(group, why)| unplaced(group, why)).collect()).unwrap_or_default()
+}
+
+fn unplaced(group: &str, why: &Placement) -> String {
+    if why.nodes_evaluated == 0 {
+        return format!("group {group}: there is no client for it in its datacenters and node pool");
+    }
+    let each = |what: &str, counts: &BTreeMap<String, u64>| -> Vec<String> {
+        counts.iter().map(|(name, count)| format!("{count} {what} {name}")).collect()
+    };
+    let mut reasons = each("excluded by the constraint", &why.constraint_filtered);
+    reasons.extend(each("excluded by the class", &why.class_filtered));
+    reasons.extend(each("without room:", &why.dimension_exhausted));
+    if reasons.is_empty() && why.nodes_exhausted > 0 {
+        reasons.push(format!("{} without room", why.nodes_exhausted));
+    }
+    format!("group {group}: none of {} clients can take an instance: {}", why.nodes_evaluated, reasons.join(", "))
+}
