@@ -1,7 +1,7 @@
 //! Taking a snapshot of all nodes at one moment.
 //!
 //! ```text
-//! new layers made ─▶ network held, all stopped ─▶ disks begin their layers; memory and devices written ─▶ all go on, network released
+//! new layers made ─▶ network held, all stopped ─▶ memory written ─▶ disks begin their layers, devices written ─▶ all go on, network released
 //! ```
 //!
 //! Memory is only ever taken from machines that stand still: nothing rests on QEMU's dirty tracking.
@@ -55,10 +55,14 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Re
     let (pause_ms, saved) = match saved {
         Ok(saved) => saved,
         Err(why) => {
-            // Whatever was under way, the nodes go on.
-            join_all(nodes.iter().map(|node| node.qemu.save_nothing())).await;
-            supervisor.switch.release().await;
+            // First, for the disk may be full: a node that finds no room for what it writes would stop again.
             let _ = fs::remove_dir_all(&making);
+            // Whatever was under way, the nodes go on.
+            let went_on = join_all(nodes.iter().map(|node| node.qemu.save_nothing())).await;
+            for (node, failed) in nodes.iter().zip(went_on).filter_map(|(node, went_on)| Some((node, went_on.err()?))) {
+                supervisor.emit(Event::Warning { text: format!("{} does not go on: {failed}", node.name) });
+            }
+            supervisor.switch.release().await;
             return Err(Failure { message: format!("snapshot `{name}`: {}", why.message), ..why });
         }
     };
@@ -112,7 +116,10 @@ async fn write_all(
     }
     let pause_ms = match transfer(supervisor, nodes, &layers, streams, verify.then_some(making)).await {
         Ok(pause_ms) => pause_ms,
-        Err(why) => return Err(unwritten(nodes, copies, making).unwrap_or(why)),
+        Err(why) => {
+            layers.iter().for_each(NextDisk::forget);
+            return Err(unwritten(nodes, copies, making).unwrap_or(why));
+        }
     };
     supervisor.emit(Event::Note { text: format!("the nodes stood still for {pause_ms} ms") });
     let mut all_written = Vec::new();
@@ -152,8 +159,10 @@ async fn transfer(
     let stopped = Instant::now();
     try_join_all(nodes.iter().map(|node| node.qemu.pause())).await?;
     let save = async |(node, (layer, stream)): (&Saving, (&NextDisk, OwnedFd))| -> Result<(), Failure> {
+        let save = node.qemu.save(stream, qemu::Saving::Everything).await?;
+        // What could not be written costs nothing: no disk has changed yet.
         layer.begin(node).await?;
-        node.qemu.save(stream, qemu::Saving::Everything).await?;
+        save.finish().await?;
         if let Some(making) = verify {
             node.qemu.dump_memory(&truth(making, node), node.machine.memory.0).await?;
         }
@@ -256,6 +265,14 @@ impl NextDisk {
         // QEMU has opened the old one again, by this name; it needs it no more.
         let _ = fs::remove_file(&self.old);
         Ok(())
+    }
+
+    /// Removes it again, unless the node has begun to write to it.
+    fn forget(&self) {
+        if disk::file(&self.folder).is_ok_and(|used| used == self.old) {
+            // What stays is swept some day.
+            let _ = (fs::remove_file(&self.new), fs::remove_file(&self.layer));
+        }
     }
 }
 

@@ -137,8 +137,7 @@ pub(crate) async fn save(qemu: &Qemu, agent: &Agent, building: &Path) -> Result<
     let state = building.join("state");
     let file = File::create(&state).map_err(Failure::io(state.display()))?;
     // The agent's channel stays open until the machine ends: so its forks find it open and need not open it.
-    qemu.save(file.into(), Saving::WithoutSharedMemory).await?;
-    Ok(())
+    Ok(qemu.save(file.into(), Saving::WithoutSharedMemory).await?.finish().await?)
 }
 
 /// The identity of a template: nobody's. Forks get their own before anybody can ask. Its files are there and shorter than real ones, so that

@@ -17,7 +17,7 @@ use crate::accel::Accel;
 
 pub use argv::{argv, program};
 pub use process::{Ending, Qemu, is_running};
-pub use state::Saving;
+pub use state::{Save, Saving};
 pub use version::version;
 pub use vitals::{Process, Share};
 

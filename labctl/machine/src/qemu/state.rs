@@ -37,29 +37,26 @@ impl Qemu {
         Ok(self.qmp().execute("query-status", Value::Null).await?["running"] == true)
     }
 
-    /// Writes the state of a machine that stands still to `to`, a file or the write end of a pipe; it stays paused. One that runs is
-    /// refused: what it writes meanwhile would be found by dirty tracking, which loses pages under emulation (QEMU before 9.0; fixed there
-    /// by "physmem: Fix migration dirty bitmap coherency with TCG memory access").
-    pub async fn save(&self, to: OwnedFd, saving: Saving) -> Result<(), MachineError> {
+    /// Writes the state of a machine that stands still to `to`, a file or the write end of a pipe; it stays paused. Returns when the memory is
+    /// written; then its disk may still be given another file, before [`Save::finish`]. A machine that runs is refused: what it writes
+    /// meanwhile would be found by dirty tracking, which loses pages under emulation (QEMU before 9.0; fixed there by "physmem: Fix
+    /// migration dirty bitmap coherency with TCG memory access").
+    pub async fn save(&self, to: OwnedFd, saving: Saving) -> Result<Save<'_>, MachineError> {
         if self.is_active().await? {
             let why = "the machine runs; it must be stopped before it is saved".to_owned();
             return Err(MachineError::Refused { command: "migrate".into(), why });
         }
-        self.prepare_transfer(saving).await?;
+        self.prepare_transfer(saving, true).await?;
         self.qmp().pass("state", to).await?;
-        self.transfer("migrate", json!({ "uri": "fd:state" })).await?;
-        // The event comes a moment before QEMU would let the machine go on, and no other event says when.
-        while self.qmp().execute("query-status", Value::Null).await?["status"] == "finish-migrate" {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(())
+        self.transfer("migrate", json!({ "uri": "fd:state" }), "pre-switchover").await?;
+        Ok(Save(self))
     }
 
     /// Reads the state into a QEMU that was started empty. The guest stays paused.
     pub async fn load(&self, from: File, saving: Saving) -> Result<(), MachineError> {
-        self.prepare_transfer(saving).await?;
+        self.prepare_transfer(saving, false).await?;
         self.qmp().pass("state", from.into()).await?;
-        self.transfer("migrate-incoming", json!({ "uri": "fd:state" })).await
+        self.transfer("migrate-incoming", json!({ "uri": "fd:state" }), "completed").await
     }
 
     /// Gives up a save that is under way, if any, and lets the machine go on.
@@ -72,6 +69,7 @@ impl Qemu {
         ) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.settle().await?;
         // It goes on by itself if it was stopped for the save alone.
         if self.is_active().await? { Ok(()) } else { self.resume().await }
     }
@@ -87,13 +85,20 @@ impl Qemu {
         self.qmp().execute("blockdev-snapshot-sync", arguments).await.map(drop)
     }
 
-    async fn prepare_transfer(&self, saving: Saving) -> Result<(), MachineError> {
+    /// Waits until QEMU would let the machine go on: the end of a transfer is told a moment before, and nothing says when.
+    async fn settle(&self) -> Result<(), MachineError> {
+        while self.qmp().execute("query-status", Value::Null).await?["status"] == "finish-migrate" {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    async fn prepare_transfer(&self, saving: Saving, wait_at_the_end: bool) -> Result<(), MachineError> {
         let capability = |name: &str, state: bool| json!({ "capability": name, "state": state });
         let capabilities = [
             capability("events", true),
             capability("x-ignore-shared", saving == Saving::WithoutSharedMemory),
-            // An older labctl may have left it on in a machine that was adopted.
-            capability("pause-before-switchover", false),
+            capability("pause-before-switchover", wait_at_the_end),
         ];
         self.qmp().execute("migrate-set-capabilities", json!({ "capabilities": capabilities })).await?;
         // Bytes per second; the default of 128 MiB/s is meant for networks. A guest that comes back need not tell the network where it is
@@ -103,14 +108,14 @@ impl Qemu {
         self.qmp().execute("migrate-set-parameters", parameters).await.map(drop)
     }
 
-    /// Runs a migration command and waits for its end.
-    async fn transfer(&self, command: &str, arguments: Value) -> Result<(), MachineError> {
+    /// Runs a migration command and waits until the transfer has that status.
+    async fn transfer(&self, command: &str, arguments: Value, wanted: &str) -> Result<(), MachineError> {
         let mut events = self.qmp().events();
         self.qmp().execute(command, arguments).await?;
         loop {
             match events.recv().await {
                 Ok(event) => match status(&event) {
-                    Some("completed") => return Ok(()),
+                    Some(reached) if reached == wanted => return Ok(()),
                     Some("failed" | "cancelled") => {
                         let about = self.qmp().execute("query-migrate", Value::Null).await?;
                         let why = about["error-desc"].as_str().unwrap_or("QEMU's log says why").to_owned();
@@ -122,6 +127,18 @@ impl Qemu {
                 Err(RecvError::Closed) => return Err(MachineError::Disconnected(format!("QEMU ended during `{command}`"))),
             }
         }
+    }
+}
+
+/// A machine whose memory is written, and its devices not yet.
+#[derive(Debug)]
+pub struct Save<'a>(&'a Qemu);
+
+impl Save<'_> {
+    /// Writes the devices. The machine stays paused.
+    pub async fn finish(self) -> Result<(), MachineError> {
+        self.0.transfer("migrate-continue", json!({ "state": "pre-switchover" }), "completed").await?;
+        self.0.settle().await
     }
 }
 
