@@ -193,8 +193,8 @@ fn a_guest_whose_memory_is_dead_is_given_up_in_time() {
         }
         assert!(said.contains(&format!("labctl snapshot restore {name} --cold")) && said.contains("(good, "), "{said}");
         assert_eq!(sandbox.machines(), Vec::<i32>::new());
-        for again in [&["up"][..], &["up", "--no-provision", "a"], &["reload"], &["exec", "a", "--", "true"], &["ssh", "a", "true"]] {
-            let said = fails_within(&sandbox, 10, again);
+        for again in [&["up"][..], &["up", "--no-provision", "a"], &["reload"], &["exec", "a", "--", "true"], &["ssh", "a", "--", "true"]] {
+            let said = fails_within(&sandbox, 20, again);
             assert!(said.contains(&format!("labctl snapshot restore {name} --cold")), "{said}");
         }
         kill_supervisor(&sandbox);

@@ -22,6 +22,9 @@ use crate::{Failure, persist};
 pub(super) struct Marker {
     /// The snapshot's folder.
     pub folder: PathBuf,
+    /// Only the disks are put back.
+    #[serde(default)]
+    pub cold: bool,
     /// How often a machine ended while it was woken.
     #[serde(default)]
     ended: u32,
@@ -40,6 +43,7 @@ pub(super) fn read(home: &LabHome) -> Result<Option<Marker>, Failure> {
     match fs::read(path(home)) {
         Ok(text) => Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|_| Marker {
             folder: PathBuf::from(std::ffi::OsString::from_vec(text)),
+            cold: false,
             ended: 0,
             failed: None,
         }))),
@@ -49,10 +53,10 @@ pub(super) fn read(home: &LabHome) -> Result<Option<Marker>, Failure> {
 }
 
 /// A restore begins, or is begun anew.
-pub(super) fn begin(home: &LabHome, folder: &Path) -> Result<(), Failure> {
+pub(super) fn begin(home: &LabHome, folder: &Path, cold: bool) -> Result<(), Failure> {
     let before = read(home)?.filter(|before| before.folder == folder && before.failed.is_none());
     let ended = before.map_or(0, |before| before.ended);
-    persist::write_json(&path(home), &Marker { folder: folder.to_owned(), ended, failed: None })
+    persist::write_json(&path(home), &Marker { folder: folder.to_owned(), cold, ended, failed: None })
 }
 
 /// It is done, or given up.
@@ -167,15 +171,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = lab(folder.path());
         let (one, two) = (snapshot(&home, "one"), snapshot(&home, "two"));
-        begin(&home, &one).unwrap();
+        begin(&home, &one, false).unwrap();
         assert_eq!(failed(&home), None);
         let told = restore_failed(&home, &one, "one", why("a: dead")).unwrap();
         assert_eq!(failed(&home), Some(told.clone()));
         assert!(told.message.contains("snapshot `one`") && told.message.contains("a: dead"), "{told}");
         let hint = told.hint.unwrap();
         assert!(hint.contains("labctl snapshot restore one --cold") && hint.contains("labctl destroy"), "{hint}");
-        begin(&home, &two).unwrap();
+        begin(&home, &two, true).unwrap();
         assert_eq!(failed(&home), None);
+        assert!(read(&home).unwrap().unwrap().cold, "whoever finishes it knows how it was begun");
         restore_failed(&home, &one, "one", why("late news of the first")).unwrap();
         assert_eq!(failed(&home), None, "another restore is under way");
         remove(&home).unwrap();
@@ -187,7 +192,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = lab(folder.path());
         let one = snapshot(&home, "one");
-        begin(&home, &one).unwrap();
+        begin(&home, &one, false).unwrap();
         restore_failed(&home, &one, "one", why("a: dead")).unwrap();
         fs::remove_dir_all(&one).unwrap();
         assert_eq!(failed(&home), None);
@@ -198,11 +203,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = lab(folder.path());
         let one = snapshot(&home, "one");
-        begin(&home, &one).unwrap();
+        begin(&home, &one, false).unwrap();
         let told = restore_cut_off(&home, &one, "one", why("a: the machine ended")).unwrap();
         assert!(told.hint.unwrap().contains("`labctl up` tries it once more"));
         assert_eq!(failed(&home), None);
-        begin(&home, &one).unwrap();
+        begin(&home, &one, false).unwrap();
         restore_cut_off(&home, &one, "one", why("a: the machine ended")).unwrap();
         assert!(failed(&home).is_some());
     }

@@ -57,7 +57,7 @@ pub(super) async fn go_back(
         check_memory(home, snapshot).await?;
     }
     // From here on the nodes' present is given up.
-    marker::begin(&lab_home, folder)?;
+    marker::begin(&lab_home, folder, memory == Memory::Boot)?;
     let record = snapshot.record.clone();
     // The name and the addresses on the host are the lab's own: it may be a clone, or another lab may have taken them.
     let record = match Record::load(&lab_home)? {
@@ -104,7 +104,7 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
 /// Notes that a lab that is not there yet is made from a snapshot of another one. It must come before the lab's record: as long as that
 /// is missing, the note counts for nothing, and from then on nobody takes the lab for one that is to be booted.
 pub(super) fn begin(home: &LabHome, folder: &Path) -> Result<(), Failure> {
-    marker::begin(home, folder)
+    marker::begin(home, folder, false)
 }
 
 /// Whether the lab is being made from a snapshot in the folder `snapshots` of another one, and was cut off.
@@ -121,8 +121,8 @@ pub(crate) fn is_being_restored(home: &LabHome) -> bool {
 pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Option<Supervisor>, Failure> {
     let lab_home = home.lab(lab);
     refuse_failed(&lab_home)?;
-    let folder = match marker::read(&lab_home)? {
-        Some(marker) => marker.folder,
+    let (folder, memory) = match marker::read(&lab_home)? {
+        Some(marker) => (marker.folder, if marker.cold { Memory::Boot } else { Memory::GoOn }),
         None if is_suspended(&lab_home) => return resume(home, lab, each).await.map(Some),
         None => return Ok(None),
     };
@@ -141,7 +141,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
         marker::remove(&lab_home)?;
         return Ok(None);
     };
-    let supervisor = go_back(home, lab, &folder, &snapshot, Memory::GoOn, each).await?;
+    let supervisor = go_back(home, lab, &folder, &snapshot, memory, each).await?;
     if [SUSPENDED, CLONED].contains(&snapshot.name.as_str()) {
         discard(&folder)?;
     }
