@@ -28,6 +28,9 @@ pub struct Life {
     boot_id: Option<String>,
     /// When that began, if the guest has rebooted since the process was started.
     booted_unix_ms: Option<u64>,
+    /// When the machine was reset for the boot that has not answered yet.
+    #[serde(default)]
+    reset_unix_ms: Option<u64>,
     /// Reboots within the process.
     reboots: u32,
     /// Panics of its kernel.
@@ -73,6 +76,7 @@ impl Life {
             awake,
             boot_id: None,
             booted_unix_ms: None,
+            reset_unix_ms: None,
             reboots: 0,
             panics: 0,
             last_panic: None,
@@ -137,7 +141,8 @@ impl Life {
     }
 
     /// The machine was reset: it boots.
-    pub fn reset(&mut self) {
+    pub fn reset(&mut self, now: SystemTime) {
+        self.reset_unix_ms = Some(unix_ms(now));
         self.awake = false;
         self.last_oops = None;
     }
@@ -146,7 +151,9 @@ impl Life {
     pub fn answers(&mut self, boot_id: &str, uptime: Duration, now: SystemTime) -> Option<Reboot> {
         self.awake = true;
         self.boot_id.replace(boot_id.to_owned()).filter(|before| before != boot_id)?;
-        let booted = unix_ms(now.checked_sub(uptime).unwrap_or(now));
+        // An emulated guest that was starved while it measured its clocks says that it has run for longer than it can have.
+        let earliest = self.reset_unix_ms.take().unwrap_or_default().max(self.since_unix_ms());
+        let booted = unix_ms(now.checked_sub(uptime).unwrap_or(now)).max(earliest);
         let ran = Duration::from_millis(booted.saturating_sub(self.since_unix_ms()));
         self.booted_unix_ms = Some(booted);
         self.reboots += 1;
@@ -187,6 +194,9 @@ mod tests {
         assert_eq!((life.reboots, life.since_unix_ms()), (1, 1_200_000));
         let reboot = life.answers("three", Duration::from_secs(1), at(1301)).unwrap();
         assert_eq!(reboot.ran, Duration::from_secs(100), "since the reboot before");
+        life.reset(at(1400));
+        life.answers("four", Duration::from_secs(900), at(1410));
+        assert_eq!(life.since_unix_ms(), 1_400_000, "not before it was reset");
     }
 
     #[test]
@@ -194,7 +204,7 @@ mod tests {
         let mut life = life();
         life.answers("one", Duration::ZERO, at(1001));
         life.restarts_in_order();
-        life.reset();
+        life.reset(at(1002));
         assert!(!life.awake);
         assert_eq!(life.answers("two", Duration::ZERO, at(1100)).unwrap().cause, RebootCause::Asked);
         assert!(life.awake);

@@ -125,7 +125,7 @@ impl Slot {
 
     /// The guest boots anew.
     fn was_reset(&self, supervisor: &Supervisor, running: &Running) {
-        lock(&running.life).reset();
+        lock(&running.life).reset(SystemTime::now());
         running.upset.send_replace(Some(Upset::Reset));
         // The new boot knows the time, and reads who it is from the disk.
         running.asleep.store(false, Ordering::SeqCst);
