@@ -184,14 +184,14 @@ fn gives_up_when_nothing_moves() {
     let case = Case::new(begin, |world| {
         let events = world.allocations[1]["TaskStates"]["t"]["Events"].as_array_mut().unwrap();
         events.extend(
-            [("Started", "Task started by client"), ("Terminated", "Exit Code: 1")]
+            [("Terminated", "Exit Code: 1"), ("Restarting", "Task restarting in 1s"), ("Started", "Task started by client")]
                 .map(|(kind, said)| json!({"Type": kind, "DisplayMessage": said})),
         );
     });
     let said = case.fault();
     assert!(said.contains("web.nomad: job web: 1 s without progress: group g: 0 of 2 instances are healthy, 2 placed"), "{said}");
     assert!(
-        said.contains("web.g[1] on client2 is pending (task t: Task started by client, then Exit Code: 1; nomad alloc status 00000001)"),
+        said.contains("web.g[1] on client2 is pending (task t: Exit Code: 1, then Task started by client; nomad alloc status 00000001)"),
         "{said}"
     );
     assert!(said.ends_with("Look with `nomad job status web`; once the cause is mended, labctl provision deploys it again"), "{said}");

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::modules::network::nomad::look::{Allocation, Deployment, Evaluation, Job, Placement};
 
+/// Events that say why a task does not run.
+const CAUSES: [&str; 5] = ["Driver Failure", "Setup Failure", "Failed Validation", "Failed Artifact Download", "Terminated"];
+
 /// Most allocations that a message tells of.
 const TOLD: usize = 3;
 
@@ -48,18 +51,20 @@ pub(super) fn instances(job: &Job) -> String {
     }
 }
 
-/// What allocations that are not well said last, the latest first.
+/// What allocations that are not well said last; those that failed first, and of them the latest.
 pub(super) fn troubled<'a>(allocations: impl Iterator<Item = &'a Allocation>, watched: bool) -> Vec<String> {
     let mut troubled: Vec<&Allocation> = allocations.filter(|one| !one.is_well(watched)).collect();
-    troubled.sort_by_key(|one| std::cmp::Reverse(one.modify_index));
+    troubled.sort_by_key(|one| (one.client_status != "failed" && !one.is_unhealthy(), std::cmp::Reverse(one.modify_index)));
     troubled.into_iter().take(TOLD).map(allocation).collect()
 }
 
 fn allocation(one: &Allocation) -> String {
     let said = one.task_states.iter().filter_map(|(task, state)| {
-        // The last two: why it ended, and what happens next.
-        let from = state.events.len().saturating_sub(2);
-        let events: Vec<&str> = state.events[from..].iter().map(|event| event.display_message.trim()).collect();
+        // Why it ended, and what happened last.
+        let cause = state.events.iter().rposition(|event| CAUSES.contains(&event.kind.as_str()));
+        let last = state.events.len().checked_sub(1);
+        let events: Vec<&str> =
+            cause.filter(|cause| Some(*cause) != last).into_iter().chain(last).map(|at| state.events[at].display_message.trim()).collect();
         (!events.is_empty()).then(|| format!("task {task}: {}", events.join(", then ")))
     });
     let said: Vec<String> = said.collect();
