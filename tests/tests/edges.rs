@@ -91,6 +91,12 @@ fn a_lab_whose_folder_is_gone_leaves_nothing_after_prune() {
     has(&said(&sandbox, &["prune"]), &["nothing is left over"]);
 }
 
+/// Whether there is such a process; one that has ended and was not reaped is none.
+fn is_alive(pid: &str) -> bool {
+    let about = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    about.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 #[test]
 fn a_supervisor_serves_though_its_starter_is_gone() {
     if !can_boot() {
@@ -101,6 +107,8 @@ fn a_supervisor_serves_though_its_starter_is_gone() {
     said(&sandbox, &["up"]);
     let first = sandbox.status()["supervisor"].to_string();
     assert!(Command::new("kill").args(["-9", &first]).status().unwrap().success());
+    // It holds the lab until the kernel has put it away.
+    until("it is gone", Duration::from_secs(20), || !is_alive(&first));
     // Nobody reads what it says when it listens.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

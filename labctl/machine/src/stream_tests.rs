@@ -108,6 +108,6 @@ fn more_records_than_the_buffer_holds() {
     let mut memory = vec![0; 1000 * PAGE];
     load(&out[..], &mut memory).unwrap();
     assert!(memory == pages.concat());
-    let mut beyond = vec![0; 999 * PAGE];
+    let mut beyond = vec![0; 998 * PAGE];
     assert!(load(&out[..], &mut beyond).is_err());
 }
