@@ -34,7 +34,7 @@ pub(crate) const MODULE: Module = Module {
         text("namespace"),
         text("token"),
         int("clients").or("0"),
-        int("patience").or("300"),
+        int("patience").or("600"),
         int("timeout").or("30"),
         on("validate_certs"),
         path("ca_path"),
@@ -53,7 +53,7 @@ fn run(task: &Task<'_>) -> Outcome {
         // Earlier tasks of the same run would have brought both.
         return Ok(json!({"changed": true, "msg": "the job's file or Nomad is not there yet"}).into());
     }
-    let limit = Duration::from_secs(task.args.int("patience").unwrap_or(300).max(1) as u64);
+    let limit = Duration::from_secs(task.args.int("patience").unwrap_or(600).max(1) as u64);
     let mut work = Work { task, api: Api::new(task), patience: Patience::new(limit), did: Vec::new() };
     let outcome = work.run(&file);
     outcome.map_err(|fault| {
