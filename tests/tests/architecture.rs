@@ -1,6 +1,7 @@
-//! The arrows between the crates, as `labctl/docs/architecture.md` has them.
+//! The arrows between the crates, as `labctl/docs/architecture.md` has them, and what only one of them may know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which crates of ours each crate may depend on.
@@ -46,4 +47,40 @@ fn crates_depend_only_on_what_they_may() {
     }
     assert_eq!(wrong, Vec::<String>::new());
     assert_eq!(allowed.keys().filter(|name| !ours.contains(**name)).count(), 0, "a crate of the table is gone");
+}
+
+/// What was written more than once in its time, by what gives it away, and the one file that has it; none where a library does.
+const ONCE: [(&str, Option<&str>); 5] = [
+    ("./0123456789ABCDEFGHIJ", Some("labctl/wire/src/crypt.rs")),
+    ("xyz0123456789+/", None),
+    ("070701", Some("labctl/image/src/cpio.rs")),
+    ("FlockOperation", None),
+    ("invalid group reference", Some("labctl/wire/src/python_regex.rs")),
+];
+
+fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn what_one_file_knows_no_other_writes_again() {
+    let root = labctl_tests::repository();
+    let mut files = Vec::new();
+    sources(&root.join("labctl"), &mut files);
+    assert!(files.len() > 300);
+    for (sign, place) in ONCE {
+        let found: Vec<String> = files
+            .iter()
+            .filter(|file| std::fs::read_to_string(file).unwrap().contains(sign))
+            .map(|file| file.strip_prefix(&root).unwrap().display().to_string())
+            .collect();
+        assert_eq!(found, Vec::from_iter(place), "{sign}");
+    }
 }

@@ -132,7 +132,7 @@ pub async fn undo(undo: &Undo, target: &dyn FaultTarget) -> Result<(), FaultErro
     };
     match tokio::time::timeout(UNDO_LIMIT, work).await {
         Ok(result) => result,
-        Err(_) => Err(FaultError::new(format!("no answer within {UNDO_LIMIT:?}")).hint("see `labctl status`, then `labctl chaos heal`")),
+        Err(_) => Err(FaultError::new(format!("no answer within {UNDO_LIMIT:?}")).hint("see `labctl status`, then `labctl scenario heal`")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use labctl_guest::AGENT_PROGRAM;
+use labctl_image::cpio::Cpio;
 use labctl_wire::Identity;
 
 use crate::{Failure, Kind, persist};
@@ -15,26 +16,12 @@ pub fn write(path: &Path, modules: &Path, identity: &Identity) -> Result<(), Fai
     // Archives start at multiples of four bytes.
     archive.resize(archive.len().next_multiple_of(4), 0);
     let identity = serde_json::to_vec(identity).map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
-    add(&mut archive, "init", 0o100_755, AGENT_PROGRAM);
-    add(&mut archive, "labctl", 0o040_755, b"");
-    add(&mut archive, "labctl/identity.json", 0o100_600, &identity);
-    add(&mut archive, "TRAILER!!!", 0, b"");
+    let mut own = Cpio::default();
+    own.entry("init", 0o100_755, AGENT_PROGRAM);
+    own.folder("labctl");
+    own.entry("labctl/identity.json", 0o100_600, &identity);
+    archive.extend(own.finish());
     persist::write(path, &archive)
-}
-
-/// Adds an entry in the `newc` format (cpio(5)): a header of 13 fields in eight hex digits, name and content padded to four bytes.
-fn add(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
-    // inode, mode, uid, gid, links, mtime, size, device (2), rdevice (2), length of the name with its zero, check.
-    let fields = [0, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
-    archive.extend_from_slice(b"070701");
-    for field in fields {
-        archive.extend_from_slice(format!("{field:08x}").as_bytes());
-    }
-    archive.extend_from_slice(name.as_bytes());
-    archive.push(0);
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend_from_slice(content);
-    archive.resize(archive.len().next_multiple_of(4), 0);
 }
 
 #[cfg(test)]

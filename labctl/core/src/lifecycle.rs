@@ -2,12 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::fd::AsFd;
 
 use labctl_machine::{accel, qemu};
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::Lab;
-use rustix::fs::{FlockOperation, flock};
 
 use crate::client::Supervisor;
 use crate::control::{Call, LabStatus, LifeStatus, NodeStatus, Up};
@@ -32,12 +30,12 @@ impl Work {
         home.make()?;
         let path = home.work_lock();
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
-        if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
+        if file.try_lock().is_err() {
             each(Event::Note { text: "another labctl command is at work on this lab; waiting for it".into() });
         }
-        let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
+        let wait = move || file.lock().map(|()| file);
         let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
-        let mut file = waited.map_err(|why| Failure::io(path.display())(why.into()))?;
+        let mut file = waited.map_err(Failure::io(path.display()))?;
         // Only for those who ask who it is; the lock itself is what counts.
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Failure::io(path.display()))?;
         Ok(Self { _lock: file })
@@ -50,7 +48,7 @@ impl Work {
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(Failure::io(path.display()))?,
         };
-        if flock(file.as_fd(), FlockOperation::NonBlockingLockShared).is_ok() {
+        if file.try_lock_shared().is_ok() {
             return Ok(None);
         }
         // An older labctl wrote no number; 0 is nobody's.
@@ -135,9 +133,9 @@ pub(crate) async fn turn(home: &Home) -> Result<File, Failure> {
     let path = home.labs().join(".turn");
     fs::create_dir_all(home.labs()).map_err(Failure::io(home.labs().display()))?;
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Failure::io(path.display()))?;
-    let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
+    let wait = move || file.lock().map(|()| file);
     let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
-    waited.map_err(|why| Failure::io(path.display())(why.into()))
+    waited.map_err(Failure::io(path.display()))
 }
 
 /// Ends nodes (all if `nodes` is empty); those that do not run stay as they are.

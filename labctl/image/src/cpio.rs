@@ -2,30 +2,31 @@
 
 /// An archive being written. Archives may be joined end to end: the kernel reads one after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Cpio {
+pub struct Cpio {
     bytes: Vec<u8>,
     inode: u32,
 }
 
 impl Cpio {
     /// Adds a folder (mode 755).
-    pub(crate) fn folder(&mut self, path: &str) {
+    pub fn folder(&mut self, path: &str) {
         self.entry(path, 0o040_755, &[]);
     }
 
     /// Adds a file (mode 644).
-    pub(crate) fn file(&mut self, path: &str, content: &[u8]) {
+    pub fn file(&mut self, path: &str, content: &[u8]) {
         self.entry(path, 0o100_644, content);
     }
 
     /// Ends the archive. Padded to 512 bytes, so that another may follow.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
         self.bytes
     }
 
-    fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
+    /// Adds an entry of that type and mode.
+    pub fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.inode += 1;
         let size = content.len() as u32;
         let name = path.len() as u32 + 1;

@@ -4,13 +4,10 @@
 //! it reads like `/dev/null`, and the lock stays taken as long as any of them lives, even if labctl was killed. A
 //! folder in `building/` whose lock is free is therefore a leftover for certain.
 
-use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
 use crate::error::{StoreError, at};
 use crate::files;
@@ -34,10 +31,10 @@ impl EntryLock {
     /// Takes the lock; `None` if somebody else has it.
     pub(crate) fn try_take(root: &Path, key: &str) -> Result<Option<Self>, StoreError> {
         let lock = Self::file(root, key)?;
-        match rustix::fs::flock(lock.file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        match lock.file.try_lock() {
             Ok(()) => Ok(Some(lock)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(at("lock", &lock.path)(error.into())),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(at("lock", &lock.path)(error)),
         }
     }
 
@@ -49,10 +46,10 @@ impl EntryLock {
         wait();
         let lock = Self::file(root, key)?;
         loop {
-            match rustix::fs::flock(lock.file.as_fd(), FlockOperation::LockExclusive) {
+            match lock.file.lock() {
                 Ok(()) => return Ok(lock),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(at("lock", &lock.path)(error.into())),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(at("lock", &lock.path)(error)),
             }
         }
     }

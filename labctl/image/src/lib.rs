@@ -15,7 +15,7 @@ mod build;
 pub mod checksum;
 mod child;
 pub mod cloud;
-mod cpio;
+pub mod cpio;
 pub mod doctor;
 pub mod download;
 mod entry;

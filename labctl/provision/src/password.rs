@@ -1,12 +1,13 @@
 //! Password hashes as crypt(5) knows them.
 
-use rand::Rng;
-
-const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+use labctl_wire::crypt;
+use rand::RngCore;
 
 /// A random salt of that many characters.
-pub(crate) fn salt(mut rng: impl Rng, length: usize) -> String {
-    (0..length).map(|_| char::from(ALPHABET[rng.random_range(0..64)])).collect()
+pub(crate) fn salt(mut random: impl RngCore, length: usize) -> String {
+    let mut bytes = vec![0; length];
+    random.fill_bytes(&mut bytes);
+    crypt::salt(&bytes)
 }
 
 /// The rounds that crypt(5) takes when none are written.
@@ -33,14 +34,8 @@ fn order_256() -> Vec<[usize; 3]> {
     order
 }
 
-fn encode(value: u32, count: usize, out: &mut String) {
-    for index in 0..count {
-        out.push(char::from(ALPHABET[(value >> (6 * index)) as usize & 63]));
-    }
-}
-
 /// The hash of a password: `sha512` or `sha256`.
-pub(crate) fn crypt(password: &str, kind: &str, salt: &str, rounds: Option<i64>) -> Result<String, String> {
+pub(crate) fn hash(password: &str, kind: &str, salt: &str, rounds: Option<i64>) -> Result<String, String> {
     let id = match kind {
         "sha512" | "sha512_crypt" => 6,
         "sha256" | "sha256_crypt" => 5,
@@ -62,15 +57,15 @@ pub(crate) fn crypt(password: &str, kind: &str, salt: &str, rounds: Option<i64>)
     if id == 6 {
         let digest = sha_crypt::sha512_crypt(password.as_bytes(), salt_text.as_bytes(), params);
         for triple in order_512() {
-            encode(word(&digest, triple), 4, &mut out);
+            crypt::push(word(&digest, triple), 4, &mut out);
         }
-        encode(u32::from(digest[63]), 2, &mut out);
+        crypt::push(u32::from(digest[63]), 2, &mut out);
     } else {
         let digest = sha_crypt::sha256_crypt(password.as_bytes(), salt_text.as_bytes(), params);
         for triple in order_256() {
-            encode(word(&digest, triple), 4, &mut out);
+            crypt::push(word(&digest, triple), 4, &mut out);
         }
-        encode((u32::from(digest[31]) << 8) | u32::from(digest[30]), 3, &mut out);
+        crypt::push((u32::from(digest[31]) << 8) | u32::from(digest[30]), 3, &mut out);
     }
     Ok(out)
 }
@@ -83,13 +78,13 @@ mod tests {
     #[test]
     fn hashes_as_the_specification() {
         assert_eq!(
-            crypt("Hello world!", "sha512", "saltstring", Some(5000)).unwrap(),
+            hash("Hello world!", "sha512", "saltstring", Some(5000)).unwrap(),
             "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"
         );
         assert_eq!(
-            crypt("Hello world!", "sha256", "saltstring", Some(5000)).unwrap(),
+            hash("Hello world!", "sha256", "saltstring", Some(5000)).unwrap(),
             "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"
         );
-        assert!(crypt("x", "md5_crypt", "", None).is_err());
+        assert!(hash("x", "md5_crypt", "", None).is_err());
     }
 }

@@ -18,10 +18,12 @@
 //! Flow control: a sender of `Data` may have [`WINDOW`] bytes under way per request and direction; the receiver gives
 //! back with `Credit` what it has consumed. So a slow reader of one request never holds up another.
 
+pub mod crypt;
 mod frame;
 mod identity;
 mod module;
 pub mod modules;
+pub mod python_regex;
 
 use std::collections::BTreeMap;
 

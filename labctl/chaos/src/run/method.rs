@@ -125,7 +125,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                     lease.leave();
                     let reason = format!("{what}: could not be undone: {error}");
                     let mut outcome = Outcome::new(Verdict::Aborted, reason);
-                    outcome.hint = Some("repeat it with `labctl chaos heal`".to_owned());
+                    outcome.hint = Some("repeat it with `labctl scenario heal`".to_owned());
                     failed = Err(outcome);
                     self.tell(What::NotHealed { what, error: error.message });
                 }

@@ -27,6 +27,8 @@ mod status;
 mod supervisor;
 mod suspend;
 mod template;
+#[cfg(test)]
+mod told_tests;
 mod up;
 mod validate;
 
@@ -90,6 +92,7 @@ pub enum Command {
     /// Manage the lab's names in the hosts file
     Hosts(hosts::Args),
     /// Run a chaos scenario against the lab
+    #[command(alias = "chaos")]
     Scenario(scenario::Args),
     /// Check the lab file, or other files of labctl's
     Validate(validate::Args),

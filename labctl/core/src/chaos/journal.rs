@@ -1,11 +1,9 @@
 //! The faults that are in force, in one file that is replaced whole.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use labctl_chaos::{FaultError, Journal, Lease};
-use rustix::fs::{FlockOperation, flock};
 
 use crate::home::LabHome;
 use crate::persist;
@@ -31,7 +29,7 @@ impl FaultJournal {
         let failed = |why: std::io::Error| FaultError::new(format!("{}: {why}", self.file.display()));
         let lock = self.file.with_extension("lock");
         let lock: File = OpenOptions::new().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
-        flock(lock.as_fd(), FlockOperation::LockExclusive).map_err(|why| failed(why.into()))?;
+        lock.lock().map_err(failed)?;
         let mut leases = self.read()?;
         change(&mut leases);
         persist::write_json(&self.file, &leases).map_err(|why| FaultError::new(why.to_string()))

@@ -26,9 +26,8 @@ mod saving;
 mod watching;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, TryLockError};
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +36,6 @@ use std::time::Duration;
 use labctl_machine::accel::Accel;
 use labctl_net::{Switch, SwitchConfig};
 use labctl_spec::ident::{LabName, NodeName};
-use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
@@ -136,10 +134,10 @@ fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
 /// The lock file, locked; none if another process holds it.
 fn try_lock(path: &Path) -> Result<Option<std::fs::File>, Failure> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Failure::io(path.display()))?;
-    match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+    match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(why) => Err(Failure::io(path.display())(why.into())),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(why)) => Err(Failure::io(path.display())(why)),
     }
 }
 

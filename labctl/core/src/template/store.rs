@@ -1,12 +1,10 @@
 //! The templates in the store.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use labctl_spec::size::Size;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -146,15 +144,15 @@ impl Templates {
     pub(crate) async fn turn(&self, key: &str) -> Result<File, Failure> {
         let path = self.lock(key);
         let file = self.open_lock(key).map_err(Failure::io(path.display()))?;
-        let wait = move || flock(file.as_fd(), FlockOperation::LockExclusive).map(|()| file);
+        let wait = move || file.lock().map(|()| file);
         let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
-        waited.map_err(|why| Failure::io(path.display())(why.into()))
+        waited.map_err(Failure::io(path.display()))
     }
 
     /// The same if nobody holds it now.
     pub(super) fn try_turn(&self, key: &str) -> Option<File> {
         let file = self.open_lock(key).ok()?;
-        flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file)
+        file.try_lock().is_ok().then_some(file)
     }
 
     fn lock(&self, key: &str) -> PathBuf {

@@ -10,14 +10,13 @@
 //! The machine's lock file is locked (flock(2)) on a descriptor that QEMU inherits, so it is held exactly as long as QEMU
 //! lives: no pid file can lie about it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
@@ -223,10 +222,10 @@ pub fn is_running(files: &Files) -> Result<bool, MachineError> {
 fn try_lock(path: &Path) -> Result<Option<File>, MachineError> {
     let what = || path.display().to_string();
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(MachineError::io(what()))?;
-    match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+    match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(why) => Err(MachineError::Io { what: what(), source: why.into() }),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(MachineError::Io { what: what(), source }),
     }
 }
 

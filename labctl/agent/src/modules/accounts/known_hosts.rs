@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 
@@ -12,7 +14,7 @@ use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, lines_of};
-use crate::modules::text::{base64, lossless};
+use crate::modules::text::lossless;
 
 pub(crate) const MODULE: Module = Module {
     names: &["known_hosts"],
@@ -50,7 +52,7 @@ impl<'a> Entry<'a> {
 
     fn is_of(&self, host: &str) -> bool {
         match self.hosts.strip_prefix(HASHED).and_then(|rest| rest.split_once('|')) {
-            Some((salt, sum)) => base64::decode(salt).is_some_and(|salt| base64::encode(&hmac(&salt, host)) == sum),
+            Some((salt, sum)) => STANDARD.decode(salt).is_ok_and(|salt| STANDARD.encode(hmac(&salt, host)) == sum),
             None => self.hosts.split(',').any(|name| name.to_lowercase() == host),
         }
     }
@@ -71,7 +73,7 @@ fn hmac(key: &[u8], host: &str) -> [u8; 20] {
 fn hashed(host: &str) -> Result<String, Fault> {
     let mut salt = [0; 20];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut salt)).attempt("read", "/dev/urandom")?;
-    Ok(format!("{HASHED}{}|{}", base64::encode(&salt), base64::encode(&hmac(&salt, host))))
+    Ok(format!("{HASHED}{}|{}", STANDARD.encode(salt), STANDARD.encode(hmac(&salt, host))))
 }
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -166,8 +168,9 @@ mod tests {
     #[test]
     fn hashed_hosts() {
         // From OpenSSH's own documentation and tests of such lines.
-        let salt = crate::modules::text::base64::decode("F1E1KeoE/eEWhi10WpGv4OdiO6Y=").unwrap();
-        assert_eq!(crate::modules::text::base64::encode(&super::hmac(&salt, "192.168.1.61")), "3988QV0VE8wmZL7suNrYQLITLCg=");
+        use super::{Engine, STANDARD};
+        let salt = STANDARD.decode("F1E1KeoE/eEWhi10WpGv4OdiO6Y=").unwrap();
+        assert_eq!(STANDARD.encode(super::hmac(&salt, "192.168.1.61")), "3988QV0VE8wmZL7suNrYQLITLCg=");
         let bench = Bench::new();
         let path = bench.text_path("kh");
         let args = json!({"path": path, "name": "Web", "key": "web ssh-ed25519 AAAA", "hash_host": true});

@@ -2,12 +2,11 @@
 
 use std::io;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use labctl_wire::crypt;
 use md5::{Digest, Md5};
 use sha1::Sha1;
-
-use crate::modules::text::base64;
-
-const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Work factor of bcrypt: passlib's, which Ansible's module uses.
 const COST: u32 = 12;
@@ -25,7 +24,7 @@ pub(crate) fn fits(password: &str, hash: &str) -> Option<bool> {
         return Some(sha(password) == hash);
     }
     // DES has thirteen characters of the alphabet; a plain password may look so, but then it would not be checked either.
-    let is_des = hash.len() == 13 && hash.bytes().all(|byte| ALPHABET.contains(&byte));
+    let is_des = hash.len() == 13 && crypt::is_written_so(hash);
     (!hash.starts_with('$') && !is_des || hash == password).then(|| hash == password)
 }
 
@@ -48,11 +47,11 @@ pub(crate) fn make(password: &str, scheme: &str) -> Result<String, String> {
 fn salt(length: usize) -> io::Result<String> {
     let mut bytes = vec![0; length];
     std::fs::File::open("/dev/urandom").and_then(|mut file| io::Read::read_exact(&mut file, &mut bytes))?;
-    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect())
+    Ok(crypt::salt(&bytes))
 }
 
 fn sha(password: &str) -> String {
-    format!("{{SHA}}{}", base64::encode(&Sha1::digest(password)))
+    format!("{{SHA}}{}", STANDARD.encode(Sha1::digest(password)))
 }
 
 /// Apache's variant of the MD5 crypt (APR, `apr_md5_encode`).
@@ -84,17 +83,10 @@ fn apr1(password: &str, salt: &str) -> String {
     let mut text = format!("$apr1${}$", String::from_utf8_lossy(salt));
     for [a, b, c] in [[0, 6, 12], [1, 7, 13], [2, 8, 14], [3, 9, 15], [4, 10, 5]] {
         let word = u32::from(digest[a]) << 16 | u32::from(digest[b]) << 8 | u32::from(digest[c]);
-        letters(word, 4, &mut text);
+        crypt::push(word, 4, &mut text);
     }
-    letters(u32::from(digest[11]), 2, &mut text);
+    crypt::push(u32::from(digest[11]), 2, &mut text);
     text
-}
-
-fn letters(mut word: u32, count: usize, text: &mut String) {
-    for _ in 0..count {
-        text.push(char::from(ALPHABET[(word & 63) as usize]));
-        word >>= 6;
-    }
 }
 
 #[cfg(test)]

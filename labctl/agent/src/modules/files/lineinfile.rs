@@ -7,7 +7,7 @@ use crate::modules::call::outcome::{Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
 use crate::modules::files::edit::{Edit, absent_in_check, lines_of};
 use crate::modules::text::lossless::{decode, encode};
-use crate::modules::text::python_regex::{Pattern, expand};
+use crate::modules::text::python_regex::Pattern;
 
 pub(crate) const MODULE: Module = Module {
     names: &["lineinfile"],
@@ -140,7 +140,7 @@ fn put(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fault> 
     if let Some(number) = hit {
         let mut new = match (&regexp, args.flag("backrefs") && matched) {
             (Some(regexp), true) => match regexp.captures(bare(&lines[number])) {
-                Some(captures) => expand(line, &captures)?,
+                Some(captures) => regexp.expand(line, &captures)?,
                 None => line.to_owned(),
             },
             _ => line.to_owned(),

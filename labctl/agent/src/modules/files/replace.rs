@@ -45,7 +45,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let range = match section {
         None => 0..text.len(),
         Some(pattern) => {
-            let compiled = Pattern::with_flags(&pattern, "s")?;
+            let compiled = Pattern::dot_all(&pattern)?;
             match compiled.captures(&text).and_then(|captures| captures.name("subsection")) {
                 Some(found) => found.start()..found.end(),
                 None => {
@@ -55,7 +55,7 @@ fn run(task: &Task<'_>) -> Outcome {
             }
         }
     };
-    let regexp = Pattern::with_flags(args.str("regexp"), "m")?;
+    let regexp = Pattern::multiline(args.str("regexp"))?;
     let (new, count) = regexp.replace_all(&text[range.clone()], args.str("replace"))?;
     let same = new == text[range.clone()];
     let msg = if same { String::new() } else { format!("{count} replacements made") };

@@ -1,5 +1,6 @@
 //! `slurp`: a file's contents.
 
+use base64::Engine;
 use serde_json::json;
 
 use crate::modules::call::arguments::path;
@@ -24,5 +25,5 @@ fn run(task: &Task<'_>) -> Outcome {
         }
         Err(err) => return Err(format!("unable to slurp file: {shown}: {err}").into()),
     };
-    Ok(json!({"changed": false, "content": crate::modules::text::base64::encode(&bytes), "source": path.to_string_lossy(), "encoding": "base64"}).into())
+    Ok(json!({"changed": false, "content": base64::engine::general_purpose::STANDARD.encode(&bytes), "source": path.to_string_lossy(), "encoding": "base64"}).into())
 }

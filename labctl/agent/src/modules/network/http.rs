@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
 use ureq::http;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
@@ -62,7 +63,7 @@ impl Request {
         }
         if let Some(user) = args.filled("url_username") {
             let pair = format!("{user}:{}", args.str("url_password"));
-            headers.push(("Authorization".into(), format!("Basic {}", crate::modules::text::base64::encode(pair.as_bytes()))));
+            headers.push(("Authorization".into(), format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))));
         }
         let agent = args.filled("http_agent").unwrap_or("ansible-httpget");
         headers.push(("User-Agent".into(), agent.to_owned()));

@@ -46,7 +46,7 @@ fn run(task: &Task<'_>) -> Outcome {
     if file.is_some() && matches!(args.str("state"), "stopped" | "drained") {
         return Err("state=stopped should only be used for checking a port in the wait_for module".into());
     }
-    let regex = args.filled("search_regex").map(|p| Pattern::with_flags(p, "m")).transpose()?;
+    let regex = args.filled("search_regex").map(Pattern::multiline).transpose()?;
     let limit = Duration::from_secs(args.int("timeout").unwrap_or(300).max(0) as u64);
     std::thread::sleep(Duration::from_secs(args.int("delay").unwrap_or(0).max(0) as u64));
     let state = args.str("state");

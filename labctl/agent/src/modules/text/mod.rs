@@ -1,6 +1,5 @@
 //! Texts as Python and Ansible write and split them.
 
-pub(crate) mod base64;
 pub(crate) mod diff;
 pub(crate) mod lossless;
 pub(crate) mod python_regex;

@@ -30,7 +30,7 @@ fn digest(kind: &str, bytes: &[u8]) -> Outcome {
 fn password_hash(call: &mut Call) -> Outcome {
     let kind = call.text_arg(0, "hashtype").unwrap_or_else(|| "sha512".to_owned());
     let salt = call.text_arg(1, "salt").unwrap_or_else(|| crate::password::salt(Controller::current().random("password_hash"), 16));
-    crate::password::crypt(&call.text(), &kind, &salt, call.int_arg(3, "rounds")).map(Data::from).map_err(bad)
+    crate::password::hash(&call.text(), &kind, &salt, call.int_arg(3, "rounds")).map(Data::from).map_err(bad)
 }
 
 /// A UUID of version 5 in Ansible's name space (RFC 9562, section 5.5).

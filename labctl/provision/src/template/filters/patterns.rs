@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use fancy_regex::{Captures, Regex};
+use fancy_regex::Regex;
+use labctl_wire::python_regex::{self, Flags};
 
 use super::{Call, Outcome, bad};
 use crate::data::Data;
@@ -19,7 +20,7 @@ pub(super) const FILTERS: super::Table = &[
     }),
 ];
 
-/// A compiled pattern. Python's `\Z` is the very end and its `$` also matches before a last newline.
+/// A compiled pattern.
 pub(crate) fn pattern(text: &str, ignore_case: bool, multiline: bool) -> Result<Arc<Regex>, minijinja::Error> {
     type Cache = Mutex<HashMap<(String, bool, bool), Arc<Regex>>>;
     static CACHE: OnceLock<Cache> = OnceLock::new();
@@ -28,106 +29,14 @@ pub(crate) fn pattern(text: &str, ignore_case: bool, multiline: bool) -> Result<
     if let Some(found) = cache.get(&key) {
         return Ok(found.clone());
     }
-    let mut flags = String::new();
-    if ignore_case {
-        flags.push('i');
-    }
-    if multiline {
-        flags.push('m');
-    }
-    let prefix = if flags.is_empty() { String::new() } else { format!("(?{flags})") };
-    let regex = Regex::new(&format!("{prefix}{}", translate(text, multiline)))
-        .map_err(|error| bad(format!("invalid regular expression '{text}': {error}")))?;
+    let flags = Flags { ignore_case, multiline, ..Flags::default() };
+    let regex = python_regex::compile(text, flags).map_err(bad)?;
     let regex = Arc::new(regex);
     if cache.len() > 1000 {
         cache.clear();
     }
     cache.insert(key, regex.clone());
     Ok(regex)
-}
-
-fn translate(text: &str, multiline: bool) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    let mut chars = text.chars().peekable();
-    let mut in_class = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('Z') => out.push_str("\\z"),
-                Some(other) => {
-                    out.push('\\');
-                    out.push(other);
-                }
-                None => out.push_str("\\\\"),
-            },
-            '[' if in_class => out.push_str("\\["),
-            '[' => {
-                in_class = true;
-                out.push('[');
-                if chars.peek() == Some(&'^') {
-                    out.push('^');
-                    chars.next();
-                }
-                // A bracket that comes first in a class stands for itself.
-                if chars.peek() == Some(&']') {
-                    out.push_str("\\]");
-                    chars.next();
-                }
-            }
-            ']' if in_class => {
-                in_class = false;
-                out.push(']');
-            }
-            '&' | '~' if in_class && chars.peek() == Some(&c) => {
-                out.push('\\');
-                out.push(c);
-            }
-            '$' if !in_class && !multiline => out.push_str("(?=\\n?\\z)"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-/// Python's replacement text: `\1`, `\g<name>`, `\n`.
-fn expand(template: &str, captures: &Captures<str>) -> String {
-    let mut out = String::new();
-    let mut chars = template.chars().peekable();
-    let group = |index: usize| captures.get(index).map_or("", |found| found.as_str());
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('g') if chars.peek() == Some(&'<') => {
-                chars.next();
-                let name: String = chars.by_ref().take_while(|c| *c != '>').collect();
-                match name.parse() {
-                    Ok(index) => out.push_str(group(index)),
-                    Err(_) => out.push_str(captures.name(&name).map_or("", |found| found.as_str())),
-                }
-            }
-            Some(digit) if digit.is_ascii_digit() => {
-                let mut index = digit.to_digit(10).unwrap_or(0) as usize;
-                if let Some(second) = chars.peek().and_then(|c| c.to_digit(10)).filter(|_| index > 0) {
-                    index = index * 10 + second as usize;
-                    chars.next();
-                }
-                out.push_str(group(index));
-            }
-            Some('n') => out.push('\n'),
-            Some('t') => out.push('\t'),
-            Some('r') => out.push('\r'),
-            Some('\\') => out.push('\\'),
-            Some(other) => {
-                out.push('\\');
-                out.push(other);
-            }
-            None => out.push('\\'),
-        }
-    }
-    out
 }
 
 fn run_error(error: fancy_regex::Error) -> minijinja::Error {
@@ -139,28 +48,13 @@ fn regex_replace(call: &mut Call) -> Outcome {
     let regex =
         pattern(&call.text_arg(0, "pattern").unwrap_or_default(), call.flag(2, "ignorecase", false), call.flag(3, "multiline", false))?;
     let replacement = call.text_arg(1, "replacement").unwrap_or_default();
-    let count = call.int_arg(4, "count").filter(|count| *count > 0).unwrap_or(i64::MAX);
+    let most = call.int_arg(4, "count").filter(|count| *count > 0).and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
     let mandatory = call.int_arg(5, "mandatory_count").unwrap_or(0);
-    let mut out = String::new();
-    let mut at = 0;
-    let mut done = 0;
-    for captures in regex.captures_iter(text.as_str()) {
-        let captures = captures.map_err(run_error)?;
-        let Some(whole) = captures.get(0) else {
-            continue;
-        };
-        if done >= count {
-            break;
-        }
-        done += 1;
-        out.push_str(&text[at..whole.start()]);
-        out.push_str(&expand(&replacement, &captures));
-        at = whole.end();
-    }
-    if mandatory > done {
+    let (out, done) =
+        python_regex::replace(&regex, &text, &replacement, most).map_err(|why| bad(format!("regular expression failed: {why}")))?;
+    if usize::try_from(mandatory).is_ok_and(|mandatory| mandatory > done) {
         return Err(bad(format!("'regex_replace' filter expected at least {mandatory} replacements, got {done}")));
     }
-    out.push_str(&text[at..]);
     Ok(Data::from(out))
 }
 

@@ -91,7 +91,7 @@ fn one_password(call: &Lookup, term: &str) -> Result<Data, String> {
         store(&file, &line).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     }
     match encrypt {
-        Some(kind) => crate::password::crypt(&plain, &kind, &salt.unwrap_or_default(), None).map(Data::from),
+        Some(kind) => crate::password::hash(&plain, &kind, &salt.unwrap_or_default(), None).map(Data::from),
         None => Ok(Data::from(plain)),
     }
 }
