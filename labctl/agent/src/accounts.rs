@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// A user as /etc/passwd has it (passwd(5)).
+/// A user's entry in /etc/passwd (passwd(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Login name.

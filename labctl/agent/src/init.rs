@@ -1,8 +1,8 @@
 //! Process 1 of the initrd: kernel modules, the root file system, the node's identity, then the guest's own init.
 //!
 //! One static program instead of a shell with a dozen helpers: under emulation every process costs 22 ms. The initrd holds
-//! `/modules/order` with the module files in load order, `/labctl/identity.json` if the node boots for the first time, and this
-//! program as `/init`. The kernel's command line says `root=`.
+//! `/modules/order` with the module files in load order, `/labctl/identity.json` if this is the node's first boot, and this program as
+//! `/init`. The kernel's command line contains `root=`.
 
 use std::ffi::CString;
 use std::fs;
@@ -22,7 +22,8 @@ const SYSROOT: &str = "/sysroot";
 /// How long to wait for the root device.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The service that keeps the agent running. It lives in /run, so that the image needs to know nothing of labctl and every boot gets the agent of the labctl that started it.
+/// The service that keeps the agent running. It is placed in /run, so that the image needs no knowledge of labctl and every boot gets the
+/// agent of the labctl that started it.
 const UNIT: &str = "[Unit]
 Description=labctl agent
 DefaultDependencies=no
@@ -41,7 +42,7 @@ StandardOutput=null
 StandardError=file:/dev/kmsg
 ";
 
-/// Boots the guest; returns only if that fails.
+/// Boots the guest; returns only on failure.
 pub fn run() -> io::Error {
     match prepare() {
         Ok(init) => exec(&init),
@@ -77,7 +78,7 @@ fn argument<'a>(command_line: &'a str, name: &str) -> Option<&'a str> {
     command_line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Loads what `/modules/order` names. A module that fails is reported and passed over: the boot may not need it.
+/// Loads the modules listed in `/modules/order`. A module that fails is reported and skipped: the boot may not need it.
 fn load_modules() {
     let order = fs::read_to_string("/modules/order").unwrap_or_default();
     for name in order.split_whitespace() {
@@ -114,12 +115,12 @@ fn install_agent(run: &Path) -> io::Result<()> {
     symlink("../labctl-agent.service", wants.join("labctl-agent.service"))
 }
 
-/// Puts the identity's files into the root before anything there runs, so that host name, keys and machine-id are right from the first moment.
+/// Writes the identity's files into the root before anything there runs, so that host name, keys and machine-id are right from the start.
 fn take_identity(root: &Path) -> io::Result<()> {
     let Ok(text) = fs::read("/labctl/identity.json") else { return Ok(()) };
     let mut identity: Identity = serde_json::from_slice(&text).map_err(io::Error::other)?;
-    // The initrd is as old as the machine's start: a guest that reboots must not be set back to then. The kernel has the time
-    // from the machine's clock.
+    // The initrd is as old as the machine's start: a guest that reboots must not be set back to that time. The kernel has the time from
+    // the machine's clock.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     if u128::from(identity.clock_ns) < now {
         identity.clock_ns = 0;

@@ -1,7 +1,7 @@
-//! The agent: a static program that does labctl's work inside a guest. It is `/init` of the guest's initrd, then a
-//! service that listens on a virtio-serial port; on machines that are not ours it talks over the standard streams of an SSH session.
+//! The agent: a static program that does labctl's work inside a guest. It is `/init` of the guest's initrd, then a service that listens
+//! on a virtio-serial port. On machines that labctl did not create it talks over the standard streams of an SSH session.
 //!
-//! Blocking threads and system calls, no runtime: what a fork touches on waking is what it costs.
+//! Blocking threads and system calls, no async runtime: what a fork costs is what it touches when it wakes.
 
 pub mod accounts;
 pub mod facts;

@@ -6,7 +6,7 @@ use labctl_agent::{init, modules, serve};
 
 fn main() -> ExitCode {
     let mode = std::env::args().nth(1);
-    // As process 1 there is no command line to go by: the kernel starts `/init` of the initrd.
+    // Process 1 has no useful command line: the kernel starts `/init` of the initrd.
     if std::process::id() == 1 {
         let why = init::run();
         eprintln!("labctl-agent: cannot start the system: {why}");

@@ -1,4 +1,4 @@
-//! Processors, memory, disks, mounts, and what kind of machine this pretends to be.
+//! Processors, memory, disks, mounts, and the kind of machine this appears to be.
 
 use std::collections::BTreeSet;
 
@@ -96,7 +96,7 @@ fn mounts(root: &Root) -> Value {
         let [device, mount, kind, options, ..] = &fields[..] else {
             continue;
         };
-        // As Ansible: what lies on a device or a server, and nothing of the kernel's own.
+        // As in Ansible: file systems on a device or a server, none of the kernel's own.
         if !(device.starts_with('/') || device.contains(":/")) || kind == "none" {
             continue;
         }
@@ -118,7 +118,7 @@ fn mounts(root: &Root) -> Value {
     list.into()
 }
 
-/// `\040` and its kind, as /proc/mounts writes blanks.
+/// Decodes `\040` and similar escapes, which /proc/mounts uses for whitespace.
 fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()

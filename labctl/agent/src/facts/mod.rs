@@ -1,4 +1,4 @@
-//! Facts of the guest, gathered from /proc, /sys and /etc without running anything.
+//! Facts of the guest, gathered from /proc, /sys and /etc without running any program.
 
 mod hardware;
 mod network;
@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::modules::call::root::Root;
 
-/// Ansible's facts of this machine, without the prefix `ansible_`.
+/// Ansible's facts about this machine, without the prefix `ansible_`.
 pub fn gather() -> Map<String, Value> {
     gather_in(&Root::real())
 }
 
-/// Likewise, of the machine whose files are under `root`; what only system calls know is this machine's.
+/// The same for the machine whose files are under `root`; facts that only system calls provide still describe this machine.
 pub(crate) fn gather_in(root: &Root) -> Map<String, Value> {
     let mut facts = Map::new();
     system::add(root, &mut facts);
@@ -22,7 +22,7 @@ pub(crate) fn gather_in(root: &Root) -> Map<String, Value> {
     facts
 }
 
-/// The file's text, empty if it cannot be read.
+/// The file's text; empty if it cannot be read.
 fn text(root: &Root, path: &str) -> String {
     std::fs::read(root.join(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

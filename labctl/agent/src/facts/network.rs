@@ -1,4 +1,4 @@
-//! Interfaces, addresses, the default route and the name service.
+//! Interfaces, addresses, the default route and DNS settings.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -104,11 +104,11 @@ fn describe(root: &Root, name: &str, addresses: &Addresses) -> Value {
     fact
 }
 
-/// All interfaces with their addresses, by getifaddrs(3).
+/// All interfaces with their addresses, from getifaddrs(3).
 fn interfaces() -> BTreeMap<String, Addresses> {
     let mut all: BTreeMap<String, Addresses> = BTreeMap::new();
     let mut head: *mut libc::ifaddrs = std::ptr::null_mut();
-    // SAFETY: the list is valid until freeifaddrs; every address is read as what its family says it is.
+    // SAFETY: the list is valid until freeifaddrs; every address is read as the type that its family indicates.
     unsafe {
         if libc::getifaddrs(&raw mut head) != 0 {
             return all;
@@ -146,7 +146,7 @@ fn interfaces() -> BTreeMap<String, Addresses> {
 /// # Safety
 /// `address` is null or points to a whole `sockaddr_in`.
 unsafe fn v4(address: *const libc::sockaddr) -> Option<Ipv4Addr> {
-    // SAFETY: the caller's promise; the structure may lie unaligned.
+    // SAFETY: guaranteed by the caller; the structure may be unaligned.
     (!address.is_null()).then(|| unsafe {
         let address: libc::sockaddr_in = std::ptr::read_unaligned(address.cast());
         Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr))
@@ -156,7 +156,7 @@ unsafe fn v4(address: *const libc::sockaddr) -> Option<Ipv4Addr> {
 /// # Safety
 /// `address` is null or points to a whole `sockaddr_in6`.
 unsafe fn v6(address: *const libc::sockaddr) -> Option<Ipv6Addr> {
-    // SAFETY: the caller's promise; the structure may lie unaligned.
+    // SAFETY: guaranteed by the caller; the structure may be unaligned.
     (!address.is_null()).then(|| unsafe {
         let address: libc::sockaddr_in6 = std::ptr::read_unaligned(address.cast());
         Ipv6Addr::from(address.sin6_addr.s6_addr)

@@ -69,7 +69,7 @@ fn names(root: &Root, facts: &mut Map<String, Value>) {
     }
 }
 
-/// The canonical name of this host in /etc/hosts, as `getfqdn` finds it.
+/// The canonical name of this host in /etc/hosts, as `getfqdn` determines it.
 fn full_name(root: &Root, nodename: &str) -> String {
     if nodename.contains('.') {
         return nodename.to_owned();
@@ -110,7 +110,7 @@ fn distribution(root: &Root, facts: &mut Map<String, Value>) {
     let name = if name.is_empty() { get("NAME") } else { name.to_owned() };
     let family = if family.is_empty() { name.clone() } else { family.to_owned() };
     let id_version = get("VERSION_ID");
-    // Debian's os-release knows the major version only.
+    // Debian's os-release has only the major version.
     let version = match (id.as_str(), line(root, "/etc/debian_version")) {
         ("debian", version) if version.starts_with(|c: char| c.is_ascii_digit()) => version,
         _ => id_version.clone(),
@@ -204,7 +204,7 @@ fn cmdline(root: &Root) -> Value {
     Value::Object(entries.collect())
 }
 
-/// Facts that the administrator left in /etc/ansible/facts.d: JSON files, or sections and keys; programs are not run.
+/// Facts that the administrator put in /etc/ansible/facts.d: JSON files, or sections and keys; executables are not run.
 fn local(root: &Root) -> Value {
     let mut facts = Map::new();
     for entry in std::fs::read_dir(root.join("/etc/ansible/facts.d")).into_iter().flatten().flatten() {

@@ -1,5 +1,5 @@
-//! Another address for a NIC that is in use, by rtnetlink(7). The ioctls of netdevice(7) know a NIC's first address only: where
-//! services have added others, they would change the wrong one.
+//! Replaces the address of a NIC in use, by rtnetlink(7). The ioctls of netdevice(7) see only a NIC's first address: if services have
+//! added others, they would change the wrong one.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,7 +19,8 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 
-/// Gives the NIC `now` (address and prefix length) instead of `before`; its other addresses stay. That `before` is gone already is no failure.
+/// Replaces the NIC's address `before` (address and prefix length) by `now`; its other addresses stay. It is not an error if `before` is
+/// already gone.
 pub fn replace(nic: &str, before: (Ipv4Addr, u8), now: (Ipv4Addr, u8)) -> io::Result<()> {
     let index = fs::read_to_string(format!("/sys/class/net/{nic}/ifindex"))?;
     let index: u32 = index.trim().parse().map_err(io::Error::other)?;
@@ -38,16 +39,16 @@ fn connect() -> io::Result<File> {
     if socket < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new and has no other owner.
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(socket) }))
 }
 
-/// Sends a message and reads what became of it.
+/// Sends a message and reads the result.
 fn ask(kernel: &mut File, message: &[u8]) -> io::Result<()> {
     kernel.write_all(message)?;
     let mut answer = [0; 1024];
     let length = kernel.read(&mut answer)?;
-    // A header of 16 bytes, then the negative error number, 0 for done (netlink(7), NLMSG_ERROR).
+    // A header of 16 bytes, then the negative error number, or 0 for success (netlink(7), NLMSG_ERROR).
     let number = answer[..length].get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
     match number {
         Some(0) => Ok(()),
@@ -69,7 +70,7 @@ fn message(kind: u16, flags: u16, index: u32, (address, prefix): (Ipv4Addr, u8))
     let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
     message.extend((NLM_F_REQUEST | NLM_F_ACK | flags).to_ne_bytes());
-    // Sequence and port: one question at a time.
+    // Sequence and port stay 0: only one request is outstanding at a time.
     message.extend([0; 8]);
     message.extend(body);
     message
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_kernel_says_what_is_wrong() {
-        // No such NIC: refused whoever asks, and nothing changes.
+        // No such NIC: refused for any user, and nothing changes.
         let mut kernel = connect().expect("a socket");
         let refused = ask(&mut kernel, &message(RTM_DELADDR, 0, 0x7fff_fff0, (Ipv4Addr::new(192, 0, 2, 1), 24)));
         assert!(refused.expect_err("no such NIC").raw_os_error().is_some());

@@ -1,4 +1,4 @@
-//! The files that carry a node's identity across reboots.
+//! The files that hold a node's identity across reboots.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use super::KEPT;
 const BEGIN: &str = "# labctl begin";
 const END: &str = "# labctl end";
 
-/// Writes the identity's files below `root`; a file whose content is right already is left alone.
+/// Writes the identity's files below `root`; a file whose content is already right is left alone.
 pub fn write_files(root: &Path, identity: &Identity) -> io::Result<()> {
     replace(&root.join("etc/hostname"), format!("{}\n", identity.hostname).as_bytes(), 0o644)?;
     if !identity.machine_id.is_empty() {
@@ -49,7 +49,7 @@ fn hosts_lines(identity: &Identity) -> Vec<String> {
     identity.neighbours.iter().map(|neighbour| format!("{} {}", neighbour.address, neighbour.names.join(" "))).collect()
 }
 
-/// `text` with its labctl block replaced by `lines`, or with one added at the end.
+/// `text` with its labctl block replaced by `lines`, or with a new block at the end.
 fn with_block(text: &str, lines: &[String]) -> String {
     let mut kept = String::new();
     let mut inside = false;
@@ -64,14 +64,14 @@ fn with_block(text: &str, lines: &[String]) -> String {
     format!("{kept}{BEGIN}\n{}{END}\n", lines.iter().map(|line| format!("{line}\n")).collect::<String>())
 }
 
-/// Writes a file; one that exists is written in place, which costs a fork a tenth of a rename. What a crash would leave torn, the
-/// next boot writes anew before anything reads it.
+/// Writes a file. An existing file is written in place, which costs a fork a tenth of a rename. If a crash leaves it torn, the next boot
+/// writes it again before anything reads it.
 fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let existing = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
     let mut file = match existing {
         Ok(file) => file,
         Err(_) => {
-            // Not there, or a link to somewhere else: resolv.conf often is one.
+            // Missing, or a link to somewhere else: resolv.conf often is one.
             let _ = fs::remove_file(path);
             OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path)?
         }

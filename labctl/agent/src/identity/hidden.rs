@@ -1,18 +1,18 @@
-//! Ids that the kernel or the firmware has fixed: forks would share their template's. So a template hides each behind a file, as
-//! containers do with the boot id, and each fork writes its own into them.
+//! Ids that are fixed by the kernel or the firmware: forks would share those of their template. So a template hides each behind a file,
+//! as containers do with the boot id, and each fork writes its own id into that file.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// The kernel's boot id (random(4)), made once.
+/// The kernel's boot id (random(4)), generated once.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The machine's UUID, as the kernel read it from the firmware's tables (SMBIOS) when it booted.
+/// The machine's UUID, as the kernel read it from the firmware's tables (SMBIOS) at boot.
 const MACHINE_UUID: &str = "/sys/class/dmi/id/product_uuid";
 
-/// What hides an id; in /run, so that the next boot has the true one again.
+/// The file that hides an id; in /run, so that the next boot shows the true one again.
 fn cover(id: &str) -> String {
     format!("/run/labctl/{}", id.rsplit('/').next().unwrap_or(id))
 }
@@ -32,7 +32,7 @@ pub fn hide() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes others, if they are hidden: a boot id made of `entropy`, and the machine's `uuid`.
+/// Writes new ids if they are hidden: a boot id made of `entropy`, and the machine's `uuid`.
 pub fn renew(entropy: &[u8], uuid: &str) -> io::Result<()> {
     if let Some(tail) = entropy.last_chunk::<16>() {
         write(BOOT_ID, &random_uuid(*tail))?;

@@ -1,6 +1,5 @@
-//! Taking on an identity: the files that carry it ([`write_files`]), the kernel's random state and clock
-//! ([`mend_kernel`]), host name and network ([`apply`]). System calls only, no processes: what a fork touches on waking is
-//! what it costs.
+//! Adopting an identity: the files that hold it ([`write_files`]), the kernel's random state and clock ([`mend_kernel`]), host name and
+//! network ([`apply`]). System calls only, no processes: what a fork costs is what it touches when it wakes.
 
 mod address;
 mod files;
@@ -19,15 +18,15 @@ use labctl_wire::Identity;
 
 pub use files::write_files;
 
-/// Where the guest keeps its identity; readable by root only, for it holds the SSH host key.
+/// Where the guest keeps its identity; readable by root only, because it contains the SSH host key.
 const KEPT: &str = "var/lib/labctl/identity.json";
 
-/// The identity that the guest keeps, if any.
+/// The identity that the guest has stored, if any.
 pub fn kept(root: &Path) -> Option<Identity> {
     serde_json::from_slice(&fs::read(root.join(KEPT)).ok()?).ok()
 }
 
-/// The identity in force and its digest; read once.
+/// The current identity and its digest; read once.
 static IN_FORCE: Mutex<Option<(Identity, String)>> = Mutex::new(None);
 
 fn in_force() -> (Identity, String) {
@@ -41,12 +40,12 @@ fn in_force() -> (Identity, String) {
     IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(read).clone()
 }
 
-/// [`Identity::digest`] of the identity that the guest keeps; empty if it keeps none.
+/// [`Identity::digest`] of the stored identity; empty if there is none.
 pub fn digest() -> String {
     in_force().1
 }
 
-/// Random state and wall clock: first of all, before anything asks for a random number or the time.
+/// Sets the random state and the wall clock. Must come first, before anything asks for a random number or the time.
 pub fn mend_kernel(identity: &Identity) -> io::Result<()> {
     if !identity.entropy.is_empty() {
         random::reseed(&identity.entropy)?;
@@ -61,13 +60,13 @@ pub fn mend_kernel(identity: &Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// Host name and network of the running kernel.
+/// Sets the host name and the network of the running kernel.
 pub fn apply(identity: &Identity) -> io::Result<()> {
     rustix::system::sethostname(identity.hostname.as_bytes())?;
     network::configure(identity)
 }
 
-/// All of it, in a running guest.
+/// Does all of it, in a running guest.
 pub fn take(identity: &Identity) -> io::Result<()> {
     mend_kernel(identity)?;
     let root = Path::new("/");
@@ -83,7 +82,7 @@ pub fn take(identity: &Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// After a pause of which the guest knows nothing: it was restored from a snapshot.
+/// Called after a pause that the guest did not notice: it was restored from a snapshot.
 pub fn wake(entropy: &[u8], clock_ns: u64) -> io::Result<()> {
     mend_kernel(&Identity { entropy: entropy.to_vec(), clock_ns, ..Identity::default() })
 }

@@ -1,4 +1,4 @@
-//! Address, route and link of the guest's only NIC, by the ioctls of netdevice(7): five calls, no netlink parsing.
+//! Address, route and link of the guest's only NIC, set by the ioctls of netdevice(7): five calls, no netlink parsing.
 
 use std::fs;
 use std::io;
@@ -12,13 +12,13 @@ use rustix::net::{AddressFamily, SocketType, socket};
 /// Ethernet, for `SIOCSIFHWADDR` (ARPHRD_ETHER of <net/if_arp.h>).
 const ARPHRD_ETHER: u16 = 1;
 
-/// Brings the NIC up with the identity's address, prefix, Ethernet address and default route. Does nothing without an address or a NIC.
+/// Brings the NIC up with the identity's address, prefix, MAC address and default route. Does nothing without an address or a NIC.
 pub fn configure(identity: &Identity) -> io::Result<()> {
     let (Some(address), Some(name)) = (identity.address, nic()?) else { return Ok(()) };
     let control = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     let nic = Nic { control, name };
     if let Some(mac) = octets(&identity.mac).filter(|mac| *mac != nic.mac()) {
-        // virtio-net takes it while it is up (IFF_LIVE_ADDR_CHANGE); other drivers do not.
+        // virtio-net accepts this while it is up (IFF_LIVE_ADDR_CHANGE); other drivers do not.
         if nic.set_mac(mac).is_err() {
             nic.set_up(false)?;
             nic.set_mac(mac)?;
@@ -36,8 +36,8 @@ pub fn configure(identity: &Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a NIC that has an address out of the network that it was in, if `now` is in another: its address is replaced, and the default
-/// route goes. [`configure`] then does the rest.
+/// Removes a configured NIC from its old network if `now` is in a different one: its address is replaced and the default route removed.
+/// [`configure`] then does the rest.
 pub fn leave(before: &Identity, now: &Identity) -> io::Result<()> {
     let (Some(old), Some(new), Some(name)) = (before.address, now.address, nic()?) else { return Ok(()) };
     if (old, before.prefix) != (new, now.prefix) {
@@ -45,13 +45,13 @@ pub fn leave(before: &Identity, now: &Identity) -> io::Result<()> {
     }
     if let Some(gateway) = before.gateway.filter(|gateway| now.gateway != Some(*gateway)) {
         let nic = Nic { control: socket(AddressFamily::INET, SocketType::DGRAM, None)?, name };
-        // It goes with the last address of its network, and somebody may have removed it.
+        // The route disappears with the last address of its network, and someone may have removed it.
         let _ = nic.call("remove the default route", libc::SIOCDELRT as libc::c_ulong, &mut default_by(gateway));
     }
     Ok(())
 }
 
-/// The default route by a gateway, as SIOCADDRT and SIOCDELRT take it.
+/// The default route by a gateway, in the form that SIOCADDRT and SIOCDELRT take.
 fn default_by(gateway: Ipv4Addr) -> libc::rtentry {
     // SAFETY: `rtentry` is plain data; all zeroes is a valid value.
     let mut route: libc::rtentry = unsafe { mem::zeroed() };
@@ -62,8 +62,8 @@ fn default_by(gateway: Ipv4Addr) -> libc::rtentry {
     route
 }
 
-/// Brings the NIC up with no address at all: its buffers are then part of the template, and a fork only gives it addresses. Routes and
-/// neighbours that it had before go with its address.
+/// Brings the NIC up with no address at all: its buffers are then part of the template, and a fork only has to give it addresses. Its
+/// previous routes and neighbours are removed together with its address.
 pub fn bring_up_bare() -> io::Result<()> {
     let Some(name) = nic()? else { return Ok(()) };
     super::template::allow_ipv6(&name, false)?;
@@ -146,7 +146,7 @@ impl Nic {
         self.call("set the Ethernet address", libc::SIOCSIFHWADDR as libc::c_ulong, &mut request)
     }
 
-    /// Whether this is one of its addresses. Asked for a certain one, the kernel looks at all of them (devinet_ioctl).
+    /// Whether this is one of its addresses. If asked for a specific address, the kernel checks all of them (devinet_ioctl).
     fn has(&self, address: Ipv4Addr) -> bool {
         let mut request = self.request();
         request.ifr_ifru.ifru_addr = inet(address);

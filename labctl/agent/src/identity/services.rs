@@ -1,4 +1,4 @@
-//! Services that started under another identity and remember it: the journal its machine-id, sshd its host key.
+//! Services that started under a different identity and still hold it: the journal its machine-id, sshd its host key.
 
 use std::fs;
 use std::io;
@@ -14,21 +14,21 @@ use crate::systemd::Systemd;
 
 const JOURNAL: &str = "systemd-journald.service";
 
-/// Starts the journal when the kernel has something for auditors.
+/// Starts the journal when the kernel has an audit message.
 const AUDIT: &str = "systemd-journald-audit.socket";
 
-/// Services whose standard output nobody misses: they log by other ways.
+/// Services whose standard output is not needed: they log in other ways.
 const SILENT: [&str; 4] = ["dbus.service", "labctl-agent.service", "serial-getty@ttyS0.service", "getty@tty1.service"];
 
-/// Stops the journal and forgets what is in it, so that each fork starts its own when something is logged first. Where a service
-/// runs whose output the journal takes, it is left alone: forks start it anew instead, which keeps those streams.
+/// Stops the journal and deletes its contents, so that each fork starts its own when something is first logged. If a service is running
+/// whose output goes to the journal, the journal is left alone: forks then restart it, which keeps those streams open.
 pub fn stop_journal(machine_id: &str) {
     let Ok(mut systemd) = Systemd::connect(Path::new("/"), None, None) else { return };
     let silent = |name: &str| SILENT.contains(&name) || name.starts_with("systemd-") || name.starts_with("user@");
     let Ok(running) = systemd.running_services() else { return };
     let all_silent = running.iter().all(|name| silent(name));
     if all_silent {
-        // The kernel tells auditors when the clock is set; the journal opens an audit socket of its own once it runs.
+        // Setting the clock produces an audit message; the journal opens its own audit socket once it runs.
         let _ = systemd.job("StopUnit", AUDIT, true);
         if systemd.job("StopUnit", JOURNAL, true).is_ok() {
             forget_journal(machine_id);
@@ -36,21 +36,21 @@ pub fn stop_journal(machine_id: &str) {
     }
 }
 
-/// Whether systemd was told to be quiet. Part of a template's memory, so its forks know.
+/// Whether systemd was told to be quiet. Part of a template's memory, so its forks know it.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Whether this is a fork that has its identity; who waits for that is told.
+/// Whether this is a fork that has its identity; waiting threads are notified.
 static AWAKE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// `SIGRTMIN+23` as systemd counts: glibc's first free real-time signal is 34, musl's, with which the agent is built, is 35.
+/// `SIGRTMIN+23` as systemd counts: the first free real-time signal is 34 in glibc, but 35 in musl, which the agent is built with.
 const SPEAK: i32 = 34 + 23;
 
-/// For how long systemd says nothing about a fork's waking, at most.
+/// Longest time that systemd stays quiet about a fork's wake-up.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Has systemd say nothing of little importance: the first thing that a fork sees is a clock that jumps, and a line about it would start
-/// the journal in all of them at once. Who has it speak again in a fork of which nobody wants anything is started here, for that would
-/// cost each fork more than its end.
+/// Makes systemd log nothing unimportant: the first thing that a fork sees is a clock jump, and a log line about it would start the
+/// journal in all of them at once. The thread that lifts this in a fork without any requests is started here: starting it in each fork
+/// would cost more than letting it finish there.
 pub fn hush() {
     *AWAKE.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
     let speak_later = || {
@@ -69,7 +69,7 @@ pub fn hush() {
     QUIET.store(hushed, Ordering::SeqCst);
 }
 
-/// Lets systemd speak again, if it was hushed: before the first thing that anybody wants of the guest.
+/// Lets systemd log again if it was hushed. Must come before the first request to the guest.
 pub fn speak() {
     if QUIET.swap(false, Ordering::SeqCst)
         && let Some(init) = rustix::process::Pid::from_raw(1)
@@ -79,13 +79,13 @@ pub fn speak() {
     }
 }
 
-/// Whether a unit is active (systemd keeps a link for each that is).
+/// Whether a unit is active (systemd keeps a link for each active unit).
 fn is_active(unit: &str) -> bool {
     fs::symlink_metadata(format!("/run/systemd/units/invocation:{unit}")).is_ok()
 }
 
-/// Has them start anew, without waiting for it: a fork answers before that is done. Their descriptors and sockets stay with
-/// systemd, so that nobody who talks to them is cut off.
+/// Restarts these services without waiting: a fork answers before that is done. systemd keeps their descriptors and sockets, so that no
+/// client is cut off.
 pub fn renew(before: &Identity, now: &Identity) {
     let mut units = Vec::new();
     let other_machine = before.machine_id != now.machine_id;
@@ -97,7 +97,7 @@ pub fn renew(before: &Identity, now: &Identity) {
     }
     *AWAKE.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
     AWAKE.1.notify_all();
-    // One that does not run remembers nothing.
+    // A service that is not running holds no identity.
     units.retain(|unit| is_active(unit));
     if units.is_empty() {
         return;
@@ -107,7 +107,7 @@ pub fn renew(before: &Identity, now: &Identity) {
         match Systemd::connect(Path::new("/"), None, None) {
             Ok(mut systemd) => {
                 for unit in units {
-                    // It may have ended meanwhile.
+                    // It may have stopped meanwhile.
                     let _ = systemd.job("TryRestartUnit", unit, true);
                 }
             }
@@ -122,7 +122,7 @@ pub fn renew(before: &Identity, now: &Identity) {
     }
 }
 
-/// What the template wrote while it booted is no event of this machine's.
+/// Log entries that the template wrote while booting are not events of this machine.
 fn forget_journal(machine_id: &str) {
     let journal = Path::new("/var/log/journal").join(machine_id);
     if let Err(why) = fs::remove_dir_all(&journal)

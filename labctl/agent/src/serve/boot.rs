@@ -1,4 +1,4 @@
-//! The guest's start and end, by way of its init.
+//! Boot and shutdown of the guest, through its init system.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +12,7 @@ use labctl_wire::{AgentError, Reply};
 use super::units::{connect, refused};
 use crate::systemd::CallError;
 
-/// ext4: grows a mounted file system to so many blocks (fs/ext4/ext4.h, `EXT4_IOC_RESIZE_FS`).
+/// ext4: grows a mounted file system to this many blocks (fs/ext4/ext4.h, `EXT4_IOC_RESIZE_FS`).
 const EXT4_IOC_RESIZE_FS: libc::c_ulong = 0x4008_6610;
 
 /// Tells systemd that the network and the port are ready (sd_notify(3)).
@@ -24,7 +24,7 @@ pub fn notify_ready() {
     }
 }
 
-/// Grows the root file system to its device, by one system call; does nothing if it has that size.
+/// Grows the root file system to the size of its device, by one system call; does nothing if it already has that size.
 pub fn grow_root() -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let Some(device) = mounts.lines().find_map(|line| {
@@ -40,7 +40,7 @@ pub fn grow_root() -> io::Result<()> {
     let root = File::open("/")?;
     let now = rustix::fs::fstatvfs(&root)?;
     let blocks = sectors * 512 / now.f_frsize;
-    // `f_blocks` leaves out the file system's own structures: at most about 6 % with the default inode density.
+    // `f_blocks` excludes the file system's own structures: at most about 6 % with the default inode density.
     if now.f_blocks + now.f_blocks / 10 >= blocks {
         return Ok(());
     }
@@ -51,10 +51,10 @@ pub fn grow_root() -> io::Result<()> {
     }
 }
 
-/// How long systemd may be away while it executes itself anew.
+/// How long systemd may be unreachable while it re-executes itself.
 const ABSENCE: Duration = Duration::from_secs(10);
 
-/// Waits until systemd has started everything.
+/// Waits until systemd has finished booting.
 pub fn await_booted() -> Result<Reply, AgentError> {
     await_booted_under(Path::new("/"))
 }
@@ -64,7 +64,7 @@ fn await_booted_under(root: &Path) -> Result<Reply, AgentError> {
     let state = loop {
         match systemd.started_state() {
             Ok(state) => break state,
-            // It closes its connections when it executes itself anew, which a unit of the boot may ask for.
+            // systemd closes its connections when it re-executes itself, which a unit may request during boot.
             Err(CallError::Io(why)) if why.kind() != io::ErrorKind::WouldBlock => systemd = reconnect(root)?,
             Err(why) => return Err(refused("SystemState")(why)),
         }
@@ -73,7 +73,7 @@ fn await_booted_under(root: &Path) -> Result<Reply, AgentError> {
     Ok(Reply::Booted { state, failed })
 }
 
-/// Looks every 20 ms for the new systemd: a socket that comes back is no event.
+/// Checks every 20 ms for the new systemd: the return of a socket produces no event.
 fn reconnect(root: &Path) -> Result<crate::systemd::Systemd, AgentError> {
     let deadline = Instant::now() + ABSENCE;
     loop {
@@ -84,7 +84,7 @@ fn reconnect(root: &Path) -> Result<crate::systemd::Systemd, AgentError> {
     }
 }
 
-/// Asks systemd to start `poweroff.target` or `reboot.target`; returns once it has begun.
+/// Asks systemd to start `poweroff.target` or `reboot.target`; returns once that has started.
 pub fn leave_by(target: &str) -> Result<Reply, AgentError> {
     connect(Path::new("/"))?.leave_by(target).map(|()| Reply::Done).map_err(refused(target))
 }

@@ -1,4 +1,4 @@
-//! What a running request and the reader of the stream share: input, credit, signals, cancellation.
+//! What a running request shares with the stream's reader: input, credit, signals, cancellation.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,11 +16,11 @@ use super::{Out, lock};
 pub enum Input {
     /// Bytes of standard input or of a file.
     Data(Vec<u8>),
-    /// No more of them.
+    /// End of the input.
     End,
 }
 
-/// What the request is asked to do meanwhile.
+/// What the request is asked to do while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
     /// Send this signal to the process group.
@@ -44,7 +44,7 @@ pub struct Channel {
     out: Out,
     state: Mutex<State>,
     changed: Condvar,
-    /// Readable when something changed, for requests that wait in poll(2).
+    /// Readable after a change, for requests that wait in poll(2).
     wake: OwnedFd,
 }
 
@@ -58,7 +58,7 @@ impl Channel {
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut lock(&self.state));
         self.changed.notify_all();
-        // It fails only when the counter is full, and then the reader is awake anyway.
+        // This fails only if the counter is full, and then the request is about to wake anyway.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 
@@ -87,12 +87,12 @@ impl Channel {
         self.wake.as_fd()
     }
 
-    /// Takes note of the changes that made [`Channel::wake`] readable.
+    /// Acknowledges the changes that made [`Channel::wake`] readable.
     pub fn calm(&self) {
         let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
     }
 
-    /// Whether the controller gave the request up.
+    /// Whether the controller cancelled the request.
     pub fn is_cancelled(&self) -> bool {
         lock(&self.state).cancelled
     }
@@ -102,12 +102,12 @@ impl Channel {
         lock(&self.state).credit
     }
 
-    /// What was asked since the last call.
+    /// Controls received since the last call.
     pub fn controls(&self) -> Vec<Control> {
         lock(&self.state).controls.drain(..).collect()
     }
 
-    /// The next input; waits for it. Fails if the request is cancelled.
+    /// Waits for the next input. Fails if the request is cancelled.
     pub fn next_input(&self) -> Result<Input, AgentError> {
         let mut state = lock(&self.state);
         loop {
@@ -126,7 +126,7 @@ impl Channel {
         }
     }
 
-    /// Sends output for which there is credit already; at most [`CHUNK`] bytes.
+    /// Sends output that already has credit; at most [`CHUNK`] bytes.
     pub fn send(&self, stream: Stream, bytes: Vec<u8>) {
         debug_assert!(bytes.len() <= CHUNK, "a chunk of {} bytes", bytes.len());
         {
@@ -152,7 +152,7 @@ impl Channel {
     }
 }
 
-/// The end of a request that the controller gave up.
+/// The error of a request that the controller cancelled.
 pub fn cancelled() -> AgentError {
     AgentError { kind: ErrorKind::Cancelled, message: "the request was cancelled".into() }
 }

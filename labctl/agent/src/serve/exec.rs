@@ -1,4 +1,4 @@
-//! Programs: started in a process group of their own, output streamed, never waited for longer than they live.
+//! Programs: each starts in its own process group and its output is streamed; nothing is waited for after the program exits.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -21,13 +21,13 @@ use super::channel::{Channel, Control, Input, cancelled};
 use super::failed;
 use crate::accounts;
 
-/// What a program finds in PATH, as login(1) sets it for root.
+/// A program's PATH, as login(1) sets it for root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs the program and streams its output.
 ///
-/// It counts as ended when its main process has ended and what that wrote is read: children that go on and keep the pipes open are
-/// not waited for.
+/// The program has finished when its main process has exited and the output of that process has been read: children that keep running and
+/// hold the pipes open are not waited for.
 pub fn run(exec: &Exec, channel: &Arc<Channel>) -> Result<Reply, AgentError> {
     let mut running = Running::start(exec)?;
     if exec.stdin {
@@ -123,7 +123,7 @@ impl Running {
         }
     }
 
-    /// Streams until the program has ended and its output is read.
+    /// Streams until the program has exited and its output has been read.
     fn watch(&mut self, channel: &Channel, deadline: Option<Instant>) -> Result<(), AgentError> {
         let mut ended = false;
         loop {
@@ -140,7 +140,7 @@ impl Running {
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                return Err(AgentError { kind: ErrorKind::TimedOut, message: "the program took longer than it was allowed".into() });
+                return Err(AgentError { kind: ErrorKind::TimedOut, message: "the program exceeded its time limit".into() });
             }
             if drained {
                 ended |= self.wait(channel, credit > 0, ended, left)?;
@@ -162,7 +162,7 @@ impl Running {
         }
     }
 
-    /// Sends what is there to read, one chunk per output; whether there was anything. An output at its end is closed.
+    /// Sends available data, one chunk per output; returns whether there was any. An output at end of file is closed.
     fn pump(&mut self, channel: &Channel) -> bool {
         let mut any = false;
         self.outputs.retain_mut(|(stream, file)| {
@@ -179,14 +179,15 @@ impl Running {
                     true
                 }
                 Err(why) if matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => true,
-                // A terminal whose last user has gone reads as EIO.
+                // A terminal whose last user has gone returns EIO.
                 Err(_) => false,
             }
         });
         any
     }
 
-    /// Waits for output (if there is credit for it), the program's end, or a word of the controller; whether the program has ended.
+    /// Waits for output (if there is credit for it), the program's exit, or a control from the controller; returns whether the program
+    /// has exited.
     fn wait(&self, channel: &Channel, readable: bool, ended: bool, left: Option<Duration>) -> Result<bool, AgentError> {
         let mut watched = vec![PollFd::from_borrowed_fd(channel.wake(), PollFlags::IN)];
         if !ended {
@@ -210,7 +211,7 @@ impl Running {
     }
 }
 
-/// Writes the request's input to the program until either ends.
+/// Writes the request's input to the program until either one ends.
 fn feed(stdin: Option<Box<dyn Write + Send>>, channel: Arc<Channel>) -> Result<(), AgentError> {
     let Some(mut stdin) = stdin else { return Ok(()) };
     let run = move || {
@@ -227,7 +228,7 @@ fn window(columns: u16, rows: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// A new terminal of that size (columns, rows): our side and the program's.
+/// A new terminal of this size (columns, rows): our side and the program's.
 fn terminal((columns, rows): (u16, u16)) -> io::Result<(File, File)> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&master)?;

@@ -1,4 +1,4 @@
-//! Files to and from the guest.
+//! Files copied to and from the guest.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use super::channel::{Channel, Input};
 use super::failed;
 use crate::accounts;
 
-/// A temporary file that vanishes unless it was renamed into place.
+/// A temporary file that is removed unless it was renamed into place.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
@@ -21,7 +21,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Writes the request's input to a file: whole and under its name, or not at all.
+/// Writes the request's input to a file: complete and under its final name, or not at all.
 pub fn put(put: &Put, channel: &Channel) -> Result<Reply, AgentError> {
     let path = Path::new(&put.path);
     let (true, Some(folder), Some(name)) = (path.is_absolute(), path.parent(), path.file_name()) else {
@@ -46,10 +46,10 @@ pub fn put(put: &Put, channel: &Channel) -> Result<Reply, AgentError> {
     }
     let sha256 = hex(&hash.finalize());
     if size != put.size {
-        return Err(invalid(format!("{}: {size} bytes came, {} were announced", put.path, put.size)));
+        return Err(invalid(format!("{}: received {size} bytes, {} were announced", put.path, put.size)));
     }
     if let Some(wanted) = put.sha256.as_ref().filter(|wanted| **wanted != sha256) {
-        return Err(invalid(format!("{}: SHA-256 {sha256} came, {wanted} was announced", put.path)));
+        return Err(invalid(format!("{}: received SHA-256 {sha256}, {wanted} was announced", put.path)));
     }
     file.set_permissions(fs::Permissions::from_mode(put.mode)).map_err(failed(&put.path))?;
     if owner.is_some() || group.is_some() {

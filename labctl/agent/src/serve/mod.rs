@@ -1,4 +1,5 @@
-//! Serving a controller: one reader (the calling thread), one thread per request but for those that end at once, one writer behind a lock.
+//! Serving a controller: one reader (the calling thread), one thread per request except for those answered at once, one writer behind a
+//! lock.
 //!
 //! ```text
 //!            Hello            Request              End of stream / Hello
@@ -25,15 +26,15 @@ use crate::identity;
 use channel::{Channel, Input};
 use shot::Shots;
 
-/// Bytes read at once from the stream.
+/// Bytes per read from the stream.
 const READ: usize = 256 << 10;
 
-/// Locks, and goes on if a thread panicked while it held the lock: what is guarded here is replaced whole, never left half-changed.
+/// Locks, ignoring poison: the data guarded here is replaced whole, so a panic never leaves it half-changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An error from the kernel, with what was being done.
+/// An error from the kernel, with the operation that failed.
 fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> AgentError {
     move |why| AgentError {
         kind: match why.kind() {
@@ -50,7 +51,7 @@ fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> AgentError 
 struct Out(Arc<Mutex<Box<dyn Write + Send>>>);
 
 impl Out {
-    /// A write that fails means that the stream is gone; the reader notices that and ends everything.
+    /// A failed write means that the stream is gone; the reader notices that and cancels everything.
     fn send(&self, message: &FromAgent) {
         let packet = frame(message);
         let mut stream = lock(&self.0);
@@ -58,18 +59,18 @@ impl Out {
     }
 }
 
-/// Serves on the virtio-serial port for ever.
+/// Serves on the virtio-serial port forever.
 pub fn on_virtio_port() -> io::Result<()> {
     let file = port::open()?;
     come_first();
     if let Some(kept) = identity::kept(Path::new("/")) {
-        // A guest that cannot set its network up must still answer: control does not depend on the network.
+        // A guest that cannot set up its network must still answer: control does not depend on the network.
         if let Err(why) = identity::apply(&kept) {
             eprintln!("labctl-agent: identity: {why}");
         }
     }
     if let Err(why) = boot::grow_root() {
-        eprintln!("labctl-agent: the root file system keeps its size: {why}");
+        eprintln!("labctl-agent: cannot grow the root file system: {why}");
     }
     boot::notify_ready();
     let out = Out(Arc::new(Mutex::new(Box::new(file.try_clone()?))));
@@ -78,14 +79,14 @@ pub fn on_virtio_port() -> io::Result<()> {
     let mut source = file;
     loop {
         server.read_all(&mut source)?;
-        // The controller has gone. A write blocks until the next one opens its side of the port (drivers/char/virtio_console.c,
-        // wait_port_writable), which is the only event that the kernel offers for that.
+        // The controller has disconnected. A write blocks until the next one opens its side of the port (drivers/char/virtio_console.c,
+        // wait_port_writable), which is the only event that the kernel offers for this.
         out.send(&ready(0));
     }
 }
 
-/// Has the reader run before everything else in the guest, whatever it is busy with: a fork is itself before its services have reacted to
-/// the new time, and a guest under load still answers. Threads and processes that it starts run as others do.
+/// Gives the reader priority over everything else in the guest: a fork has its identity before its services react to the new time, and a
+/// guest under load still answers. Threads and processes that it starts are scheduled normally.
 fn come_first() {
     // SAFETY: `sched_param` is plain data; sched_setscheduler(2) of this thread.
     let outcome = unsafe {
@@ -94,7 +95,7 @@ fn come_first() {
         libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const wanted)
     };
     if outcome != 0 {
-        eprintln!("labctl-agent: the reader is scheduled like others: {}", io::Error::last_os_error());
+        eprintln!("labctl-agent: the reader runs without priority: {}", io::Error::last_os_error());
     }
 }
 
@@ -124,7 +125,7 @@ impl Server {
         Self { out, requests: Arc::default(), shots: Arc::default() }
     }
 
-    /// Reads packets until the stream ends, then drops everything that was going on.
+    /// Reads packets until the stream ends, then cancels everything in progress.
     fn read_all(&self, source: &mut dyn Read) -> io::Result<()> {
         let mut unframer = Unframer::new();
         let mut buffer = vec![0; READ];
@@ -166,7 +167,7 @@ impl Server {
         }
     }
 
-    /// Hands something to a request; one that has ended meanwhile no longer wants it.
+    /// Passes something to a request; ignored if the request has finished meanwhile.
     fn pass(&self, id: u64, hand: impl FnOnce(&Channel)) {
         let channel = lock(&self.requests).get(&id).cloned();
         if let Some(channel) = channel {
@@ -191,7 +192,7 @@ impl Server {
         let working = channel.clone();
         let run = move || {
             let result = unless_it_panics(|| perform(request, &working, &shots));
-            // A request of a dropped session is not in the table any more, and its controller must not hear of it.
+            // A request of a dropped session is no longer in the table, and the new controller must not hear of it.
             let known = {
                 let mut requests = lock(&requests);
                 let known = requests.get(&id).is_some_and(|mine| Arc::ptr_eq(mine, &working));
@@ -216,16 +217,16 @@ fn unless_it_panics(work: impl FnOnce() -> Result<Reply, AgentError>) -> Result<
         .unwrap_or_else(|_| Err(AgentError { kind: ErrorKind::Internal, message: "the agent failed; see its journal".into() }))
 }
 
-/// Does what a fork is asked on waking, and what was asked of its template, on the reader's own thread: the begin and the end of another
-/// would cost an emulated fork a sixth of its waking. Gives back any other request.
+/// Handles what a fork is asked on waking, and what its template was asked, on the reader's own thread: starting and stopping another
+/// thread would cost an emulated fork a sixth of its wake-up time. Returns any other request.
 fn at_once(request: Request) -> Result<Result<Reply, AgentError>, Request> {
     let done =
         |what: &'static str, work: &dyn Fn() -> io::Result<()>| Ok(unless_it_panics(|| work().map(|()| Reply::Done).map_err(failed(what))));
     match request {
         Request::Ping => Ok(Ok(Reply::Done)),
-        Request::TakeIdentity(identity) => done("take on the identity", &|| identity::take(&identity)),
+        Request::TakeIdentity(identity) => done("adopt the identity", &|| identity::take(&identity)),
         Request::BecomeTemplate => done("become a template", &identity::template::prepare),
-        Request::Wake { entropy, clock_ns } => done("take on the time", &|| identity::wake(&entropy, clock_ns)),
+        Request::Wake { entropy, clock_ns } => done("set the time", &|| identity::wake(&entropy, clock_ns)),
         other => Err(other),
     }
 }

@@ -1,4 +1,4 @@
-//! The virtio-serial port that the controller listens behind.
+//! The virtio-serial port that connects to the controller.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use labctl_wire::PORT_NAME;
 
-/// How long the driver may take to show the port.
+/// How long the driver may take to present the port.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Opens the port for reading and writing. Where the driver is loaded later than the agent starts (a foreign image), this looks
-/// again every 20 ms: sysfs cannot be watched.
+/// Opens the port for reading and writing. If the driver is loaded after the agent starts (a foreign image), this checks again every 20
+/// ms: sysfs cannot be watched.
 pub fn open() -> io::Result<File> {
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -19,7 +19,7 @@ pub fn open() -> io::Result<File> {
             return OpenOptions::new().read(true).write(true).open(path);
         }
         if Instant::now() > deadline {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("no virtio-serial port is named {PORT_NAME}")));
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no virtio-serial port named {PORT_NAME}")));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

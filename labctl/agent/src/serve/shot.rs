@@ -1,4 +1,4 @@
-//! Kills: processes are held by pidfd first, then shot at with as little between as possible.
+//! Kills: processes are first held by pidfd, then signalled with as little delay in between as possible.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -13,11 +13,11 @@ use super::{failed, units};
 /// How long a process may take to die of a SIGKILL (it may hang in the kernel).
 const DEATH_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Processes held, by shot.
+/// Held processes, by shot.
 #[derive(Default)]
 pub struct Shots(HashMap<u64, Vec<Held>>);
 
-/// A process that cannot be mistaken for another, whatever happens to its pid.
+/// A process that cannot be confused with another, whatever happens to its pid.
 pub struct Held {
     unit: String,
     pid: i32,
@@ -37,12 +37,12 @@ impl Shots {
         Ok(Reply::Armed(armed))
     }
 
-    /// The processes of the shot; they are no longer held.
+    /// Removes and returns the shot's processes.
     pub fn take(&mut self, shot: u64) -> Option<Vec<Held>> {
         self.0.remove(&shot)
     }
 
-    /// Lets go of all.
+    /// Releases all of them.
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -53,10 +53,10 @@ fn hold(pid: i32) -> Result<OwnedFd, String> {
     pidfd_open(pid, PidfdFlags::empty()).map_err(|why| why.to_string())
 }
 
-/// Sends the signal to all, then waits for their deaths if it is SIGKILL.
+/// Sends the signal to all, then, if it is SIGKILL, waits for them to die.
 pub fn fire(held: Option<Vec<Held>>, signal: i32) -> Result<Reply, AgentError> {
     let invalid = |message: String| AgentError { kind: ErrorKind::Invalid, message };
-    let held = held.ok_or_else(|| invalid("nothing is armed under this shot".into()))?;
+    let held = held.ok_or_else(|| invalid("nothing is armed for this shot".into()))?;
     let signal = Signal::from_named_raw(signal).ok_or_else(|| invalid(format!("{signal} is not a signal")))?;
     let mut deaths = Vec::with_capacity(held.len());
     for one in &held {
@@ -90,7 +90,7 @@ fn await_deaths(held: &[Held], deaths: &mut [Death]) -> Result<(), AgentError> {
         let left = rustix::time::Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         match poll(&mut watched, Some(&left)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(why) => return Err(failed("wait for the deaths")(why.into())),
+            Err(why) => return Err(failed("wait for the processes to die")(why.into())),
         }
         let dead_ns = now();
         for ((index, _), watched) in waiting.iter().zip(&watched) {

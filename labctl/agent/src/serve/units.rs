@@ -6,7 +6,7 @@ use labctl_wire::{AgentError, ErrorKind, UnitState};
 
 use crate::systemd::{CallError, Systemd, UnitSummary, unit_name};
 
-/// The states of `units`, in that order, in two round trips to systemd. A unit that does not exist is inactive and `not-found`.
+/// The states of `units`, in the same order, in two round trips to systemd. A unit that does not exist is inactive and `not-found`.
 pub fn states(units: &[String]) -> Result<Vec<UnitState>, AgentError> {
     states_under(Path::new("/"), units)
 }
@@ -20,7 +20,7 @@ fn states_under(root: &Path, units: &[String]) -> Result<Vec<UnitState>, AgentEr
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let found = systemd.units_named(&names).map_err(refused(&units.join(", ")))?;
     if found.len() != units.len() {
-        let message = format!("systemd told of {} units instead of {}", found.len(), units.len());
+        let message = format!("systemd reported {} units instead of {}", found.len(), units.len());
         return Err(AgentError { kind: ErrorKind::Io, message });
     }
     let processes = systemd.processes(&found).map_err(refused(&units.join(", ")))?;
@@ -32,7 +32,7 @@ pub(super) fn connect(root: &Path) -> Result<Systemd, AgentError> {
     Systemd::connect(root, None, None).map_err(refused("system"))
 }
 
-/// An error of systemd's, with what was asked about.
+/// An error from systemd, with what was asked for.
 pub(super) fn refused(what: &str) -> impl FnOnce(CallError) -> AgentError {
     move |why| AgentError {
         kind: match &why {

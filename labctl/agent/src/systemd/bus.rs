@@ -1,4 +1,4 @@
-//! A blocking connection to a peer that speaks D-Bus over a unix socket (D-Bus Specification, "Authentication Protocol", EXTERNAL).
+//! A blocking connection to a D-Bus peer over a unix socket (D-Bus Specification, "Authentication Protocol", EXTERNAL).
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::message::{Arg, Body, Message, marshal};
 use super::reader::{broken, read_message};
 
-/// A connection to a peer that speaks D-Bus.
+/// A connection to a D-Bus peer.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    /// Buffered: the answer to AUTH and the heads of messages are short.
+    /// Buffered: the answer to AUTH and message headers are short.
     stream: BufReader<UnixStream>,
     serial: u32,
-    /// Signals that came while a reply was awaited.
+    /// Signals that arrived while waiting for a reply.
     pub(crate) signals: Vec<Message>,
 }
 
@@ -40,13 +40,14 @@ impl std::fmt::Display for CallError {
 }
 
 impl Bus {
-    /// Connects and authenticates as the user of this process. Reads wait no longer than `patience`.
+    /// Connects and authenticates as the user of this process. Reads time out after `patience`.
     pub(crate) fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
         let mut stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(patience))?;
         // The digits of the uid in ASCII, as hexadecimal.
         let uid: String = rustix::process::geteuid().as_raw().to_string().chars().map(|digit| format!("3{digit}")).collect();
-        // BEGIN must travel with AUTH: systemd that reads BEGIN together with a first call lets that call lie until more comes.
+        // BEGIN must be sent together with AUTH: if systemd reads BEGIN together with a first call, it does not process that call until
+        // more data comes.
         stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n").as_bytes())?;
         let mut stream = BufReader::new(stream);
         let mut answer = Vec::new();
@@ -55,7 +56,7 @@ impl Bus {
             stream.read_exact(&mut byte)?;
             answer.push(byte[0]);
             if answer.len() > 1024 {
-                return Err(broken("no end in the answer to AUTH"));
+                return Err(broken("the answer to AUTH has no end"));
             }
         }
         if !answer.starts_with(b"OK ") {
@@ -77,8 +78,8 @@ impl Bus {
         self.reply(serial)
     }
 
-    /// Sends a call without waiting, so that many can be answered in one round trip; what it returns is for [`Bus::reply`], which must
-    /// be asked in the order of the calls.
+    /// Sends a call without waiting, so that many can be answered in one round trip. Pass the result to [`Bus::reply`], in the order of
+    /// the calls.
     pub(crate) fn send(&mut self, destination: &str, path: &str, interface: &str, member: &str, body: &Body) -> io::Result<u32> {
         self.serial += 1;
         let fields = [(1, 'o', path), (2, 's', interface), (3, 's', member), (6, 's', destination)];
@@ -86,7 +87,7 @@ impl Bus {
         Ok(self.serial)
     }
 
-    /// Waits for the reply to a call that was sent. Replies to other calls that come before it are dropped.
+    /// Waits for the reply to a call that was sent. Earlier replies to other calls are discarded.
     pub(crate) fn reply(&mut self, serial: u32) -> Result<Vec<Arg>, CallError> {
         loop {
             let message = self.next().map_err(CallError::Io)?;
@@ -102,14 +103,14 @@ impl Bus {
         }
     }
 
-    /// Reads wait no longer than this from now on.
+    /// Sets the timeout of reads from now on.
     pub(crate) fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
         self.stream.get_ref().set_read_timeout(Some(patience))
     }
 
-    /// Ends the connection: calls fail from now on.
+    /// Closes the connection: calls fail from now on.
     pub(crate) fn close(&mut self) {
-        // It fails only if the peer ended it first.
+        // This fails only if the peer closed it first.
         let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Both);
     }
 

@@ -13,7 +13,7 @@ pub(super) struct Install {
 }
 
 impl Install {
-    /// Adds what a file says; a file that cannot be read says nothing.
+    /// Adds the settings of a file; one that cannot be read adds nothing.
     pub(super) fn read(&mut self, path: &Path) {
         let text = fs::read(path).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).replace("\\\n", " ");
@@ -47,7 +47,7 @@ impl Install {
         list.extend(value.split_whitespace().map(str::to_owned));
     }
 
-    /// Adds what the `.conf` files of a folder say, in the order of their names.
+    /// Adds the settings of a folder's `.conf` files, in name order.
     pub(super) fn read_drop_ins(&mut self, folder: &Path) {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut files: Vec<_> =

@@ -1,4 +1,4 @@
-//! Calls of systemd's manager (org.freedesktop.systemd1(5)).
+//! Calls to systemd's manager (org.freedesktop.systemd1(5)).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const DAEMON: &str = "org.freedesktop.DBus";
 
-/// Longest wait for one message unless the task says otherwise. Units may take long to start; systemd's own limits end that.
+/// Longest wait for one message unless the task sets another. Units may take long to start; systemd's own timeouts end that.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Longest wait for the message bus to answer at all: it may be stopped, and its socket still be there.
+/// Longest wait for the message bus to answer at all: it may be stopped while its socket still exists.
 const GREETING: Duration = Duration::from_secs(10);
 
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const JOB: &str = "org.freedesktop.systemd1.Job";
 
-/// What the manager lists of a unit.
+/// What the manager lists for a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct UnitSummary {
     pub(crate) name: String,
@@ -34,7 +34,7 @@ pub(crate) struct UnitSummary {
     pub(crate) active: String,
     /// `SubState`: running, dead, auto-restart ...
     pub(crate) sub: String,
-    /// Its object.
+    /// Its D-Bus object path.
     path: String,
 }
 
@@ -54,18 +54,18 @@ pub(crate) struct Systemd {
     sockets: Sockets,
 }
 
-/// Where a manager is reached.
+/// The sockets of a manager.
 #[derive(Debug, Clone)]
 struct Sockets {
-    /// The manager's own.
+    /// The manager's own socket.
     private: PathBuf,
-    /// That of the message bus.
+    /// The message bus's socket.
     shared: PathBuf,
     patience: Duration,
 }
 
 impl Sockets {
-    /// Those of the system under `root`, or of a user's manager.
+    /// The sockets of the system under `root`, or of a user's manager.
     fn of(root: &Path, of_user: Option<u32>, timeout_ms: Option<u64>) -> Self {
         let (private, shared) = match of_user {
             Some(uid) => (format!("run/user/{uid}/systemd/private"), format!("run/user/{uid}/bus")),
@@ -79,7 +79,7 @@ impl Sockets {
         Bus::connect(&self.private, self.patience)
     }
 
-    /// On the message bus the manager sends no signals until it is asked to.
+    /// On the message bus the manager sends no signals until asked to.
     fn shared(&self) -> Result<Bus, CallError> {
         let mut bus = Bus::connect(&self.shared, GREETING.min(self.patience)).map_err(CallError::Io)?;
         bus.call(DAEMON, "/org/freedesktop/DBus", DAEMON, "Hello", &Body::default())?;
@@ -89,8 +89,8 @@ impl Sockets {
 }
 
 impl Systemd {
-    /// Connects to the manager of the system under `root` (its private socket for root, else the system bus), or to that of a user.
-    /// On the private socket the manager sends its signals unasked.
+    /// Connects to the manager of the system under `root` (its private socket if root, else the system bus), or to that of a user. On the
+    /// private socket the manager sends its signals unasked.
     pub(crate) fn connect(root: &Path, of_user: Option<u32>, timeout_ms: Option<u64>) -> Result<Self, CallError> {
         Self::open(Sockets::of(root, of_user, timeout_ms))
     }
@@ -115,7 +115,7 @@ impl Systemd {
         self.bus.call(NAME, PATH, MANAGER, member, body)
     }
 
-    /// Loads a unit and gives the properties of its `Unit` interface as texts, numbers and flags.
+    /// Loads a unit and returns the properties of its `Unit` interface as strings, numbers and booleans.
     pub(crate) fn unit(&mut self, unit: &str) -> Result<Map<String, Value>, CallError> {
         let path = self.manager("LoadUnit", &Body::default().text(unit))?;
         let path = path.first().map_or("", Arg::text).to_owned();
@@ -138,8 +138,8 @@ impl Systemd {
         Ok(properties)
     }
 
-    /// Type of the job that the unit of these properties waits for, such as `start` while the machine boots; empty if it has ended
-    /// since they were read, none if there was none.
+    /// Type of the job that the unit with these properties waits for, such as `start` during boot; empty if the job has finished since
+    /// they were read, `None` if there was none.
     pub(crate) fn job_type(&mut self, properties: &Map<String, Value>) -> Option<String> {
         let [number, job] = properties.get("Job")?.as_array()?.as_slice() else { return None };
         let job = job.as_str().filter(|_| number != "0")?;
@@ -162,35 +162,35 @@ impl Systemd {
         Ok(answer.first().map_or(&[][..], Arg::list).iter().filter_map(UnitSummary::read).collect())
     }
 
-    /// All units that are loaded and whose names fit the pattern (glob(7)).
+    /// All loaded units whose names match the pattern (glob(7)).
     pub(crate) fn units_like(&mut self, pattern: &str) -> Result<Vec<UnitSummary>, CallError> {
         self.summaries("ListUnitsByPatterns", &Body::default().texts(&[]).texts(&[pattern]))
     }
 
-    /// The units of these full names, in that order; a unit that does not exist is `not-found` and inactive.
+    /// The units with these full names, in the same order; a unit that does not exist is `not-found` and inactive.
     pub(crate) fn units_named(&mut self, names: &[&str]) -> Result<Vec<UnitSummary>, CallError> {
         self.summaries("ListUnitsByNames", &Body::default().texts(names))
     }
 
-    /// Names of the units that failed.
+    /// Names of the failed units.
     pub(crate) fn failed_units(&mut self) -> Result<Vec<String>, CallError> {
         let units = self.summaries("ListUnitsFiltered", &Body::default().texts(&["failed"]))?;
         Ok(units.into_iter().map(|unit| unit.name).collect())
     }
 
-    /// Has the manager log only what is at least that important (`LogLevel`), until it gets `SIGRTMIN+23` (systemd(1)).
+    /// Makes the manager log only messages of at least this level (`LogLevel`), until it gets `SIGRTMIN+23` (systemd(1)).
     pub(crate) fn set_log_level(&mut self, level: &str) -> Result<(), CallError> {
         let body = Body::default().text(MANAGER).text("LogLevel").variant(level);
         self.bus.call(NAME, PATH, PROPERTIES, "Set", &body).map(drop)
     }
 
-    /// Names of the services that run.
+    /// Names of the running services.
     pub(crate) fn running_services(&mut self) -> Result<Vec<String>, CallError> {
         let units = self.summaries("ListUnitsFiltered", &Body::default().texts(&["running"]))?;
         Ok(units.into_iter().map(|unit| unit.name).filter(|name| name.ends_with(".service")).collect())
     }
 
-    /// `MainPID` and `NRestarts` of each unit, in one round trip; 0 for what is not a service.
+    /// `MainPID` and `NRestarts` of each unit, in one round trip; 0 for units that are not services.
     pub(crate) fn processes(&mut self, units: &[UnitSummary]) -> Result<Vec<(u64, u64)>, CallError> {
         let mut serials = Vec::with_capacity(units.len() * 2);
         for unit in units {
@@ -219,7 +219,7 @@ impl Systemd {
         Ok(answer.first().map_or("", Arg::text).to_owned())
     }
 
-    /// The system's state when its start is over.
+    /// The system's state once booting is over.
     pub(crate) fn started_state(&mut self) -> Result<String, CallError> {
         loop {
             let state = self.system_state()?;
@@ -230,15 +230,16 @@ impl Systemd {
         }
     }
 
-    /// Powers off or reboots by way of this target, which no other job may then cancel, as systemctl(1) does; returns when it has begun.
+    /// Powers off or reboots by starting this target irreversibly, so that no other job can cancel it, as systemctl(1) does; returns once
+    /// that has started.
     pub(crate) fn leave_by(&mut self, target: &str) -> Result<(), CallError> {
         self.manager("StartUnit", &Body::default().text(target).text("replace-irreversibly")).map(drop)
     }
 
-    /// Reads all unit files anew.
+    /// Reads all unit files again.
     ///
-    /// Whoever is connected to the private socket is told of each unit that goes and comes, two signals a unit: a quarter of what a
-    /// reload costs. So this is asked over the message bus, with that connection closed, where there is one.
+    /// Every client of the private socket is notified of each unit removed and added, two signals per unit: a quarter of the cost of a
+    /// reload. So, where there is a message bus, the request goes over it, with the private connection closed.
     pub(crate) fn reload(&mut self) -> Result<(), CallError> {
         if let Ok(mut quiet) = self.sockets.shared() {
             self.bus.close();
@@ -251,7 +252,7 @@ impl Systemd {
         self.manager("Reload", &Body::default()).map(drop)
     }
 
-    /// systemd executes itself anew. The connection ends with it.
+    /// Makes systemd re-execute itself, which closes the connection.
     pub(crate) fn reexecute(&mut self) -> Result<(), CallError> {
         match self.manager("Reexecute", &Body::default()) {
             // No reply is sent: the connection just closes.
@@ -260,24 +261,24 @@ impl Systemd {
         }
     }
 
-    /// Enables a unit and has systemd take note, as systemctl(1) does.
+    /// Enables a unit and reloads systemd, as systemctl(1) does.
     pub(crate) fn enable(&mut self, unit: &str, force: bool) -> Result<(), CallError> {
         self.enable_file(unit, force)?;
         self.reload()
     }
 
-    /// Enables a unit; systemd takes note when it is next reloaded.
+    /// Enables a unit; this takes effect in systemd at its next reload.
     pub(crate) fn enable_file(&mut self, unit: &str, force: bool) -> Result<(), CallError> {
         self.manager("EnableUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(force)).map(drop)
     }
 
-    /// Undoes it.
+    /// Disables a unit.
     pub(crate) fn disable(&mut self, unit: &str) -> Result<(), CallError> {
         self.manager("DisableUnitFiles", &Body::default().texts(&[unit]).flag(false))?;
         self.reload()
     }
 
-    /// Masks a unit, or unmasks it.
+    /// Masks or unmasks a unit.
     pub(crate) fn mask(&mut self, unit: &str, mask: bool) -> Result<(), CallError> {
         if mask {
             self.manager("MaskUnitFiles", &Body::default().texts(&[unit]).flag(false).flag(false))?;
@@ -287,8 +288,8 @@ impl Systemd {
         self.reload()
     }
 
-    /// Queues a job (`StartUnit`, `StopUnit`, `RestartUnit`, `ReloadUnit`) and waits for its end unless `block` is off; systemd's
-    /// word for how it ended: `done`, `failed`, `dependency`, `timeout`, `canceled`, `skipped`.
+    /// Queues a job (`StartUnit`, `StopUnit`, `RestartUnit`, `ReloadUnit`) and waits for it to finish unless `block` is false. Returns
+    /// systemd's result: `done`, `failed`, `dependency`, `timeout`, `canceled`, `skipped`.
     pub(crate) fn job(&mut self, method: &str, unit: &str, block: bool) -> Result<String, CallError> {
         let answer = self.manager(method, &Body::default().text(unit).text("replace"))?;
         let job = answer.first().map_or("", Arg::text).to_owned();
@@ -301,7 +302,7 @@ impl Systemd {
         })
     }
 
-    /// Waits for a signal of the manager that `pick` takes; those that came already count.
+    /// Waits for a signal of the manager that `pick` accepts, including signals that have already arrived.
     fn await_signal<T>(&mut self, member: &str, pick: impl Fn(&[Arg]) -> Option<T>) -> Result<T, CallError> {
         let mut seen = std::mem::take(&mut self.bus.signals).into_iter();
         loop {
@@ -319,7 +320,7 @@ impl Systemd {
     }
 }
 
-/// A property as `systemctl show` would give it, but for numbers.
+/// A property as `systemctl show` would print it, except for numbers.
 fn shown(value: &Arg) -> Value {
     match value {
         Arg::Bool(flag) => Value::from(if *flag { "yes" } else { "no" }),
@@ -334,7 +335,7 @@ fn shown(value: &Arg) -> Value {
     }
 }
 
-/// The unit's full name: `.service` unless it has a kind of unit as its suffix.
+/// The unit's full name: `.service` is added unless it already has a unit suffix.
 pub(crate) fn unit_name(name: &str) -> String {
     const KINDS: [&str; 11] = ["service", "socket", "target", "device", "mount", "automount", "swap", "timer", "path", "slice", "scope"];
     match name.rsplit_once('.') {

@@ -1,13 +1,13 @@
-//! Messages of D-Bus as bytes: marshalling, after the D-Bus Specification, "Message Protocol". Little-endian only: the agent
-//! runs on x86-64, and a peer of the same machine answers in kind.
+//! D-Bus messages as bytes: marshalling, according to the D-Bus Specification, "Message Protocol". Little-endian only: the agent runs on
+//! x86-64, and a peer on the same machine answers in the same byte order.
 
 /// A value on the wire.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Arg {
     Bool(bool),
-    /// Every unsigned integer.
+    /// Any unsigned integer.
     Unsigned(u64),
-    /// Every signed integer.
+    /// Any signed integer.
     Signed(i64),
     Double(f64),
     /// Strings, object paths and signatures.
@@ -32,7 +32,7 @@ impl Arg {
     }
 }
 
-/// A message that came in.
+/// A received message.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Message {
     /// 1 call, 2 reply, 3 error, 4 signal.
@@ -120,7 +120,7 @@ fn put_field(bytes: &mut Vec<u8>, code: u8, kind: char, text: &str) {
     }
 }
 
-/// A message as bytes. `fields` are header fields by code and type; `reply_to` is added if not 0.
+/// A message as bytes. `fields` are header fields by code and type; `reply_to` is added unless it is 0.
 pub(crate) fn marshal(kind: u8, serial: u32, reply_to: u32, fields: &[(u8, char, &str)], body: &Body) -> Vec<u8> {
     let mut bytes = vec![b'l', kind, 0, 1];
     put_u32(&mut bytes, body.bytes.len() as u32);
@@ -143,7 +143,7 @@ pub(crate) fn marshal(kind: u8, serial: u32, reply_to: u32, fields: &[(u8, char,
     bytes
 }
 
-/// Values of any signature, for tests that answer.
+/// Values of any signature, for tests that send replies.
 #[cfg(test)]
 impl Body {
     pub(crate) fn of(signature: &str, values: &[Arg]) -> Self {
@@ -157,7 +157,7 @@ impl Body {
     }
 }
 
-/// Marshals one value of the first complete type of `signature`; the rest of the signature.
+/// Marshals one value of the first complete type of `signature`; returns the rest of the signature.
 #[cfg(test)]
 fn put_value<'s>(bytes: &mut Vec<u8>, signature: &'s [u8], value: &Arg) -> &'s [u8] {
     let (kind, rest) = signature.split_first().expect("a type");

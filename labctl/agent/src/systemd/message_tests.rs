@@ -1,4 +1,4 @@
-//! Tests of messages, there and back.
+//! Tests of messages, marshalled and read back.
 
 use super::super::reader::read_message;
 use super::*;

@@ -1,7 +1,7 @@
-//! systemd, asked over D-Bus on its own socket: nothing is spawned, which under emulation costs 22 ms and more each time.
+//! Access to systemd over D-Bus on its own socket: nothing is spawned, which under emulation costs 22 ms and more each time.
 //!
 //! ```text
-//! manager: what can be asked ─▶ bus: a connection ─▶ message: to bytes, reader: from bytes
+//! manager: the requests ─▶ bus: a connection ─▶ message: to bytes, reader: from bytes
 //! ```
 
 mod bus;
@@ -15,6 +15,6 @@ pub(crate) use bus::CallError;
 pub(crate) use manager::{Systemd, UnitSummary, unit_name};
 pub(crate) use unit_files::UnitFiles;
 
-/// For tests that play the manager's side.
+/// For tests that play the manager.
 #[cfg(test)]
 pub(crate) mod test_peer;

@@ -1,17 +1,17 @@
-//! Bytes as messages of D-Bus: the counterpart of [`super::message`].
+//! Bytes to D-Bus messages: the counterpart of [`super::message`].
 
 use std::io::{self, Read};
 
 use super::message::{Arg, Message};
 
-/// Longest message that is taken, in bytes (the specification's own limit is 128 MiB).
+/// Longest message that is accepted, in bytes (the specification's own limit is 128 MiB).
 const LONGEST: usize = 16 << 20;
 
 pub(super) fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("D-Bus: {what}"))
 }
 
-/// Reads values out of a message. Alignment counts from the start of the message, which both parts begin at a multiple of 8.
+/// Reads values from a message. Alignment counts from the start of the message; both parts start at a multiple of 8.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         Ok(text)
     }
 
-    /// One value of the first complete type in `signature`; the rest of the signature.
+    /// Reads one value of the first complete type in `signature`; also returns the rest of the signature.
     fn value<'s>(&mut self, signature: &'s [u8], depth: usize) -> io::Result<(Arg, &'s [u8])> {
         if depth > 32 {
             return Err(broken("a value is nested too deep"));

@@ -1,4 +1,4 @@
-//! A manager that is played by a thread of a test.
+//! A manager played by a thread of a test.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,8 +1,8 @@
-//! Unit files and their states, read from disk as `systemctl list-unit-files` tells them.
+//! Unit files and their states, read from disk as `systemctl list-unit-files` reports them.
 //!
-//! systemd itself answers that question in 18 s in an emulated guest, since it reads every folder anew for every file. What is done
-//! here once follows its install.c (version 252, `unit_file_lookup_state`): the first file of a name in the search path counts;
-//! links tell whether it is masked, an alias or enabled; its `[Install]` section what it could be.
+//! systemd itself takes 18 s to answer this in an emulated guest, because it reads every folder again for every file. The single pass
+//! here follows its install.c (version 252, `unit_file_lookup_state`): the first file of a name in the search path counts; links show
+//! whether it is masked, an alias or enabled; its `[Install]` section shows what it could be.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -30,12 +30,12 @@ const SEARCH: [(&str, Kind); 13] = [
 /// Longest chain of links that is followed.
 const HOPS: usize = 16;
 
-/// What a folder's contents mean.
+/// The role of a folder in the search path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Where `systemctl enable` makes links.
     Configuration,
-    /// Gone after a reboot.
+    /// Removed by a reboot.
     Runtime,
     Transient,
     Generator,
@@ -53,11 +53,11 @@ impl Kind {
 struct Link {
     kind: Kind,
     name: String,
-    /// The name of what it points to; none within `.wants` and `.requires`, where only the link's own name counts.
+    /// The name of the link's target; none within `.wants` and `.requires`, where only the link's own name counts.
     target: Option<String>,
 }
 
-/// A file's state, and the unit that it is another name of.
+/// A file's state, and the unit that it is an alias of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnitFile {
     /// `enabled`, `disabled`, `static`, `masked`, `alias`, `indirect`, `generated`, `linked` ...
@@ -72,7 +72,7 @@ pub(crate) struct UnitFiles {
     /// The first file of each name: its path and its folder's kind.
     files: BTreeMap<String, (PathBuf, Kind)>,
     links: Vec<Link>,
-    /// Folders of drop-in files, such as `ssh.service.d`, in the order in which their files count: the first of the search path last.
+    /// Folders of drop-in files, such as `ssh.service.d`, in the order in which their files apply: the first of the search path last.
     drop_ins: Vec<PathBuf>,
 }
 
@@ -122,12 +122,12 @@ impl UnitFiles {
         }
     }
 
-    /// Names of all files of units of this kind (`.service`).
+    /// Names of all unit files of this kind (`.service`).
     pub(crate) fn names(&self, suffix: &str) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str).filter(move |name| name.ends_with(suffix))
     }
 
-    /// The file's state; none if there is no file of this name, or it leads nowhere.
+    /// The file's state; none if there is no file of this name, or its link is dangling.
     pub(crate) fn state(&self, name: &str) -> Option<UnitFile> {
         let (first, kind) = self.files.get(name)?;
         let plain = |state| Some(UnitFile { state, alias_of: None });
@@ -163,8 +163,8 @@ impl UnitFiles {
         plain(self.judge(name, &install, linked.then_some(*kind)))
     }
 
-    /// The state of a file that is neither masked nor an alias. `linked` is the kind of folder from which a link of the same name
-    /// leads to the file.
+    /// The state of a file that is neither masked nor an alias. `linked` is the kind of the folder that has a link of the same name to
+    /// the file.
     fn judge(&self, name: &str, install: &Install, linked: Option<Kind>) -> &'static str {
         let known = install.names(name);
         let mut runtime = false;
@@ -172,7 +172,7 @@ impl UnitFiles {
         let mut indirect = false;
         for link in &self.links {
             let found = match &link.target {
-                // The file's own link is no sign of its being enabled.
+                // The file's own link does not show that it is enabled.
                 Some(target) => target == name && link.name != name,
                 None => link.name == name || template(&link.name).as_deref() == Some(name),
             };
@@ -201,7 +201,7 @@ impl UnitFiles {
     }
 }
 
-/// `a@.service` of `a@b.service`; none if the name is not that of an instance.
+/// `a@.service` for `a@b.service`; none if the name is not that of an instance.
 fn template(name: &str) -> Option<String> {
     let (prefix, rest) = name.split_once('@')?;
     let (instance, suffix) = rest.rsplit_once('.')?;
@@ -226,7 +226,7 @@ mod tests {
         symlink(target, path).unwrap();
     }
 
-    /// What `systemctl --root=FOLDER list-unit-files` of systemd 252 said of the same folder.
+    /// Output of `systemctl --root=FOLDER list-unit-files` of systemd 252 for the same folder.
     const EXPECTED: &[(&str, &str)] = &[
         ("a.service", "enabled"),
         ("also.service", "indirect"),
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(files.state("nope.service"), None);
     }
 
-    /// The oracle, where there is one.
+    /// Compares with systemctl itself, where there is one.
     #[test]
     fn systemctl_agrees() {
         let folder = tree();
