@@ -125,7 +125,7 @@ fn run(task: &Task<'_>) -> Outcome {
         if args.flag("manage_dir")
             && let Some(folder) = path.parent()
         {
-            private_folder(folder, &user).attempt("make the folder", folder)?;
+            private_folder(folder, &user).attempt("create the folder", folder)?;
         }
         let attributes = Attributes { mode: 0o600, uid: Some(user.uid), gid: Some(user.gid) };
         replace(&path, &lossless::encode(&new), &attributes).attempt("write", &path)?;

@@ -166,7 +166,7 @@ fn ssh_key(task: &Task<'_>, user: &User, result: &mut Map<String, Value>) -> Res
     let changed = !path.exists() || (args.flag("force") && !task.check);
     if changed && !task.check {
         if let Some(folder) = path.parent() {
-            user_home::private_folder(folder, user).attempt("make the folder", folder)?;
+            user_home::private_folder(folder, user).attempt("create the folder", folder)?;
         }
         let _ = std::fs::remove_file(&path);
         let comment = match args.filled("ssh_key_comment") {

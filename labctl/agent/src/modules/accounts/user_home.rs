@@ -14,7 +14,7 @@ use crate::modules::call::task::Task;
 pub(crate) fn make(task: &Task<'_>, user: &User, home: &str) -> Result<(), Fault> {
     let path = task.root.join(home);
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).attempt("make the folder", parent)?;
+        fs::create_dir_all(parent).attempt("create the folder", parent)?;
     }
     let octal = |text: &str| u32::from_str_radix(text, 8).ok();
     let umask = task.args.filled("umask").and_then(octal);
@@ -33,7 +33,7 @@ pub(crate) fn make(task: &Task<'_>, user: &User, home: &str) -> Result<(), Fault
         .and_then(|()| fs::set_permissions(&temporary, fs::Permissions::from_mode(mode)))
         .and_then(|()| chown(&temporary, Some(user.uid), Some(user.gid)))
         .and_then(|()| fs::rename(&temporary, &path));
-    made.attempt("make the home", &path).inspect_err(|_| {
+    made.attempt("create the home", &path).inspect_err(|_| {
         let _ = fs::remove_dir_all(&temporary);
     })
 }
@@ -68,7 +68,7 @@ pub(crate) fn move_to(task: &Task<'_>, from: &str, to: &str) -> Result<(), Fault
         return Ok(());
     }
     if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).attempt("make the folder", parent)?;
+        fs::create_dir_all(parent).attempt("create the folder", parent)?;
     }
     fs::rename(&from, &to).attempt("move the home to", &to)
 }

@@ -56,11 +56,11 @@ fn state_of(root: &Root, call: &ModuleCall, name: &str) -> Result<String, Fault>
         return hand_over(call, &state, &own, uid, gid).map(|()| own);
     }
     let parents = fs::DirBuilder::new().recursive(true).mode(0o711).create(format!("{state}/users"));
-    parents.attempt("make the folder", &state)?;
+    parents.attempt("create the folder", &state)?;
     for folder in [Path::new(&own), &spool] {
         match fs::DirBuilder::new().mode(0o700).create(folder) {
             Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {}
-            made => made.attempt("make the folder", folder)?,
+            made => made.attempt("create the folder", folder)?,
         }
         lchown(folder, uid, gid).attempt("change the owner of", folder)?;
     }

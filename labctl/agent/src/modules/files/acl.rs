@@ -53,7 +53,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let mut changed = false;
     if state != "query" {
         let verb = if state == "present" { "-m" } else { "-x" };
-        // setfacl itself tells whether anything would differ: `*,*` stands for "as it is".
+        // setfacl itself reports whether anything would change: `*,*` stands for "unchanged".
         let mut argv = vec!["setfacl", "--test"];
         argv.extend(&options);
         argv.extend([verb, &entry, file]);

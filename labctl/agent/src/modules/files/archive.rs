@@ -1,5 +1,5 @@
-//! `archive`: a tar or zip of files and folders, or one file compressed. What it would hold is compared with what the archive holds
-//! already, so that a check tells the truth and an archive that is right is not written again.
+//! `archive`: a tar or zip of files and folders, or one compressed file. The wanted contents are compared with those of the existing
+//! archive, so that check mode is accurate and an up-to-date archive is not written again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +30,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// Paths, wildcards expanded; whether there were any.
+/// Paths with wildcards expanded, and whether there were any wildcards.
 fn expand(paths: &[String]) -> (Vec<String>, bool) {
     let mut globs = false;
     let mut all = Vec::new();
@@ -45,7 +45,7 @@ fn expand(paths: &[String]) -> (Vec<String>, bool) {
     (all, globs)
 }
 
-/// The folder, with a slash at its end, that all paths lie in; names in the archive are relative to it.
+/// The folder, with a trailing slash, that contains all paths; names in the archive are relative to it.
 fn common_folder(paths: &BTreeSet<String>) -> String {
     let folder = |path: &String| path.rfind('/').map_or(String::new(), |at| path[..=at].to_owned());
     let mut common = paths.first().map(folder).unwrap_or_default();
@@ -57,7 +57,7 @@ fn common_folder(paths: &BTreeSet<String>) -> String {
     common
 }
 
-/// What the archive shall hold, folders before what is in them.
+/// The wanted contents of the archive, folders before what is in them.
 fn sources(task: &Task<'_>, paths: &[&String], root: &str, format: Format) -> Result<Vec<Source>, Fault> {
     let patterns = task.args.list("exclusion_patterns");
     let mut found = Vec::new();

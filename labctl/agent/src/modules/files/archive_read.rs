@@ -1,4 +1,4 @@
-//! Reading archives: what is in them, and putting it on disk without leaving the folder.
+//! Reading archives: listing them, and unpacking them without leaving the folder.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -15,18 +15,18 @@ use crate::modules::text::glob_matches;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) path: String,
-    /// Where a symbolic link points; empty for anything else.
+    /// The target of a symbolic link; empty for anything else.
     pub(crate) link: String,
     pub(crate) size: u64,
     /// Seconds since 1970.
     pub(crate) modified: i64,
-    /// Permission bits; 0 if the archive does not say.
+    /// Permission bits; 0 if the archive has none.
     pub(crate) mode: u32,
     pub(crate) folder: bool,
 }
 
 impl Entry {
-    /// Whether the member lies unpacked in `dest`; owner and mode that the task sets itself are not compared.
+    /// Whether the member is already unpacked in `dest`; owner and mode are not compared if the task sets them itself.
     pub(crate) fn is_at(&self, dest: &Path, files: &FileArgs, keep_newer: bool) -> bool {
         let path = dest.join(&self.path);
         let Ok(meta) = fs::symlink_metadata(&path) else {
@@ -46,17 +46,17 @@ impl Entry {
     }
 }
 
-/// Which members are wanted.
+/// The members to unpack.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unpack {
     pub(crate) include: Vec<String>,
     pub(crate) exclude: Vec<String>,
-    /// So many leading folders of each member's path are left out; members that have no more are not wanted.
+    /// Number of leading folders to strip from each member's path; members with no more than that are skipped.
     pub(crate) strip: usize,
 }
 
 impl Unpack {
-    /// The path below the destination; none if nothing is left of it. The folder that was packed itself is `.`.
+    /// The path below the destination; none if nothing is left of it. The packed folder itself is `.`.
     fn stripped(&self, bare: &str) -> Option<String> {
         if bare.is_empty() {
             return (self.strip == 0).then(|| ".".to_owned());
@@ -127,7 +127,7 @@ impl Unpack {
         Ok(entries)
     }
 
-    /// Unpacks the wanted members; Ansible's name for what did it.
+    /// Unpacks the wanted members; returns Ansible's name for the handler.
     pub(crate) fn extract(&self, archive: &Path, dest: &Path, keep_newer: bool) -> Result<&'static str, Fault> {
         let newer = |path: &Path, modified: i64| keep_newer && fs::metadata(path).is_ok_and(|meta| meta.mtime() > modified);
         if is_zip(archive)? {
@@ -146,7 +146,7 @@ impl Unpack {
         tar.set_preserve_mtime(true);
         tar.set_preserve_ownerships(rustix::process::geteuid().is_root());
         tar.set_overwrite(true);
-        // Folders last: writing into a folder changes its time, and its mode may forbid it.
+        // Folders last: writing into a folder changes its time, and its mode may forbid writing.
         let mut folders = Vec::new();
         for member in tar.entries().map_err(|err| broken(archive, &err))? {
             let mut member = member.map_err(|err| broken(archive, &err))?;
@@ -157,7 +157,7 @@ impl Unpack {
             let Some(own) = self.stripped(&bare).filter(|own| self.wants(&bare) && !newer(&dest.join(own), modified)) else { continue };
             if member.header().entry_type().is_dir() {
                 let mode = member.header().mode().unwrap_or(0o755) & 0o7777;
-                fs::create_dir_all(dest.join(&own)).attempt("make the folder", dest.join(&own))?;
+                fs::create_dir_all(dest.join(&own)).attempt("create the folder", dest.join(&own))?;
                 folders.push((own, mode));
             } else if self.strip > 0 {
                 put_stripped(&mut member, &own, dest)?;
@@ -173,7 +173,7 @@ impl Unpack {
     }
 }
 
-/// Unpacks a member under another name. Like [`tar::Entry::unpack_in`], it writes through no link.
+/// Unpacks a member under a different name. Like [`tar::Entry::unpack_in`], it never writes through a link.
 fn put_stripped<R: Read>(member: &mut tar::Entry<'_, R>, own: &str, dest: &Path) -> Result<(), Fault> {
     let mut above = dest.to_owned();
     for part in Path::new(own).parent().into_iter().flat_map(Path::components) {
@@ -182,7 +182,7 @@ fn put_stripped<R: Read>(member: &mut tar::Entry<'_, R>, own: &str, dest: &Path)
             return Err(outside(own));
         }
     }
-    fs::create_dir_all(&above).attempt("make the folder", &above)?;
+    fs::create_dir_all(&above).attempt("create the folder", &above)?;
     if member.header().entry_type().is_hard_link() {
         return Err(format!("the archive's member '{own}' is a hard link, which --strip-components would break").into());
     }
@@ -220,7 +220,7 @@ fn is_zip(archive: &Path) -> Result<bool, Fault> {
     Ok(head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06"))
 }
 
-/// The file, decompressed. gzip is ours; the rarer ones are left to the programs of their packages.
+/// The file, decompressed. gzip is built in; rarer formats use external programs.
 pub(super) fn open_stream(archive: &Path) -> Result<Box<dyn Read>, Fault> {
     let head = magic(archive)?;
     let file = File::open(archive).attempt("open", archive)?;
@@ -237,7 +237,7 @@ pub(super) fn open_stream(archive: &Path) -> Result<Box<dyn Read>, Fault> {
         .ok_or_else(|| Fault::from(format!("Unable to find the program '{program}' that {} needs", archive.display())))?;
     let mut child =
         Command::new(found).arg("-dc").stdin(file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().attempt("decompress", archive)?;
-    let output = child.stdout.take().ok_or_else(|| Fault::from("no output of the decompressor"))?;
+    let output = child.stdout.take().ok_or_else(|| Fault::from("the decompressor has no output"))?;
     Ok(Box::new(Decompressor { child, output }))
 }
 
@@ -295,7 +295,7 @@ fn put_zip<R: Read>(file: &mut zip::read::ZipFile<'_, R>, entry: &Entry, dest: &
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the member leads outside of the destination"));
     }
     let path = dest.join(&entry.path);
-    // A link that an earlier member or someone else left must not lead the file out of the folder.
+    // A link left by an earlier member or someone else must not lead the file out of the folder.
     let mut above = dest.to_owned();
     for part in Path::new(&entry.path).parent().into_iter().flat_map(Path::components) {
         above.push(part);

@@ -1,4 +1,4 @@
-//! `archive`, with `unarchive` as its judge.
+//! `archive`, verified with `unarchive`.
 
 use std::os::unix::fs::symlink;
 

@@ -1,4 +1,4 @@
-//! Writing archives, and telling whether one holds already what it should.
+//! Writing archives, and checking whether an existing one already has the wanted contents.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
@@ -12,7 +12,7 @@ use crate::modules::call::spawn::which;
 use crate::modules::files::archive_read::open_stream;
 use crate::modules::files::atomic_write::{Attributes, beside, replace_with};
 
-/// How an archive is packed.
+/// The format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Gz,
@@ -41,13 +41,13 @@ pub(super) struct Source {
     pub(super) name: String,
 }
 
-/// What tells members apart: for tar name, kind, mode, owner, group, size, time and target of a link; for zip, and for a file that is
-/// only compressed, name and checksum. Ansible compares the checksums of headers, which cover the same.
+/// What distinguishes members. For tar: name, kind, mode, owner, group, size, time and link target. For zip, and for a single compressed
+/// file: name and checksum. Ansible compares the checksums of headers, which cover the same fields.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Contents(BTreeSet<String>);
 
 impl Contents {
-    /// Whether the archive at `dest` holds just that.
+    /// Whether the archive at `dest` holds exactly this.
     pub(super) fn is_in(&self, dest: &Path, format: Format, archives: bool) -> bool {
         let found = match (archives, format) {
             (false, _) => {
@@ -56,7 +56,7 @@ impl Contents {
             (true, Format::Zip) => zip_members(dest).attempt("read", dest),
             (true, _) => open_stream(dest).and_then(|stream| tar_members(stream).attempt("read", dest)),
         };
-        // An archive that cannot be read is not the one that is wanted.
+        // An archive that cannot be read does not match.
         found.is_ok_and(|found: BTreeSet<String>| found == self.0)
     }
 }
@@ -98,11 +98,11 @@ fn tar_line(name: &str, kind: u8, numbers: (u32, u64, u64, u64, u64), target: &s
     format!("{} {kind} {numbers:?} {target}", name.trim_end_matches('/'))
 }
 
-/// The header that a file gets.
+/// The header for a file.
 fn header(meta: &Metadata) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_metadata(meta);
-    // Only permission bits: the kind of file stands elsewhere.
+    // Only permission bits: the kind of file is a separate field.
     header.set_mode(meta.mode() & 0o7777);
     if !meta.is_file() {
         header.set_size(0);
@@ -110,12 +110,12 @@ fn header(meta: &Metadata) -> tar::Header {
     header
 }
 
-/// What an archive of the sources would hold.
+/// The contents that an archive of the sources would have.
 pub(super) fn contents(sources: &[Source], format: Format, archives: bool) -> Result<Contents, Fault> {
     let mut members = BTreeSet::new();
     for Source { path, name } in sources {
         if archives && format != Format::Zip {
-            let meta = fs::symlink_metadata(path).attempt("look at", path)?;
+            let meta = fs::symlink_metadata(path).attempt("inspect", path)?;
             if meta.file_type().is_socket() {
                 continue;
             }
@@ -126,7 +126,7 @@ pub(super) fn contents(sources: &[Source], format: Format, archives: bool) -> Re
             members.insert(tar_line(name, header.entry_type().as_byte(), numbers, &target.to_string_lossy()));
             continue;
         }
-        let meta = fs::metadata(path).attempt("look at", path)?;
+        let meta = fs::metadata(path).attempt("inspect", path)?;
         let (name, sum) = match meta.is_dir() {
             true => (format!("{name}/"), 0),
             false => (name.clone(), crc(&mut File::open(path).attempt("open", path)?).attempt("read", path)?),
@@ -167,7 +167,7 @@ impl Packer {
                 drop(child.stdin.take());
                 match child.wait()? {
                     status if status.success() => Ok(()),
-                    status => Err(io::Error::other(format!("the compressor ended with {status}"))),
+                    status => Err(io::Error::other(format!("the compressor failed: {status}"))),
                 }
             }
         }
@@ -195,7 +195,7 @@ impl Write for Packer {
 /// Packs the sources into a new file that replaces `dest`.
 pub(super) fn write(sources: &[Source], dest: &Path, format: Format, archives: bool, attributes: &Attributes) -> Result<(), Fault> {
     let temporary = Temporary(beside(dest));
-    let file = File::create_new(&temporary.0).attempt("make", &temporary.0)?;
+    let file = File::create_new(&temporary.0).attempt("create", &temporary.0)?;
     if archives && format == Format::Zip {
         write_zip(sources, file)?;
     } else {
@@ -213,7 +213,7 @@ pub(super) fn write(sources: &[Source], dest: &Path, format: Format, archives: b
     replace_with(dest, &temporary.0, attributes).attempt("write", dest)
 }
 
-/// Gone with the value, unless it was renamed.
+/// Removed on drop, unless it was renamed.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
@@ -225,7 +225,7 @@ impl Drop for Temporary {
 fn write_tar(sources: &[Source], packer: Packer) -> Result<Packer, Fault> {
     let mut tar = tar::Builder::new(packer);
     for Source { path, name } in sources {
-        let meta = fs::symlink_metadata(path).attempt("look at", path)?;
+        let meta = fs::symlink_metadata(path).attempt("inspect", path)?;
         let mut header = header(&meta);
         let written = if meta.is_symlink() {
             let target = fs::read_link(path).attempt("read the link", path)?;
@@ -241,13 +241,13 @@ fn write_tar(sources: &[Source], packer: Packer) -> Result<Packer, Fault> {
         };
         written.attempt("archive", path)?;
     }
-    tar.into_inner().attempt("end", Path::new("the archive"))
+    tar.into_inner().attempt("finish", Path::new("the archive"))
 }
 
 fn write_zip(sources: &[Source], file: File) -> Result<(), Fault> {
     let mut zip = zip::ZipWriter::new(BufWriter::new(file));
     for Source { path, name } in sources {
-        let meta = fs::metadata(path).attempt("look at", path)?;
+        let meta = fs::metadata(path).attempt("inspect", path)?;
         let options = zip::write::SimpleFileOptions::default()
             .unix_permissions(meta.mode() & 0o7777)
             .large_file(meta.len() > u64::from(u32::MAX))
@@ -258,5 +258,5 @@ fn write_zip(sources: &[Source], file: File) -> Result<(), Fault> {
             io::copy(&mut File::open(path).attempt("open", path)?, &mut zip).attempt("archive", path)?;
         }
     }
-    zip.finish().map_err(io::Error::other).and_then(|mut file| file.flush()).attempt("end", Path::new("the archive"))
+    zip.finish().map_err(io::Error::other).and_then(|mut file| file.flush()).attempt("finish", Path::new("the archive"))
 }

@@ -1,8 +1,8 @@
-//! `artifact` (labctl's own): a large file, kept by its contents and linked to where it is wanted.
+//! `artifact` (labctl's own): a large file, stored by its content hash and linked to its destination.
 //!
-//! The store `/var/lib/labctl/artifacts/SHA256` is filled once and never hashed again: what was checked when it came in is
-//! trusted for as long as its size stays. The place where the file is wanted is a hard link to the store, so that a re-run
-//! compares two inodes; across file systems it is a copy, remembered in an index beside the store.
+//! The store `/var/lib/labctl/artifacts/SHA256` is filled once and never hashed again: a file that was checked when it arrived is trusted
+//! while its size is unchanged. The destination is a hard link to the store, so that a re-run compares two inodes. Across file systems it
+//! is a copy, recorded in an index beside the store.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -77,16 +77,16 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-/// Moves what the controller sent into the store, once it is proved to be what was announced.
+/// Moves what the controller sent into the store, after verifying that it is what was announced.
 fn take_in(spool: &Path, kept: &Path, sha256: &str, size: u64) -> Result<(), Fault> {
     let got = digest::sums(spool).attempt("read", spool)?.sha256;
-    let length = fs::metadata(spool).attempt("look at", spool)?.len();
+    let length = fs::metadata(spool).attempt("inspect", spool)?.len();
     if got != sha256 || length != size {
         let _ = fs::remove_file(spool);
         return Err(format!("the content sent is {length} bytes with SHA-256 {got}, not {size} bytes with {sha256}").into());
     }
     if let Some(parent) = kept.parent() {
-        fs::create_dir_all(parent).attempt("make the folder", parent)?;
+        fs::create_dir_all(parent).attempt("create the folder", parent)?;
     }
     replace_with(kept, spool, &Attributes { mode: 0o755, uid: None, gid: None }).attempt("store", kept)
 }
@@ -98,8 +98,8 @@ fn place(kept: &Path, dest: &Path, index: &Path, task: &Task<'_>) -> Result<(), 
         return Err(format!("Destination directory {} does not exist", parent.display()).into());
     }
     let files = task.file_args()?;
-    let meta = fs::metadata(kept).attempt("look at", kept)?;
-    // A link shares owner and mode with the store and every other link, so only equal wishes share.
+    let meta = fs::metadata(kept).attempt("inspect", kept)?;
+    // A link shares owner and mode with the store and with every other link, so only requests for the same ones can share it.
     let mode = files.mode.as_ref().map_or(0o755, |mode| mode.resolve(0o755, false));
     let wanted = files.resolve(Some(&meta), false);
     let shares = meta.nlink() == 1 || (meta.mode() & 0o7777 == mode && wanted.uid == Some(meta.uid()) && wanted.gid == Some(meta.gid()));
@@ -112,14 +112,14 @@ fn place(kept: &Path, dest: &Path, index: &Path, task: &Task<'_>) -> Result<(), 
         }
     }
     replace_with_copy(dest, kept, &Attributes { mode, ..wanted }).attempt("place", dest)?;
-    remember(index, dest, &fs::metadata(dest).attempt("look at", dest)?)
+    remember(index, dest, &fs::metadata(dest).attempt("inspect", dest)?)
 }
 
 fn line(dest: &Path, meta: &Metadata) -> String {
     format!("{} {} {} {}.{:09} {}\n", meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), dest.display())
 }
 
-/// Whether the index knows this very file as an unchanged copy.
+/// Whether the index lists this very file as an unchanged copy.
 fn copied(index: &Path, dest: &Path, meta: &Metadata) -> bool {
     let wanted = line(dest, meta);
     fs::read_to_string(index).is_ok_and(|text| text.split_inclusive('\n').any(|line| line == wanted))

@@ -1,4 +1,4 @@
-//! `assemble`: a file out of the parts in a folder.
+//! `assemble`: builds a file from the parts in a folder.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Files are replaced whole: a temporary one beside it gets contents, owner and mode, then the name.
+//! Files are replaced whole: a temporary file beside the target gets contents, owner and mode, and is then renamed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Timespec, Timestamps};
 
-/// What a file shall be given before it appears.
+/// What a file is given before it becomes visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes {
     /// Permission bits.
     pub(crate) mode: u32,
-    /// Owner; left as it is if none.
+    /// Owner; unchanged if none.
     pub(crate) uid: Option<u32>,
-    /// Group; left as it is if none.
+    /// Group; unchanged if none.
     pub(crate) gid: Option<u32>,
 }
 
-/// Removes the temporary file unless it got its name.
+/// Removes the temporary file unless it was renamed.
 struct Temporary {
     path: PathBuf,
     done: bool,
@@ -34,12 +34,12 @@ impl Drop for Temporary {
     }
 }
 
-/// A name beside `path` that nothing else uses.
+/// An unused name beside `path`.
 pub(crate) fn beside(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut name = OsString::from(".labctl-");
     name.push(format!("{}-{}-", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-    // Long names must not grow past the file system's 255 bytes.
+    // Long names must not exceed the file system's 255 bytes.
     let own = path.file_name().unwrap_or_default();
     name.push(if own.len() > 150 { OsStr::new("long") } else { own });
     path.with_file_name(name)
@@ -64,21 +64,21 @@ fn finish(mut temporary: Temporary, file: File, path: &Path, mode: u32) -> io::R
     Ok(())
 }
 
-/// Puts `bytes` at `path`.
+/// Replaces the file at `path` with `bytes`.
 pub(crate) fn replace(path: &Path, bytes: &[u8], attributes: &Attributes) -> io::Result<()> {
     let (temporary, mut file) = create(path, attributes)?;
     file.write_all(bytes)?;
     finish(temporary, file, path, attributes.mode)
 }
 
-/// Puts a copy of `source` at `path`.
+/// Replaces the file at `path` with a copy of `source`.
 pub(crate) fn replace_with_copy(path: &Path, source: &Path, attributes: &Attributes) -> io::Result<()> {
     let (temporary, mut file) = create(path, attributes)?;
     io::copy(&mut File::open(source)?, &mut file)?;
     finish(temporary, file, path, attributes.mode)
 }
 
-/// Puts what `source` gives at `path`, with this time of modification. Less than `size` bytes are an error.
+/// Replaces the file at `path` with what `source` yields, and sets its modification time. Fewer than `size` bytes are an error.
 pub(crate) fn replace_from(
     path: &Path,
     source: &mut impl io::Read,
@@ -96,7 +96,7 @@ pub(crate) fn replace_from(
     finish(temporary, file, path, attributes.mode)
 }
 
-/// Puts `source` itself at `path`, by a rename if both are on one file system; `source` is gone afterwards.
+/// Replaces the file at `path` with `source` itself, by a rename if both are on one file system; `source` no longer exists afterwards.
 pub(crate) fn replace_with(path: &Path, source: &Path, attributes: &Attributes) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if fs::metadata(parent)?.dev() == fs::metadata(source)?.dev() {
@@ -110,14 +110,14 @@ pub(crate) fn replace_with(path: &Path, source: &Path, attributes: &Attributes) 
     fs::remove_file(source)
 }
 
-/// Writes into the file as it is: what `unsafe_writes` asks for, and the only way with a file that is a mount point.
+/// Writes into the file in place: what `unsafe_writes` asks for, and the only way for a file that is a mount point.
 pub(crate) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_data()
 }
 
-/// Whether a rename failed because the target is a mount point or on another file system.
+/// Whether a rename failed because the target is a mount point or on a different file system.
 pub(crate) fn must_overwrite(err: &io::Error) -> bool {
     matches!(err.raw_os_error(), Some(libc::EBUSY | libc::EXDEV | libc::ETXTBSY))
 }
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(fs::read(path).unwrap(), b"one");
     }
 
-    /// Runs itself in a namespace of its own, where it may mount a file system of 256 KiB.
+    /// Runs itself again in its own namespace, where it may mount a file system of 256 KiB.
     #[test]
     fn a_full_disk_leaves_the_old_file_and_nothing_else() {
         const NAME: &str = "modules::files::atomic_write::tests::a_full_disk_leaves_the_old_file_and_nothing_else";

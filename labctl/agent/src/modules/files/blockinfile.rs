@@ -63,7 +63,7 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(Edit { path, before, after, msg: msg.to_owned() }.finish(task)?))
 }
 
-/// Puts the block where it belongs; whether there is none to put.
+/// Puts the block where it belongs; returns whether there is none to put.
 fn rewrite(task: &Task<'_>, lines: &mut Vec<String>, text: &str) -> Result<bool, Fault> {
     let args = &task.args;
     let present = args.str("state") == "present";

@@ -1,5 +1,5 @@
-//! `capabilities`: what a program may do beyond its user, kept in the attribute `security.capability` of its file (capabilities(7)).
-//! It is read and written directly, so that neither getcap nor setcap is needed in the guest.
+//! `capabilities`: a program's privileges beyond those of its user, stored in the attribute `security.capability` of its file
+//! (capabilities(7)). It is read and written directly, so that the guest needs neither getcap nor setcap.
 
 use serde_json::json;
 
@@ -30,14 +30,14 @@ fn read(path: &str) -> Result<CapabilitySet, Fault> {
     }
 }
 
-/// `cap_net_raw+ep` as number, operator and flags; without an operator all that is named is the capability.
+/// Splits `cap_net_raw+ep` into number, operator and flags; without an operator, only the capability is named.
 fn clause(text: &str) -> Result<(u32, Option<(char, Flags)>), Fault> {
     let text = text.trim().to_lowercase();
     let at = text.find(['=', '-', '+']);
     let name = &text[..at.unwrap_or(text.len())];
     let number = number(name).ok_or_else(|| Fault::from(format!("{name} is not a capability; see capabilities(7)")))?;
     let Some(at) = at else { return Ok((number, None)) };
-    let flags = Flags::parse(&text[at + 1..]).ok_or_else(|| Fault::from(format!("flags are of e, i and p: {text}")))?;
+    let flags = Flags::parse(&text[at + 1..]).ok_or_else(|| Fault::from(format!("flags must be of e, i and p: {text}")))?;
     Ok((number, text[at..].chars().next().map(|operator| (operator, flags))))
 }
 
@@ -50,7 +50,7 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     if !std::path::Path::new(path).exists() {
         if task.check {
-            // A task before this one may bring the program.
+            // An earlier task may install the program.
             return Ok(json!({"changed": true, "state": state, "msg": "capabilities changed"}).into());
         }
         return Err(format!("Unable to get capabilities of {path}").into());
@@ -115,7 +115,7 @@ mod tests {
         let fault = |capability: &str| bench.fault("capabilities", json!({"path": bench.text_path("program"), "capability": capability}));
         assert!(fault("cap_net_raw").starts_with("Couldn't find operator"));
         assert!(fault("cap_fly+ep").contains("cap_fly is not a capability"));
-        assert!(fault("cap_net_raw+x").contains("flags are of"));
+        assert!(fault("cap_net_raw+x").contains("flags must be of"));
         assert!(bench.fault("capabilities", json!({"path": "/no", "capability": "cap_net_raw+p"})).starts_with("Unable to get"));
     }
 }

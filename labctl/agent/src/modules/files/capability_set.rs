@@ -1,4 +1,4 @@
-//! The capabilities of a file as the kernel keeps them (linux/capability.h, `struct vfs_ns_cap_data`).
+//! The capabilities of a file in the kernel's format (linux/capability.h, `struct vfs_ns_cap_data`).
 
 use std::fmt::{self, Display};
 
@@ -69,14 +69,14 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    /// From letters; none if there are others than e, i and p.
+    /// Parses letters; none if any is not e, i or p.
     pub(super) fn parse(letters: &str) -> Option<Self> {
         let has = |letter| letters.contains(letter);
         let known = letters.chars().all(|letter| "eip".contains(letter));
         known.then(|| Self { effective: has('e'), inheritable: has('i'), permitted: has('p') })
     }
 
-    /// These but for the others.
+    /// These flags without the others.
     pub(super) fn without(self, others: Self) -> Self {
         Self {
             effective: self.effective && !others.effective,
@@ -91,9 +91,9 @@ impl Flags {
 pub(super) struct CapabilitySet {
     permitted: u64,
     inheritable: u64,
-    /// All of them, or none: the kernel knows one bit for the file.
+    /// For all of them or none: the kernel stores one bit per file.
     effective: bool,
-    /// Of the user namespace that they are for, if it is not the first.
+    /// Root of the user namespace they apply to, if not the initial one.
     root: Option<u32>,
 }
 
@@ -129,7 +129,7 @@ impl CapabilitySet {
         Flags { effective: self.effective && (permitted || inheritable), inheritable, permitted }
     }
 
-    /// Gives one capability these flags. Fails if it would have to be effective while others are not, or the other way round.
+    /// Gives one capability these flags. Fails if it would have to be effective while others are not, or vice versa.
     pub(super) fn set(&mut self, number: u32, flags: Flags) -> Result<(), Fault> {
         let bit = 1 << number;
         self.permitted = if flags.permitted { self.permitted | bit } else { self.permitted & !bit };
@@ -138,7 +138,7 @@ impl CapabilitySet {
         let is_there = flags.permitted || flags.inheritable;
         if is_there && others && self.effective != flags.effective {
             return Err(
-                "a file's capabilities are effective all or none (capabilities(7)): remove the others, or give the same flag e".into()
+                "either all or none of a file's capabilities can be effective (capabilities(7)): remove the others, or give the same flag e".into()
             );
         }
         if is_there {
@@ -170,7 +170,7 @@ impl Display for CapabilitySet {
 mod tests {
     use super::*;
 
-    /// What setcap(8) 2.66 wrote for `cap_net_raw+ep` and for `cap_bpf,cap_chown=ip`.
+    /// Output of setcap(8) 2.66 for `cap_net_raw+ep` and for `cap_bpf,cap_chown=ip`.
     const RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     const TWO: [u8; 20] = [0, 0, 0, 2, 1, 0, 0, 0, 1, 0, 0, 0, 0x80, 0, 0, 0, 0x80, 0, 0, 0];
 

@@ -1,4 +1,4 @@
-//! What a file shall hold: a text from the task, or a file that the controller puts into the spool.
+//! The wanted contents of a file: a text from the task, or a file that the controller puts into the spool.
 
 use std::fs;
 use std::io;
@@ -16,14 +16,14 @@ use crate::modules::files::digest::{self, Sums};
 pub(crate) enum Content {
     /// In memory.
     Bytes(Vec<u8>),
-    /// The controller's, by its SHA-256; in the spool once it was sent.
+    /// Sent by the controller, named by SHA-256; in the spool once it has arrived.
     Spool { sha256: String, size: u64, path: PathBuf },
-    /// A file of the guest's own that stays.
+    /// An existing file of the guest, which is kept.
     Local(PathBuf),
 }
 
 impl Content {
-    /// What the arguments `content` or `_sha256` and `_size` announce; none if there are none.
+    /// The contents announced by the arguments `content` or `_sha256` and `_size`; none if those are missing.
     pub(crate) fn announced(task: &Task<'_>) -> Result<Option<Self>, Fault> {
         if let Some(text) = task.args.text("content") {
             return Ok(Some(Self::Bytes(text.as_bytes().to_vec())));
@@ -35,13 +35,13 @@ impl Content {
             return Err(format!("_sha256 is not a SHA-256 in hex: {sha256}").into());
         }
         let size = task.args.get("_size").and_then(|size| size.as_u64());
-        let size = size.ok_or_else(|| Fault::from("_size is missing beside _sha256"))?;
+        let size = size.ok_or_else(|| Fault::from("_sha256 requires _size"))?;
         let sha256 = sha256.to_lowercase();
         let path = task.root.join(ModuleCall::spool_path(&sha256));
         Ok(Some(Self::Spool { sha256, size, path }))
     }
 
-    /// Whether the contents can be written now.
+    /// Whether the contents are available now.
     pub(crate) fn here(&self) -> bool {
         match self {
             Self::Spool { size, path, .. } => fs::metadata(path).is_ok_and(|meta| meta.len() == *size),
@@ -58,7 +58,7 @@ impl Content {
         }
     }
 
-    /// Whether the file at `path` holds just this; sizes are compared first.
+    /// Whether the file at `path` has exactly these contents; sizes are compared first.
     pub(crate) fn is_at(&self, path: &Path) -> io::Result<bool> {
         let meta = match fs::metadata(path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -74,7 +74,7 @@ impl Content {
         }
     }
 
-    /// The bytes, if they are here and no more than `most`.
+    /// The bytes, if available and no more than `most`.
     pub(crate) fn bytes(&self, most: usize) -> Option<Vec<u8>> {
         if self.size().ok()? > most as u64 {
             return None;
@@ -85,7 +85,7 @@ impl Content {
         }
     }
 
-    /// The sums, if the contents are here.
+    /// The checksums, if the contents are available.
     pub(crate) fn sums(&self) -> io::Result<Sums> {
         match self {
             Self::Bytes(bytes) => Ok(digest::sums_of(bytes)),
@@ -93,7 +93,7 @@ impl Content {
         }
     }
 
-    /// A file that holds the contents, for programs that check them; a new one beside `target` if they are in memory.
+    /// A file with the contents, for programs that check them; a new one beside `target` if they are in memory.
     pub(crate) fn as_file(&self, target: &Path) -> io::Result<PathBuf> {
         match self {
             Self::Bytes(bytes) => {
@@ -105,7 +105,7 @@ impl Content {
         }
     }
 
-    /// Puts the contents at `path`; those of the spool are gone from there afterwards.
+    /// Puts the contents at `path`; those in the spool are moved out of it.
     pub(crate) fn put(&self, path: &Path, attributes: &Attributes, in_place: bool) -> Result<(), Fault> {
         let put = match self {
             Self::Bytes(bytes) => replace(path, bytes, attributes),
@@ -131,10 +131,10 @@ impl Content {
     }
 }
 
-/// Copies `path` to a name with the time in it, as Ansible's `backup` does; the new name.
+/// Copies `path` to a name with a timestamp, as Ansible's `backup` does; returns the new name.
 pub(crate) fn back_up(path: &Path) -> Result<PathBuf, Fault> {
     use std::os::unix::fs::MetadataExt;
-    let meta = fs::metadata(path).attempt("look at", path)?;
+    let meta = fs::metadata(path).attempt("inspect", path)?;
     let now = crate::modules::system::clock::moment(std::time::SystemTime::now(), false);
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.{}", std::process::id(), now.backup()));

@@ -84,7 +84,7 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
         files.mode = match content {
             Content::Local(src) => {
                 use std::os::unix::fs::MetadataExt;
-                Some(Mode::Bits(fs::metadata(src).attempt("look at", src)?.mode() & 0o7777))
+                Some(Mode::Bits(fs::metadata(src).attempt("inspect", src)?.mode() & 0o7777))
             }
             _ => None,
         };
@@ -97,7 +97,7 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
     if named.is_dir() {
         return Err(format!("can not use content with a dir as dest: {shown}").into());
     }
-    // A link is written through: Ansible's temporary file is renamed onto what it points to.
+    // A link is written through: Ansible's temporary file is renamed onto the link's target.
     let link = named.is_symlink();
     let path = if link && args.flag("follow") { real_path(&named) } else { named.clone() };
     let existing = match args.flag("follow") {
@@ -172,7 +172,7 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
     Ok(result.into())
 }
 
-/// Makes the folders above `path` that are missing, with `directory_mode`.
+/// Creates the missing parent folders of `path`, with `directory_mode`.
 fn make_parents(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
     let Some(parent) = path.parent() else {
         return Ok(());
@@ -189,14 +189,14 @@ fn make_parents(task: &Task<'_>, path: &Path) -> Result<(), Fault> {
     for part in parent.components() {
         made.push(part);
         if !made.is_dir() {
-            fs::create_dir(&made).attempt("make the folder", &made)?;
+            fs::create_dir(&made).attempt("create the folder", &made)?;
             files.enforce(&made, false, &mut json!({}), &mut json!({}))?;
         }
     }
     Ok(())
 }
 
-/// Has a program judge the new contents before they take their place; `%s` is the file.
+/// Has a program validate the new contents before they are put in place; `%s` is the file.
 pub(crate) fn validate(task: &Task<'_>, content: &Content, path: &Path, command: &str) -> Result<(), Fault> {
     if !command.contains("%s") {
         return Err(format!("validate must contain %s: {command}").into());

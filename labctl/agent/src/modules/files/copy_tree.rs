@@ -18,7 +18,7 @@ struct Walk<'a> {
     changed: bool,
 }
 
-/// Copies the folder `src`: its contents if the source was named with a slash at its end, else itself.
+/// Copies the folder `src`: its contents if the source was given with a trailing slash, else the folder itself.
 pub(crate) fn copy(task: &Task<'_>, src: &Path) -> Outcome {
     let args = &task.args;
     let mut dest = args.path("dest").unwrap_or_default();
@@ -49,7 +49,7 @@ impl Walk<'_> {
         if !dest.is_dir() {
             self.changed = true;
             if !check {
-                fs::create_dir_all(dest).attempt("make the folder", dest)?;
+                fs::create_dir_all(dest).attempt("create the folder", dest)?;
             }
         }
         if dest.is_dir() {
@@ -63,7 +63,7 @@ impl Walk<'_> {
                 continue;
             };
             let to = dest.join(name);
-            let meta = fs::symlink_metadata(&from).attempt("look at", &from)?;
+            let meta = fs::symlink_metadata(&from).attempt("inspect", &from)?;
             if meta.is_dir() {
                 self.folder(&from, &to)?;
             } else if meta.is_symlink() && !self.task.args.flag("local_follow") {
@@ -95,7 +95,7 @@ impl Walk<'_> {
         let mut files = self.files.clone();
         if matches!(files.mode, None | Some(Mode::Preserve)) {
             use std::os::unix::fs::MetadataExt;
-            let mode = fs::metadata(from).attempt("look at", from)?.mode() & 0o7777;
+            let mode = fs::metadata(from).attempt("inspect", from)?.mode() & 0o7777;
             files.mode = (!to.exists() || files.mode.is_some()).then_some(Mode::Bits(mode));
         }
         if to.exists() && (!self.task.args.flag("force") || content.is_at(to).attempt("compare", to)?) {

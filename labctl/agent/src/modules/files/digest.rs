@@ -1,4 +1,4 @@
-//! Checksums of files, remembered for as long as a file's times and size stay the same.
+//! Checksums of files, cached while a file's times and size stay the same.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -31,11 +31,11 @@ struct Identity {
     changed: (i64, i64),
 }
 
-/// Most files whose sums are remembered; the agent lives for as long as its guest.
+/// Maximum number of files whose sums are cached; the agent lives as long as its guest.
 const REMEMBERED: usize = 4096;
 
-/// A file changed again within one tick of the file system's clock would look the same, so sums of files changed less
-/// than this many seconds ago are not remembered.
+/// A file changed again within one tick of the file system's clock would look the same, so sums of files changed less than this many
+/// seconds ago are not cached.
 const SETTLED: i64 = 2;
 
 static KNOWN: LazyLock<Mutex<HashMap<Identity, Sums>>> = LazyLock::new(Mutex::default);
@@ -50,7 +50,7 @@ fn identity(meta: &Metadata) -> Identity {
     }
 }
 
-/// Sums of the file at `path`; read at most once for as long as it does not change.
+/// Sums of the file at `path`; read only once while it does not change.
 pub(crate) fn sums(path: &Path) -> io::Result<Sums> {
     let mut file = File::open(path)?;
     let meta = file.metadata()?;
@@ -101,7 +101,7 @@ fn stream<D: Digest>(path: &Path) -> io::Result<String> {
     Ok(hex(&digest.finalize()))
 }
 
-/// Sum of a file by the name of the algorithm (`md5`, `sha1`, `sha224`, `sha256`, `sha384`, `sha512`); none if it is unknown.
+/// Sum of a file by algorithm name (`md5`, `sha1`, `sha224`, `sha256`, `sha384`, `sha512`); none if the name is unknown.
 pub(crate) fn by_name(path: &Path, algorithm: &str) -> Option<io::Result<String>> {
     Some(match algorithm {
         "md5" => stream::<Md5>(path),

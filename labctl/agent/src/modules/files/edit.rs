@@ -1,4 +1,4 @@
-//! A file that a module has edited: judged, backed up, written, given owner and mode, reported.
+//! A file edited by a module: validated, backed up, written, given owner and mode, reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::modules::files::copy::validate;
 use crate::modules::files::file::real_path;
 use crate::modules::text::diff;
 
-/// An edit that is decided but not yet done.
+/// An edit that has been decided but not applied.
 #[derive(Debug)]
 pub(crate) struct Edit {
     pub(crate) path: PathBuf,
     /// None if there was no file.
     pub(crate) before: Option<Vec<u8>>,
     pub(crate) after: Vec<u8>,
-    /// What was done to the contents; empty if nothing.
+    /// What changed in the contents; empty if nothing.
     pub(crate) msg: String,
 }
 
@@ -36,7 +36,7 @@ impl Edit {
         }
     }
 
-    /// Does it (unless checking). The result holds `changed`, `msg`, `backup_file` and `diff`.
+    /// Applies the edit (unless in check mode). The result holds `changed`, `msg`, `backup_file` and `diff`.
     pub(crate) fn finish(self, task: &Task<'_>) -> Result<Map<String, Value>, Fault> {
         let Self { path, before, after, mut msg } = self;
         let files = task.file_args()?;
@@ -63,7 +63,7 @@ impl Edit {
             if let Some(parent) = real.parent()
                 && !parent.as_os_str().is_empty()
             {
-                fs::create_dir_all(parent).attempt("make the folder", parent)?;
+                fs::create_dir_all(parent).attempt("create the folder", parent)?;
             }
             content.put(&real, &files.resolve(meta.as_ref(), false), task.args.flag("unsafe_writes"))?;
         } else if !task.check && attributes_changed {
@@ -88,17 +88,17 @@ impl Edit {
     }
 }
 
-/// What a check says about a file that an earlier task would have made.
+/// The result in check mode for a file that an earlier task would have created.
 pub(crate) fn absent_in_check(path: &Path) -> Map<String, Value> {
     let mut result = Map::new();
-    let warning = format!("{} does not exist yet; a task before this one may make it", path.display());
+    let warning = format!("{} does not exist yet; an earlier task may create it", path.display());
     result.insert("changed".into(), true.into());
     result.insert("msg".into(), "".into());
     result.insert("warnings".into(), json!([warning]));
     result
 }
 
-/// Bytes as lines that keep their ends.
+/// Bytes as lines, including their line ends.
 pub(crate) fn lines_of(text: &str) -> Vec<String> {
     text.split_inclusive('\n').map(str::to_owned).collect()
 }

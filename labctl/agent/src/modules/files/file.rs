@@ -1,4 +1,4 @@
-//! `file`: files, folders, links, their owners and modes, and their absence.
+//! `file`: files, folders, links, their owners and modes, and their removal.
 
 use std::fs;
 use std::io;
@@ -32,10 +32,10 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// What a state's function has found and done.
+/// What the function of a state has found and done.
 struct Ensured {
     path: PathBuf,
-    /// `path` or `dest`, as Ansible's result has it.
+    /// `path` or `dest`, as in Ansible's result.
     key: &'static str,
     changed: bool,
     before: Value,
@@ -138,7 +138,7 @@ impl Wish<'_> {
     }
 }
 
-/// Where a link ends, even if nothing is there.
+/// The final target of a link, even if nothing exists there.
 pub(crate) fn real_path(path: &Path) -> PathBuf {
     if let Ok(real) = fs::canonicalize(path) {
         return real;
@@ -233,7 +233,7 @@ fn directory(wish: &Wish<'_>) -> Result<Ensured, Fault> {
     }
 }
 
-/// Deepest nesting that is walked: links that are followed may form a circle.
+/// Deepest nesting that is walked: links that are followed may form a loop.
 const DEEPEST: usize = 64;
 
 fn recurse(wish: &Wish<'_>, folder: &Path, ensured: &mut Ensured, depth: usize) -> Result<(), Fault> {
@@ -242,11 +242,11 @@ fn recurse(wish: &Wish<'_>, folder: &Path, ensured: &mut Ensured, depth: usize) 
     }
     for entry in fs::read_dir(folder).attempt("list", folder)? {
         let path = entry.attempt("list", folder)?.path();
-        // Differences below the folder itself are not shown in the diff, as in Ansible.
+        // As in Ansible, the diff does not show differences below the folder itself.
         let (mut before, mut after) = (json!({}), json!({}));
         let check = wish.task.check;
         ensured.changed |= wish.files.enforce(&path, check, &mut before, &mut after)?;
-        let meta = fs::symlink_metadata(&path).attempt("look at", &path)?;
+        let meta = fs::symlink_metadata(&path).attempt("inspect", &path)?;
         if meta.is_symlink() {
             if wish.follow && path.exists() {
                 let target = real_path(&path);

@@ -1,4 +1,4 @@
-//! Attributes of a file as chattr(1) knows them.
+//! File attributes as defined by chattr(1).
 
 use std::fs::File;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(crate) fn describe(path: &Path, facts: &mut Map<String, Value>) {
     facts.insert("version".into(), version);
 }
 
-/// The inode's generation, as lsattr(1) `-v` shows it; none where the file system has none.
+/// The inode's generation, as shown by lsattr(1) `-v`; none if the file system has none.
 fn version(file: &File) -> Option<u32> {
     // <linux/fs.h>: FS_IOC_GETVERSION is _IOR('v', 1, long); file systems write an int.
     const GET_VERSION: u64 = 0x8008_7601;

@@ -1,22 +1,22 @@
-//! One section of an INI file, edited as Ansible's `ini_file` edits it (`do_ini` in community.general).
+//! Edits one section of an INI file as Ansible's `ini_file` does (`do_ini` in community.general).
 
-/// What the section is to hold.
+/// The wanted contents of the section.
 pub(crate) struct Wanted<'a> {
-    /// Its name; none for what stands above the first section.
+    /// Its name; none for the part above the first section.
     pub(crate) section: Option<&'a str>,
-    /// Options with one of their values (any if there are none) by which one of several sections of that name is told apart.
+    /// Options with one of their values (any if none are given) that select one of several sections of that name.
     pub(crate) has_values: Vec<(String, Vec<String>)>,
     pub(crate) option: Option<&'a str>,
-    /// Each once.
+    /// Each appears once.
     pub(crate) values: Vec<String>,
     pub(crate) present: bool,
-    /// Other values of the option go.
+    /// Whether other values of the option are removed.
     pub(crate) exclusive: bool,
-    /// Between option and value.
+    /// The separator between option and value.
     pub(crate) equals: &'static str,
     pub(crate) ignore_spaces: bool,
     pub(crate) allow_no_value: bool,
-    /// An option behind a comment sign is one, too.
+    /// Whether a commented-out option counts as well.
     pub(crate) modify_inactive: bool,
 }
 
@@ -51,7 +51,7 @@ fn is_header(line: &str, name: &str) -> bool {
 }
 
 impl Wanted<'_> {
-    /// Edits the lines, each with its line end; what was done, `OK` for nothing.
+    /// Edits the lines, each with its line end; returns what was done, `OK` for nothing.
     pub(crate) fn apply(mut self, lines: &mut Vec<String>) -> &'static str {
         let Some((start, end)) = self.bounds(lines) else {
             return if self.present { self.append(lines) } else { "OK" };
@@ -61,7 +61,7 @@ impl Wanted<'_> {
             (true, Some(option)) => self.put(option, &mut part),
             (true, None) => "OK",
             (false, Some(option)) => self.remove(option, &mut part),
-            // The top of a file goes with its options, like any section.
+            // The top of a file is removed together with its options, like any section.
             (false, None) if part.is_empty() => "OK",
             (false, None) => {
                 part.clear();
@@ -72,7 +72,7 @@ impl Wanted<'_> {
         msg
     }
 
-    /// Lines of the section, its header included.
+    /// Lines of the section, including its header.
     fn bounds(&self, lines: &[String]) -> Option<(usize, usize)> {
         let next = |from: usize| (from..lines.len()).find(|at| lines[*at].starts_with('[')).unwrap_or(lines.len());
         let fits = |part: &[String]| {

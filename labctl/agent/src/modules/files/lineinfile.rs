@@ -1,4 +1,4 @@
-//! `lineinfile`: one line is in a file, or is not.
+//! `lineinfile`: ensures that a line is in a file, or is not.
 
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ fn remove(task: &Task<'_>, lines: &mut Vec<String>) -> Result<usize, Fault> {
     Ok(all - lines.len())
 }
 
-/// Where the line belongs; the same walk as Ansible's, so that its odder cases come out the same.
+/// Where the line belongs; follows Ansible's algorithm, so that its odd cases give the same result.
 fn put(task: &Task<'_>, lines: &mut Vec<String>) -> Result<&'static str, Fault> {
     let args = &task.args;
     let line = args.str("line");

@@ -1,4 +1,4 @@
-//! Modules about files and folders, and how files are written: atomically, with owner and mode, with a difference to show.
+//! Modules for files and folders, and how files are written: atomically, with owner and mode, and with a diff.
 
 pub(crate) mod acl;
 pub(crate) mod archive;

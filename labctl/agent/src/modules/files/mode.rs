@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-/// A mode as a task names it.
+/// A mode as specified in a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Permission bits.
     Bits(u32),
-    /// Such as `u=rwX,g-w`.
+    /// For example `u=rwX,g-w`.
     Symbolic(String),
-    /// That of the source.
+    /// The mode of the source.
     Preserve,
 }
 
@@ -37,7 +37,7 @@ impl Mode {
         Ok(Self::Symbolic(text.to_owned()))
     }
 
-    /// The bits that result for a file that has `current`.
+    /// The resulting bits for a file that has `current`.
     pub(crate) fn resolve(&self, current: u32, folder: bool) -> u32 {
         match self {
             Self::Bits(bits) => *bits & 0o7777,
@@ -47,7 +47,7 @@ impl Mode {
     }
 }
 
-/// Permission bits that a new file or folder gets: umask 022, whatever the agent's own is.
+/// Permission bits of a new file or folder: umask 022, regardless of the agent's own.
 pub(crate) fn default_mode(folder: bool) -> u32 {
     if folder { 0o755 } else { 0o644 }
 }

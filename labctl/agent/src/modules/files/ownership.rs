@@ -13,14 +13,14 @@ use crate::modules::call::task::Task;
 use crate::modules::files::atomic_write::Attributes;
 use crate::modules::files::mode::{Mode, default_mode, octal};
 
-/// An id that a task names; not known yet if a check runs before the task that would make the account.
+/// An id named by a task; unknown if check mode runs before the task that would create the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Id {
     Known(u32),
     Unknown,
 }
 
-/// What a task says about a file's owner, group and mode.
+/// The owner, group and mode that a task asks for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FileArgs {
     pub(crate) mode: Option<Mode>,
@@ -43,7 +43,7 @@ impl FileArgs {
         })
     }
 
-    /// What a file that has `existing` (or is new) ends up with.
+    /// The attributes that a file with `existing` (or a new one) ends up with.
     pub(crate) fn resolve(&self, existing: Option<&Metadata>, folder: bool) -> Attributes {
         let current = existing.map_or(default_mode(folder), |meta| meta.mode() & 0o7777);
         let known = |id: Option<Id>| match id {
@@ -57,13 +57,13 @@ impl FileArgs {
         }
     }
 
-    /// Whether `meta` differs from what is asked for; notes the differences in `before` and `after`.
+    /// Whether `meta` differs from what is asked for; records the differences in `before` and `after`.
     pub(crate) fn differs(&self, meta: &Metadata, before: &mut Value, after: &mut Value) -> bool {
         let mode = (!meta.is_symlink()).then_some(meta.mode() & 0o7777);
         self.differs_from((meta.uid(), meta.gid()), mode, meta.is_dir(), before, after)
     }
 
-    /// Likewise for a file that this process would make without a word about owner and mode.
+    /// The same for a file that this process would create without being asked for an owner or mode.
     pub(crate) fn differs_from_new(&self, before: &mut Value, after: &mut Value) -> bool {
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         self.differs_from(own, Some(default_mode(false)), false, before, after)
@@ -93,9 +93,9 @@ impl FileArgs {
         differs
     }
 
-    /// Gives `path` itself (never what a link points to) the owner, group and mode asked for; whether that changed anything.
+    /// Gives `path` itself (never a link's target) the owner, group and mode asked for; returns whether that changed anything.
     pub(crate) fn enforce(&self, path: &Path, check: bool, before: &mut Value, after: &mut Value) -> Result<bool, Fault> {
-        let meta = fs::symlink_metadata(path).attempt("look at", path)?;
+        let meta = fs::symlink_metadata(path).attempt("inspect", path)?;
         if !self.differs(&meta, before, after) {
             return Ok(false);
         }
@@ -107,7 +107,7 @@ impl FileArgs {
             lchown(path, wanted.uid, wanted.gid).attempt("change the owner of", path)?;
         }
         if !meta.is_symlink() {
-            let now = fs::symlink_metadata(path).attempt("look at", path)?.mode() & 0o7777;
+            let now = fs::symlink_metadata(path).attempt("inspect", path)?.mode() & 0o7777;
             if now != wanted.mode {
                 fs::set_permissions(path, fs::Permissions::from_mode(wanted.mode)).attempt("change the mode of", path)?;
             }
@@ -142,7 +142,7 @@ pub(crate) fn group_id(root: &Root, name: Option<&str>, check: bool) -> Result<O
     }
 }
 
-/// Ansible's word for the kind of file: `absent`, `link`, `directory`, `hard` or `file`.
+/// Ansible's name for the kind of file: `absent`, `link`, `directory`, `hard` or `file`.
 pub(crate) fn state_of(path: &Path) -> &'static str {
     match fs::symlink_metadata(path) {
         Err(_) => "absent",
@@ -153,7 +153,7 @@ pub(crate) fn state_of(path: &Path) -> &'static str {
     }
 }
 
-/// `uid`, `gid`, `owner`, `group`, `mode`, `state` and `size` of `path`, as every result about a file holds them.
+/// `uid`, `gid`, `owner`, `group`, `mode`, `state` and `size` of `path`, as in every result about a file.
 pub(crate) fn describe(root: &Root, path: &Path, result: &mut Map<String, Value>) {
     let Ok(meta) = fs::symlink_metadata(path) else {
         result.insert("state".into(), "absent".into());

@@ -1,4 +1,4 @@
-//! `replace`: all matches of a regular expression in a file.
+//! `replace`: replaces all matches of a regular expression in a file.
 
 use serde_json::json;
 

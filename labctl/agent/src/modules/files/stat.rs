@@ -1,4 +1,4 @@
-//! `stat`: what there is to know about a file.
+//! `stat`: information about a file.
 
 use std::ffi::CString;
 use std::fs::{self, Metadata};
@@ -44,7 +44,7 @@ fn run(task: &Task<'_>) -> Outcome {
         Err(err) if matches!(err.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             return Ok(json!({"changed": false, "stat": {"exists": false}}).into());
         }
-        other => other.attempt("look at", &path)?,
+        other => other.attempt("inspect", &path)?,
     };
     let mut stat = facts(&path, &meta);
     stat.insert("exists".into(), true.into());
@@ -73,7 +73,7 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(json!({"changed": false, "stat": stat}).into())
 }
 
-/// What `stat` and `find` both say about a file.
+/// The facts that `stat` and `find` both return about a file.
 pub(crate) fn facts(path: &Path, meta: &Metadata) -> Map<String, Value> {
     let mode = meta.mode();
     let kind = meta.file_type();
@@ -137,7 +137,7 @@ fn allowed(path: &Path, mode: libc::c_int) -> bool {
     unsafe { libc::access(path.as_ptr(), mode) == 0 }
 }
 
-/// A guess at type and charset from the first bytes, in the words of file(1).
+/// A guess at type and charset from the first bytes, using the names of file(1).
 fn mime(path: &Path, meta: &Metadata) -> (&'static str, &'static str) {
     use std::io::Read;
     if meta.is_dir() {
@@ -186,7 +186,7 @@ fn mime(path: &Path, meta: &Metadata) -> (&'static str, &'static str) {
         _ if head.contains(&0) => ("application/octet-stream", "binary"),
         Ok(all) if all.is_ascii() => (text, "us-ascii"),
         Ok(_) => (text, "utf-8"),
-        // The last character may be cut by the limit.
+        // The limit may cut the last character.
         Err(err) if err.valid_up_to() + 4 > head.len() => (text, "utf-8"),
         Err(_) => (text, "iso-8859-1"),
     }

@@ -1,10 +1,10 @@
-//! `synchronize`, one side of it: the controller asks both sides what they have, compares, and sends what differs in one piece.
+//! `synchronize`, one side of it: the controller asks both sides for their contents, compares, and sends the differences in one piece.
 //!
 //! ```text
-//! list   what lies below a folder
-//! pack   some files put together into one, in the order asked for
-//! drop   that file is no longer needed
-//! apply  deletions, folders, links, files out of a pack, and what else differs
+//! list   the contents of a folder
+//! pack   combines files into one, in the requested order
+//! drop   deletes a pack that is no longer needed
+//! apply  deletions, folders, links, files from a pack, and other differences
 //! ```
 
 use std::fs::{self, File, Metadata};
@@ -38,11 +38,11 @@ fn run(task: &Task<'_>) -> Outcome {
             Ok(Done::default())
         }
         "apply" => apply(task, &base),
-        _ => Err("synchronize is done by the controller; its agent was asked for nothing that it knows".into()),
+        _ => Err("synchronize is run by the controller; its agent got an unknown request".into()),
     }
 }
 
-/// A path of the controller's, which must stay below the folder.
+/// A path from the controller, which must stay below the folder.
 fn inside(base: &Path, relative: &str) -> Result<PathBuf, Fault> {
     let relative = bytes_path(relative);
     if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
@@ -81,7 +81,7 @@ fn list(task: &Task<'_>, base: &Path) -> Outcome {
         entries: Vec::new(),
     };
     for root in args.list("_roots") {
-        // The folder itself may be named by a link.
+        // The folder itself may be given as a link.
         listing.add(&root, root.is_empty())?;
     }
     for one in args.list("_paths") {
@@ -110,7 +110,7 @@ impl Listing<'_> {
         match meta {
             Ok(meta) => Ok(Some((path, meta))),
             Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-            Err(err) => Err(err).attempt("look at", &path),
+            Err(err) => Err(err).attempt("inspect", &path),
         }
     }
 
@@ -151,12 +151,12 @@ impl Listing<'_> {
         Ok(Some((path, kind == "d")))
     }
 
-    /// An entry and all that is below it, sorted.
+    /// Adds an entry and everything below it, sorted.
     fn add(&mut self, relative: &str, named: bool) -> Result<(), Fault> {
         let mut waiting = vec![(relative.to_owned(), named || self.follow, 0)];
         while let Some((relative, follow, depth)) = waiting.pop() {
             let Some((path, true)) = self.put(&relative, follow)? else { continue };
-            // A link that leads upwards has no end.
+            // A link that leads upwards would never end.
             if depth > 128 || !self.recursive && depth > 0 {
                 continue;
             }
@@ -173,10 +173,10 @@ impl Listing<'_> {
     }
 }
 
-/// Puts files together. The pack is readable for this user only.
+/// Combines files. The pack is readable only by this user.
 fn pack(task: &Task<'_>, base: &Path) -> Outcome {
     let folder = task.root.join(format!("{}/spool", labctl_wire::ModuleCall::state_folder()));
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder).attempt("make the folder", &folder)?;
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder).attempt("create the folder", &folder)?;
     let target = beside(&folder.join("pack"));
     let packed = write_pack(task, base, &target);
     if packed.is_err() {
@@ -229,7 +229,7 @@ fn steps(task: &Task<'_>, base: &Path, mut pack: Option<File>) -> Outcome {
         return Err("missing required arguments: _steps".into());
     };
     if task.args.flag("_make_base") {
-        fs::create_dir_all(base).attempt("make the folder", base)?;
+        fs::create_dir_all(base).attempt("create the folder", base)?;
     }
     for step in steps {
         let text = |key: &str| step.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -243,12 +243,12 @@ fn steps(task: &Task<'_>, base: &Path, mut pack: Option<File>) -> Outcome {
             "delete" => remove(&path).attempt("delete", &path)?,
             "folder" => match fs::create_dir(&path) {
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made.attempt("make the folder", &path)?,
+                made => made.attempt("create the folder", &path)?,
             },
             "link" => {
                 let temporary = beside(&path);
-                std::os::unix::fs::symlink(bytes_path(text("l")), &temporary).attempt("make the link", &path)?;
-                fs::rename(&temporary, &path).attempt("make the link", &path).inspect_err(|_| {
+                std::os::unix::fs::symlink(bytes_path(text("l")), &temporary).attempt("create the link", &path)?;
+                fs::rename(&temporary, &path).attempt("create the link", &path).inspect_err(|_| {
                     let _ = fs::remove_file(&temporary);
                 })?;
                 settle(&path, None, id("u"), id("g"), modified)?;
@@ -272,7 +272,7 @@ fn steps(task: &Task<'_>, base: &Path, mut pack: Option<File>) -> Outcome {
     Ok(json!({"changed": !steps.is_empty()}).into())
 }
 
-/// What an entry of the folder is written through must not be a link that leads elsewhere.
+/// The path through which an entry is written must not contain a link that leads elsewhere.
 fn no_link_above(base: &Path, path: &Path) -> Result<(), Fault> {
     let Ok(relative) = path.strip_prefix(base) else { return Ok(()) };
     let mut above = base.to_owned();

@@ -1,4 +1,4 @@
-//! `tempfile`: a file or folder of a fresh name.
+//! `tempfile`: a file or folder with an unused name.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,7 +18,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// Names are tried until a free one is found; with 64 random bits the first one is.
+/// Number of names to try; with 64 random bits the first is free.
 const TRIES: usize = 16;
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -48,7 +48,7 @@ fn run(task: &Task<'_>) -> Outcome {
                 return Ok(result.into());
             }
             Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => last = Some(err),
-            Err(err) => return Err(err).attempt("make", &path),
+            Err(err) => return Err(err).attempt("create", &path),
         }
     }
     Err(format!("no free name in {folder}: {}", last.map_or(String::new(), |err| err.to_string())).into())

@@ -1,4 +1,4 @@
-//! Access and modification times that a task asks for.
+//! Access and modification times requested by a task.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,7 @@ enum Time {
     At(i64),
 }
 
-/// What shall become of a file's times.
+/// What to do with a file's times.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     modified: Time,
@@ -27,7 +27,7 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// From `modification_time` and `access_time`; when not given, `touched` files get the current time and others keep theirs.
+    /// From `modification_time` and `access_time`; by default, `touched` files get the current time and others keep theirs.
     pub(crate) fn parse(task: &Task<'_>, touched: bool) -> Result<Self, Fault> {
         let read = |name: &str| match task.args.filled(name) {
             None if touched => Ok(Time::Now),
@@ -45,12 +45,12 @@ impl Times {
         Ok(Self { modified: read("modification_time")?, accessed: read("access_time")? })
     }
 
-    /// Sets them; whether that changed anything.
+    /// Sets the times; returns whether that changed anything.
     pub(crate) fn enforce(self, path: &Path, check: bool, before: &mut Value, after: &mut Value) -> Result<bool, Fault> {
         if matches!((self.modified, self.accessed), (Time::Preserve, Time::Preserve)) {
             return Ok(false);
         }
-        let meta = fs::metadata(path).attempt("look at", path)?;
+        let meta = fs::metadata(path).attempt("inspect", path)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut changed = false;
         let mut wanted = |key: &str, time: Time, seconds: i64, nanos: i64| {
@@ -79,7 +79,7 @@ impl Times {
     }
 }
 
-/// A time in the local zone by a `strptime` format.
+/// Parses a time in the local zone by a `strptime` format.
 fn parse(text: &str, format: &str) -> Option<i64> {
     let text = std::ffi::CString::new(text).ok()?;
     let format = std::ffi::CString::new(format).ok()?;

@@ -1,7 +1,7 @@
-//! `unarchive`: tar and zip files, unpacked inside their folder and nowhere else.
+//! `unarchive`: unpacks tar and zip files, strictly inside their folder.
 //!
-//! What was unpacked is written down (`/var/lib/labctl/unpacked/`), so that a re-run with the same archive compares sizes, times
-//! and modes by stat(2) and needs neither the archive nor its transfer.
+//! What was unpacked is recorded (`/var/lib/labctl/unpacked/`), so that a re-run with the same archive compares sizes, times and modes by
+//! stat(2) and needs neither the archive nor its transfer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,13 +80,13 @@ fn run(task: &Task<'_>) -> Outcome {
 
 fn fetch(task: &Task<'_>, url: &str) -> Result<PathBuf, Fault> {
     let folder = task.root.join(format!("{}/spool", labctl_wire::ModuleCall::state_folder()));
-    fs::create_dir_all(&folder).attempt("make the folder", &folder)?;
+    fs::create_dir_all(&folder).attempt("create the folder", &folder)?;
     let file = beside(&folder.join("archive"));
     Request::get(task, url).save(&file)?;
     Ok(file)
 }
 
-/// True if the archive must be sent first.
+/// Returns true if the archive must be sent first.
 fn unpack(task: &Task<'_>, content: &Content, dest: &Path, result: &mut Map<String, Value>) -> Result<bool, Fault> {
     let files = task.file_args()?;
     let record = match content {
@@ -158,7 +158,7 @@ fn enforce(files: &FileArgs, entries: &[Entry], dest: &Path, check: bool) -> Res
     Ok(changed)
 }
 
-/// The leading folders that `extra_opts` takes off. Options that say what is done here anyway are accepted.
+/// The number of leading folders that `extra_opts` strips. Options for what is done here anyway are accepted.
 fn strip(options: &[String]) -> Result<usize, Fault> {
     let mut strip = 0;
     let mut options = options.iter().flat_map(|option| option.split_whitespace());
@@ -195,7 +195,7 @@ fn write_record(path: &Path, entries: &[Entry]) -> Result<(), Fault> {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).attempt("make the folder", parent)?;
+        fs::create_dir_all(parent).attempt("create the folder", parent)?;
     }
     let list: Vec<_> = entries.iter().map(|e| (&e.path, &e.link, e.size, e.modified, e.mode, e.folder)).collect();
     let bytes = serde_json::to_vec(&list).map_err(|err| Fault::from(err.to_string()))?;
@@ -219,7 +219,7 @@ mod tests {
             header.set_mtime(1_700_000_000);
             header.set_uid(0);
             header.set_gid(0);
-            // Raw, because the builder itself refuses the hostile names that the tests need.
+            // Raw, because the builder itself refuses the malicious names that the tests need.
             header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_cksum();
             builder.append(&header, body.as_bytes()).unwrap();

@@ -85,7 +85,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let mut changed = false;
     let msg = match (state, &name) {
         ("present" | "absent", None) => return Err(format!("{state} needs a key parameter").into()),
-        // A value is set whatever the state is, as Ansible does.
+        // As in Ansible, a value is set whatever the state is.
         (_, Some(name)) if state == "present" || args.has("value") => {
             let wanted = args.str("value");
             let old = attributes.get(name);
@@ -104,7 +104,7 @@ fn run(task: &Task<'_>) -> Outcome {
             }
             format!("{name} removed")
         }
-        // getfattr(1) shows those of users only, unless one is named.
+        // getfattr(1) shows only those of the namespace `user`, unless one is named.
         ("keys", _) => {
             found.extend(attributes.names()?.into_iter().filter(|name| name.starts_with("user.")).map(|name| (name, "".into())));
             "returning all keys".to_owned()

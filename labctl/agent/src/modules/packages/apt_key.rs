@@ -75,7 +75,7 @@ fn run(task: &Task<'_>) -> Outcome {
     };
     let path = if bytes.starts_with(b"-----BEGIN") || args.has("keyring") { base } else { base.with_extension("gpg") };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).attempt("make the folder", folder)?;
+        fs::create_dir_all(folder).attempt("create the folder", folder)?;
     }
     replace(&path, &bytes, &Attributes { mode: 0o644, uid: None, gid: None }).attempt("write", &path)?;
     Ok(Done::from(result))

@@ -74,7 +74,7 @@ fn run(task: &Task<'_>) -> Outcome {
         if present {
             let name = args.filled("filename").map_or_else(|| proposed_name(&repo), |name| name.trim_end_matches(".list").to_owned());
             let file = if name.starts_with('/') { PathBuf::from(format!("{name}.list")) } else { folder.join(format!("{name}.list")) };
-            fs::create_dir_all(&folder).attempt("make the folder", &folder)?;
+            fs::create_dir_all(&folder).attempt("create the folder", &folder)?;
             let mut text = fs::read_to_string(&file).unwrap_or_default();
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');

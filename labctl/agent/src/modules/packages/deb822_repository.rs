@@ -149,7 +149,7 @@ fn signing_key(task: &Task<'_>, value: &str, keyring: &dyn Fn(&str) -> PathBuf) 
     let new = !Content::Bytes(bytes.clone()).is_at(&path).attempt("compare", &path)?;
     if new && !task.check {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).attempt("make the folder", folder)?;
+            fs::create_dir_all(folder).attempt("create the folder", folder)?;
         }
         let attributes = Attributes { mode: 0o644, uid: None, gid: None };
         replace(&path, &bytes, &attributes).attempt("write", &path)?;

@@ -93,7 +93,7 @@ fn write(task: &Task<'_>, path: &PathBuf, user: &str, text: &str) -> Result<(), 
         return fs::remove_file(path).attempt("remove", path);
     }
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).attempt("make the folder", parent)?;
+        fs::create_dir_all(parent).attempt("create the folder", parent)?;
     }
     let attributes = if task.args.has("cron_file") {
         Attributes { mode: 0o644, uid: Some(0), gid: Some(0) }

@@ -28,7 +28,7 @@ fn run(task: &Task<'_>) -> Outcome {
     must_exist(device).map_err(|_| Fault::from(format!("Device {device} not found.")))?;
     let found = Spawn::of(task, ["blkid", "-c", "/dev/null", "-o", "value", "-s", "TYPE", device])
         .run()
-        .attempt("look at", device)?
+        .attempt("inspect", device)?
         .out()
         .trim()
         .to_owned();

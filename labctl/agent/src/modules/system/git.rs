@@ -158,7 +158,7 @@ fn fetch(task: &Task<'_>, dest: &Path, exists: bool, wanted: &str) -> Result<(),
     let depth = args.int("depth").filter(|depth| *depth > 0).map(|depth| format!("--depth={depth}"));
     if !exists {
         let parent: PathBuf = dest.parent().map_or_else(|| "/".into(), Path::to_owned);
-        fs::create_dir_all(&parent).attempt("make the folder", &parent)?;
+        fs::create_dir_all(&parent).attempt("create the folder", &parent)?;
         let target = dest.to_string_lossy().into_owned();
         let mut words = vec!["clone", "--origin", remote];
         words.extend(depth.as_deref());

@@ -103,7 +103,7 @@ fn act(task: &Task<'_>, state: &str, point: &str, mounted: bool, edited: bool) -
     let fstab = task.root.join(args.str("fstab")).to_string_lossy().into_owned();
     match state {
         "mounted" | "ephemeral" => {
-            fs::create_dir_all(point).attempt("make the folder", point)?;
+            fs::create_dir_all(point).attempt("create the folder", point)?;
             let mut argv: Vec<&str> = vec!["mount"];
             if state == "ephemeral" {
                 argv.extend(["-t", args.str("fstype"), "-o", args.filled("opts").unwrap_or("defaults"), args.str("src"), point]);

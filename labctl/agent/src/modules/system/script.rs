@@ -70,7 +70,7 @@ fn run(task: &Task<'_>) -> Outcome {
         None => spool.parent().unwrap_or(Path::new("/")).to_owned(),
     };
     let folder_of_script = Folder(beside(&parent.join("script")));
-    DirBuilder::new().mode(0o700).create(&folder_of_script.0).attempt("make the folder", &folder_of_script.0)?;
+    DirBuilder::new().mode(0o700).create(&folder_of_script.0).attempt("create the folder", &folder_of_script.0)?;
     let script = folder_of_script.0.join(Path::new(named).file_name().unwrap_or_default());
     let ids = user.as_ref().map(|user| (user.uid, user.gid));
     let attributes = Attributes { mode: 0o700, uid: ids.map(|ids| ids.0), gid: ids.map(|ids| ids.1) };
