@@ -1,4 +1,4 @@
-//! `consul_kv`: keys of Consul's store, over its HTTP interface.
+//! `consul_kv`: keys in Consul's key/value store, over its HTTP interface.
 
 use serde_json::{Map, Value, json};
 
@@ -54,7 +54,7 @@ fn run(task: &Task<'_>) -> Outcome {
         "absent" => ("DELETE", url(&if recurse { vec!["recurse".to_owned()] } else { vec![] }), None),
         "present" => {
             let Some(value) = args.text("value") else {
-                // Without a value this only looks.
+                // Without a value this only reads.
                 result.insert("changed".into(), false.into());
                 return Ok(result.into());
             };

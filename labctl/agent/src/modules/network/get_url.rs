@@ -1,4 +1,4 @@
-//! `get_url`: a file from the network.
+//! `get_url`: downloads a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-/// Puts what was fetched at its place if it is what was asked for and differs from what is there.
+/// Moves the download into place if its checksum is right and it differs from the existing file.
 fn place(
     task: &Task<'_>,
     temporary: &Path,
@@ -158,7 +158,7 @@ fn sum_of(path: &Path, algorithm: &str) -> Result<String, Fault> {
     digest::by_name(path, algorithm).ok_or_else(|| Fault::from(format!("unknown checksum algorithm {algorithm}")))?.attempt("read", path)
 }
 
-/// `algorithm:sum`, or `algorithm:URL` of a list in which the file's name stands.
+/// `algorithm:sum`, or `algorithm:URL` of a list that contains the file's name.
 fn wanted_sum(task: &Task<'_>, text: &str, url: &str) -> Result<(String, String), Fault> {
     let bad = || Fault::from("The checksum parameter has to be in format <algorithm>:<checksum>");
     let (algorithm, sum) = text.split_once(':').ok_or_else(bad)?;

@@ -1,4 +1,4 @@
-//! HTTP for modules: `get_url`, `uri` and the like. TLS trusts what the guest trusts (`/etc/ssl/certs`).
+//! HTTP for modules such as `get_url` and `uri`. TLS trusts the guest's own certificates (`/etc/ssl/certs`).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,13 +14,13 @@ use ureq::{Agent, Proxy};
 use crate::modules::call::outcome::{Attempt, Fault};
 use crate::modules::call::task::Task;
 
-/// Where distributions keep the bundle of certificates.
+/// Where distributions keep the certificate bundle.
 const BUNDLES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// Redirections that are followed at most (Python's urllib has 10 too).
+/// Maximum number of redirections to follow (Python's urllib has 10 too).
 const REDIRECTS: u32 = 10;
 
-/// A request as tasks describe it.
+/// A request as described by a task.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -34,15 +34,15 @@ pub(crate) struct Request {
     bundle: Option<std::path::PathBuf>,
 }
 
-/// What came back.
+/// The response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// The status line's words.
+    /// The reason phrase of the status line.
     pub(crate) reason: String,
     /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
-    /// Where redirections ended.
+    /// The URL after all redirections.
     pub(crate) url: String,
     body: ureq::Body,
 }
@@ -100,7 +100,7 @@ impl Request {
         if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(Arc::new(certificates)) }
     }
 
-    /// Sends it. Any status is an answer, not a fault.
+    /// Sends the request. A response with any status is a result, not a fault.
     pub(crate) fn send(&self) -> Result<Response, Fault> {
         let fault = |why: String| Fault::from(format!("Request failed: {why}")).with("url", self.url.as_str()).with("status", -1);
         let tls = match self.url.starts_with("https:") {
@@ -146,7 +146,7 @@ impl Request {
         })
     }
 
-    /// Fetches into a new file at `path`; anything but success is a fault, and no file is left then.
+    /// Downloads into a new file at `path`; anything but success is a fault and leaves no file behind.
     pub(crate) fn save(&self, path: &Path) -> Result<Response, Fault> {
         let mut response = self.send()?;
         if response.status == 304 {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::modules::call::testing::Bench;
 
-/// Serves `/file` (with a body), `/sums`, `/json`, `/echo`, `/moved`; anything else is not found. Its address.
+/// Serves `/file` (with a body), `/sums`, `/json`, `/echo`, `/moved`; anything else is not found. Returns its address.
 fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

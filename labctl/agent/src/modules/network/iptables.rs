@@ -1,4 +1,4 @@
-//! `iptables`: rules, chains and policies of the packet filter. iptables(8) itself says whether a rule is there (`-C`).
+//! `iptables`: rules, chains and policies of the packet filter. iptables(8) itself reports whether a rule exists (`-C`).
 
 use serde_json::{Map, Value};
 
@@ -63,7 +63,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// One of the two programs, called for one task.
+/// One of the two programs, run for one task.
 struct Filter<'a> {
     task: &'a Task<'a>,
     program: &'static str,
@@ -104,7 +104,7 @@ impl Filter<'_> {
         if self.task.args.flag("numeric") { &["--numeric"] } else { &[] }
     }
 
-    /// Does what the task asks for; whether anything differed.
+    /// Does what the task asks for; returns whether anything differed.
     fn converge(&self) -> Result<bool, Fault> {
         let (args, check) = (&self.task.args, self.task.check);
         if args.flag("flush") {
@@ -143,7 +143,7 @@ impl Filter<'_> {
         Ok(differs)
     }
 
-    /// What `wait` means to this version: before 1.4.20 nothing, before 1.6.0 it takes no seconds.
+    /// The value of `wait` that this version supports: none before 1.4.20, no seconds before 1.6.0.
     fn supported_wait(&self) -> Result<Option<String>, Fault> {
         let Some(wait) = self.task.args.text("wait") else { return Ok(None) };
         let output = Spawn::of(self.task, [self.program, "--version"]).must()?.out();
@@ -212,7 +212,7 @@ mod tests {
 
     use crate::modules::call::testing::Bench;
 
-    /// A filter that knows the rules that its notes hold.
+    /// A filter that keeps its rules in its notes.
     fn bench() -> Bench {
         let bench = Bench::new();
         let script = r#"case "$*" in

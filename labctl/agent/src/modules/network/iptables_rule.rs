@@ -1,4 +1,4 @@
-//! A rule of iptables(8) out of a task's arguments, in the order in which Ansible's module writes it.
+//! Builds a rule for iptables(8) from a task's arguments, in the order in which Ansible's module writes it.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ impl Words<'_> {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
     }
 
-    /// The option with this value; a leading `!` goes before the option.
+    /// Adds the option with this value; a leading `!` goes before the option.
     fn value(&mut self, option: &str, value: &str) {
         match value.strip_prefix('!') {
             Some(value) => self.push(&["!", option, value]),
@@ -58,7 +58,7 @@ impl Words<'_> {
         }
     }
 
-    /// Which uses an extension unless the task loads it itself.
+    /// Loads an extension for an option unless the task loads it itself.
     fn extension(&mut self, wanted: bool, extension: &str) {
         if wanted && !self.args.list("match").iter().any(|name| name == extension) {
             self.push(&["-m", extension]);
@@ -104,7 +104,7 @@ impl Words<'_> {
     }
 }
 
-/// The words of the rule; none if the task names no part of one.
+/// The words of the rule; none if the task specifies no part of a rule.
 pub(crate) fn rule(args: &Arguments) -> Vec<String> {
     let mut words = Words { args, words: Vec::new() };
     for (name, option) in [("protocol", "-p"), ("source", "-s"), ("destination", "-d")] {

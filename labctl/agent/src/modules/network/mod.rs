@@ -1,4 +1,4 @@
-//! Modules that speak to others over the network.
+//! Modules that use the network.
 
 pub(crate) mod consul_kv;
 pub(crate) mod get_url;

@@ -1,4 +1,4 @@
-//! Questions to the HTTP interfaces of Consul and Nomad.
+//! Requests to the HTTP interfaces of Consul and Nomad.
 
 use crate::modules::call::outcome::{Attempt, Fault};
 use crate::modules::call::task::Task;

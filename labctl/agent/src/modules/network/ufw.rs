@@ -1,4 +1,4 @@
-//! `ufw`: the uncomplicated firewall. Its rules are read from its files; what is asked of it, its program does.
+//! `ufw`: the uncomplicated firewall. Its rules are read from its files; changes are made by its program.
 
 use std::fs;
 
@@ -50,9 +50,9 @@ const RULES: [&str; 6] = [
 struct Ufw<'a> {
     task: &'a Task<'a>,
     commands: Vec<String>,
-    /// `ufw status verbose` before anything was done.
+    /// `ufw status verbose` before any change.
     status: String,
-    /// The rules before anything was done.
+    /// The rules before any change.
     rules: String,
 }
 
@@ -69,7 +69,7 @@ impl Ufw<'_> {
         Err(Fault::from(said.trim().to_owned()).with("rc", output.rc).with("commands", self.commands.clone()))
     }
 
-    /// The lines that stand for a rule each.
+    /// The lines that each represent a rule.
     fn current_rules(&self) -> String {
         let files = RULES.iter().filter_map(|file| fs::read_to_string(self.task.root.join(file)).ok());
         files.map(|text| tuples(&text)).collect()
@@ -151,7 +151,7 @@ impl Ufw<'_> {
             _ if lines.iter().any(|(_, v6)| *v6) => last,
             _ => last + 1,
         };
-        // ufw refuses a number beyond the last rule's.
+        // ufw refuses a number greater than that of the last rule.
         Ok(Some(insert + base).filter(|place| *place <= last))
     }
 
@@ -200,7 +200,7 @@ impl Ufw<'_> {
         if !task.check || !said.is_empty() && said.lines().all(|line| line.contains("Skipping")) {
             return Ok(false);
         }
-        // A dry run shows the rules of one family if the rule has addresses of that family only.
+        // If the rule has addresses of one family, a dry run shows the rules of that family only.
         let (before, after) = (self.rules.clone(), tuples(&said));
         let addresses = [args.str("from_ip"), args.str("to_ip")];
         let only = |v6: bool| -> (String, String) {
@@ -220,7 +220,7 @@ fn tuples(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| line.starts_with("### tuple")).collect()
 }
 
-/// Whether it is an address or a network of that family.
+/// Whether it is an address or a network of this family.
 fn is_address(text: &str, v6: bool) -> bool {
     let address = text.split('/').next().unwrap_or_default().parse::<std::net::IpAddr>();
     address.is_ok_and(|address| address.is_ipv6() == v6)

@@ -1,4 +1,4 @@
-//! `uri`: a request over HTTP and what comes back.
+//! `uri`: an HTTP request and its response.
 
 use std::path::{Path, PathBuf};
 
@@ -179,7 +179,7 @@ fn body(task: &Task<'_>) -> Result<Coded, Fault> {
             let Value::Object(fields) = body else {
                 return Err("failed to parse body as form-multipart: body must be mapping".into());
             };
-            // Long and unlikely: a part must not contain it.
+            // Long and unlikely: no part may contain it.
             let boundary = format!("labctl{}", crate::modules::files::digest::md5_of(python_json(body).as_bytes()));
             let mut text = Vec::new();
             for (name, value) in fields {
@@ -213,7 +213,7 @@ fn pair(key: &str, value: &Value) -> String {
     format!("{}={}", quote(key), quote(&as_text(value)))
 }
 
-/// As Python's `urllib.parse.quote_plus`.
+/// Like Python's `urllib.parse.quote_plus`.
 fn quote(text: &str) -> String {
     text.bytes().fold(String::new(), |mut quoted, byte| {
         match byte {

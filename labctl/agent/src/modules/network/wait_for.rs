@@ -1,4 +1,4 @@
-//! `wait_for`: until a port answers, or a file is there and says something.
+//! `wait_for`: waits until a port answers, or until a file exists and contains a text.
 
 use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -33,7 +33,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// Between two looks: neither a port nor a line in a growing file tells when it is there.
+/// Pause between two checks: neither a port nor a line in a growing file produces an event.
 const PAUSE: Duration = Duration::from_millis(100);
 
 fn run(task: &Task<'_>) -> Outcome {
@@ -74,7 +74,7 @@ fn run(task: &Task<'_>) -> Outcome {
 
 fn done(task: &Task<'_>, begin: Instant, groups: Value) -> crate::modules::call::outcome::Done {
     let args = &task.args;
-    // A file that is there is called by its kind, as in the results of `file`.
+    // A file that exists is reported by its kind, as in the results of `file`.
     let state = match (args.filled("path"), args.str("state")) {
         (Some(path), "started" | "present") => match state_of(Path::new(path)) {
             "absent" => args.str("state"),
@@ -155,7 +155,7 @@ fn on_port(task: &Task<'_>, port: i64, state: &str, regex: Option<&Pattern>) -> 
     None
 }
 
-/// Whether anyone is connected to the port (any state of /proc/net/tcp but listening and closed).
+/// Whether there is a connection to the port (any state in /proc/net/tcp except listening, closed and TIME_WAIT).
 fn connections(task: &Task<'_>, port: u16) -> bool {
     ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|file| {
         let table = fs::read_to_string(task.root.join(file)).unwrap_or_default();

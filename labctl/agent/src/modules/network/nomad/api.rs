@@ -1,4 +1,4 @@
-//! Questions to Nomad's HTTP interface, and what kind of answer came.
+//! Requests to Nomad's HTTP interface, and the classification of its answers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::modules::call::task::Task;
 use crate::modules::network::http::Response;
 use crate::modules::network::rest::{quote, talk};
 
-/// What Nomad says with status 500 while its servers are about to have a leader, or a client agent to find them.
+/// Messages of Nomad with status 500 while its servers are about to elect a leader, or a client agent to find the servers.
 const PASSING: [&str; 9] = [
     "No cluster leader",
     "No path to region",
@@ -23,17 +23,17 @@ const PASSING: [&str; 9] = [
     "leadership lost",
 ];
 
-/// Longest time that Nomad holds back the answer to a question for something newer. What was given up is noticed within it.
+/// Longest time that Nomad holds a request open for newer data. A cancellation is noticed within this time.
 const HELD: Duration = Duration::from_secs(2);
 
-/// Why there is no answer to go by.
+/// Why there is no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum No {
-    /// Nothing answers, or nobody leads: that may come.
+    /// Nothing answers, or there is no leader: this may change.
     Away(String),
-    /// There is no such thing.
+    /// It does not exist.
     Missing(String),
-    /// Nomad refuses, and would again.
+    /// Nomad refuses, and would do so again.
     Refused(String),
 }
 
@@ -63,7 +63,7 @@ impl<'a> Api<'a> {
         Self { task, address: task.args.str("address").trim_end_matches('/'), namespace }
     }
 
-    /// Whether the controller no longer wants to know.
+    /// Whether the controller has cancelled the task.
     pub(super) fn given_up(&self) -> bool {
         (self.task.given_up)()
     }
@@ -72,7 +72,7 @@ impl<'a> Api<'a> {
         self.ask("GET", path, None)
     }
 
-    /// Comes back when what `path` names is newer than `index`, or after [`HELD`].
+    /// Returns when the data at `path` is newer than `index`, or after [`HELD`].
     pub(super) fn await_newer(&self, path: &str, index: u64) -> Result<(), No> {
         let path = format!("{path}?index={}&wait={}s", index.max(1), HELD.as_secs());
         self.ask::<Value>("GET", &path, None).map(|_| ())

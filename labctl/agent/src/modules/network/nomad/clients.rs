@@ -1,4 +1,4 @@
-//! The clients that work can be placed on.
+//! The clients that jobs can be placed on.
 
 use std::collections::BTreeMap;
 
@@ -36,10 +36,10 @@ impl Client {
     }
 }
 
-/// What is known of the clients at a moment.
+/// The state of the clients at one moment.
 struct Seen {
     clients: Vec<Client>,
-    /// Ready, but no Consul agent found yet although the job has services there.
+    /// Ready, but with no Consul agent found yet although the job has services there.
     without_consul: Vec<String>,
     index: u64,
 }
@@ -76,8 +76,8 @@ impl Seen {
     }
 }
 
-/// Waits until so many clients can take work. With fewer, a job would crowd on those that are there; and one that has not found
-/// Consul is passed over for jobs with services in it.
+/// Waits until this many clients can take work. With fewer, a job would crowd onto the available ones; and Nomad skips a client that has
+/// not found Consul for jobs with services in it.
 pub(super) fn wait_for(api: &Api<'_>, wanted: usize, consul: bool, patience: &mut Patience) -> Result<(), Fault> {
     if wanted == 0 {
         return Ok(());
@@ -99,7 +99,7 @@ pub(super) fn wait_for(api: &Api<'_>, wanted: usize, consul: bool, patience: &mu
     }
 }
 
-/// Whether every client that Nomad knows can take work: then none is about to come that could change a placement.
+/// Whether every client known to Nomad can take work: then no client is about to join that could change a placement.
 pub(super) fn all_ready(api: &Api<'_>) -> Result<bool, No> {
     let clients = api.get::<Option<Vec<Client>>>("/nodes")?.value.unwrap_or_default();
     Ok(!clients.is_empty() && clients.iter().all(Client::is_ready))

@@ -1,13 +1,13 @@
-//! `nomad_deploy` (labctl's own): a job of Nomad runs as its file on the node says.
+//! `nomad_deploy` (labctl's own): ensures that a Nomad job runs as specified by its file on the node.
 //!
 //! ```text
-//! file ─▶ parse ─▶ compare ─┬─ as asked ─────────────────────────────▶ unchanged
-//!                           ├─ Nomad is at it ───────────────┐
+//! file ─▶ parse ─▶ compare ─┬─ as specified ────────────────────────▶ unchanged
+//!                           ├─ in progress ──────────────────┐
 //!                           └─ differs, stopped, failed,     ▼
-//!                              instances missing ─▶ mend ─▶ wait ─▶ as asked
+//!                              instances missing ─▶ mend ─▶ wait ─▶ as specified
 //! ```
-//! `nomad_job` only registers. This one also looks at what became of the job, so that a run of a playbook mends whatever has happened
-//! to it since, and waits for as long as something moves.
+//! `nomad_job` only registers. This module also checks the state of the job, so that a playbook run repairs whatever has happened to it
+//! since, and waits as long as there is progress.
 
 use std::path::Path;
 use std::time::Duration;
@@ -43,15 +43,15 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// How long an evaluation that waits for clients or room is left to itself while every client is ready: nothing is at work then that
-/// a slow machine could hold up.
+/// How long to tolerate an evaluation that waits for clients or resources while every client is ready: then nothing is in progress that a
+/// slow machine could delay.
 const STUCK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
 fn run(task: &Task<'_>) -> Outcome {
     let file = task.args.path("file").unwrap_or_default();
     if task.check && (!file.exists() || !answers(task)) {
-        // Earlier tasks of the same run would have brought both.
-        return Ok(json!({"changed": true, "msg": "the job's file or Nomad is not there yet"}).into());
+        // Earlier tasks of the same run would have provided both.
+        return Ok(json!({"changed": true, "msg": "the job's file or Nomad does not exist yet"}).into());
     }
     let limit = Duration::from_secs(task.args.int("patience").unwrap_or(600).max(1) as u64);
     let mut work = Work { task, api: Api::new(task), patience: Patience::new(limit), did: Vec::new() };
@@ -62,7 +62,7 @@ fn run(task: &Task<'_>) -> Outcome {
     })
 }
 
-/// Whether there is a Nomad at all.
+/// Whether Nomad answers at all.
 fn answers(task: &Task<'_>) -> bool {
     Api::new(task).get::<Value>("/status/leader").is_ok()
 }
@@ -71,7 +71,7 @@ struct Work<'a> {
     task: &'a Task<'a>,
     api: Api<'a>,
     patience: Patience,
-    /// What was done, in words.
+    /// What was done, for the result.
     did: Vec<&'static str>,
 }
 
@@ -119,8 +119,8 @@ impl Work<'_> {
         Ok(reported(result, &look, &spec.id, &words).into())
     }
 
-    /// That instances are missing is believed only if a second look finds it too: between two questions of the first one Nomad may have
-    /// begun to replace them.
+    /// Missing instances are reported only if a second look confirms it: between two requests of the first look, Nomad may have started
+    /// to replace them.
     fn surely(&mut self, id: &str, first: Standing) -> Result<Standing, Fault> {
         if !matches!(first, Standing::Astray(Astray::Missing, _)) {
             return Ok(first);
@@ -134,28 +134,28 @@ impl Work<'_> {
             found.map(|found| found.allocations.iter().filter(|one| one.is_failed()).collect()).unwrap_or_default();
         let stays = |one: &&Allocation| found.is_some_and(|found| found.keeps_failed(&one.task_group));
         if astray.is_some() && failed.iter().any(stays) {
-            // Nomad puts nothing in the place of these but for a job that begins anew.
+            // Nomad does not replace these unless the job is started from scratch.
             self.stop(path)?;
-            self.register(spec.registration(), "started anew")?;
+            self.register(spec.registration(), "restarted")?;
             return Ok(());
         }
         match astray {
             _ if differs => self.register(spec.registration(), "registered")?,
             Some(Astray::Stopped) => self.register(spec.registration(), "started")?,
             Some(Astray::Failed) => {
-                // Nomad goes on only with another version. What runs is left running.
+                // Nomad continues only with a new version. Running instances are left alone.
                 self.register(spec.nearly(), "deployed again")?;
                 self.register(spec.registration(), "deployed again")?;
             }
             Some(Astray::Missing) | None => {}
         }
-        // Of jobs that wait for their time or their call there is nothing to place.
+        // Periodic and parameterized jobs have nothing to place.
         let placed = spec.job["Periodic"].is_null() && spec.job["ParameterizedJob"].is_null();
         if placed && (astray == Some(Astray::Missing) && !differs || !failed.is_empty()) {
             let body = json!({"JobID": spec.id, "EvalOptions": {"ForceReschedule": true}});
             let api = &self.api;
             self.patience.must(api, "such job", || api.post(&format!("{path}/evaluate"), &body))?;
-            self.note("placed what was missing");
+            self.note("placed missing instances");
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Stops the job, and waits until Nomad has done so.
+    /// Stops the job and waits until Nomad has done so.
     fn stop(&mut self, path: &str) -> Result<(), Fault> {
         let api = &self.api;
         let answer = self.patience.must(api, "such job", || api.delete(path))?;
@@ -186,7 +186,7 @@ impl Work<'_> {
                 return Ok(());
             }
             if self.patience.is_over() {
-                return Err(format!("{}: Nomad does not stop it; see `nomad job status`", self.patience.words()).into());
+                return Err(format!("{}: Nomad did not stop it; see `nomad job status`", self.patience.words()).into());
             }
             if api.given_up() {
                 return Err(given_up());
@@ -195,7 +195,7 @@ impl Work<'_> {
         }
     }
 
-    /// Waits until the job runs as asked; gives the last look and what it saw. Ends at once where Nomad says that it failed.
+    /// Waits until the job runs as specified; returns the last look and its description. Fails at once if Nomad reports a failure.
     fn wait(&mut self, id: &str) -> Result<(Look, String), Fault> {
         let mut begun = None;
         loop {
@@ -218,26 +218,26 @@ impl Work<'_> {
         }
     }
 
-    /// Whether it is worth waiting on.
+    /// Returns an error if there is no point in waiting any longer.
     fn go_on(&mut self, seen: &Look, words: &str, id: &str) -> Result<(), Fault> {
         if self.patience.is_over() {
             return Err(next_step(&reasons(seen, format!("{}: {words}", self.patience.words())), id));
         }
         let api = &self.api;
         if seen.is_stuck() && self.patience.quiet() >= STUCK && self.patience.must(api, "clients", || clients::all_ready(api))? {
-            return Err(next_step(&reasons(seen, format!("Nomad finds no place for it: {words}")), id));
+            return Err(next_step(&reasons(seen, format!("Nomad cannot place it: {words}")), id));
         }
         if api.given_up() { Err(given_up()) } else { Ok(()) }
     }
 
-    /// Another version runs than the one that was waited for: Nomad went back to an older one, or somebody else registered one.
+    /// A different version replaced the one that was waited for: Nomad reverted to an older one, or someone else registered one.
     fn replaced(&mut self, id: &str, version: u64) -> Fault {
         let path = format!("/job/{}/deployments", quote(id));
         let all = self.api.get::<Value>(&path).map(|answer| answer.value).unwrap_or_default();
         let mine = all.as_array().into_iter().flatten().find(|one| one["JobVersion"] == version);
         match mine.and_then(|one| one["StatusDescription"].as_str()) {
             Some(why) if mine.is_some_and(|one| one["Status"] == "failed") => next_step(&format!("its deployment failed: {why}"), id),
-            _ => "another version of it was registered meanwhile; labctl provision compares again".into(),
+            _ => "a different version of it was registered meanwhile; labctl provision compares it again".into(),
         }
     }
 }
@@ -253,7 +253,7 @@ fn reasons(seen: &Look, wrong: String) -> String {
     [vec![wrong], words::placement(&seen.evaluations), words::troubled(seen.current(), seen.deployment.is_some())].concat().join("; ")
 }
 
-/// A failure with what to do next.
+/// A failure, with what to do next.
 fn next_step(why: &str, id: &str) -> Fault {
-    format!("{why}. Look with `nomad job status {id}`; once the cause is mended, labctl provision deploys it again").into()
+    format!("{why}. See `nomad job status {id}`; once the cause is fixed, labctl provision deploys it again").into()
 }

@@ -1,4 +1,4 @@
-//! `nomad_deploy` against a Nomad of the test's own.
+//! `nomad_deploy` against a fake Nomad.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ impl Case {
         case
     }
 
-    /// One whose job runs already.
+    /// A case whose job is already running.
     fn running(placed: fn(&mut World), waited: fn(&mut World)) -> Self {
         let case = Self::new(placed, waited);
         {
@@ -114,7 +114,7 @@ fn a_failed_deployment_is_repeated_under_running_instances() {
     case.nomad.world().deploy("failed", 1);
     assert_eq!(case.foreseen(), true);
     assert_eq!(case.run()["did"], json!(["deployed again"]));
-    // A version between makes Nomad see a new one; the job ends as its file says.
+    // An intermediate version makes Nomad see a new one; the job ends up as in its file.
     assert_eq!(case.asked(), ["register priority 49", "register priority 50"]);
     assert_eq!(case.run()["changed"], false);
 }
@@ -128,7 +128,7 @@ fn missing_instances_are_placed() {
         world.allocations[1] = failed;
     }
     assert_eq!(case.foreseen(), true);
-    assert_eq!(case.run()["did"], json!(["placed what was missing"]));
+    assert_eq!(case.run()["did"], json!(["placed missing instances"]));
     assert_eq!(case.asked(), ["evaluate, force true"]);
 }
 
@@ -145,7 +145,7 @@ fn failed_instances_that_nomad_keeps_make_the_job_begin_anew() {
         job
     };
     case.bench.write("web.nomad", format!("hcl{never}"));
-    assert_eq!(case.run()["did"], json!(["stopped", "started anew"]));
+    assert_eq!(case.run()["did"], json!(["stopped", "restarted"]));
     assert_eq!(case.asked(), ["stop", "register priority 50"]);
 }
 
@@ -164,7 +164,7 @@ fn what_is_under_way_is_waited_for_and_not_touched() {
 
 #[test]
 fn waits_for_as_long_as_something_moves() {
-    // Each wait takes 20 ms, and only every twentieth brings something new: 2.4 s in all with a patience of one.
+    // Each wait takes 20 ms, and only every twentieth brings something new: 2.4 s in all with a patience of 1 s.
     let case = Case::new(begin, |world| match world.waited {
         120.. => world.deploy("successful", 2),
         at if at % 20 == 0 => {
@@ -180,7 +180,7 @@ fn waits_for_as_long_as_something_moves() {
 
 #[test]
 fn gives_up_when_nothing_moves() {
-    // A task that is started again and again is no progress, however many events it has.
+    // A task that is restarted again and again makes no progress, however many events it has.
     let case = Case::new(begin, |world| {
         let events = world.allocations[1]["TaskStates"]["t"]["Events"].as_array_mut().unwrap();
         events.extend(
@@ -194,7 +194,7 @@ fn gives_up_when_nothing_moves() {
         said.contains("web.g[1] on client2 is pending (task t: Exit Code: 1, then Task started by client; nomad alloc status 00000001)"),
         "{said}"
     );
-    assert!(said.ends_with("Look with `nomad job status web`; once the cause is mended, labctl provision deploys it again"), "{said}");
+    assert!(said.ends_with("See `nomad job status web`; once the cause is fixed, labctl provision deploys it again"), "{said}");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_version_that_nomad_takes_back_is_told() {
     assert!(said.contains("its deployment failed: Failed due to progress deadline"), "{said}");
 }
 
-/// Nomad found no client that the constraint lets through.
+/// Nomad found no client that satisfies the constraint.
 fn unplaceable(world: &mut World) {
     let reasons = json!({"g": {"NodesEvaluated": 3, "ConstraintFiltered": {"${attr.kernel.name} = windows": 3}}});
     let failed = json!({"ID": "e1", "Status": "complete", "CreateIndex": 5, "FailedTGAllocs": reasons});
@@ -232,7 +232,7 @@ fn a_job_that_fits_nowhere_is_told_with_the_reasons() {
     let mut args = case.args();
     args["patience"] = 600.into();
     let said = case.bench.fault("nomad_deploy", args);
-    assert!(said.contains("Nomad finds no place for it: group g: 0 of 2 instances run"), "{said}");
+    assert!(said.contains("Nomad cannot place it: group g: 0 of 2 instances run"), "{said}");
     assert!(
         said.contains("group g: none of 3 clients can take an instance: 3 excluded by the constraint ${attr.kernel.name} = windows"),
         "{said}"
@@ -291,7 +291,7 @@ fn a_wait_that_is_given_up_ends() {
     let mut args = case.args();
     args["patience"] = 600.into();
     let reply = case.bench.call_unless(&given_up, "nomad_deploy", args, false);
-    assert!(reply.result["msg"].as_str().unwrap().ends_with("the wait was given up"), "{:?}", reply.result);
+    assert!(reply.result["msg"].as_str().unwrap().ends_with("the wait was cancelled"), "{:?}", reply.result);
     assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }
 
@@ -305,7 +305,7 @@ fn files_that_are_no_job_are_told() {
     assert!(case.fault().ends_with("the job has no ID"));
     std::fs::remove_file(case.bench.path("web.nomad")).unwrap();
     assert!(case.fault().contains("No such file"));
-    assert_eq!(case.foreseen(), true, "an earlier task may bring the file");
+    assert_eq!(case.foreseen(), true, "an earlier task may create the file");
 }
 
 #[test]
@@ -325,5 +325,5 @@ fn a_batch_job_that_has_run_is_left_alone() {
         let failed = world.allocation(0, "failed", false);
         world.allocations = vec![failed];
     }
-    assert_eq!(case.foreseen(), true, "one that failed is run again");
+    assert_eq!(case.foreseen(), true, "a failed job is run again");
 }

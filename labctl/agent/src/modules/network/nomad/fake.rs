@@ -1,4 +1,4 @@
-//! A Nomad of a few lines, which a test's closures stand for.
+//! A minimal fake Nomad, driven by a test's closures.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What the cluster is like, and what it was asked to do.
+/// The state of the cluster, and the requests it received.
 #[derive(Default)]
 pub(super) struct World {
     pub(super) job: Option<Value>,
@@ -17,9 +17,9 @@ pub(super) struct World {
     pub(super) nodes: Vec<Value>,
     /// Requests that change something, in order.
     pub(super) asked: Vec<String>,
-    /// How often somebody has waited for something newer.
+    /// How often a client has waited for newer data.
     pub(super) waited: usize,
-    /// How many requests are still answered as by servers without a leader.
+    /// How many more requests are answered as if the servers had no leader.
     pub(super) leaderless: usize,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Nomad {
 }
 
 impl Nomad {
-    /// One with three clients and no job. `placed` happens at each evaluation, `waited` whenever something newer is waited for.
+    /// Starts one with three clients and no job. `placed` runs at each evaluation, `waited` whenever newer data is waited for.
     pub(super) fn start(placed: Event, waited: Event) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -64,7 +64,7 @@ fn serve(stream: TcpStream, world: &Mutex<World>, placed: Event, waited: Event) 
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if query.contains("index=") {
-        // As the real one would hold it back; long enough that a test of patience does not spin.
+        // The real one would hold the request; long enough that a test of patience does not spin.
         std::thread::sleep(Duration::from_millis(20));
     }
     let (status, answer) = {
@@ -92,7 +92,7 @@ impl World {
             ("GET", "/status/leader") => json!("10.0.0.1:4647"),
             ("GET", "/nodes") => json!(self.nodes),
             ("GET", path) if path.starts_with("/node/") => json!({"Attributes": {"consul.version": "1.12.9"}}),
-            // The file's text is JSON in the tests, so that nothing here need know HCL.
+            // In the tests the file's text is JSON, so that HCL need not be parsed here.
             ("POST", "/jobs/parse") => match serde_json::from_str(body["JobHCL"].as_str().unwrap_or_default().trim_start_matches("hcl")) {
                 Ok(job) => job,
                 Err(_) => return (400, "Failed to parse job: input.hcl:1,1-2: Invalid expression".into()),
@@ -139,12 +139,12 @@ impl World {
         (200, answer)
     }
 
-    /// The version of the job that is registered.
+    /// The version of the registered job.
     pub(super) fn version(&self) -> u64 {
         self.job.as_ref().and_then(|job| job["Version"].as_u64()).unwrap_or_default()
     }
 
-    /// A deployment of it with this status, and so many of two instances healthy.
+    /// A deployment of the job with this status and this many of two instances healthy.
     pub(super) fn deploy(&mut self, status: &str, healthy: u64) {
         let why = match status {
             "failed" => "Failed due to progress deadline",

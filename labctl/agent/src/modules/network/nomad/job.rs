@@ -1,4 +1,4 @@
-//! `nomad_job`: jobs of Nomad, over its HTTP interface.
+//! `nomad_job`: Nomad jobs, over its HTTP interface.
 
 use serde_json::{Value, json};
 
@@ -41,12 +41,12 @@ fn run(task: &Task<'_>) -> Outcome {
         let body = body.map(|body| body.to_string().into_bytes());
         let mut answer = talk(task, method, &url, "X-Nomad-Token", body)?;
         let text = read(&mut answer, &url)?;
-        serde_json::from_str(&text).map_err(|err| format!("{url} answered no JSON: {err}").into())
+        serde_json::from_str(&text).map_err(|err| format!("{url} did not answer with JSON: {err}").into())
     };
     let definition = match args.filled("content") {
         None => None,
         Some(text) if args.str("content_format") == "json" => {
-            let value: Value = serde_json::from_str(text).map_err(|err| Fault::from(format!("content is no JSON: {err}")))?;
+            let value: Value = serde_json::from_str(text).map_err(|err| Fault::from(format!("content is not JSON: {err}")))?;
             Some(value.get("Job").cloned().unwrap_or(value))
         }
         Some(text) => Some(ask("POST", "/jobs/parse", Some(json!({"JobHCL": text, "Canonicalize": true})))?),
@@ -74,7 +74,7 @@ fn run(task: &Task<'_>) -> Outcome {
         Some(definition) => definition,
         None => ask("GET", &format!("{path}{space}"), None)?,
     };
-    // Nomad itself says what would differ.
+    // Nomad itself reports what would change.
     let plan = ask("POST", &format!("{path}/plan{space}"), Some(json!({"Job": definition, "Diff": true})))?;
     let changed = plan["Diff"]["Type"] != "None" || args.flag("force_start");
     if changed && !task.check {

@@ -1,4 +1,4 @@
-//! A job's file on the node, as Nomad understands it.
+//! A job's file on the node, parsed by Nomad.
 
 use std::path::Path;
 
@@ -10,23 +10,23 @@ use crate::modules::call::task::Task;
 use crate::modules::network::nomad::api::{Api, No};
 use crate::modules::network::nomad::patience::Patience;
 
-/// What Nomad's interface says of functions that read files, such as `file()`: only its command line has them.
+/// Nomad's API error for functions that read files, such as `file()`: only its command line supports them.
 const NEEDS_FILES: &str = "filesystem function";
 
-/// A job as it is to be.
+/// The specification of a job.
 pub(super) struct Jobspec {
     pub(super) id: String,
     pub(super) job: Value,
-    /// The file's text, which Nomad shows in its pages.
+    /// The file's text, which Nomad's web interface shows.
     source: Option<String>,
 }
 
 impl Jobspec {
-    /// Reads a file in HCL, or in JSON as `nomad job run -output` writes it.
+    /// Reads a file in HCL, or in JSON as written by `nomad job run -output`.
     pub(super) fn read(task: &Task<'_>, api: &Api<'_>, file: &Path, patience: &mut Patience) -> Result<Self, Fault> {
         let text = String::from_utf8(std::fs::read(file).attempt("read", file)?).map_err(|_| Fault::from("it is not UTF-8"))?;
         let (value, source) = if text.trim_start().starts_with('{') {
-            let value: Value = serde_json::from_str(&text).map_err(|why| Fault::from(format!("it is no JSON: {why}")))?;
+            let value: Value = serde_json::from_str(&text).map_err(|why| Fault::from(format!("it is not JSON: {why}")))?;
             (value, None)
         } else {
             (parse(task, api, file, &text, patience)?, Some(text))
@@ -40,12 +40,12 @@ impl Jobspec {
         Ok(Self { id, job, source })
     }
 
-    /// The namespace that the file names.
+    /// The namespace given in the file.
     pub(super) fn namespace(&self) -> Option<&str> {
         self.job["Namespace"].as_str().filter(|name| !name.is_empty())
     }
 
-    /// What Nomad is sent to register this.
+    /// The request body that registers this job.
     pub(super) fn registration(&self) -> Value {
         let mut job = self.job.clone();
         job["Stop"] = false.into();
@@ -55,7 +55,7 @@ impl Jobspec {
         }
     }
 
-    /// The same job but for something that no instance is touched for: registered before the job itself, it makes Nomad see a new version.
+    /// The same job with a difference that affects no instance: registered before the job itself, it makes Nomad see a new version.
     pub(super) fn nearly(&self) -> Value {
         let mut nearly = self.registration();
         let priority = nearly["Job"]["Priority"].as_i64().filter(|priority| *priority > 0).unwrap_or(50);
@@ -66,8 +66,8 @@ impl Jobspec {
 
 fn parse(task: &Task<'_>, api: &Api<'_>, file: &Path, text: &str, patience: &mut Patience) -> Result<Value, Fault> {
     let body = json!({"JobHCL": text, "Canonicalize": true});
-    // Its refusal is looked at, so it is no fault yet.
-    let answer = patience.must(api, "parser of jobs", || match api.post("/jobs/parse", &body) {
+    // A refusal is examined below, so it is not a fault yet.
+    let answer = patience.must(api, "job parser", || match api.post("/jobs/parse", &body) {
         Err(No::Refused(why)) => Ok(Err(why)),
         other => other.map(Ok),
     })?;
@@ -78,7 +78,7 @@ fn parse(task: &Task<'_>, api: &Api<'_>, file: &Path, text: &str, patience: &mut
     }
 }
 
-/// Relative files are looked for beside the job's, where they came with it.
+/// Relative files are looked up beside the job's file, where they were copied with it.
 fn by_command_line(task: &Task<'_>, file: &Path) -> Result<Value, Fault> {
     let mut spawn = Spawn::of(task, ["nomad", "job", "run", "-output"]);
     spawn.argv.push(file.to_string_lossy().into_owned());
@@ -86,5 +86,5 @@ fn by_command_line(task: &Task<'_>, file: &Path) -> Result<Value, Fault> {
         spawn = spawn.cwd(folder);
     }
     let output = spawn.must()?;
-    serde_json::from_slice(&output.stdout).map_err(|why| format!("nomad job run -output gave no JSON: {why}").into())
+    serde_json::from_slice(&output.stdout).map_err(|why| format!("nomad job run -output did not print JSON: {why}").into())
 }

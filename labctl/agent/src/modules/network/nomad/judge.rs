@@ -1,14 +1,14 @@
-//! Whether a job runs as it was asked for, is about to, or needs to be helped.
+//! Whether a job runs as specified, is about to, or needs intervention.
 
 use crate::modules::network::nomad::look::{Allocation, Group, Look};
 use crate::modules::network::nomad::words;
 
-/// How a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// As asked for; in words.
+    /// As specified; with a description.
     AsAsked(String),
-    /// Nomad is at it; what is missing yet.
+    /// In progress; with what is still missing.
     UnderWay(String),
     /// Nothing will happen by itself.
     Astray(Astray, String),
@@ -17,11 +17,11 @@ pub(super) enum Standing {
 /// What has to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Astray {
-    /// It was stopped: it is to be registered again.
+    /// It was stopped and must be registered again.
     Stopped,
     /// Its deployment failed: Nomad places nothing more for this version of the job.
     Failed,
-    /// Instances are missing: Nomad is to look at the job again.
+    /// Instances are missing: Nomad must evaluate the job again.
     Missing,
 }
 
@@ -31,7 +31,7 @@ impl Look {
             return Standing::Astray(Astray::Stopped, "the job is stopped".into());
         }
         if self.job.periodic.is_some() || self.job.parameterized_job.is_some() {
-            return Standing::AsAsked("it runs when its time or its call comes".into());
+            return Standing::AsAsked("it runs when it is due or dispatched".into());
         }
         if let Some(deployment) = &self.deployment {
             match deployment.status.as_str() {
@@ -53,7 +53,7 @@ impl Look {
         if self.is_under_way() { Standing::UnderWay(missing) } else { Standing::Astray(Astray::Missing, missing) }
     }
 
-    /// Whether this allocation does what the job wants of it.
+    /// Whether this allocation does what the job specifies.
     fn is_fine(&self, allocation: &Allocation) -> bool {
         let ends = matches!(self.job.kind.as_str(), "batch" | "sysbatch");
         let runs = allocation.desired_status == "run" && allocation.client_status == "running" && !allocation.is_unhealthy();
@@ -65,9 +65,9 @@ impl Look {
         let mine = || self.allocations.iter().filter(|allocation| allocation.task_group == group.name);
         let fine = mine().filter(|allocation| self.is_fine(allocation)).count();
         let wanted = match self.job.kind.as_str() {
-            // One per client that fits; which do, only Nomad knows.
+            // One per matching client; only Nomad knows which clients match.
             "system" | "sysbatch" => mine().filter(|one| one.desired_status == "run" && one.client_status != "complete").count(),
-            // It has run; Nomad forgets the allocations of what is over.
+            // It has run; Nomad removes the allocations of finished jobs.
             "batch" if self.job.status == "dead" && !mine().any(Allocation::is_failed) => fine,
             _ => group.count,
         };
@@ -75,13 +75,13 @@ impl Look {
         (fine < wanted || unsettled).then(|| format!("group {}: {fine} of {wanted} instances run", group.name))
     }
 
-    /// Whether Nomad or a client of it has something to do yet.
+    /// Whether Nomad or one of its clients still has something to do.
     fn is_under_way(&self) -> bool {
         let waits = self.evaluations.iter().any(|one| matches!(one.status.as_str(), "pending" | "blocked"));
         waits || self.allocations.iter().any(|one| one.desired_status == "run" && one.client_status == "pending")
     }
 
-    /// Whether an evaluation waits for clients or room, and nothing else is to come.
+    /// Whether an evaluation waits for clients or resources, and nothing else is in progress.
     pub(super) fn is_stuck(&self) -> bool {
         let blocked = self.evaluations.iter().any(|one| one.status == "blocked");
         let pending = self.evaluations.iter().any(|one| one.status == "pending");
@@ -92,8 +92,8 @@ impl Look {
         blocked && !pending && !starting
     }
 
-    /// What is new is progress. A new allocation in the place of one that failed is not: otherwise a task that never comes up would
-    /// be waited for without end.
+    /// Anything new counts as progress. A new allocation that replaces a failed one does not: otherwise a task that never comes up would
+    /// be waited for forever.
     pub(super) fn facts(&self) -> Vec<String> {
         let version = self.job.version;
         let mut facts = vec![format!("version {version}")];
@@ -104,7 +104,7 @@ impl Look {
                 facts.push(format!("deployment {} has {} of {name} healthy", deployment.id, rollout.healthy_allocs));
             }
         }
-        // Allocations of these all have one name.
+        // For these job types all allocations have the same name.
         let everywhere = matches!(self.job.kind.as_str(), "system" | "sysbatch");
         for allocation in self.current() {
             let name = if everywhere { format!("{} on {}", allocation.name, allocation.node_name) } else { allocation.name.clone() };
@@ -119,13 +119,13 @@ impl Look {
 }
 
 impl Look {
-    /// Whether Nomad leaves failed instances of a group as they are.
+    /// Whether Nomad does not replace failed instances of a group.
     pub(super) fn keeps_failed(&self, group: &str) -> bool {
         let reschedules = self.job.kind == "service" || self.job.kind == "batch";
         reschedules && self.job.task_groups.iter().any(|one| one.name == group && !one.replaces_failed())
     }
 
-    /// The allocations of this version that are meant to run.
+    /// The allocations of this version that should run.
     pub(super) fn current(&self) -> impl Iterator<Item = &Allocation> {
         self.allocations.iter().filter(|one| one.job_version == self.job.version && one.desired_status == "run")
     }

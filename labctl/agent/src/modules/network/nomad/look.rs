@@ -1,4 +1,4 @@
-//! What Nomad knows of a job at a moment: the job, its latest deployment, its evaluations and its allocations
+//! Nomad's state of a job at one moment: the job, its latest deployment, its evaluations and its allocations
 //! (<https://developer.hashicorp.com/nomad/api-docs/jobs>).
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::modules::network::nomad::api::{Api, No};
 use crate::modules::network::rest::quote;
 
-/// Go writes an empty list or map as null.
+/// Go encodes an empty list or map as null.
 fn filled<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
@@ -45,7 +45,7 @@ pub(super) struct Reschedule {
 }
 
 impl Group {
-    /// Whether Nomad may put another instance in a failed one's place.
+    /// Whether Nomad may replace a failed instance.
     pub(super) fn replaces_failed(&self) -> bool {
         self.reschedule_policy.as_ref().is_some_and(|policy| policy.unlimited || policy.attempts > 0)
     }
@@ -64,7 +64,7 @@ pub(super) struct Deployment {
     pub(super) task_groups: BTreeMap<String, Rollout>,
 }
 
-/// How far a deployment has come with a group.
+/// The progress of a deployment for one group.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Rollout {
@@ -83,12 +83,12 @@ impl Rollout {
 }
 
 impl Deployment {
-    /// Neither over nor called off.
+    /// Neither finished nor cancelled.
     pub(super) fn is_going_on(&self) -> bool {
         !matches!(self.status.as_str(), "successful" | "failed" | "cancelled")
     }
 
-    /// Whether a person must say that it may go on.
+    /// Whether a person must promote it.
     pub(super) fn waits_for_promotion(&self) -> bool {
         let done = |rollout: &Rollout| rollout.desired_canaries == 0 && rollout.healthy_allocs >= rollout.desired_total;
         self.is_going_on()
@@ -166,12 +166,12 @@ pub(super) struct TaskEvent {
 }
 
 impl Allocation {
-    /// Failed, and nothing has taken its place.
+    /// Failed and not replaced.
     pub(super) fn is_failed(&self) -> bool {
         self.desired_status == "run" && self.client_status == "failed" && self.next_allocation.is_empty()
     }
 
-    /// Over, or running, and healthy if a deployment decides that (`watched`).
+    /// Complete or running, and healthy if a deployment decides that (`watched`).
     pub(super) fn is_well(&self, watched: bool) -> bool {
         let healthy = !watched || self.deployment_status.as_ref().is_some_and(|health| health.healthy == Some(true));
         self.client_status == "complete" || self.client_status == "running" && healthy
@@ -183,19 +183,19 @@ impl Allocation {
     }
 }
 
-/// All of it.
+/// The complete state.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Look {
     pub(super) job: Job,
-    /// That of this very version of the job.
+    /// The deployment of exactly this version of the job.
     pub(super) deployment: Option<Deployment>,
     pub(super) evaluations: Vec<Evaluation>,
     pub(super) allocations: Vec<Allocation>,
-    /// What to wait at for something newer: a path, and the index that was seen.
+    /// Where to wait for newer data: a path, and the index that was seen.
     pub(super) newer: (String, u64),
 }
 
-/// Looks at a job. Evaluations are read before the allocations that they make, so that what is placed meanwhile is not missed.
+/// Reads the state of a job. Evaluations are read before the allocations that they create, so that nothing placed meanwhile is missed.
 pub(super) fn look(api: &Api<'_>, id: &str) -> Result<Look, No> {
     let path = format!("/job/{}", quote(id));
     let job: Job = api.get(&path)?.value;

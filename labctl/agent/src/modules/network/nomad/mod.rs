@@ -1,4 +1,4 @@
-//! Jobs of Nomad, over its HTTP interface: no process of Nomad's own, which costs an emulated guest seconds each.
+//! Nomad jobs, over its HTTP interface: without Nomad's own program, which costs an emulated guest seconds per run.
 
 mod api;
 mod clients;

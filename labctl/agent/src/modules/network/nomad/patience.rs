@@ -1,4 +1,4 @@
-//! Waiting that ends for want of progress, not at a time: a slow machine takes as long as it takes.
+//! Waiting that ends when there is no progress, not after a fixed time: a slow machine takes as long as it takes.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::modules::call::outcome::Fault;
 use crate::modules::network::nomad::api::{Api, No};
 
-/// Between two tries of an agent that does not answer: nothing tells when one begins to.
+/// Pause between two tries when an agent does not answer: there is no event for when it starts to.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long nothing new may happen.
+/// How long to wait without anything new.
 pub(super) struct Patience {
     limit: Duration,
-    /// What has been seen. Progress is what was never seen before: a task that is started again and again makes none.
+    /// Everything seen so far. Progress is what has not been seen before: a task that is restarted again and again makes none.
     seen: HashSet<String>,
     last: Instant,
 }
@@ -22,7 +22,7 @@ impl Patience {
         Self { limit, seen: HashSet::new(), last: Instant::now() }
     }
 
-    /// Takes note of what holds now.
+    /// Records the current facts.
     pub(super) fn note(&mut self, facts: impl IntoIterator<Item = String>) {
         for fact in facts {
             if self.seen.insert(fact) {
@@ -40,12 +40,12 @@ impl Patience {
         self.quiet() >= self.limit
     }
 
-    /// The limit in words.
+    /// The limit, for messages.
     pub(super) fn words(&self) -> String {
         format!("{} s without progress", self.limit.as_secs())
     }
 
-    /// Asks until there is an answer; none if Nomad has no such thing. That it refuses is a fault.
+    /// Asks until there is an answer; none if it does not exist in Nomad. A refusal is a fault.
     pub(super) fn insist<T>(&mut self, api: &Api<'_>, mut ask: impl FnMut() -> Result<T, No>) -> Result<Option<T>, Fault> {
         loop {
             if api.given_up() {
@@ -66,13 +66,13 @@ impl Patience {
         }
     }
 
-    /// Asks for what must be there.
+    /// Asks for something that must exist.
     pub(super) fn must<T>(&mut self, api: &Api<'_>, what: &str, ask: impl FnMut() -> Result<T, No>) -> Result<T, Fault> {
-        self.insist(api, ask)?.ok_or_else(|| format!("Nomad knows no {what}").into())
+        self.insist(api, ask)?.ok_or_else(|| format!("Nomad has no {what}").into())
     }
 }
 
-/// The end of a wait that nobody wants any more.
+/// The error of a wait that was cancelled.
 pub(super) fn given_up() -> Fault {
-    "the wait was given up".into()
+    "the wait was cancelled".into()
 }

@@ -1,16 +1,16 @@
-//! Nomad's reasons in words.
+//! Descriptions of Nomad's reasons.
 
 use std::collections::BTreeMap;
 
 use crate::modules::network::nomad::look::{Allocation, Deployment, Evaluation, Job, Placement};
 
-/// Events that say why a task does not run.
+/// Events that explain why a task does not run.
 const CAUSES: [&str; 5] = ["Driver Failure", "Setup Failure", "Failed Validation", "Failed Artifact Download", "Terminated"];
 
-/// Most allocations that a message tells of.
+/// Maximum number of allocations listed in a message.
 const TOLD: usize = 3;
 
-/// How far a deployment is.
+/// The progress of a deployment.
 pub(super) fn deployment(deployment: &Deployment) -> String {
     let groups: Vec<String> = deployment
         .task_groups
@@ -26,7 +26,7 @@ pub(super) fn deployment(deployment: &Deployment) -> String {
     }
 }
 
-/// Why a deployment failed, with the groups that did not become healthy and what their tasks said last.
+/// Why a deployment failed, with the groups that did not become healthy and the latest events of their tasks.
 pub(super) fn failed_deployment(found: &Deployment, allocations: &[Allocation]) -> String {
     let reason = format!("its deployment {}: {}", found.status, found.status_description.trim_end_matches('.'));
     let short: Vec<&String> =
@@ -42,16 +42,16 @@ pub(super) fn failed_deployment(found: &Deployment, allocations: &[Allocation]) 
     [vec![reason], groups, troubled].concat().join("; ")
 }
 
-/// The instances of a job that runs as asked.
+/// The instances of a job that runs as specified.
 pub(super) fn instances(job: &Job) -> String {
     let groups: Vec<String> = job.task_groups.iter().map(|group| format!("{} of {}", group.count, group.name)).collect();
     match job.kind.as_str() {
         "service" => format!("{} run", groups.join(", ")),
-        _ => "it runs, or has run".to_owned(),
+        _ => "it is running, or has run".to_owned(),
     }
 }
 
-/// What allocations that are not well said last; those that failed first, and of them the latest.
+/// The latest events of allocations that are not well; failed ones first, and the latest of those first.
 pub(super) fn troubled<'a>(allocations: impl Iterator<Item = &'a Allocation>, watched: bool) -> Vec<String> {
     let mut troubled: Vec<&Allocation> = allocations.filter(|one| !one.is_well(watched)).collect();
     troubled.sort_by_key(|one| (one.client_status != "failed" && !one.is_unhealthy(), std::cmp::Reverse(one.modify_index)));
@@ -60,7 +60,7 @@ pub(super) fn troubled<'a>(allocations: impl Iterator<Item = &'a Allocation>, wa
 
 fn allocation(one: &Allocation) -> String {
     let said = one.task_states.iter().filter_map(|(task, state)| {
-        // Why it ended, and what happened last.
+        // Why it stopped, and its latest event.
         let cause = state.events.iter().rposition(|event| CAUSES.contains(&event.kind.as_str()));
         let last = state.events.len().checked_sub(1);
         let events: Vec<&str> =
@@ -74,7 +74,7 @@ fn allocation(one: &Allocation) -> String {
     format!("{} on {} is {}{health} ({said}; nomad alloc status {id})", one.name, one.node_name, one.client_status)
 }
 
-/// Why groups could not be placed, by the latest evaluation that says so.
+/// Why groups could not be placed, from the latest evaluation that gives a reason.
 pub(super) fn placement(evaluations: &[Evaluation]) -> Vec<String> {
     let latest = evaluations.iter().filter(|one| !one.failed_groups.is_empty()).max_by_key(|one| one.create_index);
     latest.map(|one| one.failed_groups.iter().map(|(group, why)| unplaced(group, why)).collect()).unwrap_or_default()
@@ -89,9 +89,9 @@ fn unplaced(group: &str, why: &Placement) -> String {
     };
     let mut reasons = each("excluded by the constraint", &why.constraint_filtered);
     reasons.extend(each("excluded by the class", &why.class_filtered));
-    reasons.extend(each("without room:", &why.dimension_exhausted));
+    reasons.extend(each("without capacity for", &why.dimension_exhausted));
     if reasons.is_empty() && why.nodes_exhausted > 0 {
-        reasons.push(format!("{} without room", why.nodes_exhausted));
+        reasons.push(format!("{} without capacity", why.nodes_exhausted));
     }
     format!("group {group}: none of {} clients can take an instance: {}", why.nodes_evaluated, reasons.join(", "))
 }
