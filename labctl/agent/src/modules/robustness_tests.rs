@@ -35,7 +35,7 @@ fn files_of_fifty_megabytes() {
     assert_eq!(bench.run("stat", json!({"path": copy}))["stat"]["size"], 50 << 20);
     assert_eq!(bench.fault("slurp", json!({"src": copy})), "the result is 66 MiB long; at most 56 MiB can be sent");
     let result = bench.run("command", json!({"argv": ["cat", big]}));
-    assert_eq!(result["warnings"][0], "output beyond 8 MiB of a stream was dropped");
+    assert_eq!(result["warnings"][0], "output beyond 8 MiB of a stream was discarded");
 }
 
 #[test]

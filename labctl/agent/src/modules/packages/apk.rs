@@ -1,4 +1,4 @@
-//! `apk`: packages of Alpine. What is wanted at the top is read from /etc/apk/world; the rest apk(8) knows.
+//! `apk`: packages of Alpine. Explicitly installed packages are read from /etc/apk/world; everything else comes from apk(8).
 
 use std::fs;
 
@@ -37,7 +37,7 @@ fn apk(task: &Task<'_>, words: &[&str], names: &[String]) -> Result<Output, Faul
     Spawn::of(task, argv).env("LC_ALL", "C").run().map_err(|err| format!("could not run apk: {err}").into())
 }
 
-/// Packages of lines such as `(1/2) Installing nginx (1.24.0-r6)`.
+/// Packages from lines such as `(1/2) Installing nginx (1.24.0-r6)`.
 fn touched(out: &str) -> Vec<&str> {
     let name = |line: &str| -> Option<usize> {
         let (count, rest) = line.strip_prefix('(')?.split_once(')')?;
@@ -60,7 +60,7 @@ fn refuse(output: &Output, msg: String) -> Fault {
     Fault::from(msg).with("packages", touched(&out)).with("stdout", out.as_str()).with("stderr", output.err())
 }
 
-/// As Python shows a list of texts.
+/// Formatted like a Python list of strings.
 fn shown(names: &[String]) -> String {
     format!("[{}]", names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", "))
 }
@@ -81,7 +81,7 @@ fn is_latest(task: &Task<'_>, name: &str) -> Result<bool, Fault> {
     Ok(!out.lines().any(older))
 }
 
-/// What a virtual package stands for; none if it is an ordinary one.
+/// The packages of a virtual package; none if it is an ordinary one.
 fn parts(task: &Task<'_>, name: &str) -> Result<Option<Vec<String>>, Fault> {
     let said = apk(task, &["-v", "info", "--description", name], &[])?.out();
     if !said.lines().any(|line| line.starts_with(&format!("{name}: virtual meta package"))) {
@@ -97,7 +97,8 @@ fn install(task: &Task<'_>, names: &[String], latest: bool) -> Outcome {
     let (mut missing, mut old) = (Vec::new(), Vec::new());
     for name in names {
         let there = in_world(&world, name);
-        // Only a package that is not wanted at the top, or whose age matters, may be a virtual one: everything else needs no process.
+        // Only a name that is not in the world file, or whose version matters, may be a virtual package: everything else needs no
+        // process.
         if there && !latest {
             continue;
         }
@@ -142,7 +143,7 @@ fn remove(task: &Task<'_>, names: &[String]) -> Outcome {
     let mut words = vec!["del", "--purge"];
     words.extend(task.check.then_some("--simulate"));
     let output = apk(task, &words, &installed)?;
-    // Others may need them, and then they stay.
+    // Other packages may need them, and then they are kept.
     let mut stays = output.rc != 0;
     if !task.check {
         for name in &installed {

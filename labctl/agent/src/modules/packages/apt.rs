@@ -1,4 +1,5 @@
-//! `apt` and `package`: packages of Debian and its kin. Checks read dpkg's database; apt-get runs only when something is to be done.
+//! `apt` and `package`: packages of Debian and its derivatives. Checks read dpkg's database; apt-get runs only if there is something to
+//! do.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -133,7 +134,7 @@ fn install(task: &Task<'_>, names: &[String], state: &str, result: &mut Map<Stri
     if wanted.is_empty() && state != "fixed" {
         return Ok(());
     }
-    // A check does not ask apt-get whether the packages exist: a task before it may add their repository.
+    // Check mode does not ask apt-get whether the packages exist: an earlier task may add their repository.
     if task.check && !wanted.iter().any(|spec| spec.is_pattern()) {
         result.insert("changed".into(), true.into());
         let names: Vec<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
@@ -191,7 +192,7 @@ fn wants_update(task: &Task<'_>) -> bool {
     task.args.maybe("update_cache").unwrap_or(valid > 0)
 }
 
-/// Whether there are any package lists: an image is shipped without them, in a folder that is new nevertheless.
+/// Whether there are any package lists: an image ships without them, but their folder is still recent.
 pub(crate) fn has_lists(task: &Task<'_>) -> bool {
     let entries = fs::read_dir(task.root.join("/var/lib/apt/lists")).into_iter().flatten().flatten();
     entries
@@ -211,7 +212,7 @@ fn cache_time(task: &Task<'_>) -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Fetches the package lists if they are asked for and too old; whether it did (or would).
+/// Fetches the package lists if requested and too old; returns whether it did (or would).
 fn update(task: &Task<'_>) -> Result<bool, Fault> {
     if !wants_update(task) {
         return Ok(false);
@@ -229,7 +230,7 @@ fn update(task: &Task<'_>) -> Result<bool, Fault> {
     for _ in 0..tries {
         match AptGet::new(task, &["update"]).run() {
             Ok(done) if !done.stderr.contains("Failed to fetch") => {
-                // apt-get leaves the folder's time alone when nothing changed; Ansible's clock is this folder.
+                // apt-get does not update the folder's time when nothing changed, but Ansible uses that time.
                 let lists = task.root.join("/var/lib/apt/lists");
                 if let Ok(folder) = fs::File::open(lists) {
                     let _ = folder.set_modified(SystemTime::now());

@@ -11,7 +11,7 @@ use crate::modules::network::http::Request;
 use crate::modules::packages::apt_get::{AptGet, PolicyRcD};
 use crate::modules::packages::dpkg;
 
-/// Installs the file unless its very version is installed.
+/// Installs the file unless exactly its version is installed.
 pub(crate) fn install(task: &Task<'_>, deb: &str, result: &mut Map<String, Value>) -> Result<(), Fault> {
     let fetched = deb.contains("://");
     let path = if fetched { fetch(task, deb)? } else { PathBuf::from(deb) };

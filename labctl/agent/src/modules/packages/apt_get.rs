@@ -1,4 +1,4 @@
-//! apt-get, run without questions.
+//! Runs apt-get non-interactively.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::modules::call::task::Task;
 use crate::modules::files::atomic_write::{Attributes, replace};
 use crate::modules::packages::apt::has_lists;
 
-/// What apt-get says when it had nothing to do.
+/// Printed by apt-get when it had nothing to do.
 const NOTHING: &str = "0 upgraded, 0 newly installed, 0 to remove";
 
 /// A run of apt-get.
@@ -21,7 +21,7 @@ pub(crate) struct AptGet<'a> {
     words: Vec<String>,
 }
 
-/// What it wrote.
+/// Its output.
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
     pub(crate) stdout: String,
@@ -40,7 +40,7 @@ impl Said {
 }
 
 impl<'a> AptGet<'a> {
-    /// `words` are the command and what it applies to.
+    /// `words` are the command and its operands.
     pub(crate) fn new(task: &'a Task<'a>, words: &[&str]) -> Self {
         let timeout = task.args.int("lock_timeout").unwrap_or(60);
         let options = vec!["-y".to_owned(), "-o".to_owned(), format!("DPkg::Lock::Timeout={timeout}")];
@@ -52,12 +52,12 @@ impl<'a> AptGet<'a> {
         self
     }
 
-    /// Only pretends if `pretend`.
+    /// Only simulates if `pretend`.
     pub(crate) fn simulated(self, pretend: bool) -> Self {
         if pretend { self.option("--simulate") } else { self }
     }
 
-    /// The options that the task's arguments ask for.
+    /// Adds the options for the task's arguments.
     pub(crate) fn options(mut self) -> Self {
         let args = &self.task.args;
         for option in crate::modules::text::comma_list(args.str("dpkg_options")) {
@@ -108,14 +108,14 @@ impl<'a> AptGet<'a> {
                 format!("No package matching '{name}' is available: there are no package lists yet; add `update_cache: true`")
             }
             Some(name) => format!("No package matching '{name}' is available"),
-            None if output.timed_out => format!("'{line}' took longer than its time limit"),
+            None if output.timed_out => format!("'{line}' exceeded its time limit"),
             None => format!("'{line}' failed: {}", said.stderr.trim()),
         };
         Err(Fault::from(msg).with("rc", output.rc).with("stdout", said.stdout).with("stderr", said.stderr))
     }
 }
 
-/// Without questions and in English, whatever the task's environment says besides.
+/// Without questions and in English, whatever else the task's environment contains.
 pub(crate) fn quiet(spawn: Spawn) -> Spawn {
     let defaults = [
         ("DEBIAN_FRONTEND", "noninteractive"),
@@ -131,7 +131,7 @@ pub(crate) fn quiet(spawn: Spawn) -> Spawn {
     })
 }
 
-/// The newest version that apt would install of each package, by `apt-cache policy`.
+/// The newest version of each package that apt would install, from `apt-cache policy`.
 pub(crate) fn policy(task: &Task<'_>, names: &[&str]) -> Result<Vec<(String, String)>, Fault> {
     let mut argv = vec!["apt-cache", "policy"];
     argv.extend(names);
@@ -148,7 +148,7 @@ pub(crate) fn policy(task: &Task<'_>, names: &[&str]) -> Result<Vec<(String, Str
     Ok(found)
 }
 
-/// While it lives, packages may not start services unless the administrator's own script says otherwise (`policy_rc_d`).
+/// While this exists, packages may not start services unless the administrator's own script allows it (`policy_rc_d`).
 pub(crate) struct PolicyRcD {
     path: PathBuf,
     before: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! `apt_key`: keys that sign packages.
+//! `apt_key`: keys for package signatures.
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// Keys are kept as files in /etc/apt/trusted.gpg.d (or the named keyring): apt reads them there, and apt-key(8) is gone.
+/// Keys are stored as files in /etc/apt/trusted.gpg.d (or the given keyring): apt reads them there, and apt-key(8) no longer exists.
 fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     args.one_of(&["data", "file", "id", "keyserver", "url"])?;

@@ -1,4 +1,4 @@
-//! `apt_repository`: sources of packages, a line each.
+//! `apt_repository`: package sources in one-line format.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,12 +30,12 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// A line without its comment, its blanks single.
+/// A line without its comment and with single spaces.
 fn normal(line: &str) -> String {
     line.split('#').next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The file that a repository goes to unless the task names one: its address with everything odd made an underscore.
+/// The default file for a repository: its address with all special characters replaced by underscores.
 fn proposed_name(repo: &str) -> String {
     let words: Vec<&str> = repo.split_whitespace().collect();
     let uri = words.iter().position(|word| word.contains("://") || word.starts_with("cdrom:"));

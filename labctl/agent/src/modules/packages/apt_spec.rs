@@ -1,10 +1,10 @@
-//! Package names as tasks write them: `nginx`, `nginx=1.2*`, `nginx>=1.2`, `lib*`, `libc6:i386`.
+//! Package names as written in tasks: `nginx`, `nginx=1.2*`, `nginx>=1.2`, `lib*`, `libc6:i386`.
 
 use crate::modules::call::outcome::Fault;
 use crate::modules::packages::dpkg::compare;
 use crate::modules::text::glob_matches;
 
-/// A package and perhaps a version.
+/// A package, optionally with a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
     pub(crate) name: String,
@@ -38,7 +38,7 @@ impl Spec {
         glob_matches(&self.name, name)
     }
 
-    /// Whether an installed version will do.
+    /// Whether an installed version satisfies this.
     pub(crate) fn fits(&self, installed: &str) -> bool {
         match &self.version {
             None => true,
@@ -47,7 +47,7 @@ impl Spec {
         }
     }
 
-    /// As apt-get takes it; a lower limit is left to the candidate.
+    /// The argument for apt-get; a lower limit is left to the candidate version.
     pub(crate) fn argument(&self) -> String {
         match &self.version {
             Some((operator, version)) if operator == "=" => format!("{}={version}", self.name),

@@ -1,4 +1,4 @@
-//! `apt` with a database of our own and an apt-get that only takes notes.
+//! `apt` with its own database and an apt-get that only records its calls.
 
 use labctl_wire::ModuleReply;
 use serde_json::{Value, json};

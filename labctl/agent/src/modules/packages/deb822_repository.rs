@@ -1,4 +1,4 @@
-//! `deb822_repository`: sources of packages, in fields.
+//! `deb822_repository`: package sources in deb822 format.
 
 use std::fs;
 use std::path::PathBuf;
@@ -122,13 +122,13 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-/// The lines of a field of many: indented, a dot for an empty one.
+/// The lines of a multi-line field: indented, with a dot for an empty line.
 fn folded(value: &str) -> String {
     let lines = value.trim().lines().map(|line| if line.trim().is_empty() { "." } else { line.trim() });
     lines.map(|line| format!("    {line}\n")).collect()
 }
 
-/// The file that holds the key, and whether it is new. A key given as an address or as text is kept in /etc/apt/keyrings.
+/// The file with the key, and whether it is new. A key given as a URL or as text is stored in /etc/apt/keyrings.
 fn signing_key(task: &Task<'_>, value: &str, keyring: &dyn Fn(&str) -> PathBuf) -> Result<(Option<String>, bool), Fault> {
     let bytes = if value.starts_with("http://") || value.starts_with("https://") {
         let existing = ["asc", "gpg"].map(keyring).into_iter().find(|path| path.exists());
@@ -141,7 +141,7 @@ fn signing_key(task: &Task<'_>, value: &str, keyring: &dyn Fn(&str) -> PathBuf) 
         }
         response.bytes().attempt("read", value)?
     } else {
-        // A file, a fingerprint, or the key itself, which stands in the field.
+        // A file, a fingerprint, or the key itself, which is part of the field.
         return Ok((None, false));
     };
     let armored = bytes.starts_with(b"-----BEGIN");

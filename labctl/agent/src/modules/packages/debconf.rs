@@ -1,4 +1,4 @@
-//! `debconf`: answers to the questions of packages.
+//! `debconf`: answers to package configuration questions.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// Questions that a package owns in debconf's own database, and their answers.
+/// Questions owned by a package in debconf's own database, and their answers.
 fn answers(task: &Task<'_>, package: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for file in ["config.dat", "passwords.dat"] {
@@ -79,7 +79,7 @@ fn run(task: &Task<'_>) -> Outcome {
         }
         Spawn::of(task, argv).stdin(format!("{name} {question} {kind} {value}\n")).must()?;
     }
-    // Of a question that is new it tells all that the package had.
+    // If the question is new, the result lists all answers that the package had.
     match known.get(question) {
         Some(_) => known.retain(|name, _| name == question),
         None => drop(known.insert(question.to_owned(), String::new())),

@@ -1,4 +1,4 @@
-//! `dnf` (and `yum`): packages of Fedora and its kin. Whether something is installed, one call of rpm(8) tells; dnf(8) does the rest.
+//! `dnf` (and `yum`): packages of Fedora and its derivatives. One call of rpm(8) shows what is installed; dnf(8) does the rest.
 
 use std::collections::HashSet;
 
@@ -85,7 +85,7 @@ fn options(args: &Arguments) -> Vec<String> {
     words
 }
 
-/// Runs dnf; in a check it is only asked what it would do.
+/// Runs dnf; check mode only asks what it would do.
 fn dnf(task: &Task<'_>, verb: &[&str], names: &[String]) -> Result<Output, Fault> {
     let mut argv = vec!["dnf".to_owned()];
     argv.push(if task.check { "--assumeno" } else { "--assumeyes" }.to_owned());
@@ -95,7 +95,7 @@ fn dnf(task: &Task<'_>, verb: &[&str], names: &[String]) -> Result<Output, Fault
     Spawn::of(task, argv).env("LC_ALL", "C").run().map_err(|err| format!("could not run dnf: {err}").into())
 }
 
-/// Which of the names stand for something that is installed: by name (with version or architecture), else by what provides it.
+/// Which of the names are installed: by name (with version or architecture), else by a package that provides it.
 fn installed(task: &Task<'_>, names: &[String]) -> Result<HashSet<String>, Fault> {
     let mut found = HashSet::new();
     for option in [None, Some("--whatprovides")] {
@@ -126,12 +126,12 @@ fn missing_name(line: &str) -> Option<&str> {
     by_name().or_else(|| line.strip_prefix("no package provides ")).or_else(by_file)
 }
 
-/// Groups, modules, files, addresses and wildcards: only dnf can tell about them.
+/// Groups, modules, files, URLs and wildcards: only dnf can resolve them.
 fn is_special(name: &str) -> bool {
     name.starts_with('@') || name.ends_with(".rpm") || name.contains("://") || name.contains(['*', '?', '[', '<', '>', '='])
 }
 
-/// What dnf says that it did, such as `Installed: nginx-1.24.0-1.x86_64`.
+/// What dnf reports as done, such as `Installed: nginx-1.24.0-1.x86_64`.
 fn results(out: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut what = None;
@@ -150,16 +150,16 @@ fn results(out: &str) -> Vec<String> {
     all
 }
 
-/// How a run of dnf ended: whether it changed (or would change) something.
+/// Evaluates a run of dnf: returns whether it changed (or would change) something.
 fn judge(task: &Task<'_>, output: &Output) -> Result<bool, Fault> {
     let (out, err) = (output.out(), output.err());
     if out.lines().any(|line| line.starts_with("Nothing to do") || line.starts_with("No packages marked for")) {
-        // Names that nothing is known of must not look like success.
+        // Unknown names must not look like success.
         if output.rc == 0 {
             return Ok(false);
         }
     }
-    // Told not to, dnf shows the transaction and ends with 1.
+    // With --assumeno, dnf shows the transaction and exits with 1.
     let would = task.check && (out.contains("Operation aborted") || err.contains("Operation aborted"));
     if output.rc == 0 || would {
         return Ok(true);
@@ -176,7 +176,7 @@ fn judge(task: &Task<'_>, output: &Output) -> Result<bool, Fault> {
     Err(fault.with("rc", output.rc).with("stdout", out).with("stderr", err).with("results", json!([])))
 }
 
-/// Runs dnf for some names; nothing if there are none.
+/// Runs dnf for the given names; does nothing if there are none.
 fn act(task: &Task<'_>, verb: &[&str], names: &[String], all: &mut Vec<String>) -> Result<bool, Fault> {
     if names.is_empty() {
         return Ok(false);
@@ -216,7 +216,7 @@ fn ensure(task: &Task<'_>, names: &[String], all: &mut Vec<String>) -> Result<bo
     Ok(changed)
 }
 
-/// `list`: what is installed, available or newer, or which repositories there are.
+/// `list`: installed, available or newer packages, or the existing repositories.
 fn listed(task: &Task<'_>, what: &str) -> Outcome {
     const FORMAT: &str = "%{NAME}|%{ARCH}|%{EPOCH}|%{RELEASE}|%{VERSION}|";
     if what == "repos" || what == "repositories" {

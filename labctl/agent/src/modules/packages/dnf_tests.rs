@@ -1,4 +1,4 @@
-//! `dnf` with an rpm and a dnf that keep a list.
+//! `dnf` with an rpm and a dnf that share a list.
 
 use serde_json::json;
 

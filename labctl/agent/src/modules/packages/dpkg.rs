@@ -1,4 +1,4 @@
-//! What dpkg knows, read from its database (`/var/lib/dpkg/status`) without running it.
+//! dpkg's state, read from its database (`/var/lib/dpkg/status`) without running it.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use crate::modules::call::root::Root;
 
-/// A package that dpkg has on record.
+/// A package in dpkg's database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Package {
     pub(crate) name: String,
@@ -17,7 +17,7 @@ pub(crate) struct Package {
     /// The three words of `Status`: selection (`install`, `hold` ...), error flag, state (`installed`, `config-files` ...).
     pub(crate) status: String,
     pub(crate) section: String,
-    /// Names of the virtual packages that it stands for.
+    /// Names of the virtual packages that it provides.
     pub(crate) provides: Vec<String>,
 }
 
@@ -27,18 +27,18 @@ impl Package {
         self.status.ends_with(" installed")
     }
 
-    /// Removed, but its configuration is still there.
+    /// Removed, but with its configuration left.
     pub(crate) fn leftovers(&self) -> bool {
         self.status.ends_with(" config-files")
     }
 
-    /// What the administrator wants with it: `install`, `hold`, `deinstall`, `purge`.
+    /// The administrator's selection: `install`, `hold`, `deinstall`, `purge`.
     pub(crate) fn selection(&self) -> &str {
         self.status.split(' ').next().unwrap_or_default()
     }
 }
 
-/// The database as it was when its file last changed.
+/// The database as of the last change of its file.
 #[derive(Debug, Default)]
 pub(crate) struct Database {
     pub(crate) packages: Vec<Package>,
@@ -50,7 +50,7 @@ type Stamp = (PathBuf, u64, i64, i64, u64);
 
 static CACHE: LazyLock<Cached> = LazyLock::new(Mutex::default);
 
-/// The database; parsed again only if its file changed.
+/// The database; parsed again only if its file has changed.
 pub(crate) fn database(root: &Root) -> Arc<Database> {
     let path = root.join("/var/lib/dpkg/status");
     let Ok(meta) = fs::metadata(&path) else {
@@ -118,13 +118,13 @@ impl Database {
         if first.installed() { Some(first) } else { all.find(|p| p.installed()).or(Some(first)) }
     }
 
-    /// Whether an installed package stands for this virtual one.
+    /// Whether an installed package provides this virtual one.
     pub(crate) fn provided(&self, name: &str) -> bool {
         self.packages.iter().any(|p| p.installed() && p.provides.iter().any(|one| one == name))
     }
 }
 
-/// Compares versions as Debian Policy 5.6.12 orders them.
+/// Compares versions according to Debian Policy 5.6.12.
 pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     let split = |version: &str| {
         let (epoch, rest) = match version.split_once(':') {

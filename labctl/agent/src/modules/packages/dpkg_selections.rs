@@ -1,4 +1,4 @@
-//! `dpkg_selections`: packages that are held.
+//! `dpkg_selections`: selection states of packages, such as hold.
 
 use serde_json::json;
 

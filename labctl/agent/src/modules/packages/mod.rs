@@ -1,4 +1,4 @@
-//! Modules about packages and what else software comes from.
+//! Modules for packages and other sources of software.
 
 pub(crate) mod apk;
 pub(crate) mod apt;

@@ -1,4 +1,4 @@
-//! `package`: the package module of the system that the guest runs.
+//! `package`: the guest's own package module.
 
 use labctl_wire::ModuleCall;
 use serde_json::Value;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use crate::modules::call::outcome::Fault;
 use crate::modules::call::root::Root;
 
-/// Managers by the program that shows that the system is theirs.
+/// Package managers, and the program that identifies each.
 const MANAGERS: [(&str, &str); 4] = [("apt", "/usr/bin/apt-get"), ("apk", "/sbin/apk"), ("dnf", "/usr/bin/dnf"), ("dnf", "/usr/bin/yum")];
 
-/// The call of the system's own module that `package` stands for; Ansible decides it by the fact `pkg_mgr`.
+/// Translates `package` into a call of the system's own module; Ansible chooses it by the fact `pkg_mgr`.
 pub(crate) fn own_call(root: &Root, call: &ModuleCall) -> Result<ModuleCall, Fault> {
     let mut call = call.clone();
     let wanted = match call.args.remove("use") {
@@ -19,9 +19,9 @@ pub(crate) fn own_call(root: &Root, call: &ModuleCall) -> Result<ModuleCall, Fau
     let name = match wanted.as_deref() {
         Some("yum" | "dnf4" | "dnf5") => "dnf",
         Some(name) => MANAGERS.iter().map(|(known, _)| *known).find(|known| *known == name).ok_or_else(|| {
-            Fault::from(format!("Could not find a matching action for the \"{name}\" package manager; there are: apt, apk, dnf"))
+            Fault::from(format!("Could not find a matching action for the \"{name}\" package manager; supported are: apt, apk, dnf"))
         })?,
-        // Debian where nothing tells: that is what labctl's own images are.
+        // Debian by default: labctl's own images are Debian.
         None => MANAGERS.iter().find(|(_, program)| root.join(program).exists()).map_or("apt", |(name, _)| name),
     };
     call.module = name.to_owned();

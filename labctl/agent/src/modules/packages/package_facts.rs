@@ -1,4 +1,4 @@
-//! `package_facts`: what is installed.
+//! `package_facts`: installed packages.
 
 use serde_json::{Map, Value, json};
 

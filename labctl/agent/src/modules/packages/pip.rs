@@ -1,4 +1,4 @@
-//! `pip`: packages of Python.
+//! `pip`: Python packages.
 
 use std::path::Path;
 

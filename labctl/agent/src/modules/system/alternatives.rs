@@ -1,4 +1,5 @@
-//! `alternatives`: which of several programs a name stands for. What is known is read from the database of update-alternatives(1).
+//! `alternatives`: selects which of several programs a name refers to. Existing entries are read from the database of
+//! update-alternatives(1).
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +27,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// The task's `subcommands`; none if it does not name any.
+/// The task's `subcommands`; none if it has none.
 fn slaves(task: &Task<'_>) -> Result<Option<Vec<Slave>>, Fault> {
     let items = match task.args.get("subcommands") {
         None | Some(Value::Null) => return Ok(None),
@@ -102,7 +103,7 @@ fn run(task: &Task<'_>) -> Outcome {
     args.one_of(&["path", "family"])?;
     let (name, state) = (args.str("name"), args.str("state"));
     if name.is_empty() || name.contains('/') {
-        return Err(format!("name is not that of an alternative: '{name}'").into());
+        return Err(format!("not a valid name of an alternative: '{name}'").into());
     }
     let (path, family) = (args.filled("path"), args.filled("family"));
     let group = Group::read(task.root, name);

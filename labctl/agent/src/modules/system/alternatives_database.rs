@@ -1,4 +1,4 @@
-//! The database of update-alternatives(1): a file for each name, in /var/lib/dpkg/alternatives (Debian) or /var/lib/alternatives.
+//! The database of update-alternatives(1): one file per name, in /var/lib/dpkg/alternatives (Debian) or /var/lib/alternatives.
 //!
 //! ```text
 //! auto|manual
@@ -14,7 +14,7 @@ use std::fs;
 
 use crate::modules::call::root::Root;
 
-/// A link that goes along with the main one.
+/// A link that follows the main one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slave {
     pub(super) name: String,
@@ -22,7 +22,7 @@ pub(super) struct Slave {
     pub(super) path: String,
 }
 
-/// A program that a name may stand for.
+/// A program that a name may refer to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) path: String,
@@ -31,10 +31,10 @@ pub(super) struct Choice {
     pub(super) slaves: Vec<Slave>,
 }
 
-/// All that is known of a name.
+/// The database entry of a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Group {
-    /// Whether there is such a name.
+    /// Whether the name exists.
     pub(super) is_known: bool,
     /// Whether the priorities decide.
     pub(super) auto: bool,
@@ -43,7 +43,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// From the database; nothing if it has no such name.
+    /// Reads an entry of the database; empty if the name does not exist.
     pub(super) fn read(root: &Root, name: &str) -> Self {
         let folders = ["/var/lib/dpkg/alternatives", "/var/lib/alternatives"];
         let texts = folders.iter().filter_map(|folder| fs::read_to_string(root.join(format!("{folder}/{name}"))).ok());

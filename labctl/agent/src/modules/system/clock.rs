@@ -1,8 +1,8 @@
-//! Times as Ansible prints them.
+//! Times in Ansible's formats.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A moment of the local clock.
+/// A point in time on the local clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Moment {
     pub(crate) year: i32,
@@ -73,13 +73,13 @@ impl Moment {
         format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
     }
 
-    /// The suffix that Ansible's `backup` gives to files, without the process id.
+    /// The suffix of files made by Ansible's `backup`, without the process id.
     pub(crate) fn backup(&self) -> String {
         format!("{}@{}~", self.date(), self.clock())
     }
 }
 
-/// A duration as Python prints a `timedelta`: `0:00:01.234567`.
+/// A duration formatted like Python's `timedelta`: `0:00:01.234567`.
 pub(crate) fn delta(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let micros = match duration.subsec_micros() {
@@ -94,7 +94,7 @@ pub(crate) fn delta(duration: Duration) -> String {
     format!("{days}{}:{:02}:{:02}{micros}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
-/// Seconds since 1970 with their fraction, as in `stat`'s results.
+/// Seconds since 1970 with a fraction, as in the results of `stat`.
 pub(crate) fn float(seconds: i64, nanos: i64) -> f64 {
     seconds as f64 + nanos as f64 / 1e9
 }

@@ -1,4 +1,4 @@
-//! `command`, `shell` and `raw`: run what the task says.
+//! `command`, `shell` and `raw`: run a command.
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -139,7 +139,7 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
                 .with_all(json!({"cmd": cmd, "rc": number, "stdout": "", "stderr": ""})));
         }
     };
-    // `raw` gives what came, to the last line end.
+    // `raw` returns the output unchanged, including the last line end.
     let raw = task.call.module.rsplit('.').next() == Some("raw");
     let strip = |text: String| match args.flag("strip_empty_ends") && !raw {
         true => text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -157,10 +157,10 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
         "msg": "",
     });
     if output.cut {
-        result["warnings"] = json!([format!("output beyond {} MiB of a stream was dropped", MOST_OUTPUT >> 20)]);
+        result["warnings"] = json!([format!("output beyond {} MiB of a stream was discarded", MOST_OUTPUT >> 20)]);
     }
     if output.timed_out {
-        return Err(Fault::from("the command took longer than its time limit").with_all(result));
+        return Err(Fault::from("the command exceeded its time limit").with_all(result));
     }
     if output.rc != 0 {
         result["changed"] = true.into();
@@ -169,7 +169,7 @@ fn execute(task: &Task<'_>, words: Vec<String>, cmd: Value, cwd: Option<&Path>) 
     Ok(result.into())
 }
 
-/// `$NAME` and `${NAME}` from the task's environment, as Python's `os.path.expandvars`; unknown ones stay.
+/// Expands `$NAME` and `${NAME}` from the task's environment, like Python's `os.path.expandvars`; unknown ones are kept.
 fn expand(word: &str, task: &Task<'_>) -> String {
     let word = match word.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {

@@ -1,4 +1,4 @@
-//! `cron`: jobs and variables in crontabs. cron(8) notices new files by itself.
+//! `cron`: jobs and variables in crontabs. cron(8) notices changed files by itself.
 
 use std::fs;
 use std::path::PathBuf;

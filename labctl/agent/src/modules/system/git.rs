@@ -87,7 +87,7 @@ fn is_sum(version: &str) -> bool {
     version.len() == 40 && version.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The commit that the version means at the remote.
+/// The commit that the version refers to at the remote.
 fn remote_sum(task: &Task<'_>, version: &str) -> Result<String, Fault> {
     if is_sum(version) {
         return Ok(version.to_owned());

@@ -18,12 +18,12 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// `de_CH.UTF-8` is `de_CH.utf8` to locale(1).
+/// locale(1) prints `de_CH.UTF-8` as `de_CH.utf8`.
 fn normal(name: &str) -> String {
     name.to_lowercase().replace('-', "")
 }
 
-/// What can be used: compiled, or built into the C library.
+/// Usable locales: compiled, or built into the C library.
 fn usable(task: &Task<'_>) -> Vec<String> {
     let said = Spawn::of(task, ["locale", "-a"]).run().map(|output| output.out()).unwrap_or_default();
     said.lines().map(normal).collect()

@@ -1,4 +1,4 @@
-//! Modules about the running system: units, commands, mounts, kernel settings, facts.
+//! Modules for the running system: units, commands, mounts, kernel settings, facts.
 
 pub(crate) mod alternatives;
 pub(crate) mod alternatives_database;

@@ -1,4 +1,4 @@
-//! `modprobe`: modules of the kernel.
+//! `modprobe`: kernel modules.
 
 use std::fs;
 
@@ -55,7 +55,7 @@ fn built_in(task: &Task<'_>, plain: &str) -> bool {
     })
 }
 
-/// Loads it at every boot (or no more), through /etc/modules-load.d and /etc/modprobe.d.
+/// Enables or disables loading at every boot, through /etc/modules-load.d and /etc/modprobe.d.
 fn persist(task: &Task<'_>, name: &str) -> Result<bool, crate::modules::call::outcome::Fault> {
     let wanted = match task.args.str("persistent") {
         "present" => true,

@@ -1,4 +1,4 @@
-//! `mount`: lines of fstab and what is mounted.
+//! `mount`: entries in fstab and mounted file systems.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// Blanks as fstab writes them.
+/// Escapes whitespace as fstab requires.
 fn escape(field: &str) -> String {
     field.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011")
 }
@@ -88,7 +88,7 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-/// Mounts and unmounts; whether anything had to be done.
+/// Mounts or unmounts; returns whether anything had to be done.
 fn act(task: &Task<'_>, state: &str, point: &str, mounted: bool, edited: bool) -> Result<bool, Fault> {
     let args = &task.args;
     let needed = match state {

@@ -1,4 +1,4 @@
-//! `ping`: answers.
+//! `ping`: returns `pong`, or the given data.
 
 use serde_json::json;
 

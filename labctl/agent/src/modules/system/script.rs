@@ -1,4 +1,4 @@
-//! `script`: runs a script of the controller's, which is gone afterwards.
+//! `script`: runs a script from the controller and removes it afterwards.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, lchown};
@@ -20,7 +20,7 @@ use crate::modules::text::{shell_quote, shell_words};
 pub(crate) const MODULE: Module =
     Module { names: &["script"], params: &[path("creates"), path("removes"), path("chdir"), text("executable")], files: false, run };
 
-/// A folder that is gone with what it holds when this is dropped.
+/// A folder that is removed with its contents on drop.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -59,12 +59,12 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let line = args.str("_raw_params").trim().to_owned();
     let words = shell_words(&line).map_err(Fault::from)?;
-    let named = words.first().ok_or_else(|| Fault::from("no script is named"))?;
+    let named = words.first().ok_or_else(|| Fault::from("no script was given"))?;
     let user = match become_user::is_needed(task.root, task.call)? {
         true => task.call.become_user.as_deref().and_then(|name| passwd::user(task.root, name)),
         false => None,
     };
-    // Another user cannot look into the agent's folder.
+    // A different user cannot access the agent's folder.
     let parent = match &user {
         Some(_) => std::env::temp_dir(),
         None => spool.parent().unwrap_or(Path::new("/")).to_owned(),
@@ -79,7 +79,7 @@ fn run(task: &Task<'_>) -> Outcome {
     if let Some((uid, gid)) = ids {
         lchown(&folder_of_script.0, Some(uid), Some(gid)).attempt("change the owner of", &folder_of_script.0)?;
     }
-    // What stands behind the name keeps its quotes.
+    // The rest of the line keeps its quotes.
     let rest = line.find(named.as_str()).map_or("", |at| &line[at + named.len()..]).trim_start_matches(['"', '\'']);
     let executable = args.filled("executable").map(|executable| format!("{executable} ")).unwrap_or_default();
     let command = format!("{executable}{}{rest}", shell_quote(&script.to_string_lossy()));
@@ -97,7 +97,7 @@ fn run(task: &Task<'_>) -> Outcome {
     result.insert("stdout".into(), output.out().into());
     result.insert("stderr".into(), output.err().into());
     if output.timed_out {
-        return Err(Fault::from("the script took longer than its time limit").with_all(Value::Object(result)));
+        return Err(Fault::from("the script exceeded its time limit").with_all(Value::Object(result)));
     }
     match output.rc {
         0 => Ok(result.into()),

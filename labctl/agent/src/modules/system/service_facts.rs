@@ -1,4 +1,4 @@
-//! `service_facts`: services and their states, in one call of systemd and a look at its folders and at those of init scripts.
+//! `service_facts`: services and their states, from one call to systemd and a look at its folders and those of init scripts.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::systemd::{Systemd, UnitFiles, UnitSummary};
 
 pub(crate) const MODULE: Module = Module { names: &["service_facts"], params: &[], files: false, run };
 
-/// Words that win over what the unit file's state is, as Ansible looks for them in the columns of `systemctl list-units`.
+/// Words that take precedence over the unit file's state, as Ansible looks for them in the columns of `systemctl list-units`.
 const BAD: [&str; 3] = ["not-found", "masked", "failed"];
 
 fn status(unit: &UnitSummary) -> &str {
@@ -33,10 +33,10 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(json!({"changed": false, "ansible_facts": {"services": services}}).into())
 }
 
-/// Init scripts that `service --status-all` passes over (service(8)).
+/// Init scripts that `service --status-all` skips (service(8)).
 const NO_SERVICES: [&str; 7] = ["skeleton", "README", "rc", "rcS", "single", "reboot", "bootclean.sh"];
 
-/// Init scripts that know `status`: under systemd they hand it to the unit of their name.
+/// Init scripts that support `status`: under systemd they forward it to the unit of the same name.
 fn scripts(task: &Task<'_>, units: &[UnitSummary]) -> Vec<(String, Value)> {
     let entries = fs::read_dir(task.root.join("/etc/init.d")).into_iter().flatten().flatten();
     let mut found = Vec::new();
@@ -57,7 +57,7 @@ fn script_entry(name: &str, runs: bool) -> Value {
     json!({"name": name, "state": if runs { "running" } else { "stopped" }, "source": "sysv"})
 }
 
-/// Where there is no systemd, the scripts themselves have to be asked.
+/// Without systemd, the scripts themselves have to be asked.
 fn told_by_scripts(task: &Task<'_>) -> Map<String, Value> {
     let said = Spawn::of(task, ["service", "--status-all"]).run().map(|output| output.out()).unwrap_or_default();
     let entry = |line: &str| {
@@ -83,7 +83,7 @@ fn known_to_systemd(task: &Task<'_>, mut systemd: Systemd) -> Result<Map<String,
             Some(known) if known["status"].as_str().is_some_and(|status| BAD.contains(&status)) => {}
             Some(known) => known["status"] = file.state.into(),
             None => {
-                // What `systemctl show` says of a unit that is not loaded; it knows nothing of templates.
+                // What `systemctl show` prints for a unit that is not loaded; it does not handle templates.
                 let real = file.alias_of.as_deref().unwrap_or(name);
                 let state = if name.contains("@.") { "unknown" } else { active.get(real).copied().unwrap_or("inactive") };
                 services.insert(name.to_owned(), entry(name, state, file.state));

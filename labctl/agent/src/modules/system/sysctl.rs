@@ -1,4 +1,4 @@
-//! `sysctl`: kernel parameters, in a file and in force.
+//! `sysctl`: kernel parameters, in a file and in the running kernel.
 
 use std::fs;
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ fn run(task: &Task<'_>) -> Outcome {
             ignoring(args.flag("ignoreerrors"), put(task, name, &value))?;
         }
         if args.flag("reload") {
-            // As `sysctl -p FILE` does: all that the file holds, not only what is new in it.
+            // Like `sysctl -p FILE`: applies everything in the file, not only what is new.
             for (key, value) in &entries {
                 ignoring(args.flag("ignoreerrors"), put(task, key, value))?;
             }
@@ -83,7 +83,7 @@ fn same(a: &str, b: &str) -> bool {
     a.split_whitespace().eq(b.split_whitespace())
 }
 
-/// `net.ipv4.ip_forward` or `net/ipv4/ip_forward`: whichever separator comes first separates.
+/// `net.ipv4.ip_forward` or `net/ipv4/ip_forward`: the first separator found is the one that counts.
 fn key_file(task: &Task<'_>, name: &str) -> PathBuf {
     let slashes = name.find('/').unwrap_or(usize::MAX) < name.find('.').unwrap_or(usize::MAX);
     let path: String = match slashes {
@@ -118,8 +118,8 @@ fn entry(line: &str) -> Option<(&str, &str)> {
     Some((key.trim(), value.trim()))
 }
 
-/// The file's lines without their ends, each parameter once and without spaces around `=`, with this one set or gone; and the value that it
-/// had there, the last one counting.
+/// The file's lines without line ends, each parameter once and without spaces around `=`, with this one set or removed; also the value
+/// that it had in the file, where the last one counts.
 fn rewrite(text: &str, name: &str, value: Option<&str>) -> (Vec<String>, Option<String>) {
     let (mut found, mut seen, mut lines) = (None, Vec::new(), Vec::new());
     for line in lines_of(text) {

@@ -96,8 +96,8 @@ fn refused(name: &str, err: &CallError) -> Fault {
     format!("Error loading unit file '{name}': {err}").into()
 }
 
-/// Enables a unit before the reload that the task asks for: otherwise there would be two, each of a second in an emulated guest. Only
-/// where it makes no other difference: systemd knows the unit as it stands on disk, and it can be loaded.
+/// Enables a unit before the reload that the task asks for: otherwise there would be two reloads, each of a second in an emulated guest.
+/// Done only where it makes no other difference: systemd has read the unit as it is on disk, and it can be loaded.
 fn enable_ahead(task: &Task<'_>, systemd: &mut Systemd) -> bool {
     let args = &task.args;
     let (Some(name), Some(true), None) = (args.filled("name"), args.maybe("enabled"), args.maybe("masked")) else { return false };
@@ -118,7 +118,7 @@ struct Work<'a> {
     systemd: Systemd,
     name: &'a str,
     unit: String,
-    /// It was enabled before the reload that was asked for.
+    /// Whether it was enabled before the requested reload.
     enabled_ahead: bool,
     status: Map<String, Value>,
     result: Map<String, Value>,
@@ -151,9 +151,9 @@ impl Work<'_> {
             if !self.task.check {
                 return Err(format!("Could not find the requested service {}: host", self.name).into());
             }
-            // A task before this one may bring the unit.
+            // An earlier task may install the unit.
             self.changed();
-            let warning = format!("unit {} does not exist yet; a task before this one may bring it", self.unit);
+            let warning = format!("unit {} does not exist yet; an earlier task may install it", self.unit);
             self.result.insert("warnings".into(), json!([warning]));
             return Ok(());
         }
@@ -178,7 +178,7 @@ impl Work<'_> {
         }
         let unit = self.unit.clone();
         let state = self.file_state();
-        // systemctl(1) is-enabled succeeds for these; Ansible counts an alias and an indirect unit as not enabled.
+        // systemctl(1) is-enabled succeeds for these; Ansible does not count an alias or an indirect unit as enabled.
         let enabled = match state.as_str() {
             "enabled" | "enabled-runtime" | "static" => true,
             "generated" => self.sysv_enabled(),
@@ -194,7 +194,7 @@ impl Work<'_> {
         }
         let word = if wanted { "enable" } else { "disable" };
         if state == "generated" {
-            // An init script: only systemctl knows how to hand it to update-rc.d.
+            // An init script: only systemctl can forward it to update-rc.d.
             Spawn::of(self.task, ["systemctl", word, &unit]).must()?;
         } else {
             let done = match wanted {
@@ -209,7 +209,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The state of the unit's file: from disk if that tells, since systemd takes 80 ms and more to say it in an emulated guest.
+    /// The state of the unit's file: from disk if possible, because systemd takes 80 ms and more to return it in an emulated guest.
     fn file_state(&mut self) -> String {
         if self.task.args.text("scope") != Some("user")
             && let Some(file) = UnitFiles::read(self.task.root.folder()).state(&self.unit)
@@ -244,7 +244,7 @@ impl Work<'_> {
         }
         let job = if wanted == "started" { self.systemd.job_type(&self.status) } else { None };
         match job.as_deref() {
-            // Asked for again, that job is the one that is waited for below: it would have come without this task.
+            // This joins the existing job, which is waited for below: it would have run without this task.
             Some("start") => {}
             Some("") => {
                 self.status = self.systemd.unit(&self.unit).map_err(|err| refused(self.name, &err))?;

@@ -1,4 +1,4 @@
-//! `systemd` against a manager that is played by a thread.
+//! `systemd` against a manager played by a thread.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,12 +7,12 @@ use serde_json::json;
 use crate::modules::call::testing::Bench;
 use crate::systemd::test_peer::{Answer, Arg, Message, play, play_at, text};
 
-/// What the manager knows of its only unit, and what it was asked to do.
+/// The state of the manager's only unit, and the requests it received.
 #[derive(Debug, Default)]
 struct Unit {
     active: &'static str,
     file: &'static str,
-    /// Its file was changed since systemd read it.
+    /// Whether its file has changed since systemd read it.
     stale: bool,
     /// The type of its job, if it has one.
     job: Option<&'static str>,
