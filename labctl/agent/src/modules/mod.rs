@@ -1,12 +1,13 @@
-//! Task modules: Ansible's, by name, argument and result, done with system calls instead of processes wherever Linux allows.
+//! Task modules: those of Ansible, with the same names, arguments and results, using system calls instead of processes wherever Linux
+//! allows.
 //!
 //! ```text
 //! ModuleCall ─▶ find module ─▶ check arguments ─▶ (become user) ─▶ module ─▶ ModuleReply
 //!                                                                   │ check: predicts, changes nothing
 //!                                                                   └ apply: changes what differs
 //! ```
-//! A call for another user runs in a child of this program that has taken on that user's ids before it started
-//! ([`run_child`]): file access is then decided by the kernel as for the user, in every thread.
+//! A call for a different user runs in a child of this program that switched to that user's ids before it started ([`run_child`]): the
+//! kernel then checks file access as for the user, in every thread.
 
 pub(crate) mod accounts;
 pub(crate) mod call;
@@ -97,18 +98,18 @@ const MODULES: &[&Module] = &[
 /// Stands for the package module of the guest's system.
 const PACKAGE: &str = "package";
 
-/// The module of that name, and what does its work.
+/// The entry for this module name, and its implementation.
 fn find(name: &str) -> Option<(&'static modules::Module, &'static Module)> {
     let known = modules::find(name)?;
     Some((known, *MODULES.iter().find(|module| module.names.contains(&known.name))?))
 }
 
-/// Runs a module to its end. Never panics; every fault is a result with `failed` and `msg`.
+/// Runs a module to completion. Never panics; every fault is a result with `failed` and `msg`.
 pub fn run(call: &ModuleCall) -> ModuleReply {
     run_unless(&|| false, call)
 }
 
-/// Likewise; a module that waits looks at `given_up` meanwhile, and ends soon once it holds.
+/// The same; a module that waits checks `given_up` meanwhile, and stops soon after it returns true.
 pub fn run_unless(given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
     run_in(&Root::real(), given_up, call)
 }
@@ -131,7 +132,7 @@ fn run_in(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> Module
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            let msg = format!("fault of labctl's own in module {}: {what}", call.module);
+            let msg = format!("internal error of labctl in module {}: {what}", call.module);
             let mut reply = ModuleReply::default();
             reply.result.insert("failed".into(), true.into());
             reply.result.insert("changed".into(), false.into());
@@ -141,7 +142,7 @@ fn run_in(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> Module
     }
 }
 
-/// Longest result, in bytes of its texts: it travels in one packet, of which the wire drops what is longer than 64 MiB.
+/// Longest result, in bytes of its texts: it travels in one packet, and the wire discards anything longer than 64 MiB.
 const LONGEST_RESULT: usize = 56 << 20;
 
 fn finish(done: Done) -> ModuleReply {
@@ -158,7 +159,7 @@ fn finish(done: Done) -> ModuleReply {
     ModuleReply { result, needs_content }
 }
 
-/// `stdout_lines` and `stderr_lines` beside every `stdout` and `stderr`.
+/// Adds `stdout_lines` and `stderr_lines` for every `stdout` and `stderr`.
 fn add_lines(result: &mut serde_json::Map<String, Value>) {
     for key in ["stdout", "stderr"] {
         if let Some(Value::String(text)) = result.get(key) {
@@ -177,7 +178,7 @@ fn dispatch(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> Outc
         return Err(format!("module {} is not supported in guests", call.module).into());
     };
     let args = Arguments::check(name, &call.args, module.params, module.files)?;
-    // What runs a program takes on the user in that process, and so needs no child of ours.
+    // A module that runs a program switches to the user in that process, and so needs no child of the agent.
     if call::become_user::is_needed(root, call)? && !known.runs_programs {
         return call::become_user::run_as(root, call);
     }
@@ -195,7 +196,7 @@ mod tests {
     use super::call::testing::Bench;
     use super::*;
 
-    /// A module that is declared and not in the table would be refused by the controller; one that is only in the table, by the agent.
+    /// The controller would refuse a module that is declared but not in the table; the agent, one that is only in the table.
     #[test]
     fn what_is_declared_is_what_the_table_has_at_guests() {
         let mut declared: Vec<_> = MODULES.iter().flat_map(|module| module.names.iter().copied()).chain([PACKAGE]).collect();
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(declared, at_guests.map(|module| module.name).collect::<Vec<_>>());
     }
 
-    /// The names that the controller sends reach a module, by whatever name.
+    /// Every name that the controller sends, including aliases, reaches a module.
     #[test]
     fn every_name_is_answered_to() {
         let bench = Bench::new();

@@ -1,4 +1,4 @@
-//! What is large, binary or broken, against the modules that meet it most.
+//! Large, binary or broken input for the modules that are most likely to meet it.
 
 use std::time::{Duration, Instant};
 

@@ -1,22 +1,22 @@
-//! Names and numbers that accounts may have.
+//! Names and ids that accounts may have.
 
 use crate::modules::accounts::passwd;
 use crate::modules::call::outcome::Fault;
 use crate::modules::call::task::Task;
 
-/// Which numbers are taken.
+/// The kind of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Space {
     Users,
     Groups,
 }
 
-/// A number from a task as an id.
+/// Validates a number from a task as an id.
 pub(crate) fn valid(id: i64) -> Result<u32, Fault> {
     u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| format!("id {id} is out of range (0 to 4294967294)").into())
 }
 
-/// Refuses names that would break the databases; as permissive as Debian's useradd(8) otherwise.
+/// Refuses names that would break the databases; otherwise as permissive as Debian's useradd(8).
 pub(crate) fn valid_name(name: &str, what: &str) -> Result<(), Fault> {
     let bad = name.is_empty()
         || name.len() > 32
@@ -42,8 +42,8 @@ fn limit(task: &Task<'_>, key: &str, default: u32) -> u32 {
     login_setting(task, key).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// A free id as useradd(8) and groupadd(8) choose it: above the highest taken one of its range, for system accounts below the
-/// lowest; a gap if the range's end is reached.
+/// A free id, chosen like useradd(8) and groupadd(8): above the highest one taken in its range, or for system accounts below the lowest;
+/// a gap if the end of the range is reached.
 pub(crate) fn free(task: &Task<'_>, space: Space, system: bool) -> Result<u32, Fault> {
     let letter = if space == Space::Users { "UID" } else { "GID" };
     let (low, high) = if system {

@@ -1,4 +1,4 @@
-//! `authorized_key`: keys that may log in as a user.
+//! `authorized_key`: public keys that can log in as a user.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ fn parse(line: &str) -> Option<(String, String, String, String)> {
         return None;
     }
     let known = |word: &str| word.starts_with("ssh-") || word.starts_with("ecdsa-") || word.starts_with("sk-");
-    // Options may hold blanks within quotes.
+    // Quoted options may contain spaces.
     let (mut start, mut quoted, mut escaped) = (0, false, false);
     let mut words = Vec::new();
     for (at, c) in line.char_indices() {
@@ -103,7 +103,7 @@ fn run(task: &Task<'_>) -> Outcome {
         for (key, line) in &wanted {
             match lines.iter().position(|old| of(old).as_ref() == Some(key)) {
                 Some(at) => {
-                    // A comment alone makes no difference unless one is asked for.
+                    // A different comment alone makes no difference unless the task sets one.
                     let (a, b) = (parse(&lines[at]), parse(line));
                     let same = a.zip(b).is_some_and(|(a, b)| a.0 == b.0 && (a.3 == b.3 || !args.has("comment")));
                     if !same {

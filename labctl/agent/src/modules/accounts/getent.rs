@@ -25,7 +25,7 @@ fn run(task: &Task<'_>) -> Outcome {
         }
     };
     if args.text("service").is_some_and(|service| service != "files") {
-        return Err(Fault::from("only the service 'files' can be asked").with("database", database));
+        return Err(Fault::from("only the service 'files' is supported").with("database", database));
     }
     let text = std::fs::read_to_string(task.root.join(&file)).unwrap_or_default();
     let split = args.text("split").unwrap_or(if colons { ":" } else { "" });

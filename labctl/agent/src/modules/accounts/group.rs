@@ -31,7 +31,7 @@ fn run(task: &Task<'_>) -> Outcome {
     account_ids::valid_name(name, "group")?;
     let wanted = args.int("gid").map(account_ids::valid).transpose()?;
     let present = args.str("state") == "present";
-    // Held over looking and writing, so that two tasks cannot choose the same id.
+    // Held across reading and writing, so that two tasks cannot choose the same id.
     let _lock = (!task.check).then(|| passwd::lock(task.root)).transpose().attempt("lock", "/etc/.pwd.lock")?;
     let current = passwd::group(task.root, name);
     let mut result = Map::new();
@@ -93,7 +93,7 @@ pub(crate) fn write(task: &Task<'_>, group: &Group) -> Result<(), Fault> {
     passwd::set_line(task.root, "/etc/gshadow", &group.name, Some(&shadow)).attempt("write", "/etc/gshadow")
 }
 
-/// Users whose primary group gets another id follow it, as with groupmod(8).
+/// Users whose primary group changes its id are updated, as by groupmod(8).
 fn move_users(task: &Task<'_>, from: u32, to: u32) -> Result<(), Fault> {
     for user in passwd::users(task.root).into_iter().filter(|user| user.gid == from) {
         let line = passwd::User { gid: to, ..user };

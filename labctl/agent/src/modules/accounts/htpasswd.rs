@@ -1,4 +1,4 @@
-//! `htpasswd`: users and passwords in files of web servers.
+//! `htpasswd`: users and passwords in password files of web servers.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let (name, file) = (args.str("name"), args.path("path").unwrap_or_default());
     if name.contains([':', '\n', '\r']) {
-        return Err(format!("name may not hold a colon or a line's end: {name:?}").into());
+        return Err(format!("name must not contain a colon or a line break: {name:?}").into());
     }
     let before = Edit::read(&file)?;
     let shown = file.display();
@@ -73,7 +73,7 @@ fn run(task: &Task<'_>) -> Outcome {
     }
     let after = lines.concat();
     let mut result = Edit { path: file, before, after: lossless::encode(&after), msg }.finish(task)?;
-    // Hashes are nobody's business.
+    // Hashes must not be shown.
     result.remove("diff");
     Ok(Done::from(result))
 }

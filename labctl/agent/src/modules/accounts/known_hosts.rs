@@ -1,4 +1,4 @@
-//! `known_hosts`: keys of hosts that ssh(1) trusts.
+//! `known_hosts`: host keys that ssh(1) trusts.
 
 use std::fs::File;
 use std::io::Read;
@@ -29,7 +29,7 @@ pub(crate) const MODULE: Module = Module {
     run,
 };
 
-/// What a hashed host begins with (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+/// Prefix of a hashed host (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 const HASHED: &str = "|1|";
 
 /// A line: marker, hosts, kind and key.
@@ -97,7 +97,7 @@ fn run(task: &Task<'_>) -> Outcome {
         let there = lines.iter().position(|line| {
             Entry::parse(line).is_some_and(|entry| entry.is_of(&host) && entry.kind == wanted.kind && entry.marker == wanted.marker)
         });
-        // A host that is hashed already stays so: every hash is salted anew. One that is not is replaced if a hash is asked for.
+        // A host that is already hashed is kept, because every hash has a new salt. One that is not is replaced if a hash is requested.
         let holds = there.and_then(|at| Entry::parse(&lines[at])).is_some_and(|entry| {
             let hidden = wanted.hosts.starts_with(HASHED) || args.flag("hash_host");
             entry.key == wanted.key && (entry.hosts == wanted.hosts || hidden && entry.hosts.starts_with(HASHED))
@@ -119,7 +119,7 @@ fn run(task: &Task<'_>) -> Outcome {
         }
     } else {
         let given = args.filled("key").and_then(Entry::parse);
-        // With a key, only that key of the host goes.
+        // With a key, only that key of the host is removed.
         lines.retain(|line| {
             !names(line) || given.as_ref().is_some_and(|given| Entry::parse(line).is_some_and(|entry| entry.key != given.key))
         });
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn hashed_hosts() {
-        // From OpenSSH's own documentation and tests of such lines.
+        // From OpenSSH's own documentation and tests of this format.
         use super::{Engine, STANDARD};
         let salt = STANDARD.decode("F1E1KeoE/eEWhi10WpGv4OdiO6Y=").unwrap();
         assert_eq!(STANDARD.encode(super::hmac(&salt, "192.168.1.61")), "3988QV0VE8wmZL7suNrYQLITLCg=");

@@ -1,4 +1,4 @@
-//! Modules about users, groups, keys and limits.
+//! Modules for users, groups, keys and limits.
 
 pub(crate) mod account_ids;
 pub(crate) mod authorized_key;

@@ -77,7 +77,7 @@ fn run(task: &Task<'_>) -> Outcome {
     Ok(Done::from(result))
 }
 
-/// What stands behind the key's kind and the key.
+/// The text after the key's type and the key.
 fn comment_of(key: &str) -> &str {
     key.trim().splitn(3, ' ').nth(2).unwrap_or_default()
 }

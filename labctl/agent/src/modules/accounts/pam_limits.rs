@@ -1,4 +1,4 @@
-//! `pam_limits`: limits of users.
+//! `pam_limits`: resource limits of users.
 
 use crate::modules::call::arguments::{flag, path, text};
 use crate::modules::call::outcome::{Done, Outcome};
@@ -86,7 +86,7 @@ fn run(task: &Task<'_>) -> Outcome {
         }
         same = old == value;
     }
-    // Ansible takes the comment of any line above for its own, and its line end with it; here a line keeps the one that it has.
+    // Ansible uses the comment of any line above as that of the entry, together with its line end; here an entry keeps its own comment.
     let kept = at.and_then(|at| lines[at].split_once('#')).map(|(_, comment)| comment.trim_end().to_owned());
     let comment = args.filled("comment").map(str::to_owned).or(kept).map_or(String::new(), |comment| format!("\t#{comment}"));
     let line = format!("{}\t{}\t{}\t{value}{comment}\n", wanted[0], wanted[1], wanted[2]);

@@ -1,4 +1,4 @@
-//! `pamd`: rules of a PAM service (pam.conf(5)), changed, added beside another, or removed.
+//! `pamd`: rules of a PAM service (pam.conf(5)): changes them, adds one next to another, or removes them.
 
 use serde_json::json;
 
@@ -37,7 +37,7 @@ struct Service {
 }
 
 impl Service {
-    /// Places of the rules that the task names.
+    /// Indexes of the rules that the task selects.
     fn places(&self, task: &Task<'_>) -> Vec<usize> {
         let args = &task.args;
         let (kind, control, path) = (args.str("type"), args.str("control"), args.str("module_path"));
@@ -45,7 +45,7 @@ impl Service {
         (0..self.lines.len()).filter(|at| fits(&self.lines[*at])).collect()
     }
 
-    /// Changes every named rule by `change`, which says whether it did anything; how many it changed.
+    /// Applies `change`, which returns whether it did anything, to every selected rule; returns how many it changed.
     fn change(&mut self, task: &Task<'_>, change: impl Fn(&mut Rule) -> bool) -> usize {
         let mut changes = 0;
         for at in self.places(task) {
@@ -77,7 +77,7 @@ impl Service {
         })
     }
 
-    /// Puts the new rule before or after every named one, unless the next rule on that side is the new one already.
+    /// Puts the new rule before or after every selected one, unless the adjacent rule on that side is already the new one.
     fn insert(&mut self, task: &Task<'_>, after: bool) -> usize {
         let args = &task.args;
         let (kind, control, path) = (args.str("new_type"), args.str("new_control"), args.str("new_module_path"));
@@ -94,7 +94,7 @@ impl Service {
             if is_new(neighbour) {
                 continue;
             }
-            // With nothing but comments behind it the new rule becomes the last line.
+            // If only comments follow, the new rule becomes the last line.
             let place = match (after, neighbour) {
                 (true, None) => self.lines.len(),
                 (true, Some(_)) => at + 1,
@@ -144,7 +144,7 @@ impl Service {
         places.len()
     }
 
-    /// The file, with Ansible's mark of when it was changed as the second line.
+    /// The file, with Ansible's timestamp of the change as the second line.
     fn text(&self) -> String {
         const MARK: &str = "# Updated by Ansible - ";
         let now = moment(std::time::SystemTime::now(), false);

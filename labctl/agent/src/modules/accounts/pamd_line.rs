@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use crate::modules::call::outcome::Fault;
 
-/// A line, by what it is.
+/// A line, by kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
     Rule(Rule),
@@ -63,7 +63,7 @@ const VALUES: &[&str] = &[
 
 const ACTIONS: &[&str] = &["ignore", "bad", "die", "ok", "done", "reset"];
 
-/// Words of a line; what stands in brackets is one word.
+/// Words of a line; text in brackets is one word.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
@@ -78,7 +78,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Arguments of a task, each of which may hold several.
+/// Arguments of a task, each of which may contain several.
 pub(super) fn arguments_of(given: &[String]) -> Vec<String> {
     given.iter().flat_map(|text| words(text)).collect()
 }
@@ -90,7 +90,7 @@ impl Rule {
         rule
     }
 
-    /// Sets the control, `a = b` in brackets without its blanks.
+    /// Sets the control; `a = b` in brackets loses its spaces.
     pub(super) fn set_control(&mut self, control: &str) {
         self.control = if control.starts_with('[') { control.replace(" = ", "=") } else { control.to_owned() };
     }
@@ -148,7 +148,7 @@ impl Line {
         }
     }
 
-    /// Fails for what PAM would not take.
+    /// Fails for what PAM would not accept.
     pub(super) fn check(&self) -> Result<(), Fault> {
         match self {
             Self::Rule(rule) => rule.check(),

@@ -27,7 +27,7 @@ fn args(bench: &Bench, rule: [&str; 3], more: Value) -> Value {
     args
 }
 
-/// The file without the mark of the time.
+/// The file without the timestamp.
 fn lines(bench: &Bench) -> Vec<String> {
     bench.read("pam.d/login").lines().filter(|line| !line.starts_with("# Updated by Ansible - 20")).map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! Users and groups, read from and written to /etc/passwd, /etc/group and /etc/shadow themselves.
+//! Users and groups, read from and written to /etc/passwd, /etc/group and /etc/shadow directly.
 //!
 //! Writers hold the lock that useradd(8) and glibc's `lckpwdf` take (`/etc/.pwd.lock`, an `fcntl` write lock).
 
@@ -47,7 +47,7 @@ impl User {
         })
     }
 
-    /// The line without its end.
+    /// The line without its line end.
     pub(crate) fn line(&self) -> String {
         let Self { name, password, uid, gid, comment, home, shell } = self;
         format!("{name}:{password}:{uid}:{gid}:{comment}:{home}:{shell}")
@@ -65,7 +65,7 @@ impl Group {
         })
     }
 
-    /// The line without its end.
+    /// The line without its line end.
     pub(crate) fn line(&self) -> String {
         format!("{}:{}:{}:{}", self.name, self.password, self.gid, self.members.join(","))
     }
@@ -121,8 +121,8 @@ pub(crate) fn group_ids(root: &Root, user: &User) -> Vec<u32> {
     ids
 }
 
-/// Sets (or, with none, removes) the line whose first field is `name` in a colon-separated database. All other lines, odd ones
-/// included, stay as they are. A database that does not exist is left alone unless it is `/etc/passwd` or `/etc/group`.
+/// Sets (or, if none, removes) the line whose first field is `name` in a colon-separated database. All other lines, including malformed
+/// ones, are kept. A missing database is left alone unless it is `/etc/passwd` or `/etc/group`.
 pub(crate) fn set_line(root: &Root, path: &str, name: &str, line: Option<&str>) -> io::Result<()> {
     let file = root.join(path);
     if !file.exists() && !matches!(path, "/etc/passwd" | "/etc/group") {
@@ -153,7 +153,7 @@ pub(crate) fn set_line(root: &Root, path: &str, name: &str, line: Option<&str>) 
         Ok(meta) => Attributes { mode: meta.mode() & 0o7777, uid: Some(meta.uid()), gid: Some(meta.gid()) },
         Err(_) => Attributes { mode: 0o644, uid: None, gid: None },
     };
-    // What useradd(8) leaves too: the version before.
+    // Like useradd(8), keep the previous version.
     let backup = root.join(format!("{path}-"));
     let old = lossless::encode(&old);
     if file.exists() && std::fs::read(&backup).ok().as_deref() != Some(&old[..]) {
@@ -164,11 +164,11 @@ pub(crate) fn set_line(root: &Root, path: &str, name: &str, line: Option<&str>) 
 
 /// The lock on the account databases; released when dropped.
 #[derive(Debug)]
-pub(crate) struct AccountLock(#[allow(dead_code, reason = "closing it gives the lock back")] File);
+pub(crate) struct AccountLock(#[allow(dead_code, reason = "closing it releases the lock")] File);
 
 /// Waits for the lock on the account databases.
 pub(crate) fn lock(root: &Root) -> io::Result<AccountLock> {
-    // fcntl locks are per process: threads of the agent exclude each other here.
+    // Ordinary fcntl locks are per process and would not exclude the agent's own threads.
     let file = open_lock(&root.join("/etc/.pwd.lock"))?;
     let request =
         libc::flock { l_type: libc::F_WRLCK as libc::c_short, l_whence: libc::SEEK_SET as libc::c_short, l_start: 0, l_len: 0, l_pid: 0 };

@@ -1,4 +1,4 @@
-//! Hashes of passwords as web servers know them: Apache's MD5 (`$apr1$`), bcrypt (`$2y$`), SHA-1 (`{SHA}`), plain text.
+//! Password hashes for web servers: Apache's MD5 (`$apr1$`), bcrypt (`$2y$`), SHA-1 (`{SHA}`), plain text.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use sha1::Sha1;
 /// Work factor of bcrypt: passlib's, which Ansible's module uses.
 const COST: u32 = 12;
 
-/// Whether this is the hash of the password; none if it is of a kind that is not known here.
+/// Whether this is the hash of the password; none if its kind is not supported here.
 pub(crate) fn fits(password: &str, hash: &str) -> Option<bool> {
     if let Some(rest) = hash.strip_prefix("$apr1$") {
         let salt = rest.split('$').next().unwrap_or_default();
@@ -23,15 +23,15 @@ pub(crate) fn fits(password: &str, hash: &str) -> Option<bool> {
     if hash.starts_with("{SHA}") {
         return Some(sha(password) == hash);
     }
-    // DES has thirteen characters of the alphabet; a plain password may look so, but then it would not be checked either.
+    // A DES hash has 13 characters of this alphabet; a plain-text password may look the same, but then it would not be checked either.
     let is_des = hash.len() == 13 && crypt::is_written_so(hash);
     (!hash.starts_with('$') && !is_des || hash == password).then(|| hash == password)
 }
 
-/// A new hash of the password by passlib's name for the kind.
+/// A new hash of the password; `scheme` is passlib's name of its kind.
 ///
 /// # Errors
-/// A kind that is not known here, or no random bytes.
+/// The kind is not supported here, or there are no random bytes.
 pub(crate) fn make(password: &str, scheme: &str) -> Result<String, String> {
     match scheme {
         "apr_md5_crypt" | "portable" => Ok(apr1(password, &salt(8).map_err(|err| format!("no random bytes: {err}"))?)),

@@ -138,7 +138,7 @@ fn remove(task: &Task<'_>, user: &User) -> Result<(), Fault> {
     for file in ["/etc/passwd", "/etc/shadow", "/etc/subuid", "/etc/subgid"] {
         passwd::set_line(task.root, file, name, None).attempt("write", file)?;
     }
-    // The user's own group goes too, unless others use it (userdel(8), USERGROUPS_ENAB).
+    // The user's own group is removed as well, unless others use it (userdel(8), USERGROUPS_ENAB).
     if let Some(group) = passwd::group(task.root, name)
         && group.members.is_empty()
         && !passwd::users(task.root).iter().any(|other| other.gid == group.gid)

@@ -10,7 +10,7 @@ use crate::modules::accounts::passwd::User;
 use crate::modules::call::outcome::{Attempt, Fault};
 use crate::modules::call::task::Task;
 
-/// Makes `home` from the skeleton, all of it the user's.
+/// Creates `home` from the skeleton, owned by the user.
 pub(crate) fn make(task: &Task<'_>, user: &User, home: &str) -> Result<(), Fault> {
     let path = task.root.join(home);
     if let Some(parent) = path.parent() {
@@ -26,7 +26,7 @@ pub(crate) fn make(task: &Task<'_>, user: &User, home: &str) -> Result<(), Fault
             .unwrap_or_else(|| 0o777 & !login_setting(task, "UMASK").as_deref().and_then(octal).unwrap_or(0o022)),
     };
     let skeleton = task.args.filled("skeleton").unwrap_or("/etc/skel");
-    // Under another name until it is whole: a home that exists is never filled again.
+    // Under a temporary name until it is complete: an existing home is never filled again.
     let temporary = crate::modules::files::atomic_write::beside(&path);
     let made = fs::create_dir(&temporary)
         .and_then(|()| copy(&task.root.join(skeleton), &temporary, user))
@@ -61,7 +61,7 @@ fn copy(from: &Path, to: &Path, user: &User) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves a home; nothing happens if there is none or the new place is taken.
+/// Moves a home; does nothing if there is none or the new path exists.
 pub(crate) fn move_to(task: &Task<'_>, from: &str, to: &str) -> Result<(), Fault> {
     let (from, to) = (task.root.join(from), task.root.join(to));
     if !from.is_dir() || to.exists() {
@@ -73,7 +73,7 @@ pub(crate) fn move_to(task: &Task<'_>, from: &str, to: &str) -> Result<(), Fault
     fs::rename(&from, &to).attempt("move the home to", &to)
 }
 
-/// Gives what belonged to `old` in the home to `new`.
+/// Changes the owner of everything in the home that belongs to `old` to `new`.
 pub(crate) fn hand_over(folder: &Path, old: u32, new: u32) {
     let owned = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.uid() == old);
     if owned(folder) {
@@ -88,7 +88,7 @@ pub(crate) fn hand_over(folder: &Path, old: u32, new: u32) {
     }
 }
 
-/// Makes a folder that only the user may enter, such as `.ssh`.
+/// Creates a folder that only the user may enter, such as `.ssh`.
 pub(crate) fn private_folder(path: &Path, user: &User) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

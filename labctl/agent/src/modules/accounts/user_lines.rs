@@ -8,7 +8,7 @@ use crate::modules::accounts::passwd::{self, Group, User};
 use crate::modules::call::outcome::{Attempt, Fault};
 use crate::modules::call::task::Task;
 
-/// Width of the range of subordinate ids that useradd(8) gives a user, and where the ranges begin.
+/// Start of the subordinate id ranges and size of the range that useradd(8) gives a user.
 const SUB_IDS: (u64, u64) = (100_000, 65_536);
 
 fn today() -> u64 {
@@ -24,7 +24,7 @@ fn default(task: &Task<'_>, key: &str) -> Option<String> {
         .filter(|value| !value.is_empty())
 }
 
-/// The group of this name or number. A check may run before the task that would make it, so it answers with none then.
+/// The group with this name or number; none in check mode if it is missing, because an earlier task may create it.
 fn lookup(task: &Task<'_>, name: &str) -> Result<Option<Group>, Fault> {
     let groups = passwd::groups(task.root);
     let number = name.parse::<u32>().ok();
@@ -45,7 +45,7 @@ fn unique(task: &Task<'_>, uid: u32, program: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Makes the account as useradd(8) would.
+/// Creates the account as useradd(8) would.
 pub(crate) fn create(task: &Task<'_>) -> Result<(), Fault> {
     let args = &task.args;
     let name = args.str("name");
@@ -65,7 +65,7 @@ pub(crate) fn create(task: &Task<'_>) -> Result<(), Fault> {
     };
     let gid = match primary.flatten() {
         Some(group) => group.gid,
-        // A group of the user's name exists already: Ansible then asks for no group of the user's own.
+        // A group with the user's name already exists: then Ansible does not ask for a group of the user's own.
         None if passwd::group(task.root, name).is_some() => default(task, "GROUP").and_then(|gid| gid.parse().ok()).unwrap_or(100),
         None => {
             let taken = passwd::groups(task.root).iter().any(|group| group.gid == uid);
@@ -103,7 +103,7 @@ pub(crate) fn create(task: &Task<'_>) -> Result<(), Fault> {
             sub_ids(task, file, name)?;
         }
     }
-    // Last: with this line the account exists.
+    // Last: this line makes the account exist.
     passwd::set_line(task.root, "/etc/passwd", name, Some(&user.line())).attempt("write", "/etc/passwd")?;
     let home = task.root.join(&user.home);
     if args.flag("create_home") && !home.exists() {
@@ -142,7 +142,7 @@ fn sub_ids(task: &Task<'_>, file: &str, name: &str) -> Result<(), Fault> {
     passwd::set_line(task.root, file, name, Some(&line)).attempt("write", file)
 }
 
-/// Applies password, lock, expiry and ageing to the fields of a shadow line; whether that changed them.
+/// Applies password, lock, expiry and ageing to the fields of a shadow line; returns whether that changed them.
 fn shadow_fields(task: &Task<'_>, fields: &mut Vec<String>, new: bool) -> bool {
     let args = &task.args;
     fields.resize(9, String::new());
@@ -176,7 +176,7 @@ fn shadow_fields(task: &Task<'_>, fields: &mut Vec<String>, new: bool) -> bool {
     *fields != before
 }
 
-/// Changes the account as usermod(8) would; whether anything differed.
+/// Changes the account as usermod(8) would; returns whether anything differed.
 pub(crate) fn modify(task: &Task<'_>, user: &User) -> Result<bool, Fault> {
     let args = &task.args;
     let mut new = user.clone();
@@ -233,7 +233,7 @@ pub(crate) fn modify(task: &Task<'_>, user: &User) -> Result<bool, Fault> {
     Ok(changed)
 }
 
-/// The groups whose members must change for `groups` and `append`, changed; and whether one is not known yet.
+/// The groups whose members change because of `groups` and `append`, with the changes applied; also whether one is still missing.
 fn memberships(task: &Task<'_>, user: &User) -> Result<(Vec<Group>, bool), Fault> {
     if !task.args.has("groups") {
         return Ok((Vec::new(), false));

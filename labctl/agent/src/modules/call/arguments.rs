@@ -1,4 +1,4 @@
-//! Arguments of a task: declared per module, checked and coerced as Ansible's `AnsibleModule` does.
+//! Arguments of a task: declared per module, checked and converted as Ansible's `AnsibleModule` does.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value};
 use crate::modules::call::outcome::Fault;
 use crate::modules::text::{comma_list, python_json};
 
-/// What a parameter takes.
+/// The type of a parameter's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -63,17 +63,17 @@ pub(crate) const fn raw(name: &'static str) -> Param {
     param(name, Kind::Raw)
 }
 
-/// A boolean that is false unless given.
+/// A boolean that defaults to false.
 pub(crate) const fn flag(name: &'static str) -> Param {
     param(name, Kind::Flag)
 }
 
-/// A boolean that may be left open.
+/// A boolean without a default.
 pub(crate) const fn param_flag(name: &'static str) -> Param {
     param(name, Kind::Flag)
 }
 
-/// A boolean that is true unless given.
+/// A boolean that defaults to true.
 pub(crate) const fn on(name: &'static str) -> Param {
     param(name, Kind::Flag).or("yes")
 }
@@ -96,7 +96,7 @@ impl Param {
     }
 }
 
-/// Parameters that every module which makes files takes besides its own.
+/// Parameters that every module that creates files accepts besides its own.
 pub(crate) const FILE_PARAMS: &[Param] = &[
     raw("mode"),
     text("owner"),
@@ -161,7 +161,7 @@ impl Arguments {
         self.values.contains_key(name)
     }
 
-    /// A text that was given (or has a default).
+    /// A text that was given or has a default.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.values.get(name).and_then(Value::as_str)
     }
@@ -185,7 +185,7 @@ impl Arguments {
         self.values.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
-    /// A boolean that may be left open.
+    /// A boolean; none if absent.
     pub(crate) fn maybe(&self, name: &str) -> Option<bool> {
         self.values.get(name).and_then(Value::as_bool)
     }
@@ -210,7 +210,7 @@ impl Arguments {
         self.values.get(name).and_then(Value::as_object)
     }
 
-    /// Refuses a call that has none of `names`.
+    /// Refuses a call with none of `names`.
     pub(crate) fn one_of(&self, names: &[&str]) -> Result<(), Fault> {
         if names.iter().any(|name| self.has(name)) {
             return Ok(());
@@ -218,7 +218,7 @@ impl Arguments {
         Err(format!("one of the following is required: {}", names.join(", ")).into())
     }
 
-    /// Refuses a call that has more than one of `names`.
+    /// Refuses a call with more than one of `names`.
     pub(crate) fn exclusive(&self, names: &[&str]) -> Result<(), Fault> {
         let given = names.iter().filter(|name| self.has(name)).count();
         if given < 2 {
@@ -227,7 +227,7 @@ impl Arguments {
         Err(format!("parameters are mutually exclusive: {}", names.join("|")).into())
     }
 
-    /// Refuses a call that lacks one of `names` although `key` is `value`.
+    /// Refuses a call that lacks any of `names` while `key` is `value`.
     pub(crate) fn needed_if(&self, key: &str, value: &str, names: &[&str]) -> Result<(), Fault> {
         if self.text(key) != Some(value) {
             return Ok(());
@@ -285,7 +285,7 @@ fn choice(param: &Param, value: &Value) -> Result<(), Fault> {
     }
 }
 
-/// Python's idea of the value as a text.
+/// The value as text, as Python would convert it.
 pub(crate) fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -297,7 +297,7 @@ pub(crate) fn as_text(value: &Value) -> String {
     }
 }
 
-/// YAML 1.1's and Ansible's words for true and false.
+/// The words for true and false of YAML 1.1 and Ansible.
 pub(crate) fn as_flag(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(flag) => Some(*flag),
@@ -388,7 +388,7 @@ fn as_int(value: &Value) -> Option<i64> {
     }
 }
 
-/// `~` and `~/x` become the home of the user who runs this.
+/// Expands `~` and `~/x` to the home of the current user.
 fn expand_home(path: &str) -> String {
     match path.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => {

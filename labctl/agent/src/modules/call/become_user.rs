@@ -1,4 +1,4 @@
-//! Tasks that run as another user.
+//! Tasks that run as a different user.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
 use crate::modules::call::root::Root;
 use crate::modules::call::spawn::Spawn;
 
-/// Whether the task's user is another than the one this process runs as.
+/// Whether the task's user differs from the one that this process runs as.
 pub(crate) fn is_needed(root: &Root, call: &ModuleCall) -> Result<bool, Fault> {
     let Some(name) = call.become_user.as_deref().filter(|name| !name.is_empty()) else {
         return Ok(false);
@@ -22,7 +22,7 @@ pub(crate) fn is_needed(root: &Root, call: &ModuleCall) -> Result<bool, Fault> {
     Ok(user.uid != rustix::process::geteuid().as_raw())
 }
 
-/// Runs the call in a child of this program that is that user.
+/// Runs the call in a child of this program that runs as that user.
 pub(crate) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
     let name = call.become_user.clone().unwrap_or_default();
     let inner = ModuleCall { become_user: None, ..call.clone() };
@@ -39,13 +39,12 @@ pub(crate) fn run_as(root: &Root, call: &ModuleCall) -> Outcome {
     .by_user(root, &name)?;
     let output = spawn.run().map_err(|err| Fault::from(format!("could not run as {name}: {err}")))?;
     let reply: ModuleReply = serde_json::from_slice(&output.stdout).map_err(|err| {
-        Fault::from(format!("the module run as {name} gave no result: {err}")).with("rc", output.rc).with("module_stderr", output.err())
+        Fault::from(format!("the module run as {name} returned no result: {err}")).with("rc", output.rc).with("module_stderr", output.err())
     })?;
     Ok(Done { result: reply.result, needs_content: reply.needs_content })
 }
 
-/// A state folder of the user's own, with what the controller has sent for the call in it: what root keeps cannot be moved away by
-/// others.
+/// A state folder owned by the user, with what the controller has sent for the call: the user cannot move files out of root's folder.
 fn state_of(root: &Root, call: &ModuleCall, name: &str) -> Result<String, Fault> {
     let user = passwd::user(root, name).ok_or_else(|| Fault::from(format!("failed to look up user {name} to become")))?;
     let state = ModuleCall::state_folder();
@@ -79,9 +78,8 @@ fn hand_over(call: &ModuleCall, state: &str, own: &str, uid: Option<u32>, gid: O
     fs::rename(&from, &to).attempt("move", &from)
 }
 
-/// The other end of a call for another user: reads a [`ModuleCall`] as JSON from standard input, runs it as whoever this
-/// process is, and writes the [`ModuleReply`] as JSON to standard output. The agent's `module` subcommand calls this. Returns
-/// the exit code.
+/// The other end of a call for a different user: reads a [`ModuleCall`] as JSON from standard input, runs it as the user of this process,
+/// and writes the [`ModuleReply`] as JSON to standard output. Used by the agent's `module` subcommand. Returns the exit code.
 pub fn run_child() -> i32 {
     let mut request = Vec::new();
     let call = match std::io::stdin().read_to_end(&mut request) {

@@ -1,4 +1,4 @@
-//! What every module is called with and how it ends: arguments, the task, its outcome, programs, other users.
+//! Input and output of every module: arguments, the task, its outcome, programs, other users.
 
 pub(crate) mod arguments;
 pub(crate) mod become_user;

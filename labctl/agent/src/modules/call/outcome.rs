@@ -1,4 +1,4 @@
-//! How a module ends.
+//! Results of modules.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// A module's result, or why it failed.
 pub(crate) type Outcome = Result<Done, Fault>;
 
-/// A module ended well.
+/// A module's successful result.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Done {
     pub(crate) result: Map<String, Value>,
@@ -38,7 +38,7 @@ impl From<Map<String, Value>> for Done {
     }
 }
 
-/// Why a module failed: Ansible's `msg`, and what the result holds besides.
+/// Why a module failed: Ansible's `msg`, and the other values of the result.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fault {
     pub(crate) msg: String,
@@ -79,7 +79,7 @@ impl Display for Fault {
     }
 }
 
-/// Turns an input or output error into a [`Fault`] that names what was tried and on which file.
+/// Turns an I/O error into a [`Fault`] that names the operation and the file.
 pub(crate) trait Attempt<T> {
     /// `what` completes "could not ...".
     fn attempt(self, what: &str, path: impl AsRef<Path>) -> Result<T, Fault>;
@@ -97,7 +97,7 @@ impl<T, E: Into<std::io::Error>> Attempt<T> for Result<T, E> {
     }
 }
 
-/// Refuses a path that is not there, in the words of several modules of Ansible's.
+/// Refuses a missing path, with the message of several Ansible modules.
 pub(crate) fn must_exist(path: &str) -> Result<(), Fault> {
     if Path::new(path).symlink_metadata().is_ok() { Ok(()) } else { Err(format!("path not found or not accessible: {path}").into()) }
 }

@@ -1,14 +1,14 @@
-//! Where the system's own files are: `/` in a guest, a temporary folder in tests.
+//! The location of the system's own files: `/` in a guest, a temporary folder in tests.
 
 use std::path::{Path, PathBuf};
 
-/// The folder that stands for `/` in paths to system databases (`/etc/passwd`, `/var/lib/dpkg`, `/proc`).
-/// Paths that a task names are never put under it.
+/// The folder that stands for `/` in paths to system databases (`/etc/passwd`, `/var/lib/dpkg`, `/proc`). Paths given in a task are never
+/// put under it.
 #[derive(Debug, Clone)]
 pub(crate) struct Root(PathBuf);
 
 impl Root {
-    /// The machine's own.
+    /// The machine's real root.
     pub(crate) fn real() -> Self {
         Self(PathBuf::from("/"))
     }

@@ -1,4 +1,4 @@
-//! Programs that a module has to run: output is collected, and a child that leaves its pipes open to others cannot hang us.
+//! Programs that a module has to run: output is collected, and a child that leaves its pipes open to others cannot hang the agent.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,18 +17,17 @@ use crate::modules::call::outcome::Fault;
 use crate::modules::call::root::Root;
 use crate::modules::call::task::Task;
 
-/// Where programs are looked for unless the task's environment says otherwise.
+/// Search path for programs unless the task's environment sets one.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How long output may still come after the program has ended, from children that it left behind, before we stop listening.
-/// (Ansible gives them a second.)
+/// How long to wait for more output after the program has exited, from children that it left behind. (Ansible gives them a second.)
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// How long we listen in all after the end, however much they write.
+/// How long to read in total after the exit, however much they write.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Longest output of a stream that is kept, in bytes: a program that never stops writing must not eat the guest's memory, and a
-/// result travels in one packet.
+/// Maximum output of a stream that is kept, in bytes: a program that never stops writing must not use up the guest's memory, and a result
+/// travels in one packet.
 pub(crate) const MOST_OUTPUT: usize = 8 << 20;
 
 /// A program to run.
@@ -38,21 +37,21 @@ pub(crate) struct Spawn {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) stdin: Option<Vec<u8>>,
-    /// User and all of the user's groups; the agent's own unless given.
+    /// The user and all of the user's groups; the agent's own if none.
     pub(crate) user: Option<(User, Vec<u32>)>,
     pub(crate) timeout: Option<Duration>,
 }
 
-/// What became of it.
+/// The result of a program.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// Exit code; minus the signal's number if a signal ended it, as Python counts.
+    /// Exit code; minus the signal's number if it was killed by a signal, as in Python.
     pub(crate) rc: i32,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
-    /// It was killed because its time was over.
+    /// Whether it was killed because of its time limit.
     pub(crate) timed_out: bool,
-    /// Output beyond [`MOST_OUTPUT`] was dropped.
+    /// Whether output beyond [`MOST_OUTPUT`] was discarded.
     pub(crate) cut: bool,
 }
 
@@ -100,7 +99,7 @@ impl Spawn {
         Ok(self)
     }
 
-    /// Runs it to its end.
+    /// Runs it to completion.
     pub(crate) fn run(&self) -> io::Result<Output> {
         let mut child = self.start()?;
         let result = collect(&mut child, self.stdin.as_deref().unwrap_or_default(), self.timeout);
@@ -111,7 +110,7 @@ impl Spawn {
         result
     }
 
-    /// Runs it; anything but exit code 0 is a fault that tells what it wrote.
+    /// Runs it; anything but exit code 0 is a fault that contains the output.
     pub(crate) fn must(&self) -> Result<Output, Fault> {
         let name = self.argv.join(" ");
         let output = self.run().map_err(|err| Fault::from(format!("could not run {name}: {err}")).with("rc", 2))?;
@@ -119,13 +118,13 @@ impl Spawn {
             return Ok(output);
         }
         let said = if output.stderr.is_empty() { output.out() } else { output.err() };
-        let why = if output.timed_out { "took too long" } else { said.trim() };
+        let why = if output.timed_out { "it exceeded its time limit" } else { said.trim() };
         Err(Fault::from(format!("{name} failed: {why}")).with("rc", output.rc).with("stdout", output.out()).with("stderr", output.err()))
     }
 
     fn start(&self) -> io::Result<Child> {
         let (program, arguments) =
-            self.argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program is named"))?;
+            self.argv.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program was given"))?;
         let inherited = std::env::var("PATH").ok().filter(|_| std::env::var_os(labctl_wire::INHERIT_VARIABLE).is_some());
         let path = self.env.get("PATH").or(inherited.as_ref()).map_or(PATH, String::as_str);
         let found = find_program(program, path, self.cwd.as_deref()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
@@ -168,7 +167,7 @@ impl Spawn {
     }
 }
 
-/// The file that `program` names: itself if it holds a slash, else the first match in `path`.
+/// The file that `program` refers to: itself if it contains a slash, else the first match in `path`.
 pub(crate) fn find_program(program: &str, path: &str, cwd: Option<&Path>) -> Option<PathBuf> {
     let runs = |file: &Path| {
         std::fs::metadata(file).is_ok_and(|meta| {
@@ -187,12 +186,12 @@ pub(crate) fn find_program(program: &str, path: &str, cwd: Option<&Path>) -> Opt
     path.split(':').map(|folder| Path::new(folder).join(program)).find(|file| runs(file))
 }
 
-/// The program in the usual places.
+/// Finds the program in the usual places.
 pub(crate) fn which(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     find_program(&program.as_ref().to_string_lossy(), PATH, None)
 }
 
-/// Reads what is there; true at the end of the stream.
+/// Reads available data; returns true at the end of the stream.
 fn drain(stream: &mut impl Read, into: &mut Vec<u8>, cut: &mut bool) -> bool {
     let mut block = [0; 16 << 10];
     match stream.read(&mut block) {
@@ -277,7 +276,7 @@ fn collect(child: &mut Child, mut input: &[u8], timeout: Option<Duration>) -> io
             match pipe.write(input) {
                 Ok(length) => input = &input[length..],
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
-                // The program does not want to read: no fault of ours.
+                // The program does not read its input: not an error.
                 Err(_) => input = &[],
             }
         }

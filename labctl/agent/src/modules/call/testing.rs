@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::modules::call::root::Root;
 use crate::modules::run_in;
 
-/// A temporary folder that stands for `/`, and calls into it.
+/// A temporary folder that stands for `/`, and calls that use it.
 pub(crate) struct Bench {
     folder: tempfile::TempDir,
 }
@@ -28,12 +28,12 @@ impl Bench {
         Root::at(self.folder.path())
     }
 
-    /// `name` in the folder; a leading `/` is the folder's own.
+    /// `name` in the folder, with or without a leading `/`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name.trim_start_matches('/'))
     }
 
-    /// Likewise, as a text.
+    /// The same, as text.
     pub(crate) fn text_path(&self, name: &str) -> String {
         self.path(name).to_string_lossy().into_owned()
     }
@@ -52,8 +52,8 @@ impl Bench {
         self.path(name).symlink_metadata().is_ok()
     }
 
-    /// A program that modules find before the machine's own. A child writes it: were it open for writing here, a process that
-    /// another thread starts at that moment would inherit it, and it could not be executed ("text file busy").
+    /// Adds a program that modules find before the machine's own. A child writes it: if it were open for writing here, a process that
+    /// another thread starts at that moment would inherit the descriptor, and the program could not be executed ("text file busy").
     pub(crate) fn program(&self, name: &str, script: &str) {
         let path = self.path("bin").join(name);
         std::fs::create_dir_all(self.path("bin")).expect("a folder");
@@ -74,7 +74,7 @@ impl Bench {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Forgets them.
+    /// Deletes the notes.
     pub(crate) fn forget_notes(&self) {
         let _ = std::fs::remove_file(self.path("bin/notes"));
     }
@@ -83,7 +83,7 @@ impl Bench {
         self.call_unless(&|| false, module, args, check)
     }
 
-    /// Runs until it ends or `given_up` holds.
+    /// Runs until it finishes or `given_up` returns true.
     pub(crate) fn call_unless(&self, given_up: &dyn Fn() -> bool, module: &str, args: Value, check: bool) -> ModuleReply {
         let Value::Object(args) = args else { panic!("arguments must be an object") };
         let mut environment = BTreeMap::new();
@@ -95,7 +95,7 @@ impl Bench {
         run_in(&self.root(), given_up, &call)
     }
 
-    /// Runs for real; the result, which must not have failed.
+    /// Runs outside check mode; returns the result, which must not be a failure.
     pub(crate) fn run(&self, module: &str, args: Value) -> Value {
         let reply = self.call(module, args, false);
         assert!(!reply.result.contains_key("failed"), "{module} failed: {:?}", reply.result);
@@ -103,15 +103,15 @@ impl Bench {
         Value::Object(reply.result)
     }
 
-    /// Runs for real; the message of its failure.
+    /// Runs outside check mode; returns the message of its failure.
     pub(crate) fn fault(&self, module: &str, args: Value) -> String {
         let reply = self.call(module, args, false);
         assert_eq!(reply.result.get("failed"), Some(&Value::Bool(true)), "{:?}", reply.result);
         reply.result["msg"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Checks, applies, and applies again: the check must change nothing and predict what applying reports, and the second
-    /// time nothing may change. Returns the first applied result.
+    /// Checks, applies, and applies again: the check must change nothing and predict what applying reports, and the second run must
+    /// change nothing. Returns the first applied result.
     pub(crate) fn converges(&self, module: &str, args: Value, changed: bool) -> Value {
         let before = self.snapshot();
         let check = self.call(module, args.clone(), true);
@@ -126,7 +126,7 @@ impl Bench {
         first
     }
 
-    /// Every path with its kind, mode, owner and contents, but for the programs and their notes.
+    /// Every path with its kind, mode, owner and contents, except for the programs and their notes.
     fn snapshot(&self) -> BTreeSet<(PathBuf, u32, u32, u32, Vec<u8>)> {
         use std::os::unix::fs::MetadataExt;
         let mut all = BTreeSet::new();

@@ -1,11 +1,11 @@
-//! Ansible's `diff` of a result.
+//! The `diff` of a result, as in Ansible.
 
 use serde_json::{Value, json};
 
 /// Texts longer than this are not shown (Ansible's own limit, `MAX_FILE_SIZE_FOR_DIFF`).
 pub(crate) const LONGEST: usize = 104_448;
 
-/// A difference of contents; binary and very long ones are named instead of shown.
+/// A difference in contents; binary or very long contents are mentioned but not shown.
 pub(crate) fn contents(path: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> Value {
     let mut diff = json!({"before_header": path, "after_header": path});
     for (key, large, bytes) in [("before", "dst_larger", before), ("after", "src_larger", after)] {
@@ -21,7 +21,7 @@ pub(crate) fn contents(path: &str, before: Option<&[u8]>, after: Option<&[u8]>) 
     diff
 }
 
-/// A difference of texts.
+/// A difference in texts.
 pub(crate) fn texts(path: &str, before: &str, after: &str) -> Value {
     contents(path, Some(before.as_bytes()), Some(after.as_bytes()))
 }

@@ -1,12 +1,13 @@
-//! Bytes as a text and back, without a loss: files that are edited need not be UTF-8 throughout.
+//! Lossless conversion of bytes to text and back: edited files need not be UTF-8 throughout.
 //!
-//! A byte that is no UTF-8 becomes a character of the last private plane, as Python's `surrogateescape` does with surrogates. What
-//! is UTF-8 stays what it is, so that patterns and new lines mean the same in every file.
+//! A byte that is not UTF-8 becomes a character of the last private-use plane, as Python's `surrogateescape` does with surrogates. Valid
+//! UTF-8 is unchanged, so that patterns and new lines mean the same in every file.
 
-/// The byte 0x00 as a character; real uses of these 256 characters are taken apart into bytes, so that they come back too.
+/// The byte 0x00 as a character; if a file really contains one of these 256 characters, it is split into bytes, so that it is restored
+/// too.
 const BASE: u32 = 0x10_FE00;
 
-/// The bytes as a text; [`encode`] turns it back.
+/// The bytes as text; [`encode`] converts it back.
 pub(crate) fn decode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -21,7 +22,7 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes that [`decode`] made a text of, edited since.
+/// The original bytes of text from [`decode`], possibly edited since.
 pub(crate) fn encode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     for c in text.chars() {

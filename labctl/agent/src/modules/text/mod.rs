@@ -1,4 +1,4 @@
-//! Texts as Python and Ansible write and split them.
+//! Text, formatted and split as in Python and Ansible.
 
 pub(crate) mod diff;
 pub(crate) mod lossless;
@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-/// `a, b` as items, empty ones dropped.
+/// The items of `a, b`, without empty ones.
 pub(crate) fn comma_list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
@@ -21,7 +21,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// JSON as Python's `json.dumps` spaces it.
+/// JSON with the spacing of Python's `json.dumps`.
 pub(crate) fn python_json(value: &Value) -> String {
     match value {
         Value::Array(items) => {
@@ -37,7 +37,7 @@ pub(crate) fn python_json(value: &Value) -> String {
     }
 }
 
-/// The text's lines as Python's `splitlines` gives them.
+/// The lines of a text, like Python's `splitlines`.
 pub(crate) fn split_lines(text: &str) -> Vec<Value> {
     let text = text.replace("\r\n", "\n");
     let is_end = |c| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
@@ -48,7 +48,7 @@ pub(crate) fn split_lines(text: &str) -> Vec<Value> {
     lines
 }
 
-/// Bytes that the value's texts take, a few more for each value.
+/// Number of bytes in the value's texts, plus a few for each value.
 pub(crate) fn length(value: &Value) -> usize {
     8 + match value {
         Value::String(text) => text.len(),
@@ -58,7 +58,7 @@ pub(crate) fn length(value: &Value) -> usize {
     }
 }
 
-/// Words of a command line as a POSIX shell splits them, without any expansion (Python's `shlex.split`).
+/// Words of a command line, split like a POSIX shell but without any expansion (Python's `shlex.split`).
 pub(crate) fn shell_words(line: &str) -> Result<Vec<String>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,4 +1,4 @@
-//! Python's regular expressions with the faults of modules.
+//! Python's regular expressions, with errors as module faults.
 
 use fancy_regex::{Captures, Regex};
 use labctl_wire::python_regex::{self, Flags};
@@ -12,17 +12,17 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Compiles Python's syntax.
+    /// Compiles a pattern in Python's syntax.
     pub(crate) fn new(pattern: &str) -> Result<Self, Fault> {
         Self::with_flags(pattern, Flags::default())
     }
 
-    /// Likewise, `^` and `$` at each line's begin and end.
+    /// The same, with `^` and `$` at the start and end of each line.
     pub(crate) fn multiline(pattern: &str) -> Result<Self, Fault> {
         Self::with_flags(pattern, Flags { multiline: true, ..Flags::default() })
     }
 
-    /// Likewise, `.` also for the end of a line.
+    /// The same, with `.` also matching a line end.
     pub(crate) fn dot_all(pattern: &str) -> Result<Self, Fault> {
         Self::with_flags(pattern, Flags { dot_all: true, ..Flags::default() })
     }
@@ -31,7 +31,7 @@ impl Pattern {
         Ok(Self { regex: python_regex::compile(pattern, flags)? })
     }
 
-    /// Whether it is found anywhere; a search that goes astray (catastrophic backtracking) counts as not found.
+    /// Whether it matches anywhere; a search that is aborted (catastrophic backtracking) counts as not found.
     pub(crate) fn found(&self, text: &str) -> bool {
         self.regex.is_match(text).unwrap_or(false)
     }
@@ -41,12 +41,12 @@ impl Pattern {
         self.regex.captures(text).ok().flatten()
     }
 
-    /// What a replacement template stands for at a match.
+    /// The replacement template expanded for a match.
     pub(crate) fn expand(&self, replacement: &str, captures: &Captures<'_, str>) -> Result<String, Fault> {
         Ok(python_regex::expand(&self.regex, replacement, captures)?)
     }
 
-    /// All matches replaced; the text and how many there were (Python's `re.subn`).
+    /// Replaces all matches; returns the text and their number (Python's `re.subn`).
     pub(crate) fn replace_all(&self, text: &str, replacement: &str) -> Result<(String, usize), Fault> {
         python_regex::replace(&self.regex, text, replacement, usize::MAX)
             .map_err(|why| Fault::from(format!("Unable to process replace due to error: {why}")))
