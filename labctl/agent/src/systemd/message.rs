@@ -37,7 +37,7 @@ impl Arg {
 pub(crate) struct Message {
     /// 1 call, 2 reply, 3 error, 4 signal.
     pub(crate) kind: u8,
-    #[allow(dead_code, reason = "a peer that answers needs it; here only the tests do")]
+    #[allow(dead_code, reason = "only a peer that replies needs it; here only the tests do")]
     pub(crate) serial: u32,
     pub(crate) reply_to: u32,
     pub(crate) path: String,

@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
                     let before = self.at;
                     items.push(self.value(rest, depth + 1)?.0);
                     if self.at == before {
-                        return Err(broken("an array of nothing"));
+                        return Err(broken("an array of empty items"));
                     }
                 }
                 let after = skip(rest, 0)?;

@@ -88,7 +88,7 @@ pub(crate) fn replace_from(
 ) -> io::Result<()> {
     let (temporary, mut file) = create(path, attributes)?;
     if io::copy(source, &mut file)? != size {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its contents are cut off"));
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its contents are truncated"));
     }
     if let Some(modified) = modified {
         rustix::fs::futimens(&file, &Timestamps { last_access: modified, last_modification: modified })?;

@@ -62,7 +62,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let mut result = edit.finish(task)?;
     result.insert("msg".into(), msg.into());
     result.insert("path".into(), path.to_string_lossy().into());
-    // Of owner and mode it tells nothing.
+    // The diff excludes owner and mode.
     if let Some(contents) = result.get_mut("diff").and_then(|diff| diff.get_mut(0)).map(Value::take) {
         result.insert("diff".into(), contents);
     }

@@ -54,7 +54,7 @@ fn run(task: &Task<'_>) -> Outcome {
     let args = &task.args;
     let repo = normal(args.str("repo"));
     if repo.starts_with("ppa:") {
-        return Err("ppa: repositories are not supported by labctl's apt_repository module; name the full line".into());
+        return Err("ppa: repositories are not supported by labctl's apt_repository module; give the full line".into());
     }
     if !(repo.starts_with("deb ") || repo.starts_with("deb-src ")) || repo.split(' ').count() < 3 {
         return Err(format!("Invalid repository string: {repo}").into());

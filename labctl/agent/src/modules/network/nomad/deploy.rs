@@ -195,7 +195,7 @@ impl Work<'_> {
         }
     }
 
-    /// Waits until the job runs as specified; returns the last look and its description. Fails at once if Nomad reports a failure.
+    /// Waits until the job runs as specified; returns the final state and its description. Fails at once if Nomad reports a failure.
     fn wait(&mut self, id: &str) -> Result<(Look, String), Fault> {
         let mut begun = None;
         loop {
