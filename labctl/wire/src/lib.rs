@@ -7,7 +7,7 @@
 //! ```text
 //! controller                               agent
 //!   Hello{session, version}  ───────────▶
-//!                            ◀───────────  Ready{session, ...}      (also unasked after the guest rebooted, session 0)
+//!                            ◀───────────  Ready{session, ...}      (also unprompted after a guest reboot, session 0)
 //!   Request{id, ...}         ───────────▶
 //!   Data{id} | End{id}       ───────────▶  (standard input, contents of a file)
 //!                            ◀───────────  Data{id, stream} | Credit{id}

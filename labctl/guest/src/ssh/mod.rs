@@ -4,7 +4,7 @@
 //! connect: key exchange -> host key is the pinned one -> login by key -> Session
 //! Session::run:    one channel, any streams        (run.rs)
 //! Session::attach: one channel, the user's own terminal or pipes   (attach.rs)
-//! Machine::enter:  the same for a machine that is not ours, by ssh_config and known_hosts (host.rs, settings.rs)
+//! Machine::enter:  the same for a machine outside any lab, by ssh_config and known_hosts (host.rs, settings.rs)
 //! Session::start_agent: the agent, pushed there and started        (push.rs)
 //! ```
 
