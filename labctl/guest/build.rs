@@ -1,7 +1,7 @@
-//! Builds the guest agent (static, musl) and leaves it where the library includes it.
+//! Builds the guest agent (static, musl) and puts it where the library includes it.
 //!
-//! A nested cargo with a target folder of its own: the agent has another target and profile than the rest, and a plain
-//! `cargo build` must still make everything.
+//! Runs a nested cargo with its own target folder: the agent's target and profile differ from the rest, and a plain `cargo build` must
+//! still build everything.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn main() {
             cargo.env_remove(&name);
         }
     }
-    // The one C dependency (ring, freestanding) builds with the host's compiler; a musl toolchain is not needed for it.
+    // The only C dependency (ring, freestanding) builds with the host's compiler; it needs no musl toolchain.
     let compiler = format!("CC_{}", target.replace('-', "_"));
     if env::var_os(&compiler).is_none() {
         cargo.env(compiler, "cc");
@@ -43,7 +43,7 @@ fn main() {
     println!("cargo::rustc-env=LABCTL_AGENT_SHA256={}", hex::encode(digest));
 }
 
-/// `target/guest-agent` of the workspace, found from the output folder `TARGET/PROFILE/build/PACKAGE/out`.
+/// `target/guest-agent` of the workspace, derived from the output folder `TARGET/PROFILE/build/PACKAGE/out`.
 fn target_folder() -> PathBuf {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     out.ancestors().nth(4).map_or_else(|| out.clone(), Path::to_path_buf).join("guest-agent")

@@ -1,4 +1,4 @@
-//! What can be asked of a guest, over a [`Link`].
+//! Requests to a guest, over a [`Link`].
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ pub struct Agent {
     link: Link,
 }
 
-/// What a program wrote, and how it ended.
+/// A program's output, and how it exited.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
-    /// Exit code; 128 + signal number if a signal ended it.
+    /// Exit code; 128 + signal number if a signal killed it.
     pub code: i32,
     /// Standard output.
     pub stdout: Vec<u8>,
@@ -37,7 +37,7 @@ impl Agent {
         &self.link
     }
 
-    /// Asks something that is answered without data.
+    /// Makes a request whose answer has no data.
     pub async fn ask(&self, request: Request) -> Result<Reply, GuestError> {
         let mut exchange = self.link.start(request)?;
         loop {
@@ -59,32 +59,32 @@ impl Agent {
         self.ask_done(Request::Ping).await
     }
 
-    /// Powers the guest off; returns once that has begun.
+    /// Powers the guest off; returns once that has started.
     pub async fn power_off(&self) -> Result<(), GuestError> {
         self.ask_done(Request::PowerOff).await
     }
 
-    /// Reboots the guest; returns once that has begun.
+    /// Reboots the guest; returns once that has started.
     pub async fn reboot(&self) -> Result<(), GuestError> {
         self.ask_done(Request::Reboot).await
     }
 
-    /// Makes the guest who it should be.
+    /// Gives the guest its identity.
     pub async fn take_identity(&self, identity: Identity) -> Result<(), GuestError> {
         self.ask_done(Request::TakeIdentity(Box::new(identity))).await
     }
 
-    /// Readies the guest for being saved as a template.
+    /// Prepares the guest for being saved as a template.
     pub async fn become_template(&self) -> Result<(), GuestError> {
         self.ask_done(Request::BecomeTemplate).await
     }
 
-    /// Tells a guest that was restored from a snapshot the time, and gives it random bytes of its own.
+    /// Sets the time in a guest that was restored from a snapshot, and gives it its own random bytes.
     pub async fn wake(&self, entropy: Vec<u8>, clock_ns: u64) -> Result<(), GuestError> {
         self.ask_done(Request::Wake { entropy: ByteBuf::from(entropy), clock_ns }).await
     }
 
-    /// Waits until the guest's boot is over; gives systemd's state and the failed units.
+    /// Waits until the guest has finished booting; returns systemd's state and the failed units.
     pub async fn await_booted(&self) -> Result<(String, Vec<String>), GuestError> {
         match self.ask(Request::AwaitBooted).await? {
             Reply::Booted { state, failed } => Ok((state, failed)),
@@ -121,7 +121,7 @@ impl Agent {
         self.link.start(Request::Exec(exec))
     }
 
-    /// Runs a program without input and collects its output, at most `limit` bytes of each stream (the rest is read and dropped).
+    /// Runs a program without input and collects its output, at most `limit` bytes of each stream (the rest is read and discarded).
     pub async fn output(&self, exec: Exec, limit: usize) -> Result<Output, GuestError> {
         let mut exchange = self.exec(exec)?;
         let mut output = Output::default();
@@ -145,7 +145,7 @@ impl Agent {
         }
     }
 
-    /// Writes a file in the guest from `source`, which must give exactly `put.size` bytes; gives the SHA-256 that the guest computed.
+    /// Writes a file in the guest from `source`, which must supply exactly `put.size` bytes; returns the SHA-256 that the guest computed.
     pub async fn put(&self, put: Put, mut source: impl AsyncRead + Unpin) -> Result<String, GuestError> {
         let name = put.path.clone();
         let mut exchange = self.link.start(Request::Put(put))?;
@@ -173,7 +173,7 @@ impl Agent {
         }
     }
 
-    /// Sends a file of the host's; `put.size` is filled in.
+    /// Sends a file from the host; `put.size` is filled in.
     pub async fn put_file(&self, put: Put, from: &Path) -> Result<String, GuestError> {
         let what = from.display().to_string();
         let file = tokio::fs::File::open(from).await.map_err(|why| local(&what, &why))?;
@@ -181,7 +181,7 @@ impl Agent {
         self.put(Put { size, ..put }, file).await
     }
 
-    /// Copies a guest's file to `sink`, checked against the guest's SHA-256; gives length and permission bits.
+    /// Copies a file from the guest to `sink`, checked against the guest's SHA-256; returns length and permission bits.
     pub async fn get(&self, path: &str, mut sink: impl AsyncWrite + Unpin) -> Result<(u64, u32), GuestError> {
         let mut exchange = self.link.start(Request::Get { path: path.to_owned() })?;
         let mut hash = Sha256::new();
@@ -196,7 +196,7 @@ impl Agent {
                     Reply::Read { size, mode, sha256 } => {
                         let here = hex::encode(hash.finalize());
                         if here != sha256 {
-                            return Err(GuestError::Unexpected(format!("{path}: SHA-256 {here} came, {sha256} was read")));
+                            return Err(GuestError::Unexpected(format!("{path}: received SHA-256 {here}, the guest read {sha256}")));
                         }
                         sink.flush().await.map_err(|why| local(path, &why))?;
                         return Ok((size, mode));
@@ -209,7 +209,7 @@ impl Agent {
     }
 }
 
-/// The acknowledgement of consumed output.
+/// Acknowledges consumed output.
 pub fn credit(id: u64, bytes: usize) -> ToAgent {
     ToAgent::Credit { id, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
 }

@@ -1,7 +1,7 @@
-//! The user's keys and pipes: standard input as something that can be awaited and given up at any time.
+//! The user's keys and pipes: standard input that can be awaited and released at any time.
 //!
-//! tokio's own standard input reads in a thread that nothing can interrupt, so that a program ends only after one more key;
-//! and a terminal must not be made non-blocking, because the shell that called labctl has it open too.
+//! tokio's own standard input reads in a thread that cannot be interrupted, so a program would exit only after one more key press. And a
+//! terminal must not be made non-blocking, because the shell that called labctl has it open too.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -12,11 +12,11 @@ use std::thread;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::net::UnixStream;
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const CHUNK: usize = 16 << 10;
 
-/// Everything that comes on standard input, until its end. Reading stops when this is dropped; what was not read by then
-/// is left to whoever reads next, but for what the socket between held.
+/// Everything from standard input until its end. Dropping this stops the reading; input not read by then is left to the next reader, except
+/// for what is buffered in the socket in between.
 pub fn stdin() -> io::Result<UnixStream> {
     forward(io::stdin().as_fd().try_clone_to_owned()?)
 }
@@ -28,7 +28,7 @@ fn forward(from: std::os::fd::OwnedFd) -> io::Result<UnixStream> {
     let near = UnixStream::from_std(near)?;
     let from = std::fs::File::from(from);
     thread::Builder::new().name("input".into()).spawn(move || {
-        // Both ends see the end of what can be sent; why it ended makes no difference to them.
+        // Either side only needs to see the end of input, whatever the reason.
         let _ = copy(from, &far);
         let _ = far.shutdown(Shutdown::Write);
     })?;
@@ -87,7 +87,7 @@ mod tests {
         writer.write_all(b"1").unwrap();
         assert_eq!(input.read_u8().await.unwrap(), b'1');
         drop(input);
-        // The thread's own copy of the descriptor goes away with it; then a reader of the pipe gets all the rest.
+        // The thread closes its own copy of the descriptor when it exits; then the pipe's next reader gets all the rest.
         writer.write_all(b"2").unwrap();
         drop(writer);
         let mut rest = Vec::new();

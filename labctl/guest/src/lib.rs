@@ -1,5 +1,5 @@
-//! Channels to a guest: the agent behind any byte stream ([`link`]), what can be asked of it ([`agent`]), and passing such a
-//! channel on to another process ([`relay`]). SSH for people and for guests without the agent ([`ssh`]).
+//! Channels to a guest: the agent behind any byte stream ([`link`]), requests to it ([`agent`]), and passing such a channel on to another
+//! process ([`relay`]). SSH for people and for guests without the agent ([`ssh`]).
 
 pub mod agent;
 pub mod error;
@@ -14,7 +14,7 @@ pub use agent::Agent;
 pub use error::GuestError;
 pub use link::{Exchange, Link, LinkState};
 
-/// The agent's program for the guest: static, for Linux on this host's architecture.
+/// The agent program for the guest: static, for Linux on this host's architecture.
 pub const AGENT_PROGRAM: &[u8] = include_bytes!(env!("LABCTL_AGENT"));
 
 /// SHA-256 of [`AGENT_PROGRAM`], in hex.

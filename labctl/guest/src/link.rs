@@ -24,28 +24,28 @@ use tokio::time::timeout;
 use crate::GuestError;
 use crate::table::{Heard, Table};
 
-/// Bytes read at once.
+/// Bytes per read.
 const READ: usize = 256 << 10;
 
 /// Whether the agent answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
-    /// There is no stream, and there will be none.
+    /// The stream is closed for good.
     Down,
     /// The stream is open; the agent has not answered yet.
     Waiting,
     /// The agent answers.
     Up {
-        /// The guest's boot; another one after a reboot.
+        /// The guest's boot; changes with each boot.
         boot_id: String,
         /// Digest of the guest's identity.
         identity: String,
     },
-    /// The agent answers, but in another version of the protocol.
+    /// The agent answers, but with a different version of the protocol.
     Foreign(u32),
 }
 
-/// A channel to an agent; cheap to clone. It lasts as long as its stream.
+/// A channel to an agent; cheap to clone. It lives as long as its stream.
 #[derive(Debug, Clone)]
 pub struct Link {
     out: UnboundedSender<ToAgent>,
@@ -70,7 +70,7 @@ impl Link {
         let (announce, state) = watch::channel(LinkState::Waiting);
         let table = Arc::new(Mutex::new(Table::default()));
         let session = rand::random_range(1..=u64::MAX);
-        // The queue's other end is held by the task below; it cannot be closed yet.
+        // Cannot fail: the task below holds the receiving end of the queue.
         let _ = out.send(ToAgent::Hello { session, version: VERSION });
         tokio::spawn(write_all(write, queue));
         let reader = Reader { session, out: out.downgrade(), table: table.clone(), announce };
@@ -78,12 +78,12 @@ impl Link {
         Self { out, table, state }
     }
 
-    /// The state now and its changes.
+    /// The current state and its changes.
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.state.clone()
     }
 
-    /// Waits until the agent answers; gives its boot id and identity digest.
+    /// Waits until the agent answers; returns its boot id and identity digest.
     pub async fn up(&self) -> Result<(String, String), GuestError> {
         let mut state = self.state();
         let reached = state.wait_for(|state| !matches!(state, LinkState::Waiting)).await;
@@ -94,7 +94,7 @@ impl Link {
         }
     }
 
-    /// [`Link::up`] with a limit.
+    /// [`Link::up`] with a time limit.
     pub async fn up_within(&self, limit: Duration) -> Result<(String, String), GuestError> {
         timeout(limit, self.up()).await.map_err(|_| GuestError::Silent(limit))?
     }
@@ -102,11 +102,11 @@ impl Link {
     /// Waits until the channel is gone.
     pub async fn down(&self) {
         let mut state = self.state();
-        // An error means that the reading task is gone, and the stream with it.
+        // An error means that the reading task has exited, and the stream with it.
         let _ = state.wait_for(|state| *state == LinkState::Down).await;
     }
 
-    /// Starts a request. Fails at once if the agent does not answer now.
+    /// Starts a request. Fails at once if the agent is not answering.
     pub fn start(&self, request: Request) -> Result<Exchange, GuestError> {
         if !matches!(*self.state.borrow(), LinkState::Up { .. }) {
             return Err(GuestError::Disconnected);
@@ -118,7 +118,7 @@ impl Link {
     }
 }
 
-/// A request under way. Dropped before its end, it is cancelled in the guest.
+/// A request in progress. If dropped before it is done, it is cancelled in the guest.
 #[derive(Debug)]
 pub struct Exchange {
     id: u64,
@@ -133,7 +133,7 @@ impl Exchange {
         self.id
     }
 
-    /// Sends a message of this request.
+    /// Sends a message for this request.
     pub fn send(&self, message: ToAgent) -> Result<(), GuestError> {
         self.link.out.send(message).map_err(|_| GuestError::Disconnected)
     }
@@ -143,7 +143,7 @@ impl Exchange {
         self.link.out.clone()
     }
 
-    /// The next message of the agent. After `Done` or an error there is none.
+    /// The agent's next message. There are none after `Done` or an error.
     pub async fn next(&mut self) -> Result<FromAgent, GuestError> {
         let heard = self.heard.recv().await.unwrap_or(Err(GuestError::Disconnected));
         self.done = matches!(heard, Err(_) | Ok(FromAgent::Done { .. }));
@@ -154,7 +154,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.done && lock(&self.link.table).close(self.id) {
-            // If the stream is gone, the agent has dropped the request already.
+            // If the stream is gone, the agent has already dropped the request.
             let _ = self.link.out.send(ToAgent::Cancel { id: self.id });
         }
     }
@@ -163,7 +163,7 @@ impl Drop for Exchange {
 async fn write_all(mut stream: impl AsyncWrite + Unpin, mut queue: UnboundedReceiver<ToAgent>) {
     while let Some(message) = queue.recv().await {
         let mut packets = frame(&message);
-        // What waits already goes out in the same write.
+        // Everything already queued goes out in the same write.
         while packets.len() < READ {
             let Ok(next) = queue.try_recv() else { break };
             packets.extend(frame(&next));
@@ -172,7 +172,7 @@ async fn write_all(mut stream: impl AsyncWrite + Unpin, mut queue: UnboundedRece
             break;
         }
     }
-    // Dropping the queue's end makes every later request fail.
+    // Dropping the receiving end makes every later request fail.
     let _ = stream.shutdown().await;
 }
 
@@ -191,7 +191,7 @@ impl Reader {
             match stream.read(&mut buffer).await {
                 Ok(0) | Err(_) => break,
                 Ok(length) => unframer.feed(&buffer[..length], |packet| {
-                    // A damaged packet is the torso of one for an earlier session.
+                    // A damaged packet is the partial packet of an earlier session.
                     if let Ok(message) = packet {
                         self.take(message);
                     }

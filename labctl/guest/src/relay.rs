@@ -1,6 +1,6 @@
-//! Passing a channel on: another process talks to the agent through this one, in the same protocol.
+//! Passes a channel on: another process talks to the agent through this one, using the same protocol.
 //!
-//! The client's ids are its own; here they become ids of the link. When the client goes, its requests are cancelled.
+//! The client chooses its own ids; here they are mapped to ids of the link. When the client disconnects, its requests are cancelled.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 
 use crate::link::{Exchange, Link};
 
-/// Bytes read at once.
+/// Bytes per read.
 const READ: usize = 256 << 10;
 
-/// Relays until the client goes or the link is down. The agent must answer already ([`Link::up`]).
+/// Relays until the client disconnects or the link is down. The agent must already be answering ([`Link::up`]).
 pub async fn relay(link: Link, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
     let (mut read, write) = tokio::io::split(stream);
     let (back, queue) = mpsc::unbounded_channel();
@@ -37,7 +37,7 @@ pub async fn relay(link: Link, stream: impl AsyncRead + AsyncWrite + Send + 'sta
         }
         while client.pumps.try_join_next().is_some() {}
     }
-    // Ending the pumps drops their exchanges, which cancels the requests.
+    // Stopping the pumps drops their exchanges, which cancels the requests.
     client.pumps.shutdown().await;
     drop(client);
     let _ = writer.await;
@@ -84,7 +84,7 @@ impl Client {
     }
 }
 
-/// Carries the agent's messages of one request to the client, under the client's id.
+/// Forwards the agent's messages of one request to the client, under the client's id.
 async fn pump(id: u64, mut exchange: Exchange, back: UnboundedSender<FromAgent>) {
     loop {
         let message = match exchange.next().await {
@@ -103,7 +103,7 @@ async fn pump(id: u64, mut exchange: Exchange, back: UnboundedSender<FromAgent>)
 
 fn answer_failed(back: &UnboundedSender<FromAgent>, id: u64, why: &crate::GuestError) {
     let error = labctl_wire::AgentError { kind: labctl_wire::ErrorKind::Cancelled, message: why.to_string() };
-    // A client that has gone needs no answer.
+    // A client that has disconnected needs no answer.
     let _ = back.send(FromAgent::Done { id, result: Err(error) });
 }
 

@@ -1,4 +1,4 @@
-//! The requests under way on a channel.
+//! The requests in progress on a channel.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::GuestError;
 
-/// What a request's owner hears: messages of the agent with its own id, or the end.
+/// What a request's owner receives: the agent's messages for its id, or the error that ended the request.
 pub type Heard = Result<FromAgent, GuestError>;
 
-/// Requests by id. Their queues are not bounded by themselves; the window of the protocol bounds them.
+/// Requests by id. Their queues are unbounded; the protocol's window limits them.
 #[derive(Debug, Default)]
 pub struct Table {
     next: u64,
@@ -18,19 +18,19 @@ pub struct Table {
 }
 
 impl Table {
-    /// Takes a request in and gives its id.
+    /// Adds a request and returns its id.
     pub fn open(&mut self, owner: UnboundedSender<Heard>) -> u64 {
         self.next += 1;
         self.open.insert(self.next, owner);
         self.next
     }
 
-    /// Forgets a request; whether it was under way.
+    /// Removes a request; returns whether it was in progress.
     pub fn close(&mut self, id: u64) -> bool {
         self.open.remove(&id).is_some()
     }
 
-    /// Hands a message to its owner.
+    /// Delivers a message to its owner.
     pub fn hand(&mut self, message: FromAgent) {
         let (id, last) = match &message {
             FromAgent::Data { id, .. } | FromAgent::Credit { id, .. } => (*id, false),
@@ -38,7 +38,7 @@ impl Table {
             FromAgent::Ready { .. } => return,
         };
         if let Some(owner) = self.open.get(&id) {
-            // An owner that has gone cancels its request; what still comes for it is dropped.
+            // An owner that is gone has cancelled its request; remaining messages for it are dropped.
             let _ = owner.send(Ok(message));
         }
         if last {
@@ -46,7 +46,7 @@ impl Table {
         }
     }
 
-    /// Ends all requests with that reason.
+    /// Fails all requests with that reason.
     pub fn fail_all(&mut self, why: &GuestError) {
         for (_, owner) in self.open.drain() {
             let _ = owner.send(Err(why.clone()));

@@ -1,17 +1,17 @@
-//! The user's terminal in raw mode, for as long as a guest has it.
+//! Puts the user's terminal into raw mode while it is attached to a guest.
 
 use std::io;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// Raw mode until dropped. Does nothing if standard input is no terminal.
+/// Raw mode until dropped. Does nothing if standard input is not a terminal.
 #[derive(Debug)]
 pub struct RawTerminal {
     before: Option<Termios>,
 }
 
 impl RawTerminal {
-    /// Enters raw mode: every key goes to the guest, control keys included.
+    /// Enters raw mode: every key goes to the guest, including control keys.
     pub fn enter() -> io::Result<Self> {
         let stdin = io::stdin();
         if !rustix::termios::isatty(&stdin) {
@@ -28,7 +28,7 @@ impl RawTerminal {
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            // There is nobody left to tell if this fails.
+            // A failure here can no longer be reported.
             let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
         }
     }

@@ -1,4 +1,4 @@
-//! The real agent, as a process of this host, over its standard streams.
+//! The real agent, as a process on this host, over its standard streams.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ struct Guest {
     _process: Child,
 }
 
-/// The agent's program as a file. Written once and before any test starts a process: a program that somebody, a fork of another
-/// test included, still holds open for writing cannot be run (ETXTBSY, execve(2)).
+/// The agent's program as a file. Written once, before any test starts a process: a program that is still open for writing anywhere,
+/// including in a fork of another test, cannot be run (ETXTBSY, execve(2)).
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

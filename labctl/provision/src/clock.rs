@@ -1,4 +1,4 @@
-//! Moments as texts (UTC).
+//! Formats times as text (UTC).
 
 /// Year, month and day of a day number since 1970 (the civil calendar; Howard Hinnant's `civil_from_days`).
 fn civil(days: i64) -> (i64, i64, i64) {

@@ -1,17 +1,17 @@
-//! Values of variables: what YAML and JSON hold, plus strings that are still templates.
+//! Values of variables: what YAML and JSON can hold, plus strings that are still templates.
 //!
-//! Only text from playbooks, inventories and variable files becomes a [`Data::Tpl`]; results of modules, facts and
-//! lookups are plain [`Data::Str`] and are never evaluated, whatever braces they contain.
+//! Only text from playbooks, inventories and variables files becomes a [`Data::Tpl`]; results of modules, facts and lookups are plain
+//! [`Data::Str`] and are never evaluated, whatever braces they contain.
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use minijinja::value::Value;
 
-/// A mapping in the order of its source. Keys that are numbers in YAML are kept as their text.
+/// A mapping in source order. Keys that are numbers in YAML are kept as text.
 pub type Dict = IndexMap<Arc<str>, Data>;
 
-/// Where a text stands.
+/// Where a text was written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Place {
     /// The file; empty for the command line.
@@ -26,12 +26,12 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// A string that has yet to be evaluated.
+/// A string that has not been evaluated yet.
 #[derive(Debug)]
 pub struct Tpl {
     /// The text.
     pub source: Arc<str>,
-    /// Where it stands.
+    /// Where it was written.
     pub place: Place,
 }
 
@@ -55,13 +55,13 @@ pub enum Data {
     List(Arc<Vec<Data>>),
     /// A mapping.
     Map(Arc<Dict>),
-    /// The value of `omit`: the argument that has it is left out.
+    /// The value of `omit`: an argument with this value is left out.
     Omit,
-    /// What only templates know: macros, namespaces, undefined values, lazily built objects.
+    /// Values that exist only in templates: macros, namespaces, undefined values, lazily built objects.
     Opaque(Value),
 }
 
-/// Whether the text holds template marks.
+/// Whether the text contains template markers.
 pub fn is_template(text: &str) -> bool {
     text.as_bytes().windows(2).any(|pair| matches!(pair, b"{{" | b"{%" | b"{#"))
 }
@@ -72,7 +72,7 @@ impl Data {
         Self::Str(Arc::from(text.as_ref()))
     }
 
-    /// Text of a file: a template if it holds template marks.
+    /// Text from a file: a template if it contains template markers.
     pub fn text(text: &str, place: &Place) -> Self {
         if is_template(text) {
             Self::Tpl(Arc::new(Tpl { source: Arc::from(text), place: place.clone() }))
@@ -121,7 +121,7 @@ impl Data {
         self.as_map().and_then(|map| map.get(key))
     }
 
-    /// Whether a template is in it, at any depth.
+    /// Whether it contains a template, at any depth.
     pub fn has_template(&self) -> bool {
         match self {
             Self::Tpl(_) => true,
@@ -147,7 +147,7 @@ impl Data {
         }
     }
 
-    /// Ansible's conversion of keywords and of module arguments to a truth value: yes, on, 1, true, y, t and their opposites.
+    /// Ansible's conversion of keywords and module arguments to a truth value: yes, on, 1, true, y, t and their opposites.
     pub fn to_bool(&self) -> Option<bool> {
         match self {
             Self::Bool(value) => Some(*value),
@@ -194,7 +194,7 @@ impl Data {
         }
     }
 
-    /// From JSON of a trusted source: strings with template marks are templates.
+    /// From JSON of a trusted source: strings with template markers are templates.
     pub fn from_trusted_json(value: &serde_json::Value, place: &Place) -> Self {
         match value {
             serde_json::Value::String(text) => Self::text(text, place),
@@ -206,7 +206,7 @@ impl Data {
         }
     }
 
-    /// To JSON. Templates give their source; objects that only templates know give their text.
+    /// To JSON. Templates are written as their source; objects that exist only in templates, as their text.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Null | Self::Omit => serde_json::Value::Null,

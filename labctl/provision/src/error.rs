@@ -1,17 +1,17 @@
-//! Why a run could not start or go on.
+//! Why a run could not start or continue.
 
 use labctl_spec::fault::{Fault, Faults};
 
-/// A run that could not start or go on: nothing that a task did.
+/// A run could not start or continue, for reasons other than a failed task.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PlaybookError {
-    /// Files are wrong: all that was found in them.
+    /// Invalid files: all faults found in them.
     #[error("{0}")]
     Files(Faults),
-    /// The caller's options are.
+    /// Invalid options from the caller.
     #[error("{0}")]
     Options(String),
-    /// A playbook asks for what does not exist.
+    /// A playbook refers to something that does not exist.
     #[error("{place}: {message}")]
     Play {
         /// `file:line`.

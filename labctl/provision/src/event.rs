@@ -1,4 +1,4 @@
-//! What happens during a run, for whoever shows it.
+//! Events of a run, for the caller to display.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// How a task ended on a host.
+/// The outcome of a task on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -14,13 +14,13 @@ pub enum Status {
     Ok,
     /// Something was changed.
     Changed,
-    /// Its condition does not hold.
+    /// Its condition was false.
     Skipped,
     /// It failed.
     Failed,
     /// It failed, and a `rescue` follows.
     Rescued,
-    /// It failed, and the task says to go on.
+    /// It failed, and the task ignores errors.
     Ignored,
     /// The host could not be reached.
     Unreachable,
@@ -30,18 +30,18 @@ pub enum Status {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A play begins on a batch of hosts.
+    /// A play starts on a batch of hosts.
     PlayStart {
         /// Its name, or its hosts pattern.
         name: String,
         /// The hosts.
         hosts: Vec<String>,
     },
-    /// A task begins.
+    /// A task starts.
     TaskStart {
         /// Its name with that of its role: `role : name`.
         name: String,
-        /// The file it stands in.
+        /// The file that contains it.
         file: String,
         /// Line, from 1.
         line: usize,
@@ -50,50 +50,50 @@ pub enum Event {
         /// Whether it is a handler.
         handler: bool,
     },
-    /// One round of a loop ended on a host.
+    /// One iteration of a loop finished on a host.
     ItemResult {
         /// The host.
         host: String,
         /// Name of the task: hosts may be at different ones.
         task: String,
-        /// How.
+        /// The outcome.
         status: Status,
         /// The item's label.
         item: String,
         /// What the module returned; censored by `no_log`.
         result: Map<String, Value>,
     },
-    /// A task ended on a host.
+    /// A task finished on a host.
     HostResult {
         /// The host.
         host: String,
         /// Name of the task: hosts may be at different ones.
         task: String,
-        /// Where the task stands, `file:line`.
+        /// Location of the task, `file:line`.
         place: String,
-        /// How.
+        /// The outcome.
         status: Status,
         /// What the module returned; censored by `no_log`.
         result: Map<String, Value>,
         /// Time from start to end.
         #[serde(serialize_with = "seconds")]
         duration: Duration,
-        /// The host that did the work, if not this one.
+        /// The host that ran the task, if not this one.
         delegated_to: Option<String>,
     },
     /// Tasks of a file or role were included.
     Included {
         /// The file or role.
         what: String,
-        /// For these hosts.
+        /// The hosts that include them.
         hosts: Vec<String>,
     },
     /// Something that the user should know.
     Warning {
-        /// What.
+        /// The text.
         message: String,
     },
-    /// A play has no hosts left to go on with.
+    /// A play has no hosts left to continue with.
     NoHostsRemaining,
 }
 
@@ -114,7 +114,7 @@ pub struct HostRecap {
     pub failed: u32,
     /// Tasks that were skipped.
     pub skipped: u32,
-    /// Failures that a `rescue` took over.
+    /// Failures handled by a `rescue`.
     pub rescued: u32,
     /// Failures that were ignored.
     pub ignored: u32,
@@ -125,33 +125,33 @@ pub struct HostRecap {
 pub struct Timing {
     /// Name of the task.
     pub name: String,
-    /// Where it stands: `file:line`.
+    /// Its location: `file:line`.
     pub place: String,
-    /// Time until the last host was done.
+    /// Time until the last host finished.
     #[serde(serialize_with = "seconds")]
     pub duration: Duration,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Recap {
     /// Counts by host.
     pub hosts: BTreeMap<String, HostRecap>,
-    /// Tasks, the slowest first.
+    /// Tasks, slowest first.
     pub timings: Vec<Timing>,
-    /// Hosts that took no part any more at the end: failed or unreachable, and not forgiven.
+    /// Hosts that dropped out: failed or unreachable, and not rescued or ignored.
     pub lost: Vec<String>,
     /// Whether the caller cancelled it.
     pub cancelled: bool,
 }
 
 impl Recap {
-    /// Whether no host failed or was lost.
+    /// Whether no host failed or dropped out.
     pub fn succeeded(&self) -> bool {
         !self.cancelled && self.lost.is_empty()
     }
 
-    /// Tasks that changed something, on all hosts together.
+    /// Number of tasks that changed something, over all hosts.
     pub fn changed(&self) -> u32 {
         self.hosts.values().map(|host| host.changed).sum()
     }

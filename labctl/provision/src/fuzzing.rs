@@ -1,5 +1,5 @@
-//! Ways in for fuzzers (`fuzz/` in the repository): texts as users and machines may hand them over. Nothing here has a result;
-//! what must not happen is a panic, a hang or an endless use of memory.
+//! Entry points for fuzzers (`fuzz/` in the repository): text as users and machines may supply it. Nothing here returns a result; the
+//! failures to find are panics, hangs and unbounded memory use.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::playbook::{Context, Keywords, Loader, Source, args};
 use crate::template::{Engine, Scope, Syntax};
 use crate::yaml;
 
-/// Words of lookups and imports that would read files, open connections or start programs.
+/// Names of lookups and imports that would read files, open connections or start programs.
 const REACHES_OUT: &[&str] = &["lookup", "query", "q(", "import", "include", "roles", "fileglob", "first_found", "with_"];
 
 fn reaches_out(text: &str) -> bool {
@@ -28,7 +28,7 @@ fn scope() -> Arc<Scope> {
     Scope::new(Arc::new(Engine::default()), vec![Arc::new(known)], Vec::new())
 }
 
-/// A text as a value of a playbook, as a condition, and as a template's file.
+/// Evaluates a text as a value in a playbook, as a condition, and as a template file.
 pub fn template(text: &str) {
     if reaches_out(text) {
         return;
@@ -40,7 +40,7 @@ pub fn template(text: &str) {
     let _ = scope.engine.render_file("fuzz", text, &Syntax::default(), &scope);
 }
 
-/// A text as a file of tasks, and as the arguments of a module in one line.
+/// Reads a text as a task file, and as one-line module arguments.
 pub fn tasks(text: &str) {
     let _ = args::parse("copy", text, &Place::default());
     let _ = args::parse("command", text, &Place::default());

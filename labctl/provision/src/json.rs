@@ -1,9 +1,9 @@
-//! JSON as Python's `json.dumps` writes it.
+//! Writes JSON like Python's `json.dumps`.
 
 use crate::data::Data;
 use crate::python;
 
-/// How to write.
+/// Output format.
 pub(crate) struct Options {
     pub indent: Option<usize>,
     pub sort_keys: bool,
@@ -12,7 +12,7 @@ pub(crate) struct Options {
     pub separators: Option<(String, String)>,
 }
 
-/// The text.
+/// Data as JSON text.
 pub(crate) fn compact(data: &Data, options: &Options) -> String {
     let mut out = String::new();
     write(data, options, 0, &mut out);

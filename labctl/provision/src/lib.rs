@@ -1,14 +1,14 @@
 //! The controller half of an Ansible-compatible engine: plays, roles, variables, templates, handlers.
 //!
-//! [`run`] reads [playbooks](Book), resolves roles and variables, evaluates templates and calls task modules on machines
-//! through the [`Target`] trait; what happens is told in [`Event`]s, and the [`Recap`] counts it. Nothing is printed.
+//! [`run`] reads [playbooks](Book), resolves roles and variables, evaluates templates and calls task modules on machines through the
+//! [`Target`] trait. It reports its progress as [`Event`]s, counted in the [`Recap`]. It prints nothing.
 //!
 //! ```text
 //! Book ─▶ playbook (plays, roles, tasks) ─▶ run (order, loops, handlers) ─▶ action ─▶ Target
 //!                        Inventory ─▶ variables (precedence) ─▶ template (Jinja) ─┘
 //!                        what all of them read here: controller ─▶ Inputs
 //! ```
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run"))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run"))]
 
 mod action;
 mod clock;

@@ -1,4 +1,4 @@
-//! Password hashes as crypt(5) knows them.
+//! Password hashes in crypt(5) format.
 
 use labctl_wire::crypt;
 use rand::RngCore;
@@ -10,10 +10,10 @@ pub(crate) fn salt(mut random: impl RngCore, length: usize) -> String {
     crypt::salt(&bytes)
 }
 
-/// The rounds that crypt(5) takes when none are written.
+/// The number of rounds that crypt(5) uses if none is given.
 const ROUNDS: u32 = 5000;
 
-/// The order in which crypt(5) takes the bytes of a SHA-512 digest, three at a time.
+/// The order in which crypt(5) encodes the bytes of a SHA-512 digest, three at a time.
 fn order_512() -> Vec<[usize; 3]> {
     let mut order = Vec::new();
     let (mut a, mut b, mut c) = (0, 21, 42);
@@ -47,7 +47,7 @@ pub(crate) fn hash(password: &str, kind: &str, salt: &str, rounds: Option<i64>) 
     if salt_text.contains(['$', ':', '\n']) {
         return Err(format!("invalid characters in salt '{salt_text}'"));
     }
-    // Ansible hashes by passlib, whose own defaults are these.
+    // Ansible hashes with passlib, whose defaults are these.
     let usual = if id == 5 { 535_000 } else { 656_000 };
     let rounds = rounds.map_or(Ok(usual), u32::try_from).map_err(|_| "rounds must be positive".to_owned())?;
     let params = sha_crypt::Params::new(rounds).map_err(|_| format!("rounds must be from 1000 to 999999999, not {rounds}"))?;
@@ -74,7 +74,7 @@ pub(crate) fn hash(password: &str, kind: &str, salt: &str, rounds: Option<i64>) 
 mod tests {
     use super::*;
 
-    /// Values of the specification of SHA-crypt, as glibc's crypt(3) gives them.
+    /// Test values of the SHA-crypt specification, as produced by glibc's crypt(3).
     #[test]
     fn hashes_as_the_specification() {
         assert_eq!(

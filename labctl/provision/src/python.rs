@@ -1,4 +1,4 @@
-//! How Python prints values: `str()` and `repr()`, which templates show whenever a value is not text.
+//! How Python prints values: `str()` and `repr()`, which templates use for every value that is not text.
 
 use crate::data::{Data, Dict};
 
@@ -56,7 +56,7 @@ fn write_dict(map: &Dict, out: &mut String) {
     out.push('}');
 }
 
-/// Python prefers single quotes, unless the text holds one and no double quote.
+/// Python prefers single quotes, unless the text contains one and no double quote.
 fn write_str(text: &str, out: &mut String) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
@@ -77,7 +77,7 @@ fn write_str(text: &str, out: &mut String) {
     out.push(quote);
 }
 
-/// `repr(float)`: the shortest text that reads back, with an exponent outside 1e-4 to 1e16.
+/// `repr(float)`: the shortest text that reads back to the same value, with an exponent outside 1e-4 to 1e16.
 pub fn float(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();

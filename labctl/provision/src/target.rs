@@ -1,4 +1,4 @@
-//! What the engine needs of a machine and of the artifact store; the caller implements both.
+//! What the engine needs from a machine and from the artifact store; the caller implements both.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,34 +7,34 @@ use futures_util::future::BoxFuture;
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Map, Value};
 
-/// Why a machine did not answer as asked.
+/// Why a call to a machine failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// It cannot be reached: the host counts as unreachable.
     #[error("{0}")]
     Unreachable(String),
-    /// It was reached and refused: the task failed.
+    /// It was reached but rejected the call: the task failed.
     #[error("{0}")]
     Failed(String),
 }
 
-/// How the machine of a task is to be reached, as variables and keywords say it.
+/// How to reach the machine of a task, according to variables and keywords.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Connection {
-    /// The host's name in the inventory, or what `delegate_to` names.
+    /// The host's name in the inventory, or the value of `delegate_to`.
     pub host: String,
-    /// The controller itself does the work: `connection: local`, or `localhost` without a word about connections.
+    /// The task runs on the controller itself: `connection: local`, or `localhost` without any connection setting.
     pub local: bool,
     /// `ansible_host`.
     pub address: Option<String>,
     /// `ansible_port`.
     pub port: Option<u16>,
-    /// `ansible_user` or `remote_user`: who logs in.
+    /// `ansible_user` or `remote_user`: the user to log in as.
     pub user: Option<String>,
     /// `ansible_ssh_private_key_file`.
     pub key: Option<PathBuf>,
-    /// The work must be done as root, or as a user that only root can become: `become`. A machine whose agent is root
-    /// anyway need not care.
+    /// The work must be done as root, or as a user that only root can become: `become`. A machine whose agent is root anyway can ignore
+    /// this.
     pub root: bool,
 }
 
@@ -43,19 +43,19 @@ pub struct Connection {
 pub enum Content {
     /// Bytes in memory.
     Bytes(std::sync::Arc<Vec<u8>>),
-    /// A file of the controller.
+    /// A file on the controller.
     File(PathBuf),
 }
 
-/// One machine that tasks run on. Calls may run side by side.
+/// One machine that tasks run on. Calls may run concurrently.
 pub trait Target: Send + Sync {
-    /// Runs a task module. A module that failed is not an error here: its result says so.
+    /// Runs a task module. A failed module is not an error here: its result reports the failure.
     fn call(&self, call: ModuleCall) -> BoxFuture<'_, Result<ModuleReply, TargetError>>;
 
-    /// Sends content with this SHA-256 (hex) to an absolute path, whole or not at all.
+    /// Sends content with this SHA-256 (hex) to an absolute path, atomically.
     fn put<'a>(&'a self, content: Content, sha256: &'a str, to: &'a str) -> BoxFuture<'a, Result<(), TargetError>>;
 
-    /// The state folder of the machine's agent, below which content is sent.
+    /// The state folder of the machine's agent; content is sent to paths below it.
     fn state(&self) -> String {
         labctl_wire::STATE.to_owned()
     }
@@ -66,14 +66,14 @@ pub trait Target: Send + Sync {
     /// Ansible's facts, without the prefix `ansible_`.
     fn facts(&self) -> BoxFuture<'_, Result<Map<String, Value>, TargetError>>;
 
-    /// Reboots and waits until the machine answers again, at most that long.
+    /// Reboots and waits until the machine answers again, at most for `timeout`.
     fn reboot(&self, timeout: Duration) -> BoxFuture<'_, Result<(), TargetError>>;
 
-    /// Waits until the machine answers, at most that long.
+    /// Waits until the machine answers, at most for `timeout`.
     fn await_ready(&self, timeout: Duration) -> BoxFuture<'_, Result<(), TargetError>>;
 }
 
-/// A program that a role delivers, found and checked.
+/// A program that a role installs, found and verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// The file on the controller.
@@ -88,9 +88,9 @@ pub struct Artifact {
 
 /// Where the programs of roles come from.
 pub trait Artifacts: Send + Sync {
-    /// The artifact of that name declared in `ROLE/artifacts.yml`.
+    /// The artifact with that name declared in `ROLE/artifacts.yml`.
     ///
     /// # Errors
-    /// A message for people: not declared, or no source had it.
+    /// A message for the user: it is not declared, or no source has it.
     fn resolve<'a>(&'a self, role: &'a Path, name: &'a str) -> BoxFuture<'a, Result<Artifact, String>>;
 }

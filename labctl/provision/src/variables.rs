@@ -1,4 +1,4 @@
-//! What a host knows at a task: Ansible's order of precedence, and its magic variables.
+//! The variables of a host at a task: Ansible's order of precedence, and its magic variables.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::run::lock;
 use crate::template::value::{LazyMap, to_value};
 use crate::template::{Engine, Scope};
 
-/// What a run has learnt of a host.
+/// What a run has learned about a host.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HostState {
     /// Facts without their prefix: `ansible_facts`.
@@ -31,14 +31,14 @@ pub(crate) struct HostState {
 }
 
 impl HostState {
-    /// Adds facts as a module returns them.
+    /// Adds facts as returned by a module.
     pub(crate) fn add_facts(&mut self, facts: &Dict) {
         let mut plain = (*self.facts).clone();
         let mut injected = (*self.injected).clone();
         for (key, value) in facts {
             let short = key.strip_prefix("ansible_").filter(|short| *short != "facts").unwrap_or(key);
             plain.insert(Arc::from(short), value.clone());
-            // The variable has the name that the module gave it: `ansible_...` those of `setup`, `services` that of `service_facts`.
+            // The variable keeps the module's name for it: `ansible_...` from `setup`, `services` from `service_facts`.
             injected.insert(key.clone(), value.clone());
         }
         self.facts = Arc::new(plain);
@@ -46,33 +46,33 @@ impl HostState {
     }
 }
 
-/// Everything that names depend on, shared by the hosts of a play.
+/// Everything that variables depend on, shared by the hosts of a play.
 pub(crate) struct Variables {
     pub engine: Arc<Engine>,
     pub extra: Arc<Dict>,
     pub hosts: Arc<Mutex<HashMap<String, HostState>>>,
     /// The same for every host: groups, directories, version.
     pub common: Arc<Dict>,
-    /// Hosts of the batch that still take part, for `ansible_play_hosts`.
+    /// Hosts of the batch that are still active, for `ansible_play_hosts`.
     pub left: Mutex<Vec<String>>,
-    /// Hosts of the play, those of other batches too, in the inventory's order.
+    /// Hosts of the play, including other batches, in inventory order.
     pub all: Vec<String>,
     /// Hosts of this batch.
     pub batch: Vec<String>,
-    /// Hosts of the run that take part no more.
+    /// Hosts of the run that have dropped out.
     pub lost: Arc<Mutex<std::collections::HashSet<String>>>,
-    /// Groups as they are now: tasks may add some.
+    /// Current groups: tasks may add some.
     pub groups: Mutex<Groups>,
     pub play: Arc<Play>,
-    /// Variables of the play itself; prompts included.
+    /// Variables of the play itself, including prompts.
     pub play_vars: Arc<Dict>,
     /// `vars_files` by host.
     pub vars_files: Mutex<HashMap<String, Arc<Dict>>>,
-    /// Roles of the play, those added by `include_role` with `public` too.
+    /// Roles of the play, including those added by `include_role` with `public`.
     pub roles: Mutex<Vec<Arc<crate::playbook::Role>>>,
 }
 
-/// Who is in which group.
+/// Group membership.
 pub(crate) struct Groups {
     /// Host names by group.
     all: Data,
@@ -81,7 +81,7 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Those of an inventory.
+    /// The groups of an inventory.
     pub(crate) fn of(inventory: &crate::inventory::Inventory) -> Self {
         let names = |list: &[String]| -> Data { list.iter().map(String::as_str).collect::<Vec<_>>().into() };
         let all = Data::map(inventory.group_map().iter().map(|(name, hosts)| (Arc::from(name.as_str()), names(hosts))).collect());
@@ -95,7 +95,7 @@ impl Groups {
 }
 
 impl Variables {
-    /// Where a task's files are looked for: its role, the file it stands in, the playbook.
+    /// Where a task's files are searched for: its role, the folder of its own file, the playbook.
     fn search(&self, task: Option<&Task>) -> Vec<PathBuf> {
         let mut out = Vec::new();
         if let Some(task) = task {
@@ -113,12 +113,12 @@ impl Variables {
         out
     }
 
-    /// The scope of a host at a task; `top` holds loop variables and other names that win over all.
+    /// The scope of a host at a task; `top` holds loop variables and other names that override everything else.
     pub(crate) fn scope(self: &Arc<Self>, host: &str, task: Option<&Task>, top: Dict) -> Arc<Scope> {
         self.layers(host, task, top, true)
     }
 
-    /// `in_play` unset: as other hosts see this one in `hostvars`, without variables of the play and of its roles.
+    /// With `in_play` unset: as other hosts see this one in `hostvars`, without variables of the play and its roles.
     fn layers(self: &Arc<Self>, host: &str, task: Option<&Task>, top: Dict, in_play: bool) -> Arc<Scope> {
         let state = lock(&self.hosts).get(host).cloned().unwrap_or_default();
         let mut layers: Vec<Arc<Dict>> = Vec::with_capacity(20);
@@ -197,7 +197,7 @@ impl Variables {
         out
     }
 
-    /// All hosts that are known, in the inventory's order.
+    /// All known hosts, in inventory order.
     fn host_names(&self) -> Vec<Arc<str>> {
         let order: Vec<String> = match lock(&self.groups).all.get("all").and_then(Data::as_list) {
             Some(list) => list.iter().map(python::str_of).collect(),
@@ -230,7 +230,7 @@ impl Variables {
     }
 }
 
-/// Names of Ansible's own that hold for a whole run or play.
+/// Ansible's own variables that are fixed for a whole run or play.
 pub(crate) fn common(
     groups: &std::collections::BTreeMap<String, Vec<String>>,
     all: &[String],

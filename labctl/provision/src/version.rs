@@ -1,4 +1,4 @@
-//! Comparing version numbers loosely, as Python's `LooseVersion` does, which Ansible's `version` test uses.
+//! Loose comparison of version numbers, like Python's `LooseVersion`, which Ansible's `version` test uses.
 
 use std::cmp::Ordering;
 
@@ -58,10 +58,10 @@ fn compare(a: &str, b: &str) -> Result<Ordering, String> {
     Ok(left.len().cmp(&right.len()))
 }
 
-/// Whether `a OPERATOR b`, with Ansible's names of operators.
+/// Whether `a OPERATOR b`, with Ansible's operator names.
 ///
 /// # Errors
-/// An unknown operator, an empty version, or versions that can't be compared.
+/// An unknown operator, an empty version, or versions that cannot be compared.
 pub(crate) fn holds(a: &str, b: &str, operator: &str) -> Result<bool, String> {
     if a.is_empty() {
         return Err("Input version value cannot be empty".to_owned());
@@ -72,15 +72,15 @@ pub(crate) fn holds(a: &str, b: &str, operator: &str) -> Result<bool, String> {
     judge(compare(a, b)?, operator)
 }
 
-/// Likewise, by Python's `StrictVersion`: two or three numbers, then perhaps `a` or `b` and a number. `2.0` equals `2.0.0`.
+/// The same with Python's `StrictVersion`: two or three numbers, then optionally `a` or `b` and a number. `2.0` equals `2.0.0`.
 ///
 /// # Errors
-/// As [`holds`], and for what is not such a version.
+/// As [`holds`], and for a text that is not such a version.
 pub(crate) fn holds_strictly(a: &str, b: &str, operator: &str) -> Result<bool, String> {
     judge(strict(a)?.cmp(&strict(b)?), operator)
 }
 
-/// Numbers, then the pre-release: whether there is none, its letter, its number. A version without one comes after those with one.
+/// Numbers, then the pre-release: whether there is none, its letter, its number. A version without one sorts after those with one.
 type Strict = ([u64; 3], (bool, char, u64));
 
 fn strict(text: &str) -> Result<Strict, String> {

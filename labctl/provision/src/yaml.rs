@@ -1,4 +1,4 @@
-//! YAML as variables: read with templates kept apart, and written as PyYAML's `dump` writes it.
+//! YAML as variables: templates are distinguished when reading, and output is formatted like PyYAML's `dump`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::data::{Data, Dict, Place};
 use crate::python;
 
 fn options() -> Options {
-    // Ansible takes the last of repeated keys and warns.
+    // Ansible uses the last of repeated keys and warns.
     Options { duplicate_keys: DuplicateKeys::LastWins, ..Options::default() }
 }
 
-/// The documents of a file of the user's; repeated keys are let pass.
+/// The documents of a user's file; repeated keys are accepted.
 pub(crate) fn documents(text: &str, file: &Path) -> Result<Vec<Node>, Fault> {
     Ok(yaml::parse_all(text, file, &options())?.into_iter().map(|document| document.root).collect())
 }
 
-/// A tree as data. `trusted`: strings with template marks are templates.
+/// A tree as data. `trusted`: strings with template markers are templates.
 pub(crate) fn data(node: &Node, file: &Arc<str>, trusted: bool) -> Data {
     match &node.value {
         Value::Scalar(scalar) => match scalar.resolved {
@@ -42,7 +42,7 @@ pub(crate) fn dict(map: &yaml::Map, file: &Arc<str>, trusted: bool) -> Dict {
     map.entries.iter().map(|entry| (key(&entry.key), data(&entry.value, file, trusted))).collect()
 }
 
-/// The text of a key, as Python prints it if it isn't text.
+/// The text of a key, printed like Python if it isn't text.
 fn key(node: &Node) -> Arc<str> {
     match data(node, &Arc::from(""), false) {
         Data::Str(text) => text,
@@ -61,19 +61,19 @@ pub(crate) fn parse_untrusted_all(text: &str) -> Result<Vec<Data>, String> {
     Ok(nodes.iter().map(|node| data(node, &Arc::from(""), false)).collect())
 }
 
-/// How to write.
+/// Output format.
 pub(crate) struct DumpOptions {
     pub indent: usize,
     pub width: usize,
-    /// Everything in one line with brackets.
+    /// Everything on one line with brackets.
     pub flow: bool,
-    /// Brackets only for lists and mappings of plain values.
+    /// Brackets only for lists and mappings of scalars.
     pub auto_flow: bool,
     pub sort_keys: bool,
     pub explicit_start: bool,
 }
 
-/// The text.
+/// Data as YAML text.
 pub(crate) fn dump(data: &Data, options: &DumpOptions) -> String {
     let mut out = String::new();
     if options.explicit_start {
@@ -113,12 +113,12 @@ fn sorted<'a>(map: &'a Dict, options: &DumpOptions) -> Vec<(&'a Arc<str>, &'a Da
     pairs
 }
 
-/// Where the next character goes, from 0.
+/// The column of the next character, from 0.
 fn column(out: &str) -> usize {
     out.rfind('\n').map_or(out, |at| &out[at + 1..]).chars().count()
 }
 
-/// Brackets. `level` is the indentation of what they hold.
+/// Writes a value with brackets. `level` is the indentation of its contents.
 fn flow(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
     let item_begins = |first: bool, out: &mut String| {
         if !first {
@@ -158,7 +158,7 @@ fn flow(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
     }
 }
 
-/// The indentation inside of an item: brackets in brackets stand deeper.
+/// The indentation inside an item: nested brackets are indented further.
 fn deeper_of(item: &Data, level: usize, deeper: usize) -> usize {
     if matches!(item, Data::Map(_) | Data::List(_)) { deeper } else { level }
 }
@@ -183,7 +183,7 @@ fn block(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
                 out.push(':');
                 if nested(value, options) {
                     out.push('\n');
-                    // PyYAML doesn't indent a list below its key; Ansible's dumper does not change that.
+                    // PyYAML does not indent a list below its key, and Ansible's dumper does not change that.
                     let deeper = if matches!(value, Data::List(_)) { level } else { level + options.indent };
                     block(value, options, deeper, out);
                 } else {
@@ -198,7 +198,7 @@ fn block(data: &Data, options: &DumpOptions, level: usize, out: &mut String) {
                     out.push_str(&pad);
                 }
                 out.push('-');
-                // Only what is nested is aligned to the indentation.
+                // Only nested items are aligned to the indentation.
                 out.push_str(&" ".repeat(if nested(item, options) { options.indent.max(2) - 1 } else { 1 }));
                 if nested(item, options) {
                     block(item, options, level + options.indent.max(2), out);
@@ -235,7 +235,7 @@ fn quoted(text: &str) -> bool {
         || !matches!(parse_untrusted(text), Ok(Data::Str(read)) if &*read == text)
 }
 
-/// A plain value that begins at `column`; further lines of it are indented by `level`.
+/// A scalar that starts at `column`; its continuation lines are indented by `level`.
 fn scalar(data: &Data, level: usize, options: &DumpOptions, column: usize) -> String {
     match data {
         Data::Null | Data::Omit => "null".to_owned(),
@@ -299,7 +299,7 @@ fn string(text: &str, level: usize, options: &DumpOptions, column: usize) -> Str
     fold(text, level, options.width, column)
 }
 
-/// Breaks long text at single spaces, as PyYAML does beyond its width. It begins at `column`.
+/// Breaks long text at single spaces, as PyYAML does beyond its width. The text starts at `column`.
 fn fold(text: &str, level: usize, width: usize, column: usize) -> String {
     let pad = format!("\n{}", " ".repeat(level));
     let mut out = String::new();
@@ -307,7 +307,7 @@ fn fold(text: &str, level: usize, width: usize, column: usize) -> String {
     let words: Vec<&str> = text.split(' ').collect();
     for (index, word) in words.iter().enumerate() {
         if index > 0 {
-            // Neither the first nor the last space of the text, nor one of several, becomes a line's end.
+            // Lines are not broken at the first or last space of the text, or at one of several spaces.
             let single = !words[index - 1].is_empty() && !word.is_empty();
             if column > width && single {
                 out.push_str(&pad);

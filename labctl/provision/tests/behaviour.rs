@@ -1,5 +1,5 @@
 //! What events alone don't show: round trips, contents, check mode, options, faults.
-#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
+#![allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run")]
 
 mod fake;
 
@@ -22,7 +22,7 @@ fn an_unchanged_task_costs_one_round_trip() {
     assert_eq!(bench.file("h1", "/big").unwrap(), "big\n");
     assert_eq!(bench.file("h1", "/c").unwrap(), "x 1");
     assert_eq!(bench.file("h1", "/usr/bin/prog").unwrap(), "binary\n");
-    // Files go by digest first: asked, sent, asked again.
+    // Files go by digest first: ask, send, ask again.
     assert_eq!(bench.calls("h1"), 6);
     let again = bench.run();
     assert_eq!(again.counts("h1"), "ok=4");
@@ -119,7 +119,7 @@ fn all_faults_are_told_at_once() {
     let told = bench.try_run().unwrap_err_text();
     let expected = [
         "site.yml:2:3: 'tsaks' is not a valid attribute for a Play (did you mean `tasks`?)",
-        "main.yml:1:1: a file of variables must be a mapping",
+        "main.yml:1:1: a variables file must be a mapping",
         "main.yml:1:3: Could not find or access 'gone.yml'",
         "main.yml:4:3: duplicate loop in task",
         "site.yml:3:14: the role 'nope' was not found",
@@ -128,7 +128,7 @@ fn all_faults_are_told_at_once() {
         "site.yml:12:7: conflicting action statements: copy, file",
         "site.yml:13:3: the field 'hosts' is required",
         "site.yml:14:20: there is no playbook",
-        "other.yml:3:13: a list of tasks must stand here",
+        "other.yml:3:13: expected a list of tasks",
     ];
     for part in expected {
         assert!(told.contains(part), "`{part}` is missing in\n{told}");

@@ -1,6 +1,6 @@
-//! Playbooks with what they must give. Each case of `cases.txt` holds files and, under `=== expected`, the events in
-//! lines; they were compared with what ansible-core 2.19 prints for the same files.
-#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
+//! Playbooks with expected results. Each case of `cases.txt` contains files and, under `=== expected`, the events as lines; they were
+//! compared with the output of ansible-core 2.19 for the same files.
+#![allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run")]
 
 mod fake;
 

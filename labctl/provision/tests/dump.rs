@@ -1,5 +1,5 @@
-//! Prints what a playbook folder gives, for comparisons by hand with other implementations: set `LABCTL_CASE` to the folder.
-#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
+//! Prints the events of a playbook folder, for manual comparison with other implementations: set `LABCTL_CASE` to the folder.
+#![allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run")]
 
 mod fake;
 

@@ -1,7 +1,7 @@
-//! Playbooks and templates made of broken pieces: whatever comes in, there is an answer, never a panic.
+//! Playbooks and templates made of broken pieces: any input gives an answer, never a panic.
 //!
-//! Seeded, so that a failure is found again; FUZZ_SEED and FUZZ_ROUNDS try others and more.
-#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
+//! Seeded, so that failures are reproducible; FUZZ_SEED and FUZZ_ROUNDS set other seeds and more rounds.
+#![allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run")]
 
 mod fake;
 
@@ -163,7 +163,7 @@ fn any_template_has_an_answer() {
     }
 }
 
-/// A playbook with most of what there is, to be broken.
+/// A playbook that uses most features, to be broken.
 const PLAYBOOK: &str = "- hosts: all\n  gather_facts: false\n  vars: {a: 1, b: [x, y]}\n  serial: 1\n  roles:\n  - {role: r, when: true, tags: [t]}\n  pre_tasks:\n  - set_fact: {c: 2}\n  tasks:\n  - name: one\n    copy: content=x dest=/a mode=0644\n    when: [a == 1]\n    notify: h\n    register: out\n  - block:\n    - command: echo {{ item }}\n      loop: [1, 2]\n      loop_control: {label: x, index_var: i}\n      until: true\n      retries: 1\n      delay: 0\n    rescue:\n    - debug: {msg: no}\n    always:\n    - debug: var=out\n  - include_tasks: more.yml\n    vars: {v: 1}\n  - with_dict: {k: v}\n    debug: msg={{ item.key }}\n    delegate_to: localhost\n    run_once: yes\n  handlers:\n  - name: h\n    listen: [q]\n    debug: {msg: h}\n";
 
 fn broken(random: &mut StdRng) -> String {
@@ -211,12 +211,12 @@ fn any_playbook_has_an_answer() {
         let files = format!(
             "=== site.yml\n{book}\n=== more.yml\n- debug: {{msg: '{{{{ v }}}}'}}\n=== roles/r/tasks/main.yml\n- debug: {{msg: role}}\n"
         );
-        // A line of the playbook that looks like the start of a file would be none.
+        // A line of the playbook that looks like the start of a file would be taken for one.
         if book.contains("=== ") {
             continue;
         }
         ran += usize::from(Bench::new(&files).try_run().is_ok());
     }
-    // Most small faults leave a playbook that runs: or else this tests only the first check of all.
+    // Most small faults leave a playbook that runs; otherwise this would test only the very first check.
     assert!(ran > 20, "only {ran} ran");
 }

@@ -1,5 +1,5 @@
-//! What a run notes of its controller: whatever it read, and nothing else, makes a later run another one.
-#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
+//! What a run records about its controller: everything that it read, and nothing else, makes a later run different.
+#![allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run")]
 
 mod fake;
 
@@ -11,7 +11,7 @@ use fake::Bench;
 use futures_util::FutureExt;
 use labctl_provision::{Inputs, Manifest};
 
-/// Runs; what was noted.
+/// Runs; returns what was recorded.
 fn noted(bench: &mut Bench) -> Result<Manifest, String> {
     bench.options.inputs = Inputs::default();
     bench.run();
@@ -24,7 +24,7 @@ fn change(bench: &Bench, manifest: &Manifest) -> Option<String> {
     manifest.change(&|_, name| std::fs::read_to_string(store.join(name)).ok().map(|text| fake::sha(&text)))
 }
 
-/// A play of everything that reads files.
+/// A play with everything that reads files.
 const READER: &str = "=== site.yml
 - hosts: all
   gather_facts: false
@@ -132,7 +132,7 @@ deep
 - debug: {msg: late}
 ";
 
-/// Files that stand where something was looked for first.
+/// Files that are created where something is searched for first.
 const APPEARS: &[&str] = &[
     "missing.yml",
     "special",
@@ -167,7 +167,7 @@ const APPEARS: &[&str] = &[
     "roles/web/templates/deep",
 ];
 
-/// Of those, files that nobody would look at: they stand behind what was found, or have other names.
+/// Those of them that are never looked at: they come after what was found, or have other names.
 const IDLE: &[&str] = &[
     "roles/web/part.j2.yml",
     "roles/web/meta/main.yaml",
@@ -186,7 +186,7 @@ fn every_file_that_was_read_counts_and_no_other() {
     assert_eq!(change(&bench, &manifest), None);
     let again = noted(&mut bench).unwrap();
     assert_eq!((again.digest(), &again), (manifest.digest(), &manifest), "the same run notes the same");
-    // As it is kept.
+    // Serialized, as it is when kept.
     let manifest: Manifest = serde_json::from_str(&serde_json::to_string(&manifest).unwrap()).unwrap();
     let mut files = Vec::new();
     all_files(&root, &mut files);
@@ -201,7 +201,7 @@ fn every_file_that_was_read_counts_and_no_other() {
         assert!(change(&bench, &manifest).is_some(), "{} is gone", file.display());
         std::fs::write(file, old).unwrap();
         if file.starts_with(root.join("synced")) {
-            // Times are copied, too.
+            // Times are copied too.
             assert!(change(&bench, &manifest).is_some());
             let manifest = noted(&mut bench).unwrap();
             assert_eq!(change(&bench, &manifest), None);
@@ -240,40 +240,37 @@ fn a_role_in_a_nearer_folder_counts() {
 
 fn all_files(folder: &Path, out: &mut Vec<PathBuf>) {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    // What is synced last: its time cannot be put back.
+    // The synced file last: its time cannot be restored.
     entries.sort_by_key(|path| (path.ends_with("synced"), path.clone()));
     for path in entries {
         if path.is_dir() { all_files(&path, out) } else { out.push(path) }
     }
 }
 
-/// Tasks of which nothing can be kept, and what is said of them.
+/// Tasks that prevent keeping a lab, and the reported reason.
 const GIVEN_UP: &[(&str, &str)] = &[
     ("- {name: t, debug: {msg: \"{{ lookup('pipe', 'true') }}\"}}", "task `t` (DIR/site.yml:4) runs a program on the controller (pipe)"),
     ("- {name: t, debug: {msg: \"{{ query('ansible.builtin.pipe', 'true') }}\"}}", "(pipe)"),
     ("- {name: t, debug: {msg: \"{{ item }}\"}, with_pipe: ['true']}", "task `t` (DIR/site.yml:4) runs a program on the controller (pipe)"),
     ("- {name: t, debug: {msg: \"{{ item }}\"}, with_ansible.builtin.lines: ['true']}", "(lines)"),
-    (
-        "- {name: t, debug: {msg: \"{{ from_group }}\"}}",
-        "task `t` (DIR/site.yml:4), by what stands at DIR/group_vars/all.yml:2: runs a program",
-    ),
+    ("- {name: t, debug: {msg: \"{{ from_group }}\"}}", "task `t` (DIR/site.yml:4), because of DIR/group_vars/all.yml:2: runs a program"),
     ("- {name: t, debug: {msg: \"{{ lookup('url', 'http://127.0.0.1:1/', errors='ignore') }}\"}}", "(url)"),
-    ("- {name: t, debug: {msg: \"{{ lookup('password', 'made') }}\"}}", "takes something at random (password)"),
-    ("- {name: t, debug: {msg: x}, when: \"now().year > 0\"}", "task `t` (DIR/site.yml:4) asks for the time (now())"),
-    ("- {name: t, template: {src: dated.j2, dest: /x}}", "asks for the time (template_run_date)"),
+    ("- {name: t, debug: {msg: \"{{ lookup('password', 'made') }}\"}}", "uses random numbers (password)"),
+    ("- {name: t, debug: {msg: x}, when: \"now().year > 0\"}", "task `t` (DIR/site.yml:4) reads the clock (now())"),
+    ("- {name: t, template: {src: dated.j2, dest: /x}}", "reads the clock (template_run_date)"),
     ("- {name: t, template: {src: outer.j2, dest: /x}}", "(pipe)"),
-    ("- {name: t, command: hostname, delegate_to: \"localhost\"}", "task `t` (DIR/site.yml:4) does its work on the controller"),
-    ("- {name: t, command: hostname, delegate_to: \"{{ 'local' ~ 'host' }}\"}", "does its work on the controller"),
-    ("- {name: t, command: hostname, delegate_to: 127.0.0.1}", "does its work on the controller"),
-    ("- {name: t, command: hostname, connection: local}", "does its work on the controller"),
-    ("- {name: t, command: hostname, vars: {ansible_connection: local}}", "does its work on the controller"),
-    ("- {name: t, local_action: command hostname}", "does its work on the controller"),
-    ("- {name: t, copy: {content: x, dest: /x}, delegate_to: localhost}", "does its work on the controller"),
+    ("- {name: t, command: hostname, delegate_to: \"localhost\"}", "task `t` (DIR/site.yml:4) runs on the controller"),
+    ("- {name: t, command: hostname, delegate_to: \"{{ 'local' ~ 'host' }}\"}", "runs on the controller"),
+    ("- {name: t, command: hostname, delegate_to: 127.0.0.1}", "runs on the controller"),
+    ("- {name: t, command: hostname, connection: local}", "runs on the controller"),
+    ("- {name: t, command: hostname, vars: {ansible_connection: local}}", "runs on the controller"),
+    ("- {name: t, local_action: command hostname}", "runs on the controller"),
+    ("- {name: t, copy: {content: x, dest: /x}, delegate_to: localhost}", "runs on the controller"),
     (
         "- {name: t, fetch: {src: /x, dest: out, fail_on_missing: false}}",
-        "task `t` (DIR/site.yml:4) brings a file to the controller (fetch)",
+        "task `t` (DIR/site.yml:4) copies a file to the controller (fetch)",
     ),
-    ("- {name: t, synchronize: {src: /x, dest: out, mode: pull}, ignore_errors: true}", "does its work on the controller"),
+    ("- {name: t, synchronize: {src: /x, dest: out, mode: pull}, ignore_errors: true}", "runs on the controller"),
     ("- {name: t, include_tasks: piping.yml}", "task `inner` (DIR/piping.yml:1) runs a program"),
 ];
 
@@ -295,15 +292,15 @@ fn what_no_list_covers_is_told_with_task_file_and_line() {
 fn a_play_on_the_controller_is_given_up_however_it_is_written() {
     for hosts in ["localhost", "'localhost'", "127.0.0.1", "\"{{ 'localhost' }}\""] {
         let mut bench = Bench::new(&format!("=== site.yml\n- hosts: {hosts}\n  gather_facts: false\n  tasks:\n  - command: hostname\n"));
-        assert!(noted(&mut bench).unwrap_err().contains("does its work on the controller"), "{hosts}");
+        assert!(noted(&mut bench).unwrap_err().contains("runs on the controller"), "{hosts}");
         let mut bench = Bench::new(&format!("=== site.yml\n- hosts: {hosts}\n  tasks: []\n"));
-        assert!(noted(&mut bench).unwrap_err().contains("does its work on the controller"), "its facts: {hosts}");
+        assert!(noted(&mut bench).unwrap_err().contains("runs on the controller"), "its facts: {hosts}");
     }
     let mut bench = Bench::new("=== site.yml\n- hosts: all\n  order: shuffle\n  gather_facts: false\n  tasks: []\n");
-    assert!(noted(&mut bench).unwrap_err().contains("site.yml:1) takes something at random (order: shuffle)"));
+    assert!(noted(&mut bench).unwrap_err().contains("site.yml:1) uses random numbers (order: shuffle)"));
 }
 
-/// What only looks as if nothing could be kept.
+/// Tasks that only look as if they prevented keeping a lab.
 #[test]
 fn words_alone_give_nothing_up() {
     let mut bench = Bench::new(
@@ -331,7 +328,7 @@ fn a_file_that_changes_during_the_run_is_told() {
     assert!(noted(&mut bench).is_ok());
 }
 
-/// A variable of the environment counts with its value. Who asks again is a process of its own: this one's environment must not change.
+/// An environment variable counts with its value. A child process asks again, because this process's environment must not change.
 #[test]
 fn a_variable_of_the_environment_counts() {
     const KEPT: &str = "LABCTL_TEST_KEPT";

@@ -1,5 +1,5 @@
-//! The table of modules, as the controller acts on it.
-#![allow(clippy::disallowed_methods, reason = "what a test reads is no input of a run")]
+//! The table of modules, as used by the controller.
+#![allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run")]
 
 mod fake;
 
@@ -10,7 +10,7 @@ fn bench(task: &str) -> Bench {
     Bench::new(&format!("=== site.yml\n- hosts: all\n  gather_facts: false\n  tasks:\n  - {task}\n"))
 }
 
-/// What a run says of a task, however it ends.
+/// What a run reports about a task, whatever the outcome.
 fn said(bench: &mut Bench) -> String {
     match bench.try_run() {
         Ok(ran) => ran.lines.join("\n"),
@@ -25,8 +25,8 @@ fn every_module_is_acted_on_where_the_table_says() {
             let mut bench = bench(&format!("{name}: {{}}"));
             let said = said(&mut bench);
             assert!(!said.contains("is not supported"), "{name}: {said}");
-            // It is no task's, but a playbook's.
-            assert_eq!(said.contains("cannot stand here"), name == "import_playbook", "{name}: {said}");
+            // It belongs to playbooks, not to tasks.
+            assert_eq!(said.contains("is not allowed here"), name == "import_playbook", "{name}: {said}");
             let calls = bench.machines["h1"].state.lock().unwrap().calls.clone();
             let asked: Vec<&str> = calls.iter().map(|call| call.module.as_str()).collect();
             match module.at {

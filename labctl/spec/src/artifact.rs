@@ -1,4 +1,4 @@
-//! A role's artifact file (`roles/ROLE/artifacts.yml`): programs that the role delivers, and where they may come from.
+//! A role's artifact file (`roles/ROLE/artifacts.yml`): programs that the role installs, and where to get them.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use crate::load::{self, LoadError};
 #[serde(transparent)]
 pub struct ArtifactFile(pub Vec<Artifact>);
 
-/// Loads a role's artifact file. Paths in it come out absolute.
+/// Loads a role's artifact file. Paths in the result are absolute.
 ///
 /// # Errors
 /// [`LoadError::Io`] if it cannot be read, else every fault in it.
@@ -26,21 +26,21 @@ pub fn load_artifacts(path: &Path) -> Result<Vec<Artifact>, LoadError> {
     Ok(parse_artifacts(&load::read(path)?, path)?)
 }
 
-/// Reads an artifact file's text. Paths in it are relative to `file`'s folder; `file` itself is not read.
+/// Parses the text of an artifact file. Paths in it are relative to `file`'s folder; `file` itself is not read.
 ///
 /// # Errors
-/// Every fault, in the order of their lines.
+/// Every fault, in line order.
 pub fn parse_artifacts(text: &str, file: &Path) -> Result<Vec<Artifact>, Faults> {
     let (plain, mut report) = load::plain::<ArtifactFile>(text, file)?;
     let artifacts = plain.map(|plain| validate::artifacts(plain.0, file, &mut report));
     report.finish(artifacts)
 }
 
-/// One program, and its sources in the order in which they are tried.
+/// One program and its sources, in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
-    /// Name of the program's file.
+    /// File name of the program.
     pub name: String,
     /// Version: the same from every source.
     pub version: String,
@@ -53,7 +53,7 @@ pub struct Artifact {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ArtifactSource {
-    /// A file in a local folder, for work without a network: `$LABCTL_ARTIFACTS/NAME/VERSION/NAME` or the folder given.
+    /// A file in a local folder, for working offline: `$LABCTL_ARTIFACTS/NAME/VERSION/NAME` or the given folder.
     Directory(DirectorySource),
     /// The vendor's release: an archive, listed in a SHA256SUMS file whose signature is checked against a pinned key.
     Release(ReleaseSource),
@@ -67,10 +67,10 @@ pub enum ArtifactSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DirectorySource {
-    /// The folder; relative to the artifact file. `{name}` and `{version}` are replaced; the environment's
-    /// `LABCTL_ARTIFACTS` folder is searched unless given.
+    /// The folder, relative to the artifact file. `{name}` and `{version}` are replaced. Default: search the folder in the environment
+    /// variable `LABCTL_ARTIFACTS`.
     pub path: Option<PathBuf>,
-    /// Expected SHA-256 in hex, if the file is not listed in a `SHA256SUMS` beside it.
+    /// Expected SHA-256 in hex, if the file is not listed in a `SHA256SUMS` next to it.
     pub sha256: Option<String>,
 }
 
@@ -88,7 +88,7 @@ pub struct ReleaseSource {
     pub signature: String,
     /// The vendor's public key (armoured), relative to the artifact file.
     pub key: PathBuf,
-    /// Path of the program inside the archive; the artifact's name unless given.
+    /// Path of the program inside the archive; default: the artifact's name.
     pub member: Option<String>,
 }
 
@@ -100,7 +100,7 @@ pub struct GoModuleSource {
     pub module: String,
     /// Module version, such as `v1.12.9`.
     pub module_version: String,
-    /// Package to build; the module's root unless given.
+    /// Package to build; default: the module's root.
     pub package: Option<String>,
     /// `replace` lines of go.mod: path to `path version`.
     #[serde(default)]
@@ -111,11 +111,11 @@ pub struct GoModuleSource {
     /// Build tags.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// Further linker flags, such as `-X main.version=1`.
+    /// Additional linker flags, such as `-X main.version=1`.
     pub ldflags: Option<String>,
-    /// Oldest Go that builds it, such as `1.20`.
+    /// Oldest Go version that can build it, such as `1.20`.
     pub go: Option<String>,
-    /// Whether it needs cgo, and so a C compiler; false unless given.
+    /// Whether it needs cgo, and therefore a C compiler; default: false.
     #[serde(default)]
     pub cgo: bool,
 }

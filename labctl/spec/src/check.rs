@@ -1,8 +1,8 @@
-//! The structure of a file against the JSON schema of its plain type: unknown keys, wrong types, values out of range.
+//! Checks the structure of a file against the JSON schema of its plain type: unknown keys, wrong types, values out of range.
 //!
-//! The schema is generated from the Rust types, so the two cannot drift apart. Unlike a general validator this one knows
-//! only what those types produce, keeps lines and columns, and goes on after a fault: faulty optional fields are left
-//! out of its result, so that the checks of meaning can look at the rest.
+//! The schema is generated from the Rust types, so the two cannot drift apart. Unlike a general validator, this one supports only what
+//! those types produce, keeps lines and columns, and continues after a fault: it drops faulty optional fields from its result so that the
+//! semantic checks can examine the rest.
 
 mod format;
 mod nearest;
@@ -21,10 +21,10 @@ use serde_json::Value as Json;
 use crate::fault::Fault;
 use crate::yaml::{Document, Node, Span, Value};
 
-/// Lists of the result that lack faulty items, by JSON pointer: the positions of their items in the file.
+/// For each list in the result that lost faulty items, by JSON pointer: the positions in the file of the items that remain.
 pub(crate) type Kept = BTreeMap<String, Vec<usize>>;
 
-/// What the check of a document came to.
+/// The result of checking a document.
 pub(crate) struct Checked {
     /// The value without its faulty fields and items; `None` if a required field is faulty.
     pub(crate) json: Option<Json>,
@@ -44,7 +44,7 @@ struct Walk<'a> {
     document: &'a Document,
     definitions: Option<&'a Json>,
     faults: Vec<Fault>,
-    /// The field that is looked at, such as `nodes[1].memory`.
+    /// The field being checked, such as `nodes[1].memory`.
     path: String,
     /// Its JSON pointer in the result.
     pointer: String,
@@ -58,7 +58,7 @@ impl<'a> Walk<'a> {
         self.faults.push(Fault { field: self.path.clone(), ..fault });
     }
 
-    /// Looks at a part of the current field.
+    /// Checks a part of the current field.
     fn within<T>(&mut self, step: &str, look: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         if length > 0 && !step.starts_with('[') {
@@ -70,7 +70,7 @@ impl<'a> Walk<'a> {
         result
     }
 
-    /// Looks at the value of a key of the current field.
+    /// Checks the value of a key of the current field.
     fn within_key<T>(&mut self, key: &str, look: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.pointer.len();
         self.pointer.push('/');
@@ -88,12 +88,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Checks a value. `span` is where a fault of the value as a whole is shown: the key of a list or mapping.
+    /// Checks a value. `span` is where a fault of the value as a whole is reported: the key of a list or mapping.
     fn value(&mut self, schema: &'a Json, node: &Node, span: Span) -> Option<Json> {
         let schema = self.resolve(schema);
         if let Some(tag) = &node.tag {
             let reason = format!("the tag `{tag}` has no meaning here");
-            self.fault(node.span, reason, "remove it, or put a text that begins with `!` into quotes");
+            self.fault(node.span, reason, "remove it, or quote a value that begins with `!`");
             return None;
         }
         if schema.get("enum").is_some() {
@@ -120,7 +120,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A value of any shape, such as a variable's. Its tags would get lost on the way to JSON, so they are refused.
+    /// A value of any shape, such as a variable's. Tags would be lost in the conversion to JSON, so they are rejected.
     fn free(&mut self, node: &Node) -> Option<Json> {
         let before = self.faults.len();
         self.refuse_tags(node);

@@ -1,4 +1,4 @@
-//! What is wrong in a file: every fault at once, each with its place.
+//! What is wrong in a file: all faults at once, each with its location.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,15 +6,15 @@ use std::path::PathBuf;
 /// One thing wrong in one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The file it stands in.
+    /// The file with the fault.
     pub file: PathBuf,
-    /// Line, from 1; 0 if the file as a whole is meant.
+    /// Line, from 1; 0 if the fault concerns the whole file.
     pub line: usize,
     /// Column, from 1; 0 if unknown.
     pub column: usize,
     /// Path of the field, such as `nodes[1].memory`; empty for the document.
     pub field: String,
-    /// What is wrong, with the datum.
+    /// What is wrong, including the offending value.
     pub reason: String,
     /// What to write instead, or which values are allowed.
     pub hint: Option<String>,
@@ -44,8 +44,7 @@ impl fmt::Display for Fault {
 /// Longest part of a message that comes from the file, in characters.
 const LONGEST: usize = 400;
 
-/// What was taken from the file as it can be shown: on one line, without characters that move the cursor or turn the writing round, and not
-/// without end.
+/// Makes text from the file safe to print: one line, no characters that move the cursor or reverse the text direction, limited length.
 fn legible(text: &str) -> String {
     let hidden =
         |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
@@ -56,15 +55,15 @@ fn legible(text: &str) -> String {
     if length <= LONGEST {
         return show(&mut text.chars());
     }
-    // The end says what is wrong with the value.
+    // The end states what is wrong with the value.
     let half = LONGEST / 2;
     format!("{} [...] {}", show(&mut text.chars().take(half)), show(&mut text.chars().skip(length - half)))
 }
 
-/// How many faults are printed; one slip of the pen can cause hundreds.
+/// How many faults are printed; one typo can cause hundreds.
 const PRINTED: usize = 30;
 
-/// All faults of a file, in the order of their lines; never empty.
+/// All faults of a file in line order; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Faults(pub Vec<Fault>);
 

@@ -1,4 +1,4 @@
-//! Typed identifiers: a wrong one doesn't compile, an ill-formed one cannot be made.
+//! Typed identifiers: passing the wrong kind does not compile, and a malformed one cannot be constructed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -88,7 +88,7 @@ name_type! {
     NodeName
 }
 
-/// An Ethernet address. labctl makes locally administered unicast ones (IEEE 802: second-lowest bit of the first octet set).
+/// An Ethernet address. labctl generates locally administered unicast ones (IEEE 802: second-lowest bit of the first octet set).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MacAddr(pub [u8; 6]);

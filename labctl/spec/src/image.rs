@@ -19,7 +19,7 @@ use crate::size::Size;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImageFile {
-    /// What it is, in a line.
+    /// One-line description.
     pub description: Option<String>,
     /// Bootstrapped from distribution packages.
     pub bootstrap: Option<Bootstrap>,
@@ -27,7 +27,7 @@ pub struct ImageFile {
     pub cloud: Option<Cloud>,
 }
 
-/// Loads an image file; its name is the file's stem.
+/// Loads an image file; the image's name is the file's stem.
 ///
 /// # Errors
 /// [`LoadError::Io`] if it cannot be read, else every fault in it.
@@ -35,10 +35,10 @@ pub fn load_image(path: &Path) -> Result<Image, LoadError> {
     Ok(parse_image(&load::read(path)?, path)?)
 }
 
-/// Reads an image file's text. Paths in it are relative to `file`'s folder and are looked for; `file` itself is not read.
+/// Parses the text of an image file. Paths in it are relative to `file`'s folder and must exist; `file` itself is not read.
 ///
 /// # Errors
-/// Every fault, in the order of their lines.
+/// Every fault, in line order.
 pub fn parse_image(text: &str, file: &Path) -> Result<Image, Faults> {
     let (plain, mut report) = load::plain::<ImageFile>(text, file)?;
     let image = plain.and_then(|plain| validate::image(plain, file, &mut report));
@@ -50,7 +50,7 @@ pub fn parse_image(text: &str, file: &Path) -> Result<Image, Faults> {
 pub struct Image {
     /// Name: the file's stem.
     pub name: String,
-    /// What it is, in a line.
+    /// One-line description.
     pub description: String,
     /// Where it comes from.
     pub source: ImageSource,
@@ -72,12 +72,12 @@ pub enum ImageSource {
 pub struct Bootstrap {
     /// Debian suite, such as `bookworm`.
     pub suite: String,
-    /// Mirror; unless given, the one that the host's own apt uses for Debian, else mmdebstrap's default.
+    /// Mirror; default: the one that the host's own apt uses for Debian, otherwise mmdebstrap's default.
     pub mirror: Option<String>,
-    /// Packages besides the base that every image needs (kernel, systemd, openssh-server, iproute2 ...).
+    /// Packages in addition to the base that every image needs (kernel, systemd, openssh-server, iproute2 ...).
     #[serde(default)]
     pub packages: Vec<String>,
-    /// Size of the root file system; nodes may enlarge it. 2G unless given.
+    /// Size of the root file system; nodes may enlarge it. Default: 2G.
     pub size: Option<Size>,
 }
 
@@ -85,14 +85,14 @@ pub struct Bootstrap {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cloud {
-    /// Where it is downloaded from (http or https), or a path, relative to the image file (absolute once validated).
+    /// http or https URL to download it from, or a path relative to the image file (absolute once validated).
     pub url: String,
     /// Its checksum: `sha256:HEX` or `sha512:HEX`.
     pub checksum: String,
-    /// Format of the file; qcow2 unless given.
+    /// Format of the file; default: qcow2.
     #[serde(default)]
     pub format: DiskFormat,
-    /// A kernel to boot directly, relative to the image file (absolute once validated); unless given, the image's own boot loader runs.
+    /// A kernel to boot directly, relative to the image file (absolute once validated); default: the image's own boot loader.
     pub kernel: Option<PathBuf>,
 }
 
@@ -100,9 +100,9 @@ pub struct Cloud {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
-    /// QEMU's own.
+    /// QEMU's own format.
     #[default]
     Qcow2,
-    /// Sector by sector.
+    /// A raw copy of the disk, sector by sector.
     Raw,
 }

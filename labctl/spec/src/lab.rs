@@ -1,4 +1,4 @@
-//! The lab file: which machines there are, how they are joined, named and provisioned.
+//! The lab file: which machines exist, how they are connected, named and provisioned.
 
 mod addresses;
 mod expand;
@@ -34,7 +34,7 @@ pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
 pub struct LabFile {
     /// Name of the lab: lower-case letters, digits, hyphens.
     pub name: LabName,
-    /// Image that the nodes boot, by the name of its file in `images/`; a node may name another.
+    /// Image that the nodes boot, by its file name in `images/`; a node may name a different one.
     #[serde(default = "default_image")]
     pub image: String,
     /// The lab's network.
@@ -43,13 +43,13 @@ pub struct LabFile {
     /// Variables of all nodes (Ansible's group `all`).
     #[serde(default)]
     pub variables: Map<String, Value>,
-    /// Variables of single groups, by group name.
+    /// Variables of individual groups, by group name.
     #[serde(default)]
     pub groups: BTreeMap<String, GroupFile>,
     /// The machines.
     #[schemars(length(min = 1))]
     pub nodes: Vec<NodeFile>,
-    /// How the nodes are provisioned: Ansible plays, or paths of playbooks beside the lab file.
+    /// How the nodes are provisioned: Ansible plays, or paths of playbooks next to the lab file.
     #[serde(default)]
     pub provision: Vec<ProvisionFile>,
 }
@@ -64,11 +64,11 @@ fn default_image() -> String {
 pub struct NetworkFile {
     /// IPv4 subnet of the lab, such as `10.77.0.0/24`; its first address is the gateway.
     pub subnet: Option<String>,
-    /// Domain that is added to node names inside the lab; the lab's name unless given.
+    /// Domain that is appended to node names inside the lab; default: the lab's name.
     pub domain: Option<String>,
-    /// Whether guests reach the internet through the host; true unless given.
+    /// Whether guests reach the internet through the host; default: true.
     pub internet: Option<bool>,
-    /// Whether guests reach the host's own loopback services at the gateway's address; false unless given.
+    /// Whether guests reach the host's own loopback services at the gateway's address; default: false.
     pub host_loopback: Option<bool>,
 }
 
@@ -81,33 +81,33 @@ pub struct GroupFile {
     pub variables: Map<String, Value>,
 }
 
-/// One machine, or `count` machines alike, as written.
+/// One machine, or `count` identical machines, as written.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeFile {
-    /// Name; with `count`, `{index}` in it stands for 1, 2, ... (added at the end if missing).
+    /// Name; with `count`, `{index}` in it stands for 1, 2, ... (appended if missing).
     pub name: String,
-    /// How many machines alike; without it one, and no index.
+    /// How many identical machines; without it one, with no index.
     #[schemars(range(min = 1, max = 200))]
     pub count: Option<u32>,
-    /// Address in the lab's subnet; with `count`, of the first one. Unless given: the next free address from .10 on.
+    /// Address in the lab's subnet; with `count`, of the first one. Default: the next free address from .10 on.
     pub address: Option<Ipv4Addr>,
-    /// Image, if not the lab's.
+    /// Image; default: the lab's.
     pub image: Option<String>,
-    /// Virtual CPUs; 1 unless given.
+    /// Virtual CPUs; default: 1.
     #[schemars(range(min = 1, max = 64))]
     pub cpus: Option<u32>,
-    /// Memory; 512M unless given.
+    /// Memory; default: 512M.
     pub memory: Option<Size>,
-    /// Size of the disk; 8G unless given (sparse: it costs what is written).
+    /// Size of the disk; default: 8G (sparse: only written data takes space).
     pub disk: Option<Size>,
-    /// Further names of the node, on the host and inside the lab; `{index}` as in `name`.
+    /// Additional names of the node, on the host and inside the lab; `{index}` as in `name`.
     #[serde(default)]
     pub hostnames: Vec<String>,
     /// Groups that the node belongs to.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Node ports (TCP) that the host sees on the node's own loopback address: `8500`, or `8080:80` for host port 8080.
+    /// Node ports (TCP) that the host reaches at the node's own loopback address: `8500`, or `8080:80` for host port 8080.
     #[serde(default)]
     pub publish: Vec<PublishFile>,
     /// Files and folders that are copied to the node before it is provisioned.
@@ -144,7 +144,7 @@ pub struct SyncFile {
 pub enum ProvisionFile {
     /// Path of a playbook, relative to the lab file.
     Playbook(PathBuf),
-    /// A play written in place; its keys are Ansible's and are checked by the provisioning engine.
+    /// An inline play; its keys are Ansible's and are checked by the provisioning engine.
     #[schemars(extend("x-keeps-tags" = true))]
     Play(Map<String, Value>),
 }
@@ -157,30 +157,30 @@ pub fn load_lab(path: &Path) -> Result<Lab, LoadError> {
     Ok(parse_lab(&load::read(path)?, path)?)
 }
 
-/// Reads a lab file's text. Paths in it are relative to `file`'s folder and are looked for; `file` itself is not read.
+/// Parses the text of a lab file. Paths in it are relative to `file`'s folder and must exist; `file` itself is not read.
 ///
-/// What the file leaves out: the subnet is one of the 16,384 `/24` of 10.64.0.0/10, by a hash of the lab's name; the
-/// domain is the lab's name; addresses are given from .10 on; see [`NodeFile`] for the rest.
+/// Defaults: the subnet is one of the 16,384 `/24` of 10.64.0.0/10, chosen by a hash of the lab's name; the domain is the lab's name;
+/// addresses are assigned from .10 on; see [`NodeFile`] for the rest.
 ///
 /// # Errors
-/// Every fault, in the order of their lines.
+/// Every fault, in line order.
 pub fn parse_lab(text: &str, file: &Path) -> Result<Lab, Faults> {
     let (plain, mut report) = load::plain::<LabFile>(text, file)?;
     let lab = plain.map(|plain| validate::lab(plain, file, &mut report));
     report.finish(lab)
 }
 
-/// A lab file as far as it can be understood.
+/// As much of a lab file as could be understood.
 #[derive(Debug)]
 pub struct Examined {
-    /// The lab, without what is faulty; for finding more faults, never for use. None if too little of it is left.
+    /// The lab without its faulty parts: for finding more faults, never for use. None if too little of it is left.
     pub lab: Option<Lab>,
-    /// What is wrong, in the order of the lines.
+    /// What is wrong, in line order.
     pub faults: Vec<Fault>,
 }
 
-/// Loads a lab file for whoever looks for faults elsewhere too, among them images that are none of `images`. Of the steps of
-/// provisioning only those without a fault of their own are in the result.
+/// Loads a lab file for a caller that looks for faults elsewhere too. A node's image must be one of `images`. The result contains only the
+/// provisioning steps without faults of their own.
 ///
 /// # Errors
 /// [`LoadError::Io`] if it cannot be read.
@@ -192,7 +192,7 @@ pub fn examine_lab(path: &Path, images: &[String]) -> Result<Examined, LoadError
     let lab = plain.map(|plain| {
         validate::images(&plain, images, &mut report);
         let mut lab = validate::lab(plain, path, &mut report);
-        // A step that is not there moves those after it, and they are known by their position.
+        // Dropping a faulty step would shift the ones after it, and steps are identified by their position.
         if report.is_faulty("/provision") {
             lab.provision.clear();
         }
@@ -213,13 +213,13 @@ pub struct Lab {
     pub file: PathBuf,
     /// The network.
     pub network: Network,
-    /// The nodes in the order of the file, `count` expanded.
+    /// The nodes in file order, `count` expanded.
     pub nodes: Vec<Node>,
     /// Variables of all nodes.
     pub variables: Map<String, Value>,
-    /// Variables by group, for the groups that have some.
+    /// Variables by group, for the groups that have any.
     pub group_variables: BTreeMap<String, Map<String, Value>>,
-    /// Provisioning steps in order.
+    /// Provisioning steps, in order.
     pub provision: Vec<Provision>,
 }
 
@@ -257,7 +257,7 @@ pub struct Node {
     pub memory: Size,
     /// Size of the disk.
     pub disk: Size,
-    /// All names besides `name`: `name.domain` first, then those of the file.
+    /// All names besides `name`: `name.domain` first, then those from the file.
     pub hostnames: Vec<String>,
     /// Groups, without `all`.
     pub groups: Vec<String>,
@@ -278,7 +278,7 @@ pub struct Publish {
     pub node: u16,
 }
 
-/// A validated copy: `from` exists.
+/// A validated copy; `from` exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sync {
     /// Absolute path on the host.
@@ -292,8 +292,8 @@ pub struct Sync {
 pub enum Provision {
     /// Absolute path of a playbook that exists.
     Playbook(PathBuf),
-    /// A play of the lab file: the `index`-th entry of its `provision` list (from 0). The provisioning engine reads it
-    /// from the file again, to know the lines of its tasks.
+    /// An inline play of the lab file: entry `index` (from 0) of its `provision` list. The provisioning engine reads it from the file again
+    /// to get the line numbers of its tasks.
     InLabFile {
         /// Position in the `provision` list, from 0.
         index: usize,
@@ -313,7 +313,7 @@ impl Lab {
         groups
     }
 
-    /// The node of that name.
+    /// The node with that name.
     pub fn node(&self, name: &NodeName) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == *name)
     }

@@ -1,12 +1,11 @@
-//! labctl's own files, read and checked: the lab file, the image file, the scenario file and a role's artifact file.
+//! Reads and checks labctl's own files: the lab file, the image file, the scenario file and a role's artifact file.
 //!
-//! Each resource has a plain type that mirrors the file (`*File`, what the JSON schema is generated from) and a
-//! validated type that the engines use. [`load_lab`] and its siblings go from text to the validated type and report
-//! every fault at once, each with file, line, field and what is allowed ([`fault::Fault`]). Engines never meet a plain
-//! type.
+//! Each resource has a plain type that mirrors the file (`*File`, from which the JSON schema is generated) and a validated type that the
+//! engines use. [`load_lab`] and its siblings go from text to the validated type and report all faults at once, each with file, line, field
+//! and what is allowed ([`fault::Fault`]). Engines never see a plain type.
 //!
-//! The way of a text: [`yaml::parse`] (a tree with lines), the schema's check (structure: keys, types, ranges), serde,
-//! then each resource's own check (meaning: addresses, names, files), which sees as much as the structure lets it.
+//! The stages: [`yaml::parse`] (a tree with lines), the schema check (structure: keys, types, ranges), serde, then each resource's own
+//! check (meaning: addresses, names, files), which covers as much as the structure allows.
 
 pub mod artifact;
 mod check;

@@ -22,22 +22,22 @@ pub enum LoadError {
         /// The reason.
         source: io::Error,
     },
-    /// It says something wrong; every fault of the file, in the order of its lines.
+    /// Its content is wrong: every fault of the file, in line order.
     #[error(transparent)]
     Faults(#[from] Faults),
 }
 
-/// Stands for a lab's name that is no valid one while the rest of the file is checked; never handed out.
+/// Replaces an invalid lab name while the rest of the file is checked; never returned to a caller.
 pub(crate) const STAND_IN: &str = "unnamed";
 
-/// More than any file of ours has; what is larger is something else, named by mistake.
+/// Larger than any real labctl file; anything bigger was named by mistake.
 const LARGEST: u64 = 16 << 20;
 
-/// The kernel's reason in words, without its number.
+/// The kernel's reason in words, without the error number.
 fn reason(why: &io::Error) -> String {
     match why.kind() {
         io::ErrorKind::NotFound => "it does not exist".to_owned(),
-        io::ErrorKind::PermissionDenied => "you may not read it".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => why.to_string(),
     }
 }
@@ -45,11 +45,11 @@ fn reason(why: &io::Error) -> String {
 /// The file's text.
 ///
 /// # Errors
-/// It is no readable file (a folder or a pipe is none), is too large, or is not UTF-8.
+/// It is not a readable regular file (a folder or a pipe is not), is too large, or is not UTF-8.
 pub fn read(path: &Path) -> Result<String, LoadError> {
     let failed = |source| LoadError::Io { path: path.to_owned(), source };
     let refused = |why: &str| failed(io::Error::other(why.to_owned()));
-    // Looked at before it is opened: opening a pipe waits for its writer.
+    // Checked before opening: opening a pipe blocks until it has a writer.
     let about = std::fs::metadata(path).map_err(failed)?;
     if about.is_dir() {
         return Err(refused("it is a folder"));
@@ -58,11 +58,7 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
         return Err(refused("it is not an ordinary file"));
     }
     if about.len() > LARGEST {
-        return Err(refused(&format!(
-            "it has {} MiB; {} MiB are the most that a file of labctl's may have",
-            about.len() >> 20,
-            LARGEST >> 20
-        )));
+        return Err(refused(&format!("it is {} MiB; labctl reads files of at most {} MiB", about.len() >> 20, LARGEST >> 20)));
     }
     let bytes = std::fs::read(path).map_err(failed)?;
     String::from_utf8(bytes).map_err(|error| {
@@ -80,15 +76,15 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
     })
 }
 
-/// The plain value of a text and the faults of its structure. The value is there even after faults in optional fields
-/// (which it lacks), so that the checks of meaning find more; [`Report::finish`] sees to it that it goes no further.
+/// The plain value of a text and the faults of its structure. The value exists even if optional fields are faulty (they are left out), so
+/// that the semantic checks find more; [`Report::finish`] ensures that it is not used.
 pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(text: &str, file: &Path) -> Result<(Option<T>, Report), Faults> {
     let document = yaml::parse(text, file).map_err(|fault| Faults(vec![fault]))?;
     let schema = crate::schema::of::<T>();
     if document.empty {
         let fault = document.fault(yaml::Span { line: 1, column: 1 }, "the file is empty", None);
         let known: Vec<&str> = schema["properties"].as_object().map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default();
-        let hint = (!known.is_empty()).then(|| format!("it may have the keys {}", check::list(known)));
+        let hint = (!known.is_empty()).then(|| format!("allowed keys: {}", check::list(known)));
         return Err(Faults(vec![Fault { hint, ..fault }]));
     }
     let checked = check::check(&schema, &document);
@@ -96,7 +92,7 @@ pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(text: &str, file: &Path) -
     let value = checked.json.and_then(|json| match serde_json::from_value(json) {
         Ok(value) => Some(value),
         Err(error) => {
-            // The schema is generated from the same types, so it should have found this first, with its line.
+            // The schema is generated from the same types, so the schema check should have found this first, with its line.
             if report.is_clean() {
                 report.add("", error.to_string(), "correct the value");
             }
@@ -123,7 +119,7 @@ mod tests {
             (folder.join("none.yml"), "it does not exist"),
             ("/dev/zero".into(), "it is not an ordinary file"),
             (circle, "Too many levels of symbolic links"),
-            (large, "it has 16 MiB"),
+            (large, "it is 16 MiB"),
         ] {
             let said = read(&path).unwrap_err().to_string();
             assert!(said.starts_with(&format!("{}: cannot be read: {reason}", path.display())), "{said}");

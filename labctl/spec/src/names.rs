@@ -1,6 +1,6 @@
-//! Rules for names that come from elsewhere: host names, Ansible's groups and variables, file names.
+//! Rules for names defined elsewhere: host names, Ansible's groups and variables, file names.
 
-/// Reason and hint if a text is not a host name (RFC 1123, section 2.1: labels of letters, digits and inner hyphens).
+/// Returns a reason and a hint if a text is not a host name (RFC 1123, section 2.1: labels of letters, digits and inner hyphens).
 pub(crate) fn host_name(name: &str) -> Result<(), (String, String)> {
     let fault = |reason: String| {
         let hint = "use lower-case letters, digits and inner hyphens, in parts joined by dots, such as `frontend.lb.demo`";
@@ -26,7 +26,7 @@ pub(crate) fn host_name(name: &str) -> Result<(), (String, String)> {
     }
     let last = name.rsplit('.').next().unwrap_or_default();
     if last.chars().all(|c| c.is_ascii_digit()) {
-        return fault(format!("`{name}` looks like an address, not like a name"));
+        return fault(format!("`{name}` looks like an address, not a name"));
     }
     if is_loopback(name) {
         return Err((format!("`{name}` always means the machine itself"), "choose another name".to_owned()));
@@ -40,13 +40,13 @@ fn is_loopback(name: &str) -> bool {
     reserved.contains(&name) || name.ends_with(".localhost")
 }
 
-/// Whether a text can name one of Ansible's groups. Hyphens are allowed: Ansible warns about them and goes on.
+/// Whether a text is a valid Ansible group name. Hyphens are allowed: Ansible warns about them and continues.
 pub(crate) fn is_group(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
-/// Whether a text can name one of Ansible's variables.
+/// Whether a text is a valid Ansible variable name.
 pub(crate) fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

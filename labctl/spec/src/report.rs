@@ -1,16 +1,16 @@
-//! Collects the faults of a document while its meaning is checked.
+//! Collects the faults that the semantic checks of a document find.
 
 use crate::check::Kept;
 use crate::fault::{Fault, Faults};
 use crate::yaml::{Document, Node, Span, Value};
 
-/// A document and what is wrong in it.
+/// A document and its faults.
 pub(crate) struct Report {
     document: Document,
-    /// Where list items that the value has stand in the file, if others of their list were left out.
+    /// Positions in the file of the list items that were kept, for lists that lost items.
     kept: Kept,
     faults: Vec<Fault>,
-    /// How many of the faults the structure's check found; they come first.
+    /// How many faults the structure check found; they come first.
     structural: usize,
 }
 
@@ -28,13 +28,13 @@ impl Report {
         self.place(pointer).0.line
     }
 
-    /// Whether the structure's check found a fault in the field at a JSON pointer or in a part of it: then the value may
-    /// lack it, and what seems to be missing may be there.
+    /// Whether the structure check found a fault in the field at a JSON pointer or inside it. If so, the field may be absent from the value
+    /// although the file has it.
     pub(crate) fn is_faulty(&self, pointer: &str) -> bool {
         self.is_in(&self.faults[..self.structural], pointer)
     }
 
-    /// Whether any fault was found in the field at a JSON pointer or in a part of it.
+    /// Whether any fault was found in the field at a JSON pointer or inside it.
     pub(crate) fn has_fault_in(&self, pointer: &str) -> bool {
         self.is_in(&self.faults, pointer)
     }
@@ -48,13 +48,13 @@ impl Report {
         })
     }
 
-    /// A fault of the field at a JSON pointer.
+    /// Adds a fault of the field at a JSON pointer.
     pub(crate) fn add(&mut self, pointer: &str, reason: impl Into<String>, hint: impl Into<String>) {
         let (span, field) = self.place(pointer);
         self.push(span, field, reason.into(), hint.into());
     }
 
-    /// A fault of a mapping's key: `key` in the mapping at a JSON pointer.
+    /// Adds a fault of a mapping's key: `key` in the mapping at a JSON pointer.
     pub(crate) fn add_key(&mut self, pointer: &str, key: &str, reason: impl Into<String>, hint: impl Into<String>) {
         let pointer = format!("{pointer}/{}", escape(key));
         let (mut span, field) = self.place(&pointer);
@@ -72,7 +72,7 @@ impl Report {
         self.faults.push(Fault { field, ..fault });
     }
 
-    /// The keys with a value that the mapping at a JSON pointer has in the file, faulty ones included.
+    /// The keys that have a value in the file's mapping at a JSON pointer, including faulty ones.
     pub(crate) fn keys(&self, pointer: &str) -> Vec<&str> {
         let Some(map) = self.node(pointer).and_then(Node::as_map) else {
             return Vec::new();
@@ -85,14 +85,14 @@ impl Report {
         whole.then_some(node)
     }
 
-    /// Line and column of a field, and its path as people write it: `nodes[1].memory`. A list or mapping is shown at its
-    /// key; a field that is not there, at what it is missing from.
+    /// Line and column of a field, and its path in readable form: `nodes[1].memory`. A list or mapping is reported at its key; a missing
+    /// field, at the mapping that lacks it.
     fn place(&self, pointer: &str) -> (Span, String) {
         let (_, span, field, _) = self.walk(pointer);
         (span, field)
     }
 
-    /// Follows a JSON pointer into the value as far as the file goes: node, place, path, and whether that is all of it.
+    /// Follows a JSON pointer into the value as far as the file has it: node, location, path, and whether the whole pointer was found.
     fn walk(&self, pointer: &str) -> (&Node, Span, String, bool) {
         let mut node = &self.document.root;
         let mut span = node.span;
@@ -125,7 +125,7 @@ impl Report {
         (node, span, field, true)
     }
 
-    /// The value if there is one and no fault was found, else the faults in the order of their lines.
+    /// The value if it exists and no fault was found, otherwise the faults in line order.
     pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Faults> {
         match value {
             Some(value) if self.faults.is_empty() => Ok(value),

@@ -1,4 +1,4 @@
-//! The scenario file (`scenarios/NAME.yml`): what is broken, and what must hold before, meanwhile and afterwards.
+//! The scenario file (`scenarios/NAME.yml`): what is broken, and what must hold before, during and after.
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,7 @@ use crate::load::{self, LoadError};
 pub struct ScenarioFile {
     /// Name: letters, digits, hyphens, underscores.
     pub name: String,
-    /// What it shows, in a sentence.
+    /// What it shows, in one sentence.
     pub description: Option<String>,
     /// Probes that must hold before the method starts and again after it.
     #[schemars(length(min = 1))]
@@ -27,7 +27,7 @@ pub struct ScenarioFile {
     /// Steps in order.
     #[schemars(length(min = 1))]
     pub method: Vec<Step>,
-    /// Longest time from the last fault's end to the steady state.
+    /// Maximum time from the end of the last fault to the steady state.
     pub recover_within: Duration,
 }
 
@@ -45,7 +45,7 @@ pub struct ProbeFile {
     pub tcp: Option<TcpCheck>,
     /// Consul has a leader and every registered check passes.
     pub consul: Option<ConsulCheck>,
-    /// Nomad has a leader, its clients are ready, its jobs run as asked.
+    /// Nomad has a leader, its clients are ready, its jobs run as requested.
     pub nomad: Option<NomadCheck>,
 }
 
@@ -54,17 +54,17 @@ pub struct ProbeFile {
 pub struct Scenario {
     /// Name.
     pub name: String,
-    /// What it shows, in a sentence.
+    /// What it shows, in one sentence.
     pub description: Option<String>,
     /// Probes that must hold before the method starts and again after it; at least one.
     pub steady_state: Vec<Probe>,
     /// Steps in order; at least one.
     pub method: Vec<Step>,
-    /// Longest time from the last fault's end to the steady state; more than nothing.
+    /// Maximum time from the end of the last fault to the steady state; greater than zero.
     pub recover_within: Duration,
 }
 
-/// Loads a scenario file; with a lab, checks that the nodes and groups it names are the lab's.
+/// Loads a scenario file; with a lab, checks that the nodes and groups that it names exist in the lab.
 ///
 /// # Errors
 /// [`LoadError::Io`] if it cannot be read, else every fault in it.
@@ -72,10 +72,10 @@ pub fn load_scenario(path: &Path, lab: Option<&Lab>) -> Result<Scenario, LoadErr
     Ok(parse_scenario(&load::read(path)?, path, lab)?)
 }
 
-/// Reads a scenario file's text; see [`load_scenario`].
+/// Parses the text of a scenario file; see [`load_scenario`].
 ///
 /// # Errors
-/// Every fault, in the order of their lines.
+/// Every fault, in line order.
 pub fn parse_scenario(text: &str, file: &Path, lab: Option<&Lab>) -> Result<Scenario, Faults> {
     let (plain, mut report) = load::plain::<ScenarioFile>(text, file)?;
     let scenario = plain.map(|plain| validate::scenario(plain, lab, &mut report));
@@ -137,16 +137,16 @@ impl JsonSchema for Duration {
     }
 }
 
-/// One observation of the lab. A probe holds when it answers as expected.
+/// One observation of the lab. A probe holds if the answer is the expected one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
     /// Name in the timeline and the report, unique in the scenario.
     pub name: String,
-    /// What is asked.
+    /// What is checked.
     pub check: Check,
 }
 
-/// What a probe asks.
+/// What a probe checks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
@@ -158,7 +158,7 @@ pub enum Check {
     Tcp(TcpCheck),
     /// Consul has a leader and every registered check passes.
     Consul(ConsulCheck),
-    /// Nomad has a leader, its clients are ready, its jobs run as asked.
+    /// Nomad has a leader, its clients are ready, its jobs run as requested.
     Nomad(NomadCheck),
 }
 
@@ -166,17 +166,17 @@ pub enum Check {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpCheck {
-    /// Node that is asked.
+    /// Node that the request is sent to.
     pub node: String,
     /// TCP port.
     #[schemars(range(min = 1))]
     pub port: u16,
-    /// Path and query; `/` unless given.
+    /// Path and query; default: `/`.
     pub path: Option<String>,
-    /// Expected status; any of 200 to 299 unless given.
+    /// Expected status; default: any from 200 to 299.
     #[schemars(range(min = 100, max = 599))]
     pub status: Option<u16>,
-    /// Text that the body must hold.
+    /// Text that the body must contain.
     pub contains: Option<String>,
 }
 
@@ -188,7 +188,7 @@ pub struct ExecCheck {
     pub node: String,
     /// Program and arguments, or one shell line.
     pub command: Command,
-    /// Text that its output must hold; only exit code 0 counts unless given.
+    /// Text that its output must contain; default: only the exit code must be 0.
     pub contains: Option<String>,
 }
 
@@ -206,7 +206,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TcpCheck {
-    /// Node that is asked.
+    /// Node to connect to.
     pub node: String,
     /// TCP port.
     #[schemars(range(min = 1))]
@@ -217,11 +217,11 @@ pub struct TcpCheck {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsulCheck {
-    /// Node whose agent is asked (port 8500).
+    /// Node whose agent is queried (port 8500).
     pub node: String,
-    /// How many members must be alive; not asked unless given.
+    /// How many members must be alive; not checked by default.
     pub members: Option<u32>,
-    /// Services that must be registered with at least so many passing instances.
+    /// Services that must be registered with at least this many passing instances.
     #[serde(default)]
     pub services: std::collections::BTreeMap<String, u32>,
 }
@@ -230,11 +230,11 @@ pub struct ConsulCheck {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NomadCheck {
-    /// Node whose agent is asked (port 4646).
+    /// Node whose agent is queried (port 4646).
     pub node: String,
-    /// How many clients must be ready; not asked unless given.
+    /// How many clients must be ready; not checked by default.
     pub clients: Option<u32>,
-    /// Jobs that must run with at least so many healthy instances.
+    /// Jobs that must run with at least this many healthy instances.
     #[serde(default)]
     pub jobs: std::collections::BTreeMap<String, u32>,
 }
@@ -245,7 +245,7 @@ pub struct NomadCheck {
 pub enum Step {
     /// SIGKILL (or another signal) to the main process of systemd units, at the same moment on all nodes.
     Kill(KillStep),
-    /// Nothing, for a while.
+    /// Does nothing for a while.
     Wait(Duration),
 }
 
@@ -256,13 +256,13 @@ pub struct KillStep {
     /// systemd units, such as `consul.service`.
     #[schemars(length(min = 1))]
     pub units: Vec<String>,
-    /// Groups or nodes whose units are meant.
+    /// Groups or nodes whose units get the signal.
     #[schemars(length(min = 1))]
     pub on: Vec<String>,
-    /// How many of them: `all` unless given.
+    /// How many of them; default: `all`.
     #[serde(default)]
     pub pick: Pick,
-    /// Signal; SIGKILL unless given.
+    /// Signal; default: SIGKILL.
     #[serde(default)]
     pub signal: Signal,
 }
@@ -286,10 +286,10 @@ pub enum Pick {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Signal {
-    /// Ends at once.
+    /// Terminates at once.
     #[default]
     Sigkill,
-    /// Asks to end.
+    /// Asks for termination.
     Sigterm,
     /// Stops the process.
     Sigstop,

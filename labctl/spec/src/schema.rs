@@ -1,4 +1,4 @@
-//! JSON Schemas of the files, for editors and for the check of their structure.
+//! JSON Schemas of the files, for editors and for the structure check.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value as Json;

@@ -42,7 +42,7 @@ impl FromStr for Size {
         if !(1.0..9e18).contains(&bytes) {
             return Err(bad());
         }
-        // Truncation is meant: a fraction of a byte has no meaning.
+        // Truncation is intended: a fraction of a byte is meaningless.
         Ok(Self(bytes as u64))
     }
 }

@@ -1,7 +1,7 @@
-//! A hash that is the same on every machine and in every version: addresses are derived from it.
+//! A hash that is the same on every machine and in every version; addresses are derived from it.
 
-/// 64 bits of the parts, each ended by a zero byte: FNV-1a
-/// (<http://www.isthe.com/chongo/tech/comp/fnv/>), mixed by MurmurHash3's finalizer so that every bit depends on every byte.
+/// 64 bits of the parts, each terminated by a zero byte: FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>), mixed by MurmurHash3's
+/// finalizer so that every bit depends on every byte.
 pub(crate) fn hash(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));

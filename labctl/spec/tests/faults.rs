@@ -1,6 +1,5 @@
-//! Every kind of fault with its exact message. The cases stand in `faults/*.txt`: a title after `===`, a file's text, and
-//! after `---` the faults that it must give. `LABCTL_BLESS=1 cargo test -p labctl-spec --test faults` writes the faults
-//! anew; review the difference.
+//! Every kind of fault with its exact message. The cases are in `faults/*.txt`: a title after `===`, a file's text, and after `---` the
+//! faults that it must give. `LABCTL_BLESS=1 cargo test -p labctl-spec --test faults` rewrites the expected faults; review the diff.
 
 use std::path::{Path, PathBuf};
 

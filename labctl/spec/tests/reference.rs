@@ -1,4 +1,4 @@
-//! The reference documents: they mention every key of the schemas, and every example in them is valid.
+//! The reference documents mention every key of the schemas, and every example in them is valid.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn mentions_everything(text: &str, schema: &Value) {
     assert!(missing.is_empty(), "not mentioned: {missing:?}");
 }
 
-/// A folder with the files that the examples refer to.
+/// A folder with the files that the examples use.
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("jobs")).expect("jobs");
@@ -63,7 +63,7 @@ fn lab_file() {
     }
 }
 
-/// The faults that the reference shows are those that the file below really has.
+/// The faults shown in the reference are exactly those of the file below.
 #[test]
 fn lab_file_faults() {
     let lab = "name: demo\nnodes:\n  - name: vm1\n    memory: 64M\n    cpu: 2\n  - name: vm1\n";

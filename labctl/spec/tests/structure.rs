@@ -1,11 +1,11 @@
-//! Unknown keys are refused at every level, and no text, however broken, does worse than give faults.
+//! Unknown keys are rejected at every level, and any text, however broken, gives at worst faults.
 
 use std::path::Path;
 
 use labctl_spec::{artifact_schema, image_schema, lab_schema, scenario_schema};
 use serde_json::Value;
 
-/// Every object of a schema either lists its keys and refuses others, or is a mapping of free keys.
+/// Every object of a schema either lists its keys and rejects others, or is a mapping with arbitrary keys.
 fn closed(schema: &Value, path: &str, seen: &mut usize) {
     if let Value::Object(map) = schema {
         if map.contains_key("properties") {
@@ -82,7 +82,7 @@ const ARTIFACTS: &str = "- name: consul
   - cargo: {path: ../fib}
 ";
 
-/// An unknown key put into each mapping in turn is found at its own line.
+/// An unknown key inserted into each mapping in turn is reported at its own line.
 #[test]
 fn an_unknown_key_is_found_wherever_it_is_put() {
     let free = ["a: 1", "servers: {", "hosts: all", "text", "}}", "<<:", "b: |"];
@@ -105,7 +105,7 @@ fn an_unknown_key_is_found_wherever_it_is_put() {
     }
 }
 
-/// A small generator of pseudo-random numbers (xorshift64*), so that a failure repeats.
+/// A small pseudo-random number generator (xorshift64*), so that failures are reproducible.
 struct Random(u64);
 
 impl Random {

@@ -1,20 +1,20 @@
-//! What hashes of passwords are written in (crypt(5)): 64 letters, six bits each, the lowest first.
+//! The encoding of password hashes (crypt(5)): 64 characters, six bits each, lowest bits first.
 
 const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Adds the lowest bits of a word as `count` letters.
+/// Appends the lowest bits of a word as `count` characters.
 pub fn push(word: u32, count: usize, text: &mut String) {
     for place in 0..count {
         text.push(char::from(LETTERS[(word >> (6 * place)) as usize & 63]));
     }
 }
 
-/// A salt: a letter for each random byte.
+/// A salt: one character per random byte.
 pub fn salt(random: &[u8]) -> String {
     random.iter().map(|byte| char::from(LETTERS[usize::from(byte & 63)])).collect()
 }
 
-/// Whether a text is made of these letters alone.
+/// Whether a text consists only of these characters.
 pub fn is_written_so(text: &str) -> bool {
     text.bytes().all(|byte| LETTERS.contains(&byte))
 }

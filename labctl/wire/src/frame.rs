@@ -1,34 +1,34 @@
-//! Packets on a byte stream: COBS (Cheshire and Baker, 1999) with a CRC-32 and a zero byte as the end.
+//! Packets on a byte stream: COBS (Cheshire and Baker, 1999) with a CRC-32 and a terminating zero byte.
 //!
-//! Plain length prefixes would not do: a controller that is killed in mid-packet leaves a torso in QEMU's buffers, and its
-//! successor's first packet would be swallowed as the torso's rest. With COBS the next zero byte is always the end of a
-//! packet, so a torso costs only itself.
+//! Plain length prefixes would not work: a controller that is killed in the middle of a packet leaves a partial packet in QEMU's buffers,
+//! and its successor's first packet would be read as the rest of it. With COBS the next zero byte always ends a packet, so a partial packet
+//! affects only itself.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Longest packet before encoding, in bytes. A reader drops what grows beyond it.
+/// Longest packet before encoding, in bytes. A reader drops anything longer.
 const LONGEST: usize = 64 << 20;
 
-/// Why a packet was dropped. The stream goes on behind it.
+/// Why a packet was dropped. The stream continues after it.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The checksum differs: the torso of a packet, or noise.
+    /// The checksum differs: a partial packet, or noise.
     #[error("a damaged packet of {0} bytes was dropped")]
     Damaged(usize),
-    /// The checksum is right but the message is not one of ours: the other side speaks another version.
+    /// The checksum is correct but the message is unknown: the other side uses a different protocol version.
     #[error("a packet could not be understood: {0}")]
     Foreign(#[from] rmp_serde::decode::Error),
 }
 
-/// The message as a packet, ready to be written.
+/// Encodes a message as a packet, ready to be written.
 ///
 /// # Panics
 /// Never for the types of this crate: MessagePack can express all of them.
 pub fn frame<T: Serialize>(message: &T) -> Vec<u8> {
     let mut body = rmp_serde::to_vec_named(message).expect("wire messages are plain data");
     body.extend_from_slice(&crc32fast::hash(&body).to_be_bytes());
-    // A zero before as well as behind: what an earlier writer left unfinished ends here.
+    // A zero before the packet too: it ends whatever an earlier writer left unfinished.
     let mut packet = vec![0; cobs::max_encoding_length(body.len()) + 2];
     let length = cobs::encode(&body, &mut packet[1..]);
     packet.truncate(length + 2);
@@ -36,19 +36,19 @@ pub fn frame<T: Serialize>(message: &T) -> Vec<u8> {
     packet
 }
 
-/// Takes bytes as they come, gives messages.
+/// Turns a byte stream into messages.
 #[derive(Debug, Default)]
 pub struct Unframer {
     pending: Vec<u8>,
 }
 
 impl Unframer {
-    /// An empty one.
+    /// An empty reader.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes `bytes` and calls `each` for every packet that they complete.
+    /// Consumes `bytes` and calls `each` for every packet that they complete.
     pub fn feed<T: DeserializeOwned>(&mut self, mut bytes: &[u8], mut each: impl FnMut(Result<T, FrameError>)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == 0) {
             self.pending.extend_from_slice(&bytes[..end]);

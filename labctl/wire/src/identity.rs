@@ -1,11 +1,11 @@
-//! Who a guest is: everything that differs between two nodes of the same image.
+//! A guest's identity: everything that differs between two nodes of the same image.
 
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// A node's identity. The agent keeps it in the guest, so that a reboot takes it on again without the controller.
+/// A node's identity. The agent stores it in the guest and applies it again after a reboot, without the controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Host name: the node's name.
@@ -14,7 +14,7 @@ pub struct Identity {
     pub domain: String,
     /// systemd's machine-id: 32 hex digits.
     pub machine_id: String,
-    /// The machine's UUID, in lower case, as its firmware would tell it; empty leaves the guest's as it is.
+    /// The machine's UUID, in lower case, as its firmware would report it; if empty, the guest's is unchanged.
     pub uuid: String,
     /// Ethernet address of the only NIC, `52:54:00:...`.
     pub mac: String,
@@ -24,18 +24,18 @@ pub struct Identity {
     pub prefix: u8,
     /// Default route and name server.
     pub gateway: Option<Ipv4Addr>,
-    /// All nodes of the lab with their names, for /etc/hosts; this one included.
+    /// All nodes of the lab with their names, for /etc/hosts; including this one.
     pub neighbours: Vec<Neighbour>,
-    /// SSH host key (OpenSSH private key, PEM), made on the host; empty leaves the guest's as it is.
+    /// SSH host key (OpenSSH private key, PEM), generated on the host; if empty, the guest's is unchanged.
     pub ssh_host_key: String,
-    /// Public part of it in `authorized_keys` form.
+    /// Its public part in `authorized_keys` format.
     pub ssh_host_key_public: String,
     /// Public keys that may log in as root.
     pub authorized_keys: Vec<String>,
-    /// Random bytes for the kernel's generator (64 of them), credited and followed by a reseed.
+    /// Random bytes for the kernel's generator (64 of them), credited as entropy and followed by a reseed.
     #[serde(with = "serde_bytes")]
     pub entropy: Vec<u8>,
-    /// Wall clock in nanoseconds since 1970; 0 leaves the clock as it is.
+    /// Wall clock in nanoseconds since 1970; 0 leaves the clock unchanged.
     pub clock_ns: u64,
 }
 
@@ -49,7 +49,7 @@ pub struct Neighbour {
 }
 
 impl Identity {
-    /// SHA-256 in hex over everything that lasts: all but entropy and clock. Tells whether a guest already is who it should be.
+    /// SHA-256 in hex of everything persistent: all but entropy and clock. Shows whether a guest already has its identity.
     pub fn digest(&self) -> String {
         let lasting = Self { entropy: Vec::new(), clock_ns: 0, ..self.clone() };
         let bytes = serde_json::to_vec(&lasting).expect("an identity is plain data");

@@ -1,13 +1,13 @@
 //! Messages between labctl and the agent in a guest, over any byte stream (a virtio-serial port, an SSH channel).
 //!
-//! A stream carries packets ([`frame`]); a packet holds one [`ToAgent`] or [`FromAgent`]. Requests run side by side,
-//! told apart by an id that the controller chooses. Every stream starts with [`ToAgent::Hello`], which names a session: a
-//! controller that died and came back opens a new one, and the agent drops what belonged to the old.
+//! A stream carries packets ([`frame`]); a packet holds one [`ToAgent`] or [`FromAgent`]. Requests run concurrently, distinguished by an id
+//! that the controller chooses. Every stream starts with [`ToAgent::Hello`], which names a session: a controller that restarts opens a new
+//! one, and the agent drops what belonged to the old one.
 //!
 //! ```text
 //! controller                               agent
 //!   Hello{session, version}  ───────────▶
-//!                            ◀───────────  Ready{session, ...}      (also unasked after the guest rebooted, session 0)
+//!                            ◀───────────  Ready{session, ...}      (also unprompted after a guest reboot, session 0)
 //!   Request{id, ...}         ───────────▶
 //!   Data{id} | End{id}       ───────────▶  (standard input, contents of a file)
 //!                            ◀───────────  Data{id, stream} | Credit{id}
@@ -15,8 +15,8 @@
 //!                            ◀───────────  Done{id, result}         (exactly once; nothing with this id after it)
 //! ```
 //!
-//! Flow control: a sender of `Data` may have [`WINDOW`] bytes under way per request and direction; the receiver gives
-//! back with `Credit` what it has consumed. So a slow reader of one request never holds up another.
+//! Flow control: a sender of `Data` may have [`WINDOW`] unacknowledged bytes per request and direction; the receiver returns what it has
+//! consumed with `Credit`. So a slow reader of one request never blocks another request.
 
 pub mod crypt;
 mod frame;
@@ -37,13 +37,13 @@ pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABL
 /// Version of these messages; both sides must agree.
 pub const VERSION: u32 = 3;
 
-/// Bytes of `Data` that may be under way per request and direction before `Credit` must come back.
+/// Bytes of `Data` that may be in flight per request and direction until `Credit` arrives.
 pub const WINDOW: usize = 1 << 20;
 
-/// Most bytes in one `Data`: small enough that packets of other requests get their turn.
+/// Maximum bytes in one `Data`: small enough that packets of other requests get their turn.
 pub const CHUNK: usize = 64 << 10;
 
-/// Name of the virtio-serial port that the agent answers on (QEMU's `virtserialport,name=`).
+/// Name of the virtio-serial port on which the agent answers (QEMU's `virtserialport,name=`).
 pub const PORT_NAME: &str = "labctl.agent";
 
 /// From the controller to the agent.
@@ -60,7 +60,7 @@ pub enum ToAgent {
     Request {
         /// Chosen by the controller, not in use.
         id: u64,
-        /// What is asked.
+        /// The operation.
         request: Request,
     },
     /// Standard input of [`Request::Exec`], contents of [`Request::Put`].
@@ -75,7 +75,7 @@ pub enum ToAgent {
         /// The request.
         id: u64,
     },
-    /// So many bytes of the agent's `Data` were consumed.
+    /// This many bytes of the agent's `Data` were consumed.
     Credit {
         /// The request.
         id: u64,
@@ -89,7 +89,7 @@ pub enum ToAgent {
         /// Linux signal number.
         signal: i32,
     },
-    /// A new size of the request's terminal.
+    /// A new size for the request's terminal.
     Resize {
         /// The request.
         id: u64,
@@ -98,7 +98,7 @@ pub enum ToAgent {
         /// Rows.
         rows: u16,
     },
-    /// Ends the request: its processes are killed, `Done` with [`ErrorKind::Cancelled`] follows unless it is done already.
+    /// Cancels the request: its processes are killed, and `Done` with [`ErrorKind::Cancelled`] follows unless it has already finished.
     Cancel {
         /// The request.
         id: u64,
@@ -108,38 +108,38 @@ pub enum ToAgent {
 /// From the agent to the controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum FromAgent {
-    /// The agent listens. Answers `Hello`; sent unasked with session 0 when the agent starts.
+    /// The agent is listening. Answers `Hello`; sent unprompted with session 0 when the agent starts.
     Ready {
         /// The session of the `Hello`, or 0.
         session: u64,
         /// The agent's [`VERSION`].
         version: u32,
-        /// The kernel's `/proc/sys/kernel/random/boot_id`: another one after a reboot.
+        /// The kernel's `/proc/sys/kernel/random/boot_id`: changes with each boot.
         boot_id: String,
-        /// Hash of the identity that is in force ([`Identity::digest`]); empty if none.
+        /// Hash of the applied identity ([`Identity::digest`]); empty if none.
         identity: String,
     },
     /// Output of the request.
     Data {
         /// The request.
         id: u64,
-        /// Where it comes from.
+        /// Which output it is.
         stream: Stream,
         /// At most [`CHUNK`] bytes.
         bytes: ByteBuf,
     },
-    /// So many bytes of the controller's `Data` were consumed.
+    /// This many bytes of the controller's `Data` were consumed.
     Credit {
         /// The request.
         id: u64,
         /// Number of bytes.
         bytes: u32,
     },
-    /// The request has ended.
+    /// The request has finished.
     Done {
         /// The request.
         id: u64,
-        /// How.
+        /// Its result.
         result: Result<Reply, AgentError>,
     },
 }
@@ -153,12 +153,12 @@ pub enum Stream {
     Err,
 }
 
-/// What the agent can be asked.
+/// What the agent can do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// Runs a program; streams its output; [`Reply::Exited`].
+    /// Runs a program and streams its output; [`Reply::Exited`].
     Exec(Exec),
-    /// Writes a file from `Data` up to `End`: to a temporary name beside it, synced and renamed; [`Reply::Written`].
+    /// Writes a file from `Data` up to `End`: to a temporary file next to it, synced and renamed; [`Reply::Written`].
     Put(Put),
     /// Streams a file as `Data`; [`Reply::Read`].
     Get {
@@ -167,11 +167,11 @@ pub enum Request {
     },
     /// Ansible's facts of the guest; [`Reply::Facts`].
     Facts,
-    /// Takes on an identity: host name, machine-id, addresses, host keys ...; [`Reply::Done`].
+    /// Adopts an identity: host name, machine-id, addresses, host keys ...; [`Reply::Done`].
     TakeIdentity(Box<Identity>),
-    /// Readies the guest for being saved as a template: whatever would make its forks alike or slow; [`Reply::Done`].
+    /// Prepares the guest for being saved as a template: removes whatever would make its forks identical or slow; [`Reply::Done`].
     BecomeTemplate,
-    /// Tells a guest that was restored from a snapshot the time, and gives it random bytes of its own; [`Reply::Done`].
+    /// Sets the time in a guest that was restored from a snapshot, and gives it its own random bytes; [`Reply::Done`].
     Wake {
         /// Random bytes, as in [`Identity::entropy`].
         entropy: ByteBuf,
@@ -185,27 +185,27 @@ pub enum Request {
     },
     /// Opens a pidfd of each unit's main process and keeps them until `Fire` or the end of the session; [`Reply::Armed`].
     Arm {
-        /// Chosen by the controller; names this set of targets.
+        /// Chosen by the controller; identifies this set of targets.
         shot: u64,
         /// Unit names.
         units: Vec<String>,
     },
-    /// Sends the signal to every process that `Arm` holds for the shot, waits for the death of each if the signal is SIGKILL; [`Reply::Fired`].
+    /// Sends the signal to every process that `Arm` holds for the shot; if it is SIGKILL, waits for each to die; [`Reply::Fired`].
     Fire {
-        /// The set of `Arm`.
+        /// The set from `Arm`.
         shot: u64,
         /// Linux signal number.
         signal: i32,
     },
     /// Runs a task module; [`Reply::Module`].
     Module(Box<ModuleCall>),
-    /// Waits until systemd has started everything that it starts at boot; [`Reply::Booted`].
+    /// Waits until systemd has started everything that belongs to the boot; [`Reply::Booted`].
     AwaitBooted,
-    /// Powers the guest off in an orderly way; [`Reply::Done`] before it begins.
+    /// Shuts the guest down cleanly; [`Reply::Done`] before that starts.
     PowerOff,
-    /// Reboots the guest in an orderly way; [`Reply::Done`] before it begins.
+    /// Reboots the guest cleanly; [`Reply::Done`] before that starts.
     Reboot,
-    /// Nothing; [`Reply::Done`]. Measures a round trip.
+    /// Does nothing; [`Reply::Done`]. Measures a round trip.
     Ping,
 }
 
@@ -214,55 +214,55 @@ pub enum Request {
 pub struct Exec {
     /// Program (looked up in PATH) and arguments; not empty.
     pub argv: Vec<String>,
-    /// Environment added to the agent's own clean one.
+    /// Environment variables in addition to the agent's own clean environment.
     pub env: BTreeMap<String, String>,
-    /// Working directory; the user's home unless given.
+    /// Working directory; default: the user's home.
     pub cwd: Option<String>,
-    /// User; root unless given.
+    /// User; default: root.
     pub user: Option<String>,
     /// A terminal of this size (columns, rows) instead of pipes; output is then all [`Stream::Out`].
     pub terminal: Option<(u16, u16)>,
     /// Whether `Data` follows as standard input; /dev/null otherwise.
     pub stdin: bool,
-    /// Kill the process group after so many milliseconds.
+    /// Kill the process group after this many milliseconds.
     pub timeout_ms: Option<u64>,
 }
 
 /// A file to write.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Put {
-    /// Absolute path; missing parent folders are made (root, 0755).
+    /// Absolute path; missing parent folders are created (root, 0755).
     pub path: String,
     /// Permission bits, such as 0o644.
     pub mode: u32,
-    /// Owner (name or number); root unless given.
+    /// Owner (name or number); default: root.
     pub owner: Option<String>,
-    /// Group (name or number); root unless given.
+    /// Group (name or number); default: root.
     pub group: Option<String>,
     /// Expected length in bytes.
     pub size: u64,
-    /// Expected SHA-256 in hex; nothing is renamed if it differs.
+    /// Expected SHA-256 in hex; if it differs, the file is not renamed into place.
     pub sha256: Option<String>,
 }
 
-/// How a request ended well.
+/// The result of a successful request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    /// Nothing more to say.
+    /// No further data.
     Done,
-    /// The program ended.
+    /// The program exited.
     Exited {
-        /// Exit code; 128 + signal number if a signal ended it, as shells count.
+        /// Exit code; 128 + signal number if a signal killed it, as in a shell.
         code: i32,
-        /// The signal that ended it.
+        /// The signal that killed it.
         signal: Option<i32>,
     },
     /// The file is in place.
     Written {
-        /// SHA-256 in hex of what was written.
+        /// SHA-256 in hex of the written content.
         sha256: String,
     },
-    /// The file was sent whole.
+    /// The whole file was sent.
     Read {
         /// Length in bytes.
         size: u64,
@@ -273,15 +273,15 @@ pub enum Reply {
     },
     /// Ansible's facts without the prefix `ansible_`.
     Facts(serde_json::Map<String, serde_json::Value>),
-    /// State of the units asked for, in that order.
+    /// State of the requested units, in the order of the request.
     Units(Vec<UnitState>),
-    /// The processes held.
+    /// The held processes.
     Armed(Vec<ArmedProcess>),
     /// What the shot did.
     Fired(Vec<Death>),
-    /// What the module said.
+    /// The module's result.
     Module(Box<ModuleReply>),
-    /// The boot is over.
+    /// The boot is complete.
     Booted {
         /// systemd's state: `running` or `degraded`.
         state: String,
@@ -310,11 +310,11 @@ pub struct UnitState {
 pub struct ArmedProcess {
     /// Its unit.
     pub unit: String,
-    /// Its pid; 0 if the unit had no main process, so that nothing is held.
+    /// Its pid; 0 if the unit had no main process, so nothing is held.
     pub pid: i32,
 }
 
-/// What became of a process that was shot at.
+/// What happened to a process that was signalled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
     /// Its unit.
@@ -323,7 +323,7 @@ pub struct Death {
     pub pid: i32,
     /// When the signal was sent, in nanoseconds of the guest's CLOCK_REALTIME.
     pub sent_ns: u64,
-    /// When its end was seen, likewise; none if it lives on.
+    /// When its death was seen, likewise; none if it is still alive.
     pub dead_ns: Option<u64>,
     /// Why nothing was sent.
     pub error: Option<String>,
@@ -335,7 +335,7 @@ pub struct Death {
 pub struct AgentError {
     /// For the controller to act on.
     pub kind: ErrorKind,
-    /// For people; names the datum.
+    /// For people; names the file, unit or value concerned.
     pub message: String,
 }
 
@@ -344,14 +344,14 @@ pub struct AgentError {
 pub enum ErrorKind {
     /// The file, user, unit or program does not exist.
     NotFound,
-    /// The request makes no sense.
+    /// The request is invalid.
     Invalid,
-    /// The controller cancelled it, or opened another session.
+    /// The controller cancelled it, or opened a new session.
     Cancelled,
-    /// It took longer than it was allowed.
+    /// It exceeded its time limit.
     TimedOut,
-    /// The kernel refused.
+    /// The kernel returned an error.
     Io,
-    /// A fault of the agent's own.
+    /// A bug or failure in the agent itself.
     Internal,
 }

@@ -1,16 +1,16 @@
-//! The one table of modules: what a play may call, by which names, and where its work is done.
+//! The single table of modules: what a play may call, by which names, and where each one runs.
 //!
-//! The agent has a module for every name at [`At::Guest`] and [`At::Both`], the controller an action for every one at
-//! [`At::Controller`] and [`At::Both`]; tests on both sides hold them against this.
+//! The agent has a module for every name with [`At::Guest`] or [`At::Both`], the controller an action for every one with [`At::Controller`]
+//! or [`At::Both`]; tests on both sides check this.
 
-/// Where a module's work is done.
+/// Where a module runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// In the guest alone.
+    /// In the guest only.
     Guest,
     /// On the controller, which may call other modules.
     Controller,
-    /// The controller prepares what the guest's module of the same name finishes.
+    /// The controller prepares the work, and the guest's module of the same name completes it.
     Both,
 }
 
@@ -21,15 +21,15 @@ pub struct Module {
     pub name: &'static str,
     /// Other names of the same module.
     pub aliases: &'static [&'static str],
-    /// Where its work is done.
+    /// Where it runs.
     pub at: At,
-    /// Whether a text given instead of arguments is one argument, rather than `key=value` words.
+    /// Whether text given instead of arguments is one argument rather than `key=value` words.
     pub takes_text: bool,
-    /// Whether it runs in check mode; otherwise it is left out there.
+    /// Whether it runs in check mode; otherwise it is skipped there.
     pub checks: bool,
-    /// Whether it runs a program of the caller's own: nobody knows what that does, and it takes on a user by itself.
+    /// Whether it runs a program chosen by the caller: its effects are unknown, and it handles `become` itself.
     pub runs_programs: bool,
-    /// Whether it evaluates templates in its arguments by itself, or partly not at all.
+    /// Whether it evaluates templates in its arguments itself, or leaves some of them unevaluated.
     pub takes_templates: bool,
 }
 
@@ -166,12 +166,12 @@ pub const MODULES: &[Module] = &[
     guest("xattr"),
 ];
 
-/// The module of that short name.
+/// The module with that short name.
 pub fn find(name: &str) -> Option<&'static Module> {
     MODULES.iter().find(|module| module.names().any(|known| known == name))
 }
 
-/// Whether a module may run anything, so that nobody knows what it does.
+/// Whether a module may run arbitrary programs, so that its effects are unknown.
 pub fn runs_programs(name: &str) -> bool {
     find(name).is_some_and(|module| module.runs_programs)
 }
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(find("nope"), None);
     }
 
-    /// The list that users read.
+    /// The list in the user documentation.
     #[test]
     fn the_documents_have_the_same_list() {
         let text = include_str!("../../docs/ansible-differences.md");

@@ -1,4 +1,4 @@
-//! Python's regular expressions (`re`), on top of fancy-regex: what modules are given by plays, and what templates' filters are.
+//! Python's regular expressions (`re`), on top of fancy-regex: the patterns in module arguments and template filters.
 
 use fancy_regex::{Captures, Regex};
 
@@ -30,14 +30,14 @@ pub fn compile(pattern: &str, flags: Flags) -> Result<Regex, String> {
         .map_err(|why| format!("invalid regular expression '{pattern}': {why}"))
 }
 
-/// The flags that a pattern sets for all of itself: Python takes them at its very beginning only.
+/// The flags that a pattern sets for all of itself: Python accepts them only at the very start.
 fn own_flags(pattern: &str) -> &str {
     let flags = pattern.strip_prefix("(?").and_then(|rest| rest.split_once(')')).map_or("", |(flags, _)| flags);
     if flags.bytes().all(|letter| letter.is_ascii_alphabetic()) { flags } else { "" }
 }
 
-/// Where the two syntaxes part: `$` before a last newline, braces that are no counters, brackets and doubled signs in classes, `\Z`,
-/// `\<`, `\>`, octal numbers.
+/// Converts what differs between the two syntaxes: `$` before a final newline, braces that are not counters, brackets and doubled
+/// characters in classes, `\Z`, `\<`, `\>`, octal numbers.
 fn translate(pattern: &str, multiline: bool) -> String {
     let chars: Vec<char> = pattern.chars().collect();
     let mut text = String::with_capacity(pattern.len() + 8);
@@ -59,7 +59,7 @@ fn translate(pattern: &str, multiline: bool) -> String {
                     }
                     Some(c) if !c.is_ascii() => text.push(*c),
                     Some(c) => text.extend(['\\', *c]),
-                    // It stands alone at the end, which is a fault.
+                    // A lone backslash at the end is an error.
                     None => text.push('\\'),
                 }
                 at += 2;
@@ -95,7 +95,7 @@ fn translate(pattern: &str, multiline: bool) -> String {
     text
 }
 
-/// Whether what follows a brace makes it a counter.
+/// Whether the text after a brace makes it a counter.
 fn counts(rest: &[char]) -> bool {
     match rest.iter().position(|c| *c == '}') {
         Some(end) if end > 0 => {
@@ -119,10 +119,10 @@ fn closes(before: &[char]) -> bool {
     }
 }
 
-/// The text that a replacement stands for at a match of the pattern: `\1`, `\g<1>`, `\g<name>`, `\n`, octal numbers.
+/// Expands a replacement for a match of the pattern: `\1`, `\g<1>`, `\g<name>`, `\n`, octal numbers.
 ///
 /// # Errors
-/// A group that the pattern does not have, or a sign that Python does not know.
+/// A group that the pattern does not have, or an escape that Python does not know.
 pub fn expand(regex: &Regex, replacement: &str, captures: &Captures<'_, str>) -> Result<String, String> {
     let mut text = String::with_capacity(replacement.len());
     let numbered = |number: usize| match number < captures.len() {
@@ -191,10 +191,10 @@ pub fn expand(regex: &Regex, replacement: &str, captures: &Captures<'_, str>) ->
     Ok(text)
 }
 
-/// All matches replaced, or the first `most`; the text and how many there were (Python's `re.subn`).
+/// Replaces all matches, or the first `most`; returns the text and the number of replacements (Python's `re.subn`).
 ///
 /// # Errors
-/// A replacement that [`expand`] refuses, or a search that goes astray (catastrophic backtracking).
+/// A replacement that [`expand`] rejects, or a search that exceeds its limit (catastrophic backtracking).
 pub fn replace(regex: &Regex, text: &str, replacement: &str, most: usize) -> Result<(String, usize), String> {
     let mut out = String::with_capacity(text.len());
     let (mut copied, mut count) = (0, 0);
@@ -214,7 +214,7 @@ pub fn replace(regex: &Regex, text: &str, replacement: &str, most: usize) -> Res
 mod tests {
     use super::*;
 
-    /// What Python 3.11's `re.sub(pattern, replacement, text, flags=...)` gives; none if it raises an error.
+    /// What Python 3.11's `re.sub(pattern, replacement, text, flags=...)` returns; none if it raises an error.
     const PYTHON: &[(&str, &str, &str, &str, Option<&str>)] = &[
         ("^#?{{ x }}", "{{ x }}", r"[\g<0>]", "", Some("[{{ x }}]")),
         (r"a{2,3}\Z", "aaa", "b", "", Some("b")),

@@ -1,4 +1,4 @@
-//! A session on the user's own standard streams: a terminal if both ends are one, pipes otherwise.
+//! A session on the user's own standard streams: a terminal if both ends are terminals, pipes otherwise.
 
 use std::io;
 
@@ -15,10 +15,10 @@ use crate::input;
 use crate::terminal::RawTerminal;
 
 impl Session {
-    /// Runs `command`, or a shell, on this process's standard streams. If standard input and output are a terminal, it
-    /// gets one of the same size, every key goes to it, and `~.` at the start of a line leaves; the terminal is as before when
-    /// this returns. Otherwise the streams are pipes, and SIGINT, SIGTERM and SIGHUP are passed on
-    /// and end the session, as with ssh(1).
+    /// Runs `command`, or a shell, on this process's standard streams. If standard input and output are a terminal, the command gets a
+    /// terminal of the same size, all keys are sent to it, and `~.` at the start of a line leaves the session; the user's terminal is
+    /// restored when this returns. Otherwise the streams are pipes, and SIGINT, SIGTERM and SIGHUP are passed on and end the session, as
+    /// with ssh(1).
     pub async fn attach(&self, command: Option<String>) -> Result<Exit, SshError> {
         let terminal = (isatty(io::stdin()) && isatty(io::stdout())).then(|| Terminal {
             kind: std::env::var("TERM").unwrap_or_else(|_| "xterm".into()),
@@ -39,7 +39,7 @@ impl Session {
             let mut keys = keys;
             let mut escape = Escape::new();
             let mut buffer = [0; 4096];
-            // Ends with the terminal, or with the session.
+            // Stops with the terminal, or with the session.
             while let Ok(length @ 1..) = keys.read(&mut buffer).await {
                 let Some(keys) = escape.pass(&buffer[..length]) else {
                     let _ = controls.send(Control::Leave(255)).await;
@@ -55,7 +55,7 @@ impl Session {
     }
 }
 
-/// Size of the terminal on standard output, if it has one.
+/// Size of the terminal on standard output, if it is one.
 fn window() -> Option<Size> {
     let size = tcgetwinsize(io::stdout()).ok()?;
     let size = Size { columns: size.ws_col.into(), rows: size.ws_row.into() };
@@ -77,7 +77,7 @@ fn watch_window(tasks: &mut JoinSet<()>, controls: &mpsc::Sender<Control>) -> io
     Ok(())
 }
 
-/// Signals that end labctl must not leave the terminal raw.
+/// Signals that terminate labctl must not leave the terminal in raw mode.
 fn leave_on_signals(tasks: &mut JoinSet<()>, controls: &mpsc::Sender<Control>) -> io::Result<()> {
     for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()] {
         let mut sent = signal(kind)?;
@@ -101,7 +101,7 @@ fn pass_signals(tasks: &mut JoinSet<()>, controls: &mpsc::Sender<Control>) -> io
         let controls = controls.clone();
         tasks.spawn(async move {
             sent.recv().await;
-            // OpenSSH ignores signals for root, so that waiting for their effect could take forever.
+            // OpenSSH ignores signals for root, so waiting for their effect could take forever.
             for control in [control, Control::Leave(code(kind))] {
                 let _ = controls.send(control).await;
             }
@@ -110,7 +110,7 @@ fn pass_signals(tasks: &mut JoinSet<()>, controls: &mpsc::Sender<Control>) -> io
     Ok(())
 }
 
-/// What a shell shows for a program that the signal ended.
+/// The exit code that a shell shows for a program killed by the signal.
 fn code(kind: SignalKind) -> u8 {
     128_u8.saturating_add(u8::try_from(kind.as_raw_value()).unwrap_or(127))
 }

@@ -1,61 +1,61 @@
-//! Why an SSH session did not come about, or broke.
+//! Why an SSH session could not be opened, or broke.
 
 use std::time::Duration;
 
-/// A fault of an SSH session.
+/// A failure of an SSH session.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
-    /// A key of the login cannot be read.
+    /// A key for the login cannot be read.
     #[error("the {which} cannot be read: {why}")]
     Key {
-        /// Which of the keys.
+        /// Which key.
         which: &'static str,
         /// The reason.
         why: String,
     },
-    /// The server has another key than the pinned one: it is not the machine that is meant.
-    #[error("the SSH server is not the one that is meant: its host key is {found}, wanted is {wanted}")]
+    /// The server's key is not the pinned one: it is not the intended machine.
+    #[error("the SSH server is not the expected one: its host key is {found}, expected {wanted}")]
     HostKey {
         /// Fingerprint of the server's key.
         found: String,
         /// Fingerprint of the pinned key.
         wanted: String,
     },
-    /// No known_hosts file has a key of the server.
-    #[error("the host key of {address} is not known; look at it, and keep it: ssh-keyscan -p {port} {address} >> {}", file.display())]
+    /// No known_hosts file has a key for the server.
+    #[error("the host key of {address} is unknown; fetch it, verify it and keep it: ssh-keyscan -p {port} {address} >> {}", file.display())]
     Unknown {
-        /// Where the server is.
+        /// The server's address.
         address: String,
         /// Its port.
         port: u16,
-        /// The file to put it into.
+        /// The file to add it to.
         file: std::path::PathBuf,
     },
-    /// There is no connection.
+    /// The connection failed.
     #[error("{address} port {port}: {why}")]
     Unreachable {
-        /// Where the server should be.
+        /// The server's address.
         address: String,
         /// Its port.
         port: u16,
         /// The reason.
         why: String,
     },
-    /// ssh_config wants a way that labctl does not know.
+    /// ssh_config requires a connection method that labctl does not support.
     #[error("ssh_config reaches this host by `{0}`, which is not supported: give an address that can be reached directly (ansible_host)")]
     Proxy(String),
-    /// None of the keys was accepted.
-    #[error("{address} does not let `{user}` in: {trouble}")]
+    /// No key was accepted.
+    #[error("{address} rejects the login of `{user}`: {trouble}")]
     NotLetIn {
-        /// Who wanted in.
+        /// The user that tried to log in.
         user: String,
-        /// Where.
+        /// The server's address.
         address: String,
-        /// What happened to each key.
+        /// What happened with each key.
         trouble: String,
     },
     /// The agent could not be sent or started.
-    #[error("the agent cannot be started there: {0}")]
+    #[error("the agent cannot be started on this machine: {0}")]
     Push(String),
     /// The server does not accept the user's key.
     #[error("the SSH server refuses the key of user `{user}`")]
@@ -64,29 +64,29 @@ pub enum SshError {
         user: String,
     },
     /// Key exchange or login took too long.
-    #[error("the SSH server did not let anybody in within {0:?}")]
+    #[error("the SSH login was not completed within {0:?}")]
     Silent(Duration),
     /// The server refuses to open a terminal, a shell or a command.
     #[error("the SSH server refuses {0}")]
     Request(&'static str),
-    /// The connection ended before the command did.
+    /// The connection closed before the command finished.
     #[error("the SSH connection broke")]
     Disconnected,
-    /// The user asked to leave at once, or labctl was told to end.
-    #[error("the SSH session was left")]
+    /// The user asked to leave at once, or labctl received a termination signal.
+    #[error("the SSH session was closed from this side")]
     Left {
-        /// Exit code for labctl: 128 + the signal's number, 255 after the escape.
+        /// Exit code for labctl: 128 + the signal number, or 255 after the escape.
         code: u8,
     },
     /// Standard input, standard output or the terminal failed.
     #[error("{what}: {why}")]
     Local {
-        /// What was being done.
+        /// The failed operation.
         what: &'static str,
         /// The kernel's reason.
         why: std::io::Error,
     },
-    /// Everything else that the protocol can meet.
+    /// Any other protocol error.
     #[error("SSH: {0}")]
     Protocol(russh::Error),
 }

@@ -1,6 +1,6 @@
-//! The way out of a session whose guest no longer answers: `~.` at the start of a line, as in ssh(1). `~~` is one `~`.
+//! The escape from a session whose guest no longer answers: `~.` at the start of a line, as in ssh(1). `~~` sends one `~`.
 
-/// Looks for the escape in what is typed.
+/// Looks for the escape in typed input.
 #[derive(Debug)]
 pub struct Escape {
     state: State,
@@ -19,7 +19,7 @@ impl Escape {
         Self { state: State::LineStart }
     }
 
-    /// What of `typed` goes to the guest; none if the user wants to leave.
+    /// The part of `typed` to send to the guest; none if the user wants to leave.
     pub fn pass(&mut self, typed: &[u8]) -> Option<Vec<u8>> {
         let mut passed = Vec::with_capacity(typed.len() + 1);
         for byte in typed {

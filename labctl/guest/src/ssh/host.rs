@@ -1,4 +1,4 @@
-//! A machine that is not ours, reached by SSH as its owner would: ssh_config, known_hosts, the SSH agent, the user's keys.
+//! A machine that is not part of a lab, reached by SSH as its owner would: ssh_config, known_hosts, the SSH agent, the user's keys.
 
 use std::borrow::Cow;
 use std::fs;
@@ -16,38 +16,38 @@ use tokio::net::TcpStream;
 use super::settings::Settings;
 use super::{LOGIN, Pinned, Session, SshError};
 
-/// Longest TCP connection setup.
+/// Time limit for setting up the TCP connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Keys that are tried where nothing names one, in OpenSSH's order of preference.
+/// Keys that are tried if none is named, in OpenSSH's order of preference.
 const USUAL_KEYS: &[&str] = &["id_ed25519", "id_ecdsa", "id_rsa"];
 
-/// A machine and how to get in.
+/// A machine and how to log in to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// Name or address to connect to.
     pub address: String,
     /// Port of its SSH server.
     pub port: u16,
-    /// Who logs in.
+    /// User to log in as.
     pub user: String,
-    /// Private keys to try, in order; those that do not exist are passed over.
+    /// Private keys to try, in order; missing ones are skipped.
     pub keys: Vec<PathBuf>,
-    /// Whether a key was named for this machine: if so, one that cannot be read is a fault.
+    /// Whether a key was named for this machine: if so, an unreadable one is an error.
     pub keys_named: bool,
     /// Files with known host keys.
     pub known_hosts: Vec<PathBuf>,
-    /// The name under which its key is known, if not its address.
+    /// The name under which its host key is stored, if not its address.
     pub alias: Option<String>,
     /// Socket of an SSH agent.
     pub agent: Option<PathBuf>,
 }
 
 impl Machine {
-    /// The machine that the user calls `name`, by the user's ssh_config and habits. What is given wins.
+    /// The machine that the user calls `name`, according to the user's ssh_config and defaults. Arguments take precedence.
     ///
     /// # Errors
-    /// Its configuration asks for a way that is not supported.
+    /// Its configuration requires an unsupported connection method.
     pub fn of_user(name: &str, port: Option<u16>, user: Option<&str>, key: Option<&Path>) -> Result<Self, SshError> {
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_else(|| PathBuf::from("/"));
         let settings = Settings::read(&home.join(".ssh/config"), name, &home);
@@ -79,7 +79,7 @@ impl Machine {
         })
     }
 
-    /// Host keys that are known of the machine.
+    /// The known host keys of the machine.
     fn known(&self) -> Result<Vec<PublicKey>, SshError> {
         let name = self.alias.as_deref().unwrap_or(&self.address);
         // An alias is looked up without a port, as in ssh_config(5).
@@ -95,7 +95,7 @@ impl Machine {
         Ok(out)
     }
 
-    /// Keys after the marker `@revoked`, whatever host they stand for.
+    /// Keys with the marker `@revoked`, whatever host they belong to.
     fn revoked(&self) -> Vec<russh::keys::ssh_key::public::KeyData> {
         let texts = self.known_hosts.iter().filter_map(|file| fs::read_to_string(file).ok());
         let lines: Vec<String> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
@@ -103,7 +103,7 @@ impl Machine {
         keys.filter_map(|(_, key)| Some(PublicKey::from_openssh(key.trim()).ok()?.key_data().clone())).collect()
     }
 
-    /// Connects and logs in. The host key must be in a known_hosts file: nothing is ever accepted unseen.
+    /// Connects and logs in. The host key must be in a known_hosts file: an unknown one is never accepted.
     pub async fn enter(&self) -> Result<Session, SshError> {
         let known = self.known()?;
         if known.is_empty() {
@@ -113,10 +113,10 @@ impl Machine {
         let unreachable = |why: String| SshError::Unreachable { address: self.address.clone(), port: self.port, why };
         let stream =
             stream.await.map_err(|_| unreachable(format!("no answer within {CONNECT:?}")))?.map_err(|why| unreachable(why.to_string()))?;
-        // Small messages go back and forth; nobody gains by waiting for more of them.
+        // Small messages go back and forth; collecting them would only add delay.
         let _ = stream.set_nodelay(true);
         let mut config = client::Config { keepalive_interval: Some(Duration::from_secs(15)), ..client::Config::default() };
-        // Of several host keys the server shows the kind that the client prefers: those that are known first.
+        // Of several host keys the server presents the type that the client prefers: prefer the known ones.
         let mut kinds: Vec<_> = known.iter().map(PublicKey::algorithm).collect();
         kinds.extend(config.preferred.key.iter().filter(|kind| !known.iter().any(|key| key.algorithm() == **kind)).cloned());
         config.preferred.key = Cow::Owned(kinds);
@@ -165,7 +165,7 @@ impl Machine {
         Err(SshError::NotLetIn { user: self.user.clone(), address: self.address.clone(), trouble: trouble.join("; ") })
     }
 
-    /// Tries the keys of the SSH agent. An agent that fails is only told.
+    /// Tries the keys of the SSH agent. A failing agent is only noted in `trouble`.
     async fn by_agent(&self, handle: &mut Handle<Pinned>, trouble: &mut Vec<String>) -> Result<bool, SshError> {
         let Some(socket) = &self.agent else { return Ok(false) };
         let identities = match AgentClient::connect_uds(socket).await {
@@ -192,7 +192,7 @@ impl Machine {
     }
 }
 
-/// Text that a remote program wrote, for messages; the newest end of it.
+/// The last part of a remote program's output, for messages.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Said(Arc<Mutex<String>>);
 
@@ -212,7 +212,7 @@ impl Said {
     }
 }
 
-/// The fingerprint of a key, as ssh-keygen shows it.
+/// The fingerprint of a key, in ssh-keygen's format.
 pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }

@@ -4,7 +4,7 @@
 //! connect: key exchange -> host key is the pinned one -> login by key -> Session
 //! Session::run:    one channel, any streams        (run.rs)
 //! Session::attach: one channel, the user's own terminal or pipes   (attach.rs)
-//! Machine::enter:  the same for a machine that is not ours, by ssh_config and known_hosts (host.rs, settings.rs)
+//! Machine::enter:  the same for a machine outside any lab, by ssh_config and known_hosts (host.rs, settings.rs)
 //! Session::start_agent: the agent, pushed there and started        (push.rs)
 //! ```
 
@@ -35,26 +35,26 @@ pub use host::Machine;
 pub use push::Started;
 pub use run::{Control, Exit, Request, Size, Terminal};
 
-/// Longest key exchange and login. Emulated guests need a second when idle and several when they boot together.
+/// Time limit for key exchange and login. Emulated guests need a second when idle and several when they boot at the same time.
 const LOGIN: Duration = Duration::from_secs(60);
 
-/// Who logs in, and where nobody else is to be met.
+/// The login of a user, and the only server key to accept.
 #[derive(Debug, Clone)]
 pub struct Login {
     /// The user.
     pub user: String,
     /// The user's private key, in OpenSSH's format (PEM), without a passphrase.
     pub private_key: String,
-    /// The server's public key: `ssh-ed25519 AAAA...`. Any other is refused.
+    /// The server's public key: `ssh-ed25519 AAAA...`. Any other is rejected.
     pub host_key: String,
 }
 
-/// A connection that is logged in.
+/// A logged-in connection.
 pub struct Session {
     handle: Handle<Pinned>,
 }
 
-/// Accepts these host keys only.
+/// Accepts only these host keys.
 struct Pinned(Vec<PublicKey>);
 
 impl Handler for Pinned {
@@ -79,7 +79,7 @@ where
     let key = PrivateKey::from_openssh(&login.private_key).map_err(bad("private key"))?;
     let pinned = PublicKey::from_openssh(login.host_key.trim_end()).map_err(bad("pinned host key"))?;
     let mut config = client::Config::default();
-    // The pinned key's kind first: of several host keys the server shows the kind that the client prefers.
+    // The pinned key's type first: of several host keys the server presents the type that the client prefers.
     let mut kinds = vec![pinned.algorithm()];
     kinds.extend(config.preferred.key.iter().filter(|kind| **kind != pinned.algorithm()).cloned());
     config.preferred.key = Cow::Owned(kinds);
@@ -95,7 +95,7 @@ where
 }
 
 impl Session {
-    /// Says goodbye. Dropping the session closes the connection too.
+    /// Disconnects cleanly. Dropping the session also closes the connection.
     pub async fn disconnect(self) -> Result<(), SshError> {
         Ok(self.handle.disconnect(russh::Disconnect::ByApplication, "", "en").await?)
     }

@@ -1,9 +1,9 @@
-//! The agent on a machine that is not ours: sent once, named by its content, and started over SSH.
+//! The agent on a machine that is not part of a lab: sent once, named by its content, and started over SSH.
 //!
 //! ```text
 //! ask:   is ~/.cache/labctl/agent-SHA256 there, and is this a machine that can run it?
 //! send:  into a temporary name, checked there by sha256sum, renamed
-//! start: `agent stdio` with a state folder below /tmp that goes when the agent does
+//! start: `agent stdio` with a state folder below /tmp that is removed when the agent exits
 //! ```
 
 use std::io;
@@ -35,7 +35,7 @@ impl AsyncWrite for Said {
     }
 }
 
-/// An agent that was started.
+/// A started agent.
 pub struct Started {
     /// Its frames.
     pub stream: DuplexStream,
@@ -46,7 +46,7 @@ pub struct Started {
 }
 
 impl Started {
-    /// What was written to standard error so far, for a message about an agent that does not answer.
+    /// The standard error output so far, for a message about an agent that does not answer.
     pub fn said(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let said = self.said.clone();
         move || said.text()
@@ -54,7 +54,7 @@ impl Started {
 }
 
 impl Session {
-    /// Runs a line of the user's shell to its end; its standard output.
+    /// Runs a line in the user's shell to completion; returns its standard output.
     async fn line(&self, line: String, input: &[u8]) -> Result<String, SshError> {
         let mut out = Vec::new();
         let said = Said::default();
@@ -70,8 +70,8 @@ impl Session {
         }
     }
 
-    /// Sends `program` unless it is there already, and starts it with the argument `stdio`; as root by way of `sudo -n` if
-    /// `root` is set and the user is somebody else.
+    /// Sends `program` unless it is already there, and starts it with the argument `stdio`; as root with `sudo -n` if `root` is set and the
+    /// user is not root.
     pub async fn start_agent(self, program: &[u8], root: bool) -> Result<Started, SshError> {
         let digest = hex::encode(Sha256::digest(program));
         let folder = r#""${XDG_CACHE_HOME:-$HOME/.cache}/labctl""#;
@@ -82,10 +82,10 @@ impl Session {
         );
         let answer = self.line(posix(&asked), b"").await?;
         let mut lines = answer.lines().rev();
-        // The last four lines: what a login script prints comes before.
+        // The last four lines: output of a login script comes before them.
         let (path, there, user, kind) = (lines.next(), lines.next(), lines.next(), lines.next());
         let (Some(path), Some(there), Some(user), Some(kind)) = (path, there, user, kind) else {
-            return Err(SshError::Push(format!("its shell answers nonsense: {answer}")));
+            return Err(SshError::Push(format!("its shell gives an unexpected answer: {answer}")));
         };
         let wanted = format!("Linux {}", std::env::consts::ARCH);
         if kind != wanted {
@@ -125,7 +125,7 @@ impl Session {
     }
 }
 
-/// A line for whatever shell the user has: all of it is read by sh.
+/// Makes a line work in any login shell: sh reads all of it.
 fn posix(line: &str) -> String {
     format!("sh -c {}", quoted(line))
 }

@@ -1,4 +1,4 @@
-//! One command or shell on a channel of its own, between any streams.
+//! One command or shell on its own channel, between any streams.
 
 use std::pin::pin;
 
@@ -15,34 +15,34 @@ const STDERR: u32 = 1;
 /// Size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Characters in a line.
+    /// Columns.
     pub columns: u32,
-    /// Lines.
+    /// Rows.
     pub rows: u32,
 }
 
 /// A terminal for the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terminal {
-    /// Its kind, as in the environment variable TERM.
+    /// Its type, as in the environment variable TERM.
     pub kind: String,
     /// Its size.
     pub size: Size,
 }
 
-/// What is to be run.
+/// What to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     /// Line for the user's shell on the other side; none for an interactive shell.
     pub command: Option<String>,
-    /// Terminal; none for plain pipes, with standard error apart.
+    /// Terminal; none for plain pipes, with a separate standard error.
     pub terminal: Option<Terminal>,
 }
 
-/// What can be told to a running command besides its input.
+/// Controls for a running command, besides its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// The terminal has another size.
+    /// The terminal's size changed.
     Resize(Size),
     /// Interrupt (SIGINT).
     Interrupt,
@@ -50,21 +50,21 @@ pub enum Control {
     Terminate,
     /// Hang up (SIGHUP).
     HangUp,
-    /// Give the session up now; `run` ends with [`SshError::Left`] and this exit code.
+    /// Leave the session now; `run` returns [`SshError::Left`] with this exit code.
     Leave(u8),
 }
 
-/// How a command ended.
+/// How a command exited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
     /// With this exit code.
     Code(u32),
-    /// By a signal; its name without `SIG`.
+    /// Killed by a signal; its name without `SIG`.
     Signal(String),
 }
 
 impl Exit {
-    /// The exit code that a shell would show: the lowest eight bits, or 128 + the signal's number.
+    /// The exit code that a shell would show: the lowest eight bits, or 128 + the signal number.
     pub fn code(&self) -> u8 {
         let signal = |name: &str| match name {
             "HUP" => 1,
@@ -89,8 +89,8 @@ impl Exit {
 }
 
 impl Session {
-    /// Runs what is requested until it ends. `input` is copied to its end, which the command sees; a command may end
-    /// before. With a terminal, `errors` gets nothing.
+    /// Runs the request until it exits. `input` is copied to its end, which the command sees; a command may exit earlier. With a terminal,
+    /// `errors` gets nothing.
     pub async fn run(
         &self,
         request: &Request,
@@ -101,7 +101,7 @@ impl Session {
     ) -> Result<Exit, SshError> {
         let (mut events, channel) = self.handle.channel_open_session().await?.split();
         if let Some(Terminal { kind, size }) = &request.terminal {
-            // No modes: the guest's own defaults suit an emulated terminal.
+            // No modes: the guest's defaults suit an emulated terminal.
             channel.request_pty(true, kind, size.columns, size.rows, 0, 0, &[]).await?;
             match events.wait().await {
                 Some(ChannelMsg::Success) => {}
@@ -116,7 +116,7 @@ impl Session {
         let mut exit = None;
         let mut feeding = true;
         let mut controlled = true;
-        // Apart from the loop below: input waits for the other side's window, which only the loop can open.
+        // Separate from the loop below: input waits for the other side's window, which only the loop can open.
         let mut feed = pin!(feed(input, &channel));
         loop {
             tokio::select! {
@@ -144,7 +144,7 @@ impl Session {
     }
 }
 
-/// Copies all input. A command that does not read it, or ended already, is no fault.
+/// Copies all input. A command that does not read it, or has already exited, is not an error.
 async fn feed(mut input: impl AsyncRead + Unpin, channel: &ChannelWriteHalf<Msg>) -> Result<(), SshError> {
     let mut buffer = vec![0; 32 << 10];
     loop {
@@ -172,7 +172,7 @@ async fn tell(channel: &ChannelWriteHalf<Msg>, told: Control) -> Result<(), SshE
 
 async fn write(to: &mut (impl AsyncWrite + Unpin), data: &[u8], what: &'static str) -> Result<(), SshError> {
     to.write_all(data).await.map_err(SshError::local(what))?;
-    // Nobody wants to wait for a full buffer to see the prompt.
+    // Flush, so that a prompt appears before the buffer is full.
     to.flush().await.map_err(SshError::local(what))
 }
 

@@ -1,11 +1,11 @@
-//! What ssh_config(5) says of a host: the few words that decide where to connect, as whom and with which keys.
+//! The settings of ssh_config(5) for a host that decide where to connect, as which user and with which keys.
 //!
-//! Read are `Host` blocks with their patterns, and `Include`. `Match` blocks are passed over.
+//! Supports `Host` blocks with their patterns, and `Include`. `Match` blocks are skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Settings of one host; what the files do not say is none or empty.
+/// Settings of one host; those that the files do not set are none or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `HostName`
@@ -24,11 +24,11 @@ pub struct Settings {
     pub proxy: Option<String>,
 }
 
-/// How deep files may include others.
+/// How deeply files may include others.
 const DEPTH: usize = 8;
 
 impl Settings {
-    /// Reads `file`, which need not exist, for the host that the user calls `name`. `home` stands for `~`.
+    /// Reads `file`, which may be missing, for the host that the user calls `name`. `home` stands for `~`.
     pub fn read(file: &Path, name: &str, home: &Path) -> Self {
         let mut out = Self::default();
         out.take(file, name, home, 0);
@@ -54,7 +54,7 @@ impl Settings {
         }
     }
 
-    /// The first value of a word counts, but for keys, which add up.
+    /// The first value of a keyword counts, except for keys, which accumulate.
     fn set(&mut self, word: &str, value: &str, name: &str, home: &Path) {
         let text = || Some(value.to_owned());
         match word {
@@ -72,7 +72,7 @@ impl Settings {
     }
 }
 
-/// `word value` or `word=value`, without comments and quotes; the word in small letters.
+/// `word value` or `word=value`, without comments and quotes; the word in lower case.
 fn split(line: &str) -> Option<(String, String)> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -92,7 +92,7 @@ fn expand(path: &str, name: &str, home: &Path) -> PathBuf {
     }
 }
 
-/// Files that an `Include` names: its patterns may have stars in the last part of the path.
+/// Files named by an `Include`: its patterns may have stars in the last part of the path.
 fn included(value: &str, file: &Path, home: &Path) -> Vec<PathBuf> {
     let beside = file.parent().unwrap_or(Path::new("/"));
     let mut out = Vec::new();
@@ -111,7 +111,7 @@ fn included(value: &str, file: &Path, home: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// Whether one of the patterns fits, and none of those after `!`.
+/// Whether one of the patterns matches, and none of those after `!`.
 fn host_matches(patterns: &str, name: &str) -> bool {
     let mut hit = false;
     for pattern in patterns.split_whitespace() {
@@ -127,7 +127,7 @@ fn host_matches(patterns: &str, name: &str) -> bool {
 /// `*` and `?` as in ssh_config(5), section PATTERNS.
 fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    // Where a star was met last, and what of the text it has taken.
+    // Position of the last star, and how much of the text it has matched.
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         match pattern.get(p) {

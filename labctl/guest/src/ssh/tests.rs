@@ -20,7 +20,7 @@ pub(super) fn public(seed: u8) -> String {
     key(seed).public_key().to_openssh().unwrap()
 }
 
-/// Key of the user and key of the server.
+/// The user's key and the server's key.
 pub(super) fn login(user: &str, private: u8, host: u8) -> Login {
     let private_key = key(private).to_openssh(LineEnding::LF).unwrap().to_string();
     Login { user: user.into(), private_key, host_key: format!("{} root@a\n", public(host)) }
@@ -73,7 +73,7 @@ impl server::Handler for Guest {
     }
 }
 
-/// What the guest does with a channel, by its command.
+/// Simulates the guest's side of a channel, depending on the command.
 async fn serve(mut channel: Channel<server::Msg>) -> Option<()> {
     let mut terminal = String::new();
     let command = loop {
@@ -119,7 +119,7 @@ async fn serve(mut channel: Channel<server::Msg>) -> Option<()> {
     channel.close().await.ok()
 }
 
-/// More than all windows and buffers together.
+/// More than all windows and buffers together can hold.
 pub(super) fn much() -> Vec<u8> {
     (0..6_000_000_u32).map(|n| (n % 251) as u8).collect()
 }
@@ -161,7 +161,7 @@ async fn entered() -> Session {
 async fn another_host_key_is_refused() {
     let why = connect(guest(), login("root", USER, 9)).await.err().unwrap();
     let (found, wanted) = (key(HOST).fingerprint(HashAlg::Sha256), key(9).fingerprint(HashAlg::Sha256));
-    assert_eq!(why.to_string(), format!("the SSH server is not the one that is meant: its host key is {found}, wanted is {wanted}"));
+    assert_eq!(why.to_string(), format!("the SSH server is not the expected one: its host key is {found}, expected {wanted}"));
 }
 
 #[tokio::test]

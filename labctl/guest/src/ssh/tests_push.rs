@@ -1,4 +1,4 @@
-//! The agent on a machine of somebody else's: OpenSSH's server on a port of 127.0.0.1.
+//! The agent on a foreign machine: OpenSSH's server on a port of 127.0.0.1.
 
 use std::fs;
 use std::net::TcpListener;
@@ -34,7 +34,7 @@ fn write(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A server that listens; the cache folder of those who log in is the test's own.
+/// A listening server; the cache folder of users that log in is the test's own.
 fn sshd() -> Option<Sshd> {
     if !Path::new(SSHD).exists() {
         eprintln!("skipped: there is no {SSHD}; install openssh-server");
@@ -69,7 +69,7 @@ fn sshd() -> Option<Sshd> {
         .stderr(fs::File::create(path("stderr")).unwrap())
         .spawn()
         .unwrap();
-    // It listens within moments; connections before that are refused.
+    // It starts listening within moments; earlier connections are refused.
     let begin = std::time::Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(begin.elapsed() < Duration::from_secs(20), "{}", fs::read_to_string(path("log")).unwrap_or_default());
@@ -118,7 +118,7 @@ async fn the_agent_is_pushed_once_and_leaves_only_its_file() {
     }
     assert_eq!(first.len(), 1);
     assert!(first[0].0.starts_with("agent-"));
-    // Both links are gone; the shells on the other side clean up when they see that.
+    // Both links are gone; the shells on the other side clean up when they notice.
     let begin = std::time::Instant::now();
     while states.iter().any(|state| Path::new(state).exists()) {
         assert!(begin.elapsed() < Duration::from_secs(20), "a state folder stays");

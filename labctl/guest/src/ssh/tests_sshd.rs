@@ -18,7 +18,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 const USER: u8 = 1;
 const HOST: u8 = 2;
 
-/// A server for one connection; ended with the test.
+/// A server for one connection; stopped with the test.
 struct Sshd {
     child: Child,
     folder: tempfile::TempDir,
@@ -39,13 +39,13 @@ fn write(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A server and this process's end of the connection; none if there is no OpenSSH here.
+/// A server and this process's end of the connection; none if OpenSSH is not installed.
 fn sshd() -> Option<(Sshd, UnixStream)> {
     if !Path::new(SSHD).exists() {
         eprintln!("skipped: there is no {SSHD}; install openssh-server");
         return None;
     }
-    // sshd as root insists on the empty folder that its service makes at boot.
+    // sshd as root requires the empty folder that its service creates at boot.
     if rustix::process::geteuid().is_root() {
         fs::create_dir_all("/run/sshd").unwrap();
     }
@@ -101,7 +101,7 @@ async fn openssh_runs_commands() {
 }
 
 #[tokio::test]
-// Not SIGINT: what is started in the background of a script, as tests may be, has it ignored, and its children too.
+// Not SIGINT: processes started in the background of a script, as tests may be, ignore it, and so do their children.
 async fn openssh_passes_signals_on() {
     if rustix::process::geteuid().is_root() {
         eprintln!("skipped: OpenSSH passes signals on only with privilege separation, which root's sessions do not have");
@@ -127,7 +127,7 @@ async fn openssh_gives_a_terminal_and_resizes_it() {
     let Some((_sshd, stream)) = sshd() else { return };
     let session = connect(stream, login(&me(), USER, HOST)).await.unwrap();
     let terminal = Some(Terminal { kind: "vt100".into(), size: Size { columns: 123, rows: 45 } });
-    // The shell reads the second line only once the size has been changed.
+    // The shell reads the second line only after the size has changed.
     let request = Request { command: Some("echo $TERM; stty size; read line; stty size; exit 3".into()), terminal };
     let (tell, control) = mpsc::channel(1);
     let (mut seen, out) = duplex(1024);
@@ -139,7 +139,7 @@ async fn openssh_gives_a_terminal_and_resizes_it() {
         }
         assert!(text.contains("vt100\r\n"), "{text}");
         tell.send(Control::Resize(Size { columns: 80, rows: 24 })).await.unwrap();
-        // Requests and input of a channel keep their order once sent; the permit comes back when the loop took the first.
+        // Requests and input of a channel stay in order once sent; the permit is returned when the loop has taken the first one.
         let _taken = tell.reserve().await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut typed, b"\r").await.unwrap();
         let mut rest = String::new();

@@ -1,4 +1,4 @@
-//! `validate_argument_spec`: a role's variables against what its `argument_specs` says of them.
+//! `validate_argument_spec`: checks a role's variables against its `argument_specs`.
 
 use super::{Action, Done, result};
 use crate::data::{Data, Dict};
@@ -53,7 +53,7 @@ fn check(name: &str, value: &Data, option: &Dict, errors: &mut Vec<String>) {
         ("list", Data::List(_) | Data::Str(_) | Data::Int(_) | Data::Float(_)) | ("dict", Data::Map(_)) => true,
         ("dict", Data::Str(text)) => text.trim_start().starts_with('{') || text.contains('='),
         ("int" | "float" | "list" | "dict", _) => false,
-        // Texts are made of numbers and the like; paths, raw values and others are left to the modules.
+        // Numbers and the like can become text; paths, raw values and others are left to the modules.
         ("str", value) => !matches!(value, Data::Map(_) | Data::List(_)) || option.get("choices").is_none(),
         _ => true,
     };
@@ -73,7 +73,7 @@ fn check(name: &str, value: &Data, option: &Dict, errors: &mut Vec<String>) {
             errors.push(format!("value of {name} must be one of: {}, got: {wrong}", known.join(", ")));
         }
     }
-    // Options of an option: of a mapping, or of each mapping in a list.
+    // Suboptions: of a mapping, or of each mapping in a list.
     if let Some(inner) = option.get("options").and_then(Data::as_map) {
         let maps: Vec<&Dict> = match value {
             Data::Map(map) => vec![map],

@@ -1,4 +1,4 @@
-//! `artifact` (labctl's own): delivers a program that the role declares in `artifacts.yml`.
+//! `artifact` (labctl's own): installs a program that the role declares in `artifacts.yml`.
 
 use super::remote::Parcel;
 use super::{Action, Done, Stop};
@@ -18,7 +18,7 @@ impl Action {
             self.play.run.setup.artifacts.clone().ok_or_else(|| Stop::Failed("artifact: this run has no artifact store".to_owned()))?;
         let found = artifacts.resolve(&role.path, &name).await?;
         let controller = self.scope.controller();
-        // What is declared, and what that led to.
+        // Record the declaration, and the program that it resolved to.
         let _ = controller.measure(&role.path.join("artifacts.yml"));
         controller.program(&role.path, &name, &found.sha256);
         let args: Dict = self.args_without(&["name"]);

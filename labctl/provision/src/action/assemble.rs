@@ -1,4 +1,4 @@
-//! `assemble`: fragments put together to one file.
+//! `assemble`: joins fragments into one file.
 
 use super::remote::Parcel;
 use super::{Action, Done, Stop};
@@ -31,7 +31,7 @@ impl Action {
             if !controller.is_file(&path) {
                 continue;
             }
-            // A fragment that doesn't end its line must not run into the next one.
+            // A fragment without a newline at the end must not run into the next one.
             if !first && out.last().is_some_and(|last| *last != b'\n') {
                 out.push(b'\n');
             }

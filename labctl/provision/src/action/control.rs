@@ -24,7 +24,7 @@ impl Action {
             (Some(minutes), _) => Some(minutes * 60.0),
             (None, seconds) => seconds,
         };
-        // Nobody is there to press a key: without a time, Ansible too goes on at once when its input is no terminal.
+        // Nobody can press a key: without a time, Ansible also continues at once if its input is not a terminal.
         let wanted = wanted.unwrap_or(0.0);
         let begin = clock::format(stopwatch(), "%Y-%m-%d %H:%M:%S");
         let measured = Instant::now();
@@ -74,7 +74,7 @@ impl Action {
         Ok(result([("changed", true.into()), ("elapsed", Data::Int(begin.elapsed().as_secs() as i64)), ("rebooted", true.into())]))
     }
 
-    /// Jobs run to their end before their task ends, so every job is finished.
+    /// A job finishes before the task that started it, so every job is finished.
     pub(super) fn async_status(&self) -> Done {
         let job = self.need("jid")?;
         if self.text("mode").as_deref() == Some("cleanup") {

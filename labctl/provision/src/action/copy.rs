@@ -1,4 +1,4 @@
-//! `copy`: text, a file or a folder of the controller's, or a file that is there already.
+//! `copy`: text, a file or folder on the controller, or a file that is already on the host.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::controller::{Controller, Entry};
 use crate::data::{Data, Dict};
 use crate::{json, python};
 
-/// Texts up to this size travel with the call.
+/// Text up to this size is sent with the call.
 const INLINE: usize = 64 << 10;
 
 impl Action {
@@ -57,7 +57,7 @@ impl Action {
         self.deliver("copy", args, Parcel::of_bytes(text.into_bytes())).await
     }
 
-    /// A folder: with a slash at its end its contents, else itself.
+    /// Copies a folder: only its contents if the path ends with a slash, otherwise the folder itself.
     async fn copy_folder(&self, src: &str, path: &Path, dest: &str) -> Done {
         let mut base = PathBuf::from(dest);
         if !src.ends_with('/') {
@@ -101,7 +101,7 @@ impl Action {
     }
 }
 
-/// All entries below a folder, relative to it, sorted; folders before what is in them.
+/// All entries below a folder, relative to it, sorted; folders before their contents.
 fn walk(controller: &Controller, root: &Path, folder: &Path, out: &mut Vec<(PathBuf, bool)>) -> std::io::Result<()> {
     for Entry { path, is_folder } in controller.entries(folder)? {
         out.push((path.strip_prefix(root).unwrap_or(&path).to_path_buf(), is_folder));

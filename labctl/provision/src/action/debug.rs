@@ -47,7 +47,7 @@ impl Action {
         Ok(result([("msg", message), ("changed", false.into())]))
     }
 
-    /// A value given as text for an expression, with its place.
+    /// The location of a value whose text is an expression.
     pub(super) fn expression_place(&self) -> &Place {
         &self.task.place
     }

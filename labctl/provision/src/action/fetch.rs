@@ -1,4 +1,4 @@
-//! `fetch`: a file from the host to the controller.
+//! `fetch`: copies a file from the host to the controller.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ impl Action {
         }
         let src = self.need("src")?;
         let controller = self.scope.controller();
-        controller.uncovered("brings a file to the controller (fetch)");
+        controller.uncovered("copies a file to the controller (fetch)");
         let mut dest = expand_user(&self.need("dest")?, &controller);
         let flat = self.flag("flat", false)?;
         let required = self.flag("fail_on_missing", true)?;
@@ -44,7 +44,7 @@ impl Action {
                 dest.push_str(src.rsplit('/').next().unwrap_or_default());
             }
         } else {
-            // HOST/PATH below the folder, never outside of it.
+            // HOST/PATH below the folder, never outside it.
             let inside = normal(Path::new("/").join(src.trim_start_matches('/')).as_path());
             dest = format!("{}/{}{}", dest.trim_end_matches('/'), self.host, inside.display());
         }
@@ -66,11 +66,11 @@ impl Action {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file atomically.
 fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder)?;
-    // As any new file: what the umask leaves.
+    // Like any new file: subject to the umask.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
     file.write_all(bytes)?;

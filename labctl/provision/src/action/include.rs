@@ -1,4 +1,4 @@
-//! `include_tasks` and `include_role`: name what is to be included; the flow of the play loads it.
+//! `include_tasks` and `include_role`: determine what to include; the flow of the play loads it.
 
 use super::{Action, Done, Stop, result};
 use crate::data::{Data, Dict};
@@ -6,7 +6,7 @@ use crate::python;
 
 impl Action {
     pub(super) fn include(&self) -> Done {
-        // `apply` stays unevaluated: it belongs to the tasks that are included.
+        // `apply` stays unevaluated: it belongs to the included tasks.
         let mut args = Dict::new();
         for (key, value) in &self.args {
             let value = if &**key == "apply" { value.clone() } else { self.scope.resolve(value).map_err(|error| error.to_string())? };
@@ -27,7 +27,7 @@ impl Action {
             let path = self.play.loader.find_tasks(&name, &self.task.folder, self.task.role.as_deref());
             match path {
                 Some(path) => path.display().to_string(),
-                // `ignore_errors` of the include does not help: its tasks are not known.
+                // `ignore_errors` of the include has no effect here: its tasks are unknown.
                 None => {
                     let message = format!("Could not find or access '{name}'");
                     return Ok(result([

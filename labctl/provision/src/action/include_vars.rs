@@ -1,4 +1,4 @@
-//! `include_vars`: a file or a folder of variables.
+//! `include_vars`: reads a variables file or a folder of them.
 
 use std::path::{Path, PathBuf};
 

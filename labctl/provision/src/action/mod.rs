@@ -1,4 +1,4 @@
-//! Actions: what a task does. Most are modules of the agent; some do their work, or part of it, on the controller.
+//! Actions: what a task does. Most are modules of the agent; some work on the controller, fully or in part.
 
 mod argument_spec;
 mod artifact;
@@ -35,16 +35,16 @@ use crate::target::{Connection, Target, TargetError};
 use crate::template::Scope;
 use crate::template::lookups::search_file;
 
-/// A module call about to be made for a host.
+/// A module call to be made for a host.
 pub(crate) struct Action {
     pub play: Arc<PlayRun>,
     pub task: Arc<Task>,
     /// The host that the task is for.
     pub host: String,
-    /// The machine that does the work.
+    /// The machine that runs it.
     pub machine: Connection,
     pub scope: Arc<Scope>,
-    /// Arguments, evaluated; `omit`ted ones are absent.
+    /// Evaluated arguments; `omit`ted ones are absent.
     pub args: Dict,
     pub check: bool,
     pub diff: bool,
@@ -53,7 +53,7 @@ pub(crate) struct Action {
     pub timeout: Option<Duration>,
 }
 
-/// Why an action has no result of a module: it becomes one.
+/// Why an action has no module result; it is converted to a result.
 pub(crate) enum Stop {
     Failed(String),
     Unreachable(String),
@@ -76,18 +76,18 @@ impl From<TargetError> for Stop {
 
 pub(crate) type Done = Result<Dict, Stop>;
 
-/// Whether an action evaluates its arguments itself, or partly not at all.
+/// Whether an action evaluates its arguments itself, or leaves some of them unevaluated.
 pub(crate) fn takes_templates(action: &str) -> bool {
     modules::find(action).is_some_and(|module| module.takes_templates)
 }
 
-/// A result of these entries.
+/// A result with these entries.
 pub(crate) fn result<const N: usize>(entries: [(&str, Data); N]) -> Dict {
     entries.into_iter().map(|(key, value)| (Arc::from(key), value)).collect()
 }
 
 impl Action {
-    /// Runs it; every fault is a result.
+    /// Runs it; every error becomes a result.
     pub(crate) async fn run(self) -> Dict {
         match self.dispatch().await {
             Ok(result) => result,
@@ -131,8 +131,8 @@ impl Action {
                     Ok(result([("changed", false.into()), ("skipped", true.into()), ("msg", message.into())]))
                 }
                 Some(Module { at: At::Guest, .. }) => self.remote(name, self.args.clone()).await,
-                // Opened when the play was read: they are none of a host's.
-                Some(_) => Err(Stop::Failed(format!("'{name}' cannot stand here ({})", self.task.place))),
+                // Expanded when the play was read: they never run on a host.
+                Some(_) => Err(Stop::Failed(format!("'{name}' is not allowed here ({})", self.task.place))),
                 None => Err(Stop::Failed(supported::lacking(name, &self.task.place).unwrap_or_default())),
             },
         }
@@ -161,7 +161,7 @@ impl Action {
         self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| Stop::Failed(format!("missing required arguments: {name}")))
     }
 
-    /// The machine that does the work.
+    /// The machine that runs the action.
     fn target(&self) -> Result<Arc<dyn Target>, Stop> {
         self.play.run.machine(&self.machine, &self.scope.controller()).ok_or_else(|| {
             Stop::Failed(match self.machine.local {
@@ -171,7 +171,7 @@ impl Action {
         })
     }
 
-    /// A file of the controller's, in Ansible's search order.
+    /// Finds a file on the controller, in Ansible's search order.
     fn local_file(&self, kind: &str, name: &str) -> Result<PathBuf, Stop> {
         search_file(&self.scope, kind, name).ok_or_else(|| {
             let folders: Vec<String> = self.scope.search.iter().map(|folder| folder.join(kind).display().to_string()).collect();

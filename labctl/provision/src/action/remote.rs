@@ -12,7 +12,7 @@ use crate::controller::Controller;
 use crate::data::{Data, Dict, dict_from_json, dict_to_json};
 use crate::target::Content;
 
-/// A file to deliver: what it holds, and its digest.
+/// A file to send: its content and its digest.
 pub(super) struct Parcel {
     pub content: Content,
     pub sha256: String,
@@ -25,7 +25,7 @@ impl Parcel {
         Self { size: bytes.len() as u64, sha256, content: Content::Bytes(Arc::new(bytes)) }
     }
 
-    /// A file of the controller's; read through once for its digest.
+    /// A file on the controller; read once for its digest.
     pub(super) async fn of_file(path: &Path, controller: Controller) -> Result<Self, Stop> {
         let owned = path.to_path_buf();
         let read = tokio::task::spawn_blocking(move || controller.measure(&owned)).await;
@@ -61,7 +61,7 @@ impl Action {
         Ok(dict_from_json(&reply.result))
     }
 
-    /// Runs a module that is given a file: its digest first, the file itself only if the module needs it.
+    /// Runs a module that takes a file: sends its digest first, and the file itself only if the module needs it.
     pub(super) async fn deliver(&self, module: &str, mut args: Dict, parcel: Parcel) -> Done {
         args.insert("_sha256".into(), Data::str(&parcel.sha256));
         args.insert("_size".into(), Data::from(usize::try_from(parcel.size).unwrap_or(usize::MAX)));
@@ -75,18 +75,18 @@ impl Action {
         target.put(parcel.content, &parcel.sha256, &spool).await?;
         let ModuleReply { result, needs_content } = target.call(call).await?;
         if needs_content {
-            return Err(Stop::Failed(format!("the agent asks again for content that it was sent ({})", parcel.sha256)));
+            return Err(Stop::Failed(format!("the agent requests content again that it was already sent ({})", parcel.sha256)));
         }
         Ok(dict_from_json(&result))
     }
 
-    /// Arguments without those that only the controller understands.
+    /// The arguments without those that only the controller understands.
     pub(super) fn args_without(&self, names: &[&str]) -> Dict {
         self.args.iter().filter(|(key, _)| !names.contains(&&***key)).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 
-/// Whether a result of several calls put together has this flag.
+/// Whether a result merged from several calls has this flag.
 pub(super) fn json_flag(result: &Dict, name: &str) -> bool {
     result.get(name).is_some_and(|data| data.to_json() == Value::Bool(true))
 }

@@ -1,4 +1,4 @@
-//! `script`: a script of the controller's, run on the host.
+//! `script`: runs a script from the controller on the host.
 
 use super::remote::Parcel;
 use super::{Action, Done};

@@ -1,10 +1,10 @@
-//! What is said of modules that there are not. Their tasks fail only when they run.
+//! Messages about modules that do not exist. Their tasks fail only when they run.
 
 use labctl_wire::modules::{MODULES, Module, find};
 
 use crate::data::Place;
 
-/// The supported names nearest to one.
+/// The supported names most similar to a name.
 pub(crate) fn neighbours(name: &str) -> Vec<&'static str> {
     let short = name.rsplit('.').next().unwrap_or(name);
     let mut all: Vec<(usize, &str)> = MODULES
@@ -20,7 +20,7 @@ pub(crate) fn neighbours(name: &str) -> Vec<&'static str> {
     all.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
-/// What is to be said of a module that is not supported; none of one that is.
+/// The message for an unsupported module; none for a supported one.
 pub(crate) fn lacking(name: &str, place: &Place) -> Option<String> {
     find(name)
         .is_none()

@@ -1,4 +1,4 @@
-//! `template`: rendered here, written there.
+//! `template`: rendered on the controller, written on the host.
 
 use super::remote::Parcel;
 use super::{Action, Done, Stop};
@@ -6,7 +6,7 @@ use crate::data::{Data, Dict};
 use crate::python;
 use crate::template::Syntax;
 
-/// Options of how the template is read.
+/// Options that change the template syntax.
 const SYNTAX: &[&str] = &[
     "block_start_string",
     "block_end_string",
@@ -18,7 +18,7 @@ const SYNTAX: &[&str] = &[
     "lstrip_blocks",
 ];
 
-/// Texts up to this size travel with the call; larger ones by digest, and only if they differ.
+/// Text up to this size is sent with the call; larger text only if its digest differs.
 const INLINE: usize = 64 << 10;
 
 impl Action {
@@ -64,7 +64,7 @@ impl Action {
             args.shift_remove(gone);
         }
         args.insert("dest".into(), dest.into());
-        // A mode written as a bare YAML number was octal already when it was read.
+        // A mode written as a bare YAML number was already read as octal.
         if let Some(mode) = args.get("mode").cloned() {
             args.insert("mode".into(), mode_text(&mode));
         }
@@ -76,7 +76,7 @@ impl Action {
     }
 }
 
-/// A file mode as the agent takes it: numbers stay numbers, texts stay texts.
+/// A file mode in the form that the agent expects: numbers stay numbers, text stays text.
 fn mode_text(mode: &Data) -> Data {
     match mode {
         Data::Int(_) => mode.clone(),

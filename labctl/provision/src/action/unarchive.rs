@@ -1,4 +1,4 @@
-//! `unarchive`: an archive of the controller's, unless it is on the host or on the net already.
+//! `unarchive`: an archive from the controller, unless it is already on the host or comes from a URL.
 
 use super::remote::Parcel;
 use super::{Action, Done};

@@ -1,4 +1,4 @@
-//! What a run has asked its controller.
+//! What a run has read from its controller.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,18 +9,18 @@ use sha2::{Digest, Sha256};
 
 use super::question::Question;
 
-/// What a run has asked its controller, and what it was told. A clone notes the same run.
+/// Questions that a run has asked its controller, and the answers. Clones record the same run.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs(Arc<Mutex<Asked>>);
 
 #[derive(Debug, Default)]
 struct Asked {
     answers: BTreeMap<Question, String>,
-    /// Why the answers do not say all: the first reason.
+    /// Why the answers are not complete: the first reason.
     incomplete: Option<String>,
 }
 
-/// All that a run has read: a later run that would be told the same does the same.
+/// Everything that a run has read: a later run with the same answers does the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Manifest(Vec<(Question, String)>);
@@ -39,7 +39,7 @@ impl Inputs {
         }
         match asked.answers.get(&question) {
             Some(known) if *known != answer => {
-                // Nobody can say which of the two made what.
+                // Nobody can tell which version had which effect.
                 let why = format!("{} changed during the run", question.words());
                 asked.incomplete.get_or_insert(why);
             }
@@ -54,10 +54,10 @@ impl Inputs {
         self.asked().incomplete.get_or_insert(why);
     }
 
-    /// All that was read so far.
+    /// Everything read so far.
     ///
     /// # Errors
-    /// Why that does not say what another run would do: who did what, with file and line.
+    /// Why that does not determine what another run would do: the cause, with file and line.
     pub fn manifest(&self) -> Result<Manifest, String> {
         let asked = self.asked();
         match &asked.incomplete {
@@ -68,13 +68,13 @@ impl Inputs {
 }
 
 impl Manifest {
-    /// The first thing that is no longer as it was read, in words; none if all is. `program` gives the SHA-256 of the program that an
-    /// artifact of a role stands for now.
+    /// The first input that has changed, in words; none if nothing has. `program` returns the SHA-256 of the program that a role's artifact
+    /// currently resolves to.
     pub fn change(&self, program: &dyn Fn(&Path, &str) -> Option<String>) -> Option<String> {
         self.0.iter().find(|(question, answer)| question.ask(program) != *answer).map(|(question, _)| question.words())
     }
 
-    /// Tells it from others; 16 hex digits.
+    /// Identifies this manifest; 16 hex digits.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
         for (question, answer) in &self.0 {

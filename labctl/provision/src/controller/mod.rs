@@ -1,7 +1,7 @@
-//! The controller as plays see it: files, environment, clock, chance, programs.
+//! The controller as plays see it: files, environment, clock, randomness, programs.
 //!
-//! Everything that the engine takes from there is taken through [`Controller`], which writes down what was asked and what the answer
-//! was. So a run's [`Inputs`] are what it has read, not what its plays look like. `clippy.toml` of this crate forbids the ways around.
+//! The engine reads everything on the controller through [`Controller`], which records each question and its answer. So a run's [`Inputs`]
+//! are what it has actually read, not what its plays look like. This crate's `clippy.toml` forbids other ways.
 
 mod inputs;
 mod question;
@@ -24,30 +24,30 @@ use question::Question;
 use crate::data::Place;
 use crate::template::Scope;
 
-/// What is at a path, links followed.
+/// What is at a path, following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
     Folder,
     /// A device, a socket.
     Other,
-    /// Nothing, or nothing that can be looked at.
+    /// Nothing, or something inaccessible.
     Nothing,
 }
 
-/// Something in a folder.
+/// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub path: PathBuf,
-    /// Whether it is a folder itself; a link to one is not.
+    /// Whether it is a folder itself; a link to one does not count.
     pub is_folder: bool,
 }
 
-/// The controller, asked by somebody.
+/// The controller, as used by a task or a play.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Controller {
     inputs: Inputs,
-    /// Who asks: a task with its place.
+    /// The user of this value: a task with its location.
     asker: Option<Arc<str>>,
 }
 
@@ -56,14 +56,14 @@ impl Controller {
         Self { inputs, asker }
     }
 
-    /// The controller of the evaluation under way on this thread.
+    /// The controller of the evaluation in progress on this thread.
     pub(crate) fn current() -> Self {
         let scope = Scope::current();
         debug_assert!(scope.is_some(), "filters and functions run in evaluations only");
         scope.map(|scope| scope.controller()).unwrap_or_default()
     }
 
-    /// The path as it can be asked for again, wherever labctl is started then.
+    /// The path in a form that can be checked again later, regardless of where labctl is started then.
     #[expect(clippy::disallowed_methods, reason = "the seam itself")]
     pub(crate) fn whole(&self, path: &Path) -> PathBuf {
         if path.is_absolute() {
@@ -129,7 +129,7 @@ impl Controller {
         measured
     }
 
-    /// What is in a folder, sorted.
+    /// The entries of a folder, sorted.
     pub(crate) fn entries(&self, folder: &Path) -> std::io::Result<Vec<Entry>> {
         let entries = question::entries(folder);
         let answer = match &entries {
@@ -140,14 +140,14 @@ impl Controller {
         entries
     }
 
-    /// Notes everything at and below a path, for an agent that reads it by itself.
+    /// Records everything at and below a path, for an agent that reads it itself.
     pub(crate) fn tree(&self, path: &Path, follow: bool) {
         let path = self.whole(path);
         let answer = question::tree_answer(&path, follow);
         self.answered(Question::Tree { path, follow }, answer);
     }
 
-    /// Where a path leads when all links in it are followed.
+    /// Where a path leads after following all links in it.
     #[expect(clippy::disallowed_methods, reason = "the seam itself")]
     pub(crate) fn real(&self, path: &Path) -> Option<PathBuf> {
         let real = fs::canonicalize(path).ok();
@@ -161,7 +161,7 @@ impl Controller {
         link.is_some()
     }
 
-    /// A variable of the environment.
+    /// An environment variable.
     #[expect(clippy::disallowed_methods, reason = "the seam itself")]
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         let value = std::env::var(name).ok();
@@ -169,29 +169,29 @@ impl Controller {
         value
     }
 
-    /// The program that an artifact's name stood for.
+    /// Records the program that an artifact's name resolved to.
     pub(crate) fn program(&self, role: &Path, name: &str, sha256: &str) {
         self.answered(Question::Program { role: self.whole(role), name: name.to_owned() }, sha256.to_owned());
     }
 
-    /// Seconds since 1970, asked for by `what`.
+    /// Seconds since 1970, requested by `what`.
     pub(crate) fn now(&self, what: &str) -> f64 {
-        self.uncovered(&format!("asks for the time ({what})"));
+        self.uncovered(&format!("reads the clock ({what})"));
         stopwatch()
     }
 
-    /// Chance that nobody can foresee, asked for by `what`.
+    /// Unpredictable randomness, requested by `what`.
     #[expect(clippy::disallowed_methods, reason = "the seam itself")]
     pub(crate) fn random(&self, what: &str) -> StdRng {
-        self.uncovered(&format!("takes something at random ({what})"));
+        self.uncovered(&format!("uses random numbers ({what})"));
         StdRng::from_os_rng()
     }
 
-    /// Notes what no question covers: what it gives may be another thing each time, or it does something beyond the run's machines.
+    /// Records something that no question covers: its result may differ each time, or it has effects outside the run's machines.
     pub(crate) fn uncovered(&self, what: &str) {
         let place = Scope::current_place().filter(|place| !place.file.is_empty());
         let who = match (&self.asker, place) {
-            (Some(asker), Some(place)) if !asker.contains(&place.to_string()) => format!("{asker}, by what stands at {place}:"),
+            (Some(asker), Some(place)) if !asker.contains(&place.to_string()) => format!("{asker}, because of {place}:"),
             (Some(asker), _) => asker.to_string(),
             (None, Some(place)) => place.to_string(),
             (None, None) => "a play".to_owned(),
@@ -199,20 +199,20 @@ impl Controller {
         self.inputs.give_up(format!("{who} {what}"));
     }
 
-    /// The same controller, asked by a play.
+    /// The same controller, used by a play.
     pub(crate) fn for_play(&self, place: &Place) -> Self {
         Self { inputs: self.inputs.clone(), asker: Some(Arc::from(format!("the play ({place})"))) }
     }
 }
 
-/// Seconds since 1970, for what a task says of its own duration. Like all that machines tell of themselves, that belongs to the run that
-/// was kept, not to what it was made from.
+/// Seconds since 1970, for the duration that a task reports about itself. Like everything that machines report about themselves, that
+/// belongs to the kept run, not to its inputs.
 #[expect(clippy::disallowed_methods, reason = "the seam itself")]
 pub(crate) fn stopwatch() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
-/// Reads a file through to its end.
+/// Reads a file to its end.
 fn drain(path: &Path, mut each: impl FnMut(&[u8])) -> std::io::Result<u64> {
     #[expect(clippy::disallowed_methods, reason = "the seam itself")]
     let mut file = fs::File::open(path)?;

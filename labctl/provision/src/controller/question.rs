@@ -1,4 +1,4 @@
-//! What can be asked of a controller, and how the answer is put so that it can be compared with a later one.
+//! Questions to a controller, and their answers in a form that can be compared later.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,26 +15,26 @@ use super::{Entry, Kind, drain};
 pub(super) enum Question {
     /// What is at a path.
     Kind(PathBuf),
-    /// What is in a file.
+    /// The content of a file.
     Content(PathBuf),
-    /// What is in a folder, by name.
+    /// The entries of a folder, by name.
     Entries(PathBuf),
-    /// Everything at and below a path, with owners, modes and times; `follow`: what links lead to instead of them.
+    /// Everything at and below a path, with owners, modes and times; `follow`: the targets of links instead of the links.
     Tree { path: PathBuf, follow: bool },
     /// Where a path leads.
     Real(PathBuf),
     /// What a link points to, if it is one.
     Link(PathBuf),
-    /// A variable of the environment.
+    /// An environment variable.
     Variable(String),
-    /// The folder in which labctl was started.
+    /// The folder where labctl was started.
     Here,
-    /// The program that a role's artifact stands for.
+    /// The program that a role's artifact resolves to.
     Program { role: PathBuf, name: String },
 }
 
 impl Question {
-    /// Asks again; `program` answers what only the store of artifacts knows.
+    /// Asks again; `program` answers what only the artifact store knows.
     pub(super) fn ask(&self, program: &dyn Fn(&Path, &str) -> Option<String>) -> String {
         match self {
             Self::Kind(path) => kind_answer(kind(path)),
@@ -52,7 +52,7 @@ impl Question {
         }
     }
 
-    /// What it asks for, in words.
+    /// The subject of the question, in words.
     pub(super) fn words(&self) -> String {
         match self {
             Self::Kind(path)
@@ -62,12 +62,12 @@ impl Question {
             | Self::Real(path)
             | Self::Link(path) => path.display().to_string(),
             Self::Variable(name) => format!("the environment variable {name}"),
-            Self::Here => "the folder in which labctl is started".to_owned(),
+            Self::Here => "the folder where labctl is started".to_owned(),
             Self::Program { role, name } => format!("the program {name} of {}", role.display()),
         }
     }
 
-    /// Whether it can be written down: JSON holds no path that is no text.
+    /// Whether it can be serialized: JSON cannot hold a path that is not text.
     pub(super) fn is_text(&self) -> bool {
         match self {
             Self::Kind(path)
@@ -129,7 +129,7 @@ pub(super) fn entries_answer(entries: &[Entry]) -> String {
     hex::encode(digest.finalize())
 }
 
-/// The value itself is not written down: it may be a secret.
+/// The value itself is not stored: it may be a secret.
 pub(super) fn variable_answer(value: Option<&str>) -> String {
     value.map_or_else(|| "unset".to_owned(), |value| hex::encode(Sha256::digest(value)))
 }
@@ -151,7 +151,7 @@ pub(super) fn error_answer(why: &std::io::Error) -> String {
     format!("{:?}", why.kind())
 }
 
-/// Folders within folders beyond this are links that lead round.
+/// Folders nested more deeply than this can only be a cycle of links.
 const DEEPEST: usize = 100;
 
 pub(super) fn tree_answer(path: &Path, follow: bool) -> String {
@@ -186,7 +186,7 @@ fn add_tree(digest: &mut Sha256, path: &Path, follow: bool, depth: usize) {
     }
 }
 
-/// With its length, so that no two lists of parts look the same.
+/// Adds bytes with their length, so that different lists of parts never look the same.
 fn add(digest: &mut Sha256, bytes: &[u8]) {
     digest.update((bytes.len() as u64).to_le_bytes());
     digest.update(bytes);

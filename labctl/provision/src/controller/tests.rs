@@ -1,4 +1,4 @@
-//! What lookups, filters and tests say of themselves, tried.
+//! Checks what lookups, filters and tests record against their tables.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::data::{Data, Place};
 use crate::template::lookups::{self, Origin};
 use crate::template::{Engine, Scope, filters, tests};
 
-/// What an evaluation has noted.
+/// What an evaluation has recorded.
 #[derive(Debug, PartialEq, Eq)]
 enum Noted {
     Nothing,
@@ -17,7 +17,7 @@ enum Noted {
     End,
 }
 
-/// Evaluates in a folder with a few files; whether that has a value does not matter.
+/// Evaluates in a folder with a few files; whether that succeeds does not matter.
 fn noted(folder: &Path, text: &str) -> Noted {
     let inputs = Inputs::default();
     let vars = Data::from_trusted_json(&serde_json::json!({"a": 1, "groups": {"all": ["h1"]}}), &Place::default());
@@ -89,7 +89,7 @@ fn every_lookup_asks_for_what_it_says() {
         for function in ["lookup", "query", "q"] {
             for prefix in ["", "ansible.builtin.", "community.general."] {
                 let text = format!("{{{{ {function}('{prefix}{name}', {terms}) }}}}");
-                // A name that has a collection already is no other's.
+                // A name that is already in a collection belongs to no other one.
                 if prefix.is_empty() || !name.contains('.') {
                     let _ = std::fs::remove_file(folder.path().join("new"));
                     assert_eq!(noted(folder.path(), &text), expected, "{text}");
@@ -116,7 +116,7 @@ fn chance_that_is_told_beforehand_is_none() {
     assert_eq!(noted(folder.path(), "{{ lookup('password', 'secret', encrypt='sha512') }}"), Noted::End, "its salt is new");
 }
 
-/// Filters that ask for something, by what they note; all others note nothing, whatever they are given.
+/// Filters that ask for something, with what they record; all others record nothing, whatever their arguments.
 const ASKING: &[(&str, Noted, &str)] = &[
     ("random", Noted::End, "5 | random"),
     ("random_mac", Noted::End, "'aa' | random_mac"),

@@ -22,8 +22,8 @@ pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
     inventory.group("all");
     inventory.group("ungrouped");
     if text.starts_with("#!") {
-        let hint = "save what it says: ansible-inventory -i PROGRAM --list --yaml > hosts.yml";
-        return Err(fault(path, 1, "inventories that are programs are not run", Some(hint)));
+        let hint = "save its output: ansible-inventory -i PROGRAM --list --yaml > hosts.yml";
+        return Err(fault(path, 1, "inventory scripts are not run", Some(hint)));
     }
     let yaml_like = matches!(path.extension().and_then(|extension| extension.to_str()), Some("yml" | "yaml" | "json"));
     if yaml_like {
@@ -43,7 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
     } else {
         ini(&mut inventory, &text, path)?;
     }
-    // Whoever is in no group is in `ungrouped`.
+    // Hosts in no group are in `ungrouped`.
     let grouped: Vec<String> = inventory
         .groups
         .iter()
@@ -131,7 +131,7 @@ pub(super) fn expand(name: &str) -> Vec<String> {
     middle.into_iter().flat_map(|part| expand(&format!("{before}{part}{after}"))).collect()
 }
 
-/// A value of an INI inventory: Python literals keep their type on host lines and in `:vars`.
+/// A value in an INI inventory: Python literals keep their type on host lines and in `:vars`.
 fn literal(text: &str, place: &Place) -> Data {
     let text = text.trim();
     let quoted = text.len() > 1 && (text.starts_with('"') && text.ends_with('"') || text.starts_with('\'') && text.ends_with('\''));

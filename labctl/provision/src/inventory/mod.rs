@@ -1,4 +1,4 @@
-//! Hosts, groups and their variables: of a lab, or of an Ansible inventory file.
+//! Hosts, groups and their variables: from a lab, or from an Ansible inventory file.
 
 #[expect(clippy::disallowed_methods, reason = "read before a run, and never for a lab: nothing made by it is kept")]
 mod file;
@@ -39,13 +39,13 @@ pub struct Group {
 pub struct Inventory {
     pub(crate) hosts: IndexMap<String, Host>,
     pub(crate) groups: IndexMap<String, Group>,
-    /// Folders with `group_vars` and `host_vars` beside the inventory.
+    /// Folders with `group_vars` and `host_vars` next to the inventory.
     pub(crate) folders: Vec<PathBuf>,
     pub(crate) file: Option<PathBuf>,
 }
 
 impl Inventory {
-    /// The nodes of a lab. Each has `ansible_host` (its address), and the lab's, its groups' and its own variables.
+    /// The nodes of a lab. Each has `ansible_host` (its address), and the variables of the lab, its groups and the node.
     pub fn of_lab(lab: &Lab) -> Self {
         let place = Place { file: Arc::from(lab.file.display().to_string()), line: 0 };
         let trusted = |map: &serde_json::Map<String, serde_json::Value>| -> Dict {
@@ -76,10 +76,10 @@ impl Inventory {
         inventory
     }
 
-    /// An Ansible inventory file, INI or YAML.
+    /// Reads an Ansible inventory file, INI or YAML.
     ///
     /// # Errors
-    /// What is wrong in it, with its line.
+    /// What is wrong in it, with the line.
     pub fn from_file(path: &Path) -> Result<Self, Fault> {
         file::read(path)
     }
@@ -93,7 +93,7 @@ impl Inventory {
         self.groups.entry(name.to_owned()).or_default()
     }
 
-    /// Adds a host to a group; it is no longer ungrouped then.
+    /// Adds a host to a group, and removes it from `ungrouped`.
     pub(crate) fn join(&mut self, group: &str, host: &str) {
         let members = &mut self.group(group).hosts;
         if !members.iter().any(|member| member == host) {
@@ -104,7 +104,7 @@ impl Inventory {
         }
     }
 
-    /// Hosts of a group, those of its children included, in the inventory's order.
+    /// Hosts of a group, including those of its children, in inventory order.
     pub(crate) fn members(&self, group: &str) -> Vec<String> {
         if group == "all" {
             return self.names();
@@ -128,7 +128,7 @@ impl Inventory {
         }
     }
 
-    /// Members by group, `all` and `ungrouped` included.
+    /// Members by group, including `all` and `ungrouped`.
     pub(crate) fn group_map(&self) -> BTreeMap<String, Vec<String>> {
         let mut out: BTreeMap<String, Vec<String>> = self.groups.keys().map(|name| (name.clone(), self.members(name))).collect();
         out.insert("all".to_owned(), self.names());
@@ -136,7 +136,7 @@ impl Inventory {
         out
     }
 
-    /// How far a group is from `all`.
+    /// A group's distance from `all`.
     fn depth(&self, name: &str, limit: usize) -> usize {
         if name == "all" || limit == 0 {
             return 0;
@@ -145,7 +145,8 @@ impl Inventory {
         parents.map(|(parent, _)| self.depth(parent, limit - 1)).max().unwrap_or(0) + 1
     }
 
-    /// A host's groups without `all`, in the order in which their variables apply: far from the host first, then by priority and name.
+    /// A host's groups without `all`, in the order in which their variables apply: most distant from the host first, then by priority and
+    /// name.
     pub(crate) fn groups_of(&self, host: &str) -> Vec<String> {
         let mut names: Vec<(usize, i64, String)> = self
             .groups
@@ -160,7 +161,7 @@ impl Inventory {
         names.into_iter().map(|(_, _, name)| name).collect()
     }
 
-    /// The hosts that a pattern names.
+    /// The hosts selected by a pattern.
     pub(crate) fn select(&self, pattern: &str) -> Vec<String> {
         select(pattern, &self.names(), &|name| {
             let mut out: Vec<String> = Vec::new();
@@ -179,7 +180,7 @@ impl Inventory {
         })
     }
 
-    /// A host's variables of the inventory and of the `group_vars` and `host_vars` beside it and beside the playbook, merged in
+    /// A host's variables from the inventory and from the `group_vars` and `host_vars` next to it and next to the playbook, merged in
     /// Ansible's order.
     pub(crate) fn variables(&self, host: &str, playbook: &Path, controller: &Controller) -> Result<Dict, Fault> {
         let mut out = Dict::new();
@@ -188,7 +189,7 @@ impl Inventory {
         folders.push(playbook);
         let mut groups = vec!["all".to_owned()];
         groups.extend(self.groups_of(host));
-        // What the inventory itself says of groups is below all files of variables.
+        // Group variables in the inventory itself rank below all variables files.
         for group in &groups {
             if let Some(group) = self.groups.get(group) {
                 add(&mut out, &group.vars);

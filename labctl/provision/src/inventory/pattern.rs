@@ -1,4 +1,4 @@
-//! Patterns of hosts: `web:&prod:!old`, globs, regular expressions, ranges of a group.
+//! Host patterns: `web:&prod:!old`, globs, regular expressions, ranges of a group.
 
 /// Whether a shell pattern (`*`, `?`, `[a-z]`) matches the whole text.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
@@ -34,7 +34,7 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
             _ => false,
         }
     }
-    // Runs of stars cost exponential time; one does the same.
+    // Runs of stars would take exponential time; one star is equivalent.
     let mut chars: Vec<char> = Vec::new();
     for c in pattern.chars() {
         if !(c == '*' && chars.last() == Some(&'*')) {
@@ -44,8 +44,8 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     matches(&chars, &text.chars().collect::<Vec<_>>())
 }
 
-/// The hosts that a pattern names, in the inventory's order within each part. `members` gives the hosts of a group or
-/// host name, which may be a glob.
+/// The hosts selected by a pattern, in inventory order within each part. `members` returns the hosts for a group or host name, which may be
+/// a glob.
 pub(crate) fn select(pattern: &str, all: &[String], members: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     let mut parts: Vec<&str> = split(pattern);
     // Ansible applies unions first, then intersections, then exclusions.
@@ -80,7 +80,7 @@ pub(crate) fn select(pattern: &str, all: &[String], members: &dyn Fn(&str) -> Ve
     hosts
 }
 
-/// Cuts at commas, or, if there is none, at colons, not inside brackets.
+/// Splits at commas or, if there are none, at colons, but not inside brackets.
 fn split(pattern: &str) -> Vec<&str> {
     if pattern.contains(',') {
         return pattern.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! Where an inventory comes from: files, folders of files, lists of hosts.
+//! Sources of an inventory: files, folders of files, lists of hosts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,12 @@ use labctl_spec::fault::Fault;
 
 use super::{Inventory, file};
 
-/// Endings of files in an inventory folder that are no inventories (Ansible's `INVENTORY_IGNORE_EXTS`, in part).
+/// Extensions of files in an inventory folder that are not inventories (Ansible's `INVENTORY_IGNORE_EXTS`, in part).
 const IGNORED: &[&str] = &["pyc", "pyo", "swp", "bak", "rpm", "md", "txt", "rst", "orig", "ini~", "cfg", "retry"];
 
 impl Inventory {
-    /// Inventories put together, later ones over earlier ones: each a file (INI, YAML or JSON), a folder of such files, or
-    /// host names with at least one comma (`web1,web2` or `web1,`).
+    /// Merges inventories, later ones over earlier ones: each is a file (INI, YAML or JSON), a folder of such files, or host names with at
+    /// least one comma (`web1,web2` or `web1,`).
     ///
     /// # Errors
     /// What is wrong in one of them.
@@ -81,7 +81,7 @@ impl Inventory {
     }
 }
 
-/// The inventories in a folder, in the order of their names.
+/// The inventories in a folder, sorted by name.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     let wrong = |why: std::io::Error| file::fault(folder, 0, format!("cannot read the inventory folder: {why}"), None);
     let mut out = Vec::new();

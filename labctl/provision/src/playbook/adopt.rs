@@ -1,11 +1,11 @@
-//! What an `import_playbook` hands to the plays that it brings in.
+//! What an `import_playbook` passes on to the plays that it imports.
 
 use std::sync::Arc;
 
 use super::{Item, Keywords, Play};
 
 impl Play {
-    /// Takes on the tags, conditions and variables of an `import_playbook`.
+    /// Adopts the tags, conditions and variables of an `import_playbook`.
     pub(super) fn adopt(&mut self, keywords: &Keywords) {
         let mut vars = (*self.vars).clone();
         for dict in &keywords.vars {

@@ -6,15 +6,15 @@ use labctl_wire::modules;
 
 use crate::data::{Data, Dict, Place};
 
-/// Options that may stand in the text of `command`, `shell`, `script` and `raw`.
+/// Options allowed in the text of `command`, `shell`, `script` and `raw`.
 const IN_TEXT: &[&str] = &["creates", "removes", "chdir", "executable", "warn", "stdin", "stdin_add_newline", "strip_empty_ends", "argv"];
 
-/// Whether a module's text is not made of `key=value`.
+/// Whether a module's text does not consist of `key=value`.
 pub(crate) fn takes_text(module: &str) -> bool {
     modules::find(module).is_some_and(|module| module.takes_text)
 }
 
-/// Cuts text at white space outside of quotes and template marks; gives byte ranges.
+/// Splits text at white space outside quotes and template markers; returns byte ranges.
 fn words(text: &str) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     let mut start = None;
@@ -73,7 +73,7 @@ fn pair(word: &str) -> Option<(&str, &str)> {
     name.then_some((key, value))
 }
 
-/// Arguments from text.
+/// Parses arguments from text.
 pub(crate) fn parse(module: &str, text: &str, place: &Place) -> Dict {
     let free = takes_text(module);
     let mut out = Dict::new();

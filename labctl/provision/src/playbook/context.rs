@@ -6,7 +6,7 @@ use labctl_spec::yaml::Node;
 
 use super::{Keywords, Role, Source};
 
-/// What a list of tasks inherits from where it stands.
+/// What a list of tasks inherits from its surroundings.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub keywords: Keywords,
@@ -28,7 +28,7 @@ impl Context {
         inner
     }
 
-    /// With the keywords of a role's entry; its `vars` belong to the role, not to its tasks.
+    /// Adds the keywords of a role's entry; its `vars` belong to the role, not to its tasks.
     pub(crate) fn with_role_entry(&self, node: &Node, source: &Source) -> Self {
         let mut inner = self.with(node, source);
         inner.keywords.vars.truncate(self.keywords.vars.len());
@@ -39,7 +39,7 @@ impl Context {
         Self { role: Some(role), depth: self.depth + 1, ..self.clone() }
     }
 
-    /// Inside of an import: its variables are parameters of what it imports.
+    /// The context inside an import: its variables are parameters of the imported tasks.
     pub(crate) fn imported(&self, task: &super::Task) -> Self {
         let mut inner = Self { depth: self.depth + 1, ..self.clone() };
         let own = &task.keywords.vars[task.outer.vars.len().min(task.keywords.vars.len())..];

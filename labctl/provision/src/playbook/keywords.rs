@@ -1,4 +1,4 @@
-//! Keywords that plays, roles, blocks and tasks share, and how they are inherited.
+//! Keywords shared by plays, roles, blocks and tasks, and how they are inherited.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::yaml;
 pub(crate) enum Condition {
     /// Text to evaluate.
     Expression(Arc<str>, Place),
-    /// A value written as such: `when: false`.
+    /// A literal value: `when: false`.
     Value(Data),
 }
 
-/// Keywords where the nearest one wins.
+/// Keywords whose innermost value applies.
 const NEAREST: &[&str] = &[
     "become",
     "become_user",
@@ -44,7 +44,7 @@ const NEAREST: &[&str] = &[
     "collections",
 ];
 
-/// Keywords that a task has alone.
+/// Keywords that only tasks have.
 pub(crate) const TASK_ONLY: &[&str] = &[
     "name",
     "action",
@@ -87,19 +87,19 @@ pub(crate) fn is_role_keyword(key: &str) -> bool {
     NEAREST.contains(&key) || matches!(key, "role" | "name" | "src" | "tags" | "when" | "vars" | "environment")
 }
 
-/// Keywords with everything inherited.
+/// Keywords including everything inherited.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keywords {
     nearest: HashMap<&'static str, Data>,
-    /// Conditions, the outermost first.
+    /// Conditions, outermost first.
     pub when: Vec<Condition>,
-    /// Tags, with no order.
+    /// Tags, unordered.
     pub tags: Vec<Data>,
-    /// Variables of blocks and of the task, the innermost last.
+    /// Variables of blocks and of the task, innermost last.
     pub vars: Vec<Arc<Dict>>,
-    /// Variables of the includes and imports around, the innermost last.
+    /// Variables of the enclosing includes and imports, innermost last.
     pub include_vars: Vec<Arc<Dict>>,
-    /// Environments, the innermost last.
+    /// Environments, innermost last.
     pub environment: Vec<Data>,
     /// Names of handlers.
     pub notify: Vec<Data>,
@@ -114,7 +114,7 @@ impl Keywords {
         self.nearest.insert(name, value);
     }
 
-    /// Adds the keywords that stand at a node to what it inherits.
+    /// Adds the keywords of a node to the inherited ones.
     pub(crate) fn extend(&mut self, node: &Node, source: &Source) {
         let data = |key: &str| node.get(key).map(|value| yaml::data(value, &source.file, true));
         for &name in NEAREST {
@@ -146,7 +146,7 @@ impl Keywords {
     }
 }
 
-/// A list, or a text of names separated by commas.
+/// A list, or text with names separated by commas.
 pub(crate) fn listed(value: Data) -> Vec<Data> {
     list_of(value)
         .into_iter()
@@ -157,7 +157,7 @@ pub(crate) fn listed(value: Data) -> Vec<Data> {
         .collect()
 }
 
-/// A list, or a single value as one.
+/// A list; a single value becomes a list of one.
 pub(crate) fn list_of(value: Data) -> Vec<Data> {
     match value {
         Data::List(list) => list.to_vec(),
@@ -182,7 +182,7 @@ pub(crate) fn conditions(node: &Node, source: &Source) -> Vec<Condition> {
 }
 
 impl Keywords {
-    /// Adds what `apply` of an include says.
+    /// Adds the keywords in `apply` of an include.
     pub(crate) fn apply(&mut self, apply: &Dict, place: &Place) {
         for (key, value) in apply {
             match &**key {

@@ -1,4 +1,4 @@
-//! Reading playbooks: files to plays.
+//! Reads playbooks: from files to plays.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ pub(crate) struct Loader {
     pub engine: Arc<Engine>,
     /// Folder of the playbook.
     pub folder: PathBuf,
-    /// Further folders with roles.
+    /// Additional folders with roles.
     pub role_paths: Vec<PathBuf>,
     pub extra_vars: Arc<Dict>,
-    /// Variables of the play that is being read, for names of imports.
+    /// Variables of the play being read, for names of imports.
     pub play_vars: Mutex<Arc<Dict>>,
     /// Handlers of the roles read so far.
     pub handlers: Mutex<Vec<Item>>,
-    /// Roles of the play read so far, those they depend on first.
+    /// Roles of the play read so far, dependencies first.
     pub roles: Mutex<Vec<Arc<Role>>>,
-    /// What is wrong in the files read so far; reading went on.
+    /// Faults found in the files so far; reading continues after a fault.
     faults: Arc<Mutex<Vec<Fault>>>,
     cache: Mutex<HashMap<PathBuf, Option<(Node, Source)>>>,
 }
@@ -46,7 +46,7 @@ pub(crate) fn fault(source: &Source, node: &Node, reason: &str, hint: Option<&st
     }
 }
 
-/// The hint for a word that is none of those that may stand there, if it is like one of them.
+/// A hint for an unknown word, if it is similar to one of the known words.
 pub(super) fn spelling_hint<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let near = |known: &&str| word.len() <= 64 && strsim::osa_distance(word, known) <= if word.len() < 6 { 1 } else { 2 };
     known.filter(near).min_by_key(|known| strsim::osa_distance(word, known)).map(|known| format!("did you mean `{known}`?"))
@@ -58,7 +58,7 @@ pub(crate) fn whole_file(line: usize) -> Node {
     Node { value: Value::Scalar(scalar), span: Span { line, column: 0 }, tag: None }
 }
 
-/// The variable files of a folder, sorted, subfolders included.
+/// The variables files of a folder, sorted, including subfolders.
 pub(crate) fn variable_files(folder: &Path, controller: &Controller) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for Entry { path, .. } in controller.entries(folder).unwrap_or_default() {
@@ -75,7 +75,7 @@ pub(crate) fn variable_files(folder: &Path, controller: &Controller) -> Vec<Path
     out
 }
 
-/// Reads a file of variables.
+/// Reads a variables file.
 pub(crate) fn read_variables(path: &Path, controller: &Controller) -> Result<Dict, Fault> {
     let text = read_text(path, controller)?;
     let file: Arc<str> = Arc::from(path.display().to_string());
@@ -86,7 +86,7 @@ pub(crate) fn read_variables(path: &Path, controller: &Controller) -> Result<Dic
             _ if node.is_null() => {}
             _ => {
                 let source = Source { path: path.to_path_buf(), file: file.clone() };
-                return Err(fault(&source, &node, "a file of variables must be a mapping", None));
+                return Err(fault(&source, &node, "a variables file must be a mapping", None));
             }
         }
     }
@@ -145,7 +145,7 @@ impl Loader {
         Controller::new(self.engine.inputs.clone(), None)
     }
 
-    /// What is known before any host is: extra variables, those of the play, the role and the blocks around.
+    /// What is known before any host is: extra variables, and those of the play, the role and the enclosing blocks.
     pub(crate) fn static_scope(&self, keywords: &Keywords, role: Option<&Role>) -> Arc<Scope> {
         let mut layers = vec![self.extra_vars.clone()];
         if let Some(role) = role {
@@ -170,7 +170,7 @@ impl Loader {
         Scope::new(self.engine.clone(), layers, Vec::new())
     }
 
-    /// Keeps a fault and goes on, so that all are told at once.
+    /// Records a fault and continues, so that all faults are reported at once.
     pub(super) fn note(&self, fault: Fault) {
         let mut faults = lock(&self.faults);
         // A role may be read for many plays.
@@ -179,12 +179,12 @@ impl Loader {
         }
     }
 
-    /// What was noted; none if all that was read is right.
+    /// The recorded faults; empty if everything read is valid.
     pub(crate) fn take_faults(&self) -> Vec<Fault> {
         std::mem::take(&mut *lock(&self.faults))
     }
 
-    /// All plays of a playbook file; `import_playbook` is opened. What is wrong is noted.
+    /// All plays of a playbook file; `import_playbook` is expanded. Faults are recorded.
     pub(crate) fn playbook(&self, path: &Path) -> Vec<Play> {
         self.playbook_at(path, 0).unwrap_or_else(|fault| {
             self.note(fault);
@@ -238,8 +238,8 @@ impl Loader {
         Ok(plays)
     }
 
-    /// The play at a position of a list inside a file, such as `provision` of a lab file; none if it cannot be read at all. What is
-    /// wrong is noted.
+    /// The play at a position of a list inside a file, such as `provision` of a lab file; none if it cannot be read at all. Faults are
+    /// recorded.
     pub(crate) fn play_in(&self, path: &Path, key: &str, index: usize) -> Option<Play> {
         self.play_at(path, key, index).map_err(|fault| self.note(fault)).ok()
     }
@@ -320,7 +320,7 @@ impl Loader {
             ),
             _ => Arc::default(),
         };
-        // Files of variables that can be read already help imports to be named.
+        // Variables files that can already be read may be needed in the names of imports.
         let mut early = (*vars).clone();
         for file in list("vars_files") {
             if let Data::Str(name) = &file {

@@ -1,4 +1,4 @@
-//! Playbooks: plays, roles, blocks and tasks, read from YAML with their places.
+//! Playbooks: plays, roles, blocks and tasks, read from YAML with their locations.
 
 mod adopt;
 pub(crate) mod args;
@@ -19,7 +19,7 @@ pub(crate) use role::{Role, RoleRequest};
 
 use crate::data::{Data, Dict, Place};
 
-/// The file that is being read.
+/// The file being read.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub path: PathBuf,
@@ -85,12 +85,12 @@ pub(crate) struct Task {
     pub name: Option<Data>,
     /// Short name of the module.
     pub action: Arc<str>,
-    /// The module's name as it stands in the file: what a task without a name is called.
+    /// The module's name as written: the name of a task without `name`.
     pub written: Arc<str>,
     /// Arguments as written.
     pub args: Data,
     pub keywords: Keywords,
-    /// What included tasks inherit: the keywords of the blocks around, without the task's own.
+    /// What included tasks inherit: the keywords of the enclosing blocks, without the task's own.
     pub outer: Arc<Keywords>,
     pub repeat: Option<Loop>,
     pub loop_control: Option<Data>,
@@ -104,13 +104,13 @@ pub(crate) struct Task {
     pub listen: Vec<Data>,
     pub role: Option<Arc<Role>>,
     pub place: Place,
-    /// Folder of the file that the task stands in.
+    /// Folder of the file that contains the task.
     pub folder: PathBuf,
     pub is_handler: bool,
 }
 
 impl Task {
-    /// A task that the engine adds by itself.
+    /// A task added by the engine itself.
     pub(crate) fn implicit(action: &str, name: &str, keywords: Keywords, place: Place) -> Self {
         Self {
             name: Some(Data::str(name)),

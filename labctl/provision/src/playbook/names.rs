@@ -1,6 +1,6 @@
 //! Names of modules.
 
-/// Collections whose modules are known by their short names.
+/// Collections whose modules are known by short names.
 const COLLECTIONS: &[&str] = &[
     "ansible.builtin.",
     "ansible.legacy.",
@@ -14,7 +14,7 @@ const COLLECTIONS: &[&str] = &[
     "community.postgresql.",
 ];
 
-/// The short name of a module: `ansible.builtin.copy` is `copy`; other collections keep their name.
+/// The short name of a module: `ansible.builtin.copy` is `copy`; names in other collections are unchanged.
 pub(crate) fn short_name(name: &str) -> &str {
     COLLECTIONS.iter().find_map(|prefix| name.strip_prefix(prefix)).filter(|short| !short.contains('.')).unwrap_or(name)
 }

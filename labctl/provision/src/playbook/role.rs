@@ -12,31 +12,31 @@ use super::{Item, Keywords, Loader, Source, Task};
 use crate::data::{Data, Dict};
 use crate::yaml;
 
-/// A role, loaded.
+/// A loaded role.
 #[derive(Debug)]
 pub(crate) struct Role {
     pub name: String,
     pub path: PathBuf,
-    /// Defaults with those of its dependencies and of the roles that depend on it.
+    /// Defaults, including those of its dependencies and of the roles that depend on it.
     pub defaults: Arc<Dict>,
-    /// Variables likewise.
+    /// Variables, likewise.
     pub vars: Arc<Dict>,
     /// Parameters of its entry.
     pub params: Arc<Dict>,
     /// `vars` of its entry and of the entries of roles that depend on it: for its own tasks only.
     pub entry_vars: Arc<Dict>,
     pub allow_duplicates: bool,
-    /// Name, parameters, conditions and tags: two entries that agree in it are one role.
+    /// Name, parameters, conditions and tags: two entries with the same key are one role.
     pub key: String,
-    /// Names of the roles that depend on it, the outermost first.
+    /// The roles that depend on it, outermost first.
     pub parents: Vec<Arc<Role>>,
     pub handlers: Mutex<Vec<Item>>,
 }
 
-/// A role that was loaded while a play runs: itself, its tasks and its handlers.
+/// A role that was loaded while a play runs: the role, its tasks and its handlers.
 pub(crate) type IncludedRole = (Arc<Role>, Vec<Item>, Vec<Item>);
 
-/// Which parts of a role are wanted.
+/// Which parts of a role to load.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RoleRequest {
     pub name: String,
@@ -46,7 +46,7 @@ pub(crate) struct RoleRequest {
     pub handlers_from: Option<String>,
     pub params: Dict,
     pub vars: Dict,
-    /// Whether it comes from `include_role` or `import_role`, which run it each time.
+    /// Whether it comes from `include_role` or `import_role`, which run it every time.
     pub included: bool,
 }
 
@@ -60,7 +60,7 @@ impl Loader {
         names.into_iter().find(|path| controller.is_file(path))
     }
 
-    /// The folder of a role: beside the playbook, in the caller's role folders, or given as a path.
+    /// The folder of a role: next to the playbook, in the caller's role folders, or given as a path.
     pub(crate) fn role_path(&self, name: &str, from: &Path) -> Option<PathBuf> {
         let short = name.rsplit('.').next().unwrap_or(name);
         let mut folders = vec![self.folder.join("roles"), self.folder.clone()];
@@ -71,7 +71,7 @@ impl Loader {
         places.find(|path| controller.is_folder(path) && *path != self.folder)
     }
 
-    /// Loads a role with its dependencies and gives its tasks after theirs.
+    /// Loads a role with its dependencies; returns its tasks after theirs.
     pub(crate) fn role(
         &self,
         request: &RoleRequest,
@@ -105,7 +105,7 @@ impl Loader {
         let parents: Vec<Arc<Role>> = context.role.iter().flat_map(|role| role.parents.iter().cloned().chain([role.clone()])).collect();
         let parents = if request.included { Vec::new() } else { parents };
         let allow = meta.as_ref().and_then(|(meta, file)| meta.get("allow_duplicates").map(|flag| yaml::data(flag, &file.file, false)));
-        // Dependencies first: their variables are below the role's own.
+        // Dependencies first: the role's own variables override theirs.
         let mut items = Vec::new();
         let mut low_defaults = Dict::new();
         let mut low_vars = Dict::new();
@@ -176,7 +176,7 @@ impl Loader {
         Ok((role, items))
     }
 
-    /// The task that holds a role's variables against its `argument_specs`; none if it has no such file.
+    /// The task that checks a role's variables against its `argument_specs`; none if it has no such file.
     fn argument_check(
         &self,
         path: &Path,
@@ -225,7 +225,7 @@ impl Loader {
         Ok(out)
     }
 
-    /// A list of tasks in a file of its own.
+    /// Reads a file that contains a list of tasks.
     pub(crate) fn task_file(&self, path: &Path, context: &Context) -> Result<Vec<Item>, Fault> {
         match self.read(path)? {
             Some((node, source)) => self.tasks(&node, &source, context),
@@ -309,7 +309,7 @@ impl Loader {
         Ok(())
     }
 
-    /// A task file by name: beside the including file, in the role's `tasks/`, beside the playbook.
+    /// Finds a task file by name: next to the including file, in the role's `tasks/`, next to the playbook.
     pub(crate) fn find_tasks(&self, name: &str, folder: &Path, role: Option<&Role>) -> Option<PathBuf> {
         let controller = self.controller();
         if Path::new(name).is_absolute() {
@@ -325,7 +325,7 @@ impl Loader {
         folders.into_iter().map(|folder| folder.join(name)).find(|path| controller.is_file(path))
     }
 
-    /// Loads a role while the play runs; gives its tasks and its handlers.
+    /// Loads a role while the play runs; returns the role, its tasks and its handlers.
     pub(crate) fn dynamic_role(&self, request: &RoleRequest, task: &Task, keywords: Keywords) -> Result<IncludedRole, Fault> {
         let source = Source { path: PathBuf::from(&*task.place.file), file: task.place.file.clone() };
         let at = whole_file(task.place.line);

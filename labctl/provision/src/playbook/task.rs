@@ -1,4 +1,4 @@
-//! Reading a list of tasks.
+//! Reads a list of tasks.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::template::lookups;
 use crate::yaml;
 
 impl Loader {
-    /// Reads a list of tasks and blocks; static imports are opened in place.
+    /// Reads a list of tasks and blocks; static imports are expanded in place.
     pub(crate) fn tasks(&self, node: &Node, source: &Source, context: &Context) -> Result<Vec<Item>, Fault> {
         if node.is_null() {
             return Ok(Vec::new());
         }
-        let items = node.as_seq().ok_or_else(|| fault(source, node, "a list of tasks must stand here", None))?;
+        let items = node.as_seq().ok_or_else(|| fault(source, node, "expected a list of tasks", None))?;
         let mut out = Vec::new();
         for item in items {
             if item.is_null() {
                 continue;
             }
             match self.item(item, source, context, &mut out) {
-                // Of what is read before anything runs, all faults are told at once.
+                // Faults in files that are read before anything runs are all reported at once.
                 Err(fault) if !context.dynamic => self.note(fault),
                 other => other?,
             }
@@ -64,7 +64,7 @@ impl Loader {
         let (name, mut arguments) = self.action(node, source, &mut inner)?;
         let action: Arc<str> = Arc::from(short_name(&name));
         if let Some(extra) = node.get("args").map(|args| yaml::data(args, &source.file, true)) {
-            // What stands at the module wins over `args`.
+            // Arguments given with the module override `args`.
             match extra {
                 Data::Map(extra) => {
                     let mut merged = (*extra).clone();
@@ -183,7 +183,7 @@ impl Loader {
     }
 }
 
-/// What `module_defaults` says of a module, under whichever of its names.
+/// The `module_defaults` of a module, by any of its names.
 fn defaults_of<'a>(all: &'a Data, action: &str) -> Option<&'a Data> {
     all.as_map()?.iter().find(|(name, _)| short_name(name) == action).map(|(_, defaults)| defaults)
 }

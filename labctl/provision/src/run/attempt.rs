@@ -1,4 +1,4 @@
-//! One round of a task on one host: condition, arguments, module, retries.
+//! One iteration of a task on one host: condition, arguments, module, retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::template::{Scope, TemplateError};
 
 use super::{PlayRun, connection, keyword, lock};
 
-/// A result that says why a task failed.
+/// A result with the reason why a task failed.
 pub(crate) fn failure(message: impl Into<String>) -> Dict {
     let mut out = Dict::new();
     out.insert("failed".into(), Data::Bool(true));
@@ -25,7 +25,7 @@ fn template_failure(what: &str, error: &TemplateError) -> Dict {
     failure(format!("{what}{}{place}", error.message))
 }
 
-/// A result whose own conditions cannot be evaluated: it failed, and says what it did.
+/// The result of a task whose result conditions cannot be evaluated: marked as failed, with the reason added.
 fn spoilt(mut result: Dict, keyword: &str, error: &TemplateError) -> Dict {
     result.insert("failed".into(), Data::Bool(true));
     result.insert(Arc::from(format!("{keyword}_result")), Data::from(error.message.clone()));
@@ -33,8 +33,7 @@ fn spoilt(mut result: Dict, keyword: &str, error: &TemplateError) -> Dict {
     result
 }
 
-/// Whether a task has failed. What `failed_when` says counts, even if `until` never held: `failed` is then still true in what
-/// is registered.
+/// Whether a task has failed. `failed_when` decides, even if `until` never held: `failed` is then still true in the registered variable.
 pub(crate) fn has_failed(result: &Dict) -> bool {
     let judged = |result: &Dict| result.contains_key("failed_when_result");
     if judged(result) {
@@ -54,7 +53,7 @@ pub(crate) fn is(result: &Dict, name: &str) -> bool {
 }
 
 impl PlayRun {
-    /// Runs the task once for a host, or for one item of its loop (whose variables are in `top`).
+    /// Runs the task once for a host, or for one item of its loop (with its variables in `top`).
     pub(super) async fn round(self: &Arc<Self>, task: &Arc<Task>, host: &str, top: &mut Dict, loop_error: Option<&TemplateError>) -> Dict {
         let scope = self.scope(host, Some(task), top.clone());
         match keyword::all_hold(&task.keywords.when, &scope) {
@@ -110,7 +109,7 @@ impl PlayRun {
                 result.insert("attempts".into(), Data::Int(i64::from(attempt)));
             }
             if let Some(facts) = result.get("ansible_facts").and_then(Data::as_map) {
-                // Later items of the loop and the conditions below see them.
+                // Make them visible to later loop items and to the conditions below.
                 if matches!(&*task.action, "set_fact" | "include_vars") {
                     top.extend(facts.iter().map(|(key, value)| (key.clone(), value.clone())));
                     scope = self.scope(host, Some(task), top.clone());
@@ -154,7 +153,7 @@ impl PlayRun {
             }
             self.run.sleep(Duration::from_secs_f64(delay.min(86_400.0))).await;
         }
-        Ok(failure("the task was never tried"))
+        Ok(failure("the task was never attempted"))
     }
 
     /// Evaluates arguments and runs the module.
@@ -162,14 +161,14 @@ impl PlayRun {
         let mut args = Dict::new();
         let lazy = action::takes_templates(&task.action);
         if let Some(map) = task.args.as_map() {
-            // `args: "{{ variable }}"`: below what is written out.
+            // `args: "{{ variable }}"`: explicit arguments take precedence.
             if let Some(extra) = map.get("_variable_params")
                 && let Data::Map(extra) = scope.resolve(extra)?
             {
                 args.extend(extra.iter().map(|(key, value)| (key.clone(), value.clone())));
             }
             for (key, value) in map.iter().filter(|(key, _)| &***key != "_variable_params") {
-                // `debug: "{{ dict }}"`; other arguments it evaluates itself.
+                // `debug: "{{ dict }}"`; `debug` evaluates its other arguments itself.
                 let whole = &*task.action == "debug" && &**key == "_raw_params";
                 if lazy && !whole {
                     args.insert(key.clone(), value.clone());
@@ -183,7 +182,7 @@ impl PlayRun {
                     Ok(Data::Map(whole)) if &**key == "_raw_params" && !crate::playbook::args::takes_text(&task.action) => {
                         args.extend(whole.iter().map(|(key, value)| (key.clone(), value.clone())));
                     }
-                    // Names of facts may be templates; other arguments' names may not.
+                    // Fact names may be templates; names of other arguments may not.
                     Ok(value) if &*task.action == "set_fact" && crate::data::is_template(key) => {
                         args.insert(Arc::from(python::str_of(&scope.resolve(&Data::text(key, &task.place))?)), value);
                     }
@@ -235,7 +234,7 @@ impl PlayRun {
             None => running.await,
         };
         if asynchronous.is_some() {
-            // It ran to its end: who polls or asks for its status sees it finished.
+            // It has finished: polling or asking for its status reports it as finished.
             result.insert("started".into(), Data::Bool(true));
             result.insert("finished".into(), Data::Bool(true));
             result.insert("results_file".into(), Data::str(""));
@@ -251,14 +250,14 @@ impl PlayRun {
 
     fn remember_job(&self, result: &mut Dict) {
         let mut jobs = lock(&self.jobs);
-        // In order, not at random: two runs of a play are the same.
+        // Sequential, not random, so that two runs of a play are identical.
         let id = format!("j{}", jobs.len() + 1);
         result.insert("ansible_job_id".into(), Data::str(&id));
         jobs.insert(id, clean(result));
     }
 }
 
-/// A result as variables and events show it: without what is meant for the engine only.
+/// A result as shown in variables and events: without what is meant only for the engine.
 pub(crate) fn clean(result: &Dict) -> Dict {
     result
         .iter()

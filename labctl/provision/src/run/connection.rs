@@ -1,4 +1,4 @@
-//! How the machine of a task is reached: `connection`, `remote_user`, `port`, and the `ansible_*` variables above them.
+//! How to reach the machine of a task: `connection`, `remote_user`, `port`, and the `ansible_*` variables that override them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::keyword;
 /// Names of the controller itself.
 const CONTROLLER: &[&str] = &["localhost", "127.0.0.1", "::1"];
 
-/// The connection to `host`, whose variables are in `its`. `scope` is the task's own, for what it becomes.
+/// The connection to `host`, whose variables are in `its`. `scope` is the task's own, for `become`.
 pub(crate) fn of(task: &Task, host: &str, its: &Arc<Scope>, scope: &Arc<Scope>) -> Result<Connection, TemplateError> {
     let variable = |names: &[&str]| keyword::text(names.iter().find_map(|name| its.get(name)), its);
     let wrong = |message: String| TemplateError { message, undefined: false, place: task.place.clone() };
     let address = variable(&["ansible_host", "ansible_ssh_host"])?;
     let kind = match variable(&["ansible_connection"])? {
         Some(kind) => Some(kind),
-        // A host without variables of its own that is named like the controller is the controller.
+        // A host that is named like the controller and has no variables of its own is the controller.
         None if CONTROLLER.contains(&host) && address.is_none() => Some("local".to_owned()),
         None => keyword::text(task.keywords.get("connection"), scope)?,
     };

@@ -10,7 +10,7 @@ use crate::python;
 use super::{PlayRun, lock};
 
 impl PlayRun {
-    /// Reads the play's `vars_files` for each host. Before facts are known (`strict` unset), names that need them are left out.
+    /// Reads the play's `vars_files` for each host. Before facts are known (`strict` unset), names that need them are skipped.
     pub(super) fn load_vars_files(self: &Arc<Self>, hosts: &[String], strict: bool) -> Result<(), PlaybookError> {
         if self.play.vars_files.is_empty() {
             return Ok(());
@@ -21,7 +21,7 @@ impl PlayRun {
             let scope = self.scope(host, None, Dict::new());
             let mut vars = Dict::new();
             for entry in &self.play.vars_files {
-                // A list names alternatives: the first file that exists is read.
+                // A list gives alternatives: the first file that exists is read.
                 let choices: Vec<Data> = match entry {
                     Data::List(list) => list.to_vec(),
                     other => vec![other.clone()],

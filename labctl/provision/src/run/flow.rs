@@ -1,4 +1,4 @@
-//! Lists of tasks: order, blocks with rescue and always, roles, includes.
+//! Runs lists of tasks: order, blocks with rescue and always, roles, includes.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -27,14 +27,14 @@ struct Included {
 }
 
 impl PlayRun {
-    /// Hosts that still take part.
+    /// Hosts that are still active.
     pub(super) fn active(&self, hosts: &[String], failed: &HashSet<String>) -> Vec<String> {
         let unreachable = lock(&self.unreachable);
         let ended = lock(&self.ended);
         hosts.iter().filter(|host| !failed.contains(*host) && !unreachable.contains(*host) && !ended.contains(*host)).cloned().collect()
     }
 
-    /// Without the hosts for which `meta: end_role` has ended the task's role.
+    /// Without the hosts for which `meta: end_role` ended the task's role.
     fn still_in_role(&self, task: &Task, hosts: Vec<String>) -> Vec<String> {
         let Some(role) = &task.role else { return hosts };
         let ended = lock(&self.ended_roles);
@@ -44,7 +44,7 @@ impl PlayRun {
         hosts.into_iter().filter(|host| !ended.contains(&(role.key.clone(), host.clone()))).collect()
     }
 
-    /// Runs a list; gives the hosts that failed in it.
+    /// Runs a list; returns the hosts that failed in it.
     pub(super) fn items<'a>(self: &'a Arc<Self>, items: &'a [Item], hosts: &'a [String], rescued: bool) -> BoxFuture<'a, Failed> {
         Box::pin(async move {
             let mut failed = HashSet::new();
@@ -94,7 +94,7 @@ impl PlayRun {
         Ok(failed)
     }
 
-    /// Runs what an include names, for the hosts that name it; gives those that failed.
+    /// Runs what an include names, for the hosts that name it; returns those that failed.
     pub(super) async fn include(
         self: &Arc<Self>,
         task: &Arc<Task>,
@@ -137,7 +137,7 @@ impl PlayRun {
             }
         }
         let mut failed = HashSet::new();
-        // All are read before the first one runs.
+        // Everything is read before the first one runs.
         let mut ready = Vec::new();
         for included in wanted {
             let active = self.active(&included.hosts, &failed);
@@ -179,8 +179,7 @@ impl PlayRun {
     }
 
     fn load_included(self: &Arc<Self>, task: &Arc<Task>, included: &Included) -> Result<Vec<Item>, labctl_spec::fault::Fault> {
-        // What is included inherits from the blocks around the include, not from the include itself, but for its variables
-        // and for what `apply` says.
+        // Included tasks inherit from the blocks around the include, not from the include itself, except for its variables and its `apply`.
         let mut keywords: Keywords = (*task.outer).clone();
         let own = &task.keywords.vars[task.outer.vars.len().min(task.keywords.vars.len())..];
         keywords.vars.extend(own.iter().cloned());

@@ -1,4 +1,4 @@
-//! Handlers: who notified what, and when they run. And `meta`, which flushes them.
+//! Handlers: which are notified, and when they run. Also `meta`, which flushes them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::python;
 
 use super::{PlayRun, keyword, lock};
 
-/// Handlers of a list, those inside of blocks included.
+/// The handlers of a list, including those inside blocks.
 pub(super) fn flatten(items: &[Item], out: &mut Vec<Arc<Task>>) {
     for item in items {
         match item {
@@ -25,13 +25,13 @@ pub(super) fn flatten(items: &[Item], out: &mut Vec<Arc<Task>>) {
 }
 
 impl PlayRun {
-    /// Handlers that an `include_role` brings in.
+    /// Adds handlers that an `include_role` brings in.
     pub(super) fn add_handlers(&self, items: Vec<Item>) {
         let mut new = Vec::new();
         flatten(&items, &mut new);
         let mut handlers = lock(&self.handlers);
         for handler in new {
-            // A role that is included again brings the same handlers again; the newest ones count.
+            // A role that is included again brings the same handlers again; the newest ones replace the old ones.
             match handlers.iter_mut().find(|known| known.place == handler.place && known.name.is_some()) {
                 Some(known) => *known = handler,
                 None => handlers.push(handler),
@@ -39,14 +39,14 @@ impl PlayRun {
         }
     }
 
-    /// Positions of the handlers that a notification means: the last one of that name, and all that listen to it.
+    /// Positions of the handlers that a notification addresses: the last one with that name, and all that listen to it.
     fn meant(self: &Arc<Self>, notification: &str) -> Vec<usize> {
         let handlers = lock(&self.handlers).clone();
         let Some(host) = self.batch.first() else {
             return Vec::new();
         };
         let mut found = Vec::new();
-        // Later lists of handlers win over earlier ones; within a list, the first of a name does.
+        // Later lists of handlers override earlier ones; within a list, the first one with a name wins.
         let source = |handler: &Arc<Task>| (handler.role.as_ref().map(|role| role.key.clone()), handler.place.file.clone());
         let mut end = handlers.len();
         'lists: while end > 0 {
@@ -75,7 +75,7 @@ impl PlayRun {
         found
     }
 
-    /// Notes that a host wants the handlers that a task names.
+    /// Records a host's notifications of the handlers that a task names.
     pub(super) fn notify(self: &Arc<Self>, task: &Arc<Task>, host: &str, rounds: &[Dict]) -> Result<(), PlaybookError> {
         for round in rounds {
             let mut top = Dict::new();
@@ -114,7 +114,7 @@ impl PlayRun {
         Ok(())
     }
 
-    /// Runs the handlers that hosts have asked for, in the order of their definition; gives the hosts that failed.
+    /// Runs the notified handlers in the order of their definition; returns the hosts that failed.
     pub(super) fn flush<'a>(
         self: &'a Arc<Self>,
         hosts: &'a [String],

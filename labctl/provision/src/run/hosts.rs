@@ -10,7 +10,7 @@ use crate::template::Scope;
 
 use super::{Run, lock};
 
-/// The hosts of a play in its order, and in the order of its pattern, in which variables show them.
+/// The hosts of a play in its own order, and in pattern order, in which variables show them.
 pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<(Vec<String>, Vec<String>), PlaybookError> {
     let wrong = |message: String| PlaybookError::Play { place: play.place.to_string(), message };
     let pattern = match scope.resolve(&play.hosts).map_err(|error| wrong(error.message))? {
@@ -36,7 +36,7 @@ pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<(Ve
         let vars = inventory.variables(host, &play.folder, &run.controller())?;
         lock(&run.hosts).entry(host.clone()).or_default().inventory = Arc::new(vars);
     }
-    // Groups exist for `groups` even when nobody is in them.
+    // Groups must exist for `groups` even if they are empty.
     inventory.group("all");
     drop(inventory);
     let plain = hosts.clone();
@@ -56,7 +56,7 @@ pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<(Ve
     Ok((hosts, plain))
 }
 
-/// Cuts hosts into batches: numbers or percentages, the last one repeated.
+/// Splits hosts into batches: numbers or percentages, the last one repeated.
 pub(super) fn batches(hosts: &[String], serial: &[String]) -> Result<Vec<Vec<String>>, String> {
     let mut rest = hosts;
     let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Evaluating the keywords of a task for a host.
+//! Evaluates the keywords of a task for a host.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::playbook::{Condition, Task};
 use crate::python;
 use crate::template::{Scope, TemplateError};
 
-/// A keyword's truth value; false unless it is set.
+/// A keyword's truth value; default: false.
 pub(crate) fn flag(task: &Task, name: &str, scope: &Arc<Scope>) -> Result<bool, TemplateError> {
     Ok(match task.keywords.get(name) {
         None => false,
@@ -41,7 +41,7 @@ pub(crate) fn number(data: Option<&Data>, scope: &Arc<Scope>, place: &Place, nam
     })
 }
 
-/// Whether all conditions hold; the first that doesn't, as it was written.
+/// Whether all conditions hold; otherwise the first that does not, as written.
 pub(crate) fn all_hold(conditions: &[Condition], scope: &Arc<Scope>) -> Result<Result<(), Data>, TemplateError> {
     for condition in conditions {
         let (holds, text) = match condition {
@@ -58,7 +58,7 @@ pub(crate) fn all_hold(conditions: &[Condition], scope: &Arc<Scope>) -> Result<R
     Ok(Ok(()))
 }
 
-/// The truth of a bare expression. Template marks around it, which Ansible warns about, are looked through.
+/// The truth value of a bare expression. Template markers around it, which Ansible warns about, are ignored.
 fn expression(source: &Arc<str>, place: &Place, scope: &Arc<Scope>) -> Result<bool, TemplateError> {
     let data = if crate::data::is_template(source) {
         let marks = crate::template::dialect::Delimiters::default();
@@ -75,7 +75,7 @@ fn expression(source: &Arc<str>, place: &Place, scope: &Arc<Scope>) -> Result<bo
     } else {
         scope.engine.expression(source, place, scope)?
     };
-    // A variable that holds text is true unless it is empty, but `"false"` from the command line is meant as false.
+    // A variable that contains text is true unless it is empty, but `"false"` from the command line means false.
     Ok(match &data {
         Data::Str(text) => match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => true,
@@ -86,7 +86,7 @@ fn expression(source: &Arc<str>, place: &Place, scope: &Arc<Scope>) -> Result<bo
     })
 }
 
-/// The environment of a task: that of the play first, overridden by nearer ones.
+/// The environment of a task: the play's first, overridden by inner ones.
 pub(crate) fn environment(task: &Task, scope: &Arc<Scope>) -> Result<BTreeMap<String, String>, TemplateError> {
     let mut out = BTreeMap::new();
     for layer in &task.keywords.environment {
@@ -107,7 +107,7 @@ pub(crate) fn environment(task: &Task, scope: &Arc<Scope>) -> Result<BTreeMap<St
     Ok(out)
 }
 
-/// Whether the task is to be run as somebody else than who logs in.
+/// Whether the task runs as a user other than the login user.
 pub(crate) fn becomes(task: &Task, scope: &Arc<Scope>) -> Result<bool, TemplateError> {
     match scope.get("ansible_become") {
         Some(data) => Ok(truth(&scope.resolve(data)?)),
@@ -124,7 +124,7 @@ pub(crate) fn become_user(task: &Task, scope: &Arc<Scope>) -> Result<Option<Stri
     Ok(user.filter(|user| user != "root"))
 }
 
-/// The name of a task, evaluated as far as that is possible.
+/// The name of a task, evaluated as far as possible.
 pub(crate) fn name(task: &Task, scope: &Arc<Scope>) -> String {
     if let ("include_role", None) = (&*task.action, &task.name) {
         let role = task.arg("name").or_else(|| task.arg("role")).or_else(|| task.arg("_raw_params"));

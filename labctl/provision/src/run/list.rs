@@ -1,4 +1,4 @@
-//! What a run would do, without doing it.
+//! Lists what a run would do, without doing it.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ pub struct ListedTask {
     pub play: String,
     /// Pattern of the play's hosts.
     pub hosts: String,
-    /// Its name, with that of its role.
+    /// Its name, including its role's.
     pub name: String,
-    /// Its tags, with those it inherits, sorted.
+    /// Its tags, including inherited ones, sorted.
     pub tags: Vec<String>,
     /// `file:line`.
     pub place: String,
-    /// That its module is not supported, and which are: it fails if it runs.
+    /// A message with similar modules if its module is not supported: the task fails if it runs.
     pub unsupported: Option<String>,
 }
 
-/// The tasks that the options choose, in order; what is included while running is not known yet.
+/// The tasks selected by the options, in order; dynamic includes are not resolved.
 ///
 /// # Errors
 /// As [`run`](super::run).

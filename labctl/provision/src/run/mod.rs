@@ -1,4 +1,4 @@
-//! Running playbooks.
+//! Runs playbooks.
 
 mod attempt;
 pub(crate) mod connection;
@@ -57,7 +57,7 @@ pub enum Book {
 pub enum Step {
     /// Run it.
     Run,
-    /// Leave it out.
+    /// Skip it.
     Skip,
     /// Run it and all that follow without asking.
     Continue,
@@ -66,13 +66,13 @@ pub enum Step {
 /// Asks whether to run a task, given its name.
 pub type StepFn = Arc<dyn Fn(&str) -> Step + Send + Sync>;
 
-/// Waits; tests replace it.
+/// Waits; replaced in tests.
 pub type SleepFn = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// How to run. The default runs everything for real.
+/// How to run. By default, everything runs for real.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Only say what would change.
+    /// Only report what would change.
     pub check: bool,
     /// Return differences of files.
     pub diff: bool,
@@ -84,30 +84,30 @@ pub struct Options {
     pub limit: Option<String>,
     /// `k=v`, JSON or `@file`, in order.
     pub extra_vars: Vec<String>,
-    /// Leave out all tasks before the one with this name.
+    /// Skip all tasks before the one with this name.
     pub start_at_task: Option<String>,
     /// Asked before each task.
     pub step: Option<StepFn>,
-    /// Hosts that work at a time; all of them unless given.
+    /// Number of hosts that work at a time; default: all of them.
     pub forks: Option<usize>,
     /// `ansible_verbosity`.
     pub verbosity: u8,
-    /// Folders with roles, besides `roles/` beside the playbook.
+    /// Folders with roles, in addition to `roles/` next to the playbook.
     pub role_paths: Vec<PathBuf>,
     /// Run handlers even on hosts where a task failed.
     pub force_handlers: bool,
     /// Run no handlers at all.
     pub without_handlers: bool,
-    /// Notes what the run reads of the controller.
+    /// Records what the run reads from the controller.
     pub inputs: Inputs,
-    /// How to wait between retries; the real clock unless given.
+    /// How to wait between retries; default: real time.
     pub sleep: Option<SleepFn>,
 }
 
-/// The machine behind a connection; called for every task, so it should keep what it has opened. None if there is no such machine.
+/// Returns the machine for a connection, or none if there is none. Called for every task, so it should cache open connections.
 pub type TargetFn = Arc<dyn Fn(&Connection) -> Option<Arc<dyn Target>> + Send + Sync>;
 
-/// Takes events as they happen; called from many tasks.
+/// Receives events as they happen; called from many tasks.
 pub type EventFn = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// What a run works with.
@@ -119,9 +119,9 @@ pub struct Setup {
     pub targets: TargetFn,
     /// The programs of roles.
     pub artifacts: Option<Arc<dyn Artifacts>>,
-    /// Who is told.
+    /// Receives the events.
     pub events: EventFn,
-    /// Ends the run between two tasks.
+    /// Stops the run between two tasks.
     pub cancel: CancellationToken,
 }
 
@@ -135,15 +135,15 @@ pub(crate) struct Run {
     pub hosts: Arc<Mutex<HashMap<String, HostState>>>,
     pub recap: Mutex<BTreeMap<String, HostRecap>>,
     pub timings: Mutex<Vec<Timing>>,
-    /// Hosts that take part no more: failed or unreachable.
+    /// Hosts that have dropped out: failed or unreachable.
     pub lost: Arc<Mutex<HashSet<String>>>,
-    /// Whether `start_at_task` was met, or is not asked for.
+    /// Whether `start_at_task` was reached, or is not set.
     pub started: Mutex<bool>,
     /// Whether step mode still asks.
     pub stepping: Mutex<bool>,
 }
 
-/// A book's plays, with what reads further files for them.
+/// A book's plays, with the loader that reads further files for them.
 type Loaded = (Arc<Loader>, Vec<Play>);
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -177,15 +177,15 @@ impl Run {
         Controller::new(self.options.inputs.clone(), None)
     }
 
-    /// The machine behind a connection, for work. What is done on the controller is noted: a lab that is restored would not do it again.
+    /// The machine for a connection, for running tasks. Work on the controller is recorded: a restored lab would not repeat it.
     pub(crate) fn machine(&self, connection: &Connection, asker: &Controller) -> Option<Arc<dyn Target>> {
         if connection.local {
-            asker.uncovered("does its work on the controller");
+            asker.uncovered("runs on the controller");
         }
         (self.setup.targets)(connection)
     }
 
-    /// The controller as a machine that reads files. The caller notes which.
+    /// The controller as a machine that reads files. The caller records which.
     pub(crate) fn reader(&self) -> Option<Arc<dyn Target>> {
         (self.setup.targets)(&Connection { host: "localhost".to_owned(), local: true, ..Connection::default() })
     }
@@ -209,7 +209,7 @@ impl Run {
         change(lock(&self.recap).entry(host.to_owned()).or_default());
     }
 
-    /// The plays of all books, or all that is wrong in them: a fault in the last one stops a run before it changes anything.
+    /// The plays of all books, or all faults in them: a fault in the last book stops a run before it changes anything.
     fn load(&self, books: &[Book]) -> Result<Vec<Loaded>, PlaybookError> {
         let (mut loaded, mut faults) = (Vec::new(), Vec::new());
         for book in books {
@@ -233,11 +233,11 @@ impl Run {
     }
 }
 
-/// Runs playbooks one after the other.
+/// Runs playbooks one after another.
 ///
 /// # Errors
-/// What keeps the run from starting or going on: files and options that are wrong. Tasks that fail are not errors; they
-/// are counted in the [`Recap`].
+/// What keeps the run from starting or continuing: invalid files and options. Failed tasks are not errors; they are counted in the
+/// [`Recap`].
 pub async fn run(books: &[Book], setup: Setup, options: Options) -> Result<Recap, PlaybookError> {
     let run = Run::new(setup, options)?;
     if let Some(limit) = &run.options.limit

@@ -16,10 +16,10 @@ use crate::variables::{self, Variables};
 use super::hosts::{batches, hosts_of};
 use super::{Run, keyword, lock};
 
-/// What a host has asked for.
+/// A host's notifications.
 #[derive(Debug, Default)]
 pub(super) struct Notified {
-    /// Names, before they are looked up.
+    /// Names that have not been looked up yet.
     pub names: Vec<String>,
     /// Positions of handlers.
     pub pending: BTreeSet<usize>,
@@ -35,10 +35,10 @@ pub(crate) struct PlayRun {
     pub variables: Arc<Variables>,
     pub(super) handlers: Mutex<Vec<Arc<Task>>>,
     pub(super) notified: Mutex<HashMap<String, Notified>>,
-    /// Whether handlers are running: notifications then reach handlers that come later.
+    /// Whether handlers are running: notifications then reach later handlers.
     pub(super) flushing: Mutex<bool>,
     pub(super) unreachable: Mutex<HashSet<String>>,
-    /// Hosts that `meta` has ended.
+    /// Hosts for which `meta` ended the play.
     pub(super) ended: Mutex<HashSet<String>>,
     pub(super) ended_roles: Mutex<HashSet<(String, String)>>,
     /// Whether `meta: end_play` was run.
@@ -55,7 +55,7 @@ impl PlayRun {
     }
 }
 
-/// Runs a play; gives whether the next one may run.
+/// Runs a play; returns whether the next one may run.
 pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -> Result<bool, PlaybookError> {
     let play = Arc::new(play);
     let wrong = |message: String| PlaybookError::Play { place: play.place.to_string(), message };
@@ -118,7 +118,7 @@ pub(super) async fn run_play(run: &Arc<Run>, loader: &Arc<Loader>, play: Play) -
     Ok(true)
 }
 
-/// The play's own variables with those that it would ask for: their defaults, or extra variables.
+/// The play's own variables plus the prompted ones: their defaults, or extra variables.
 fn prompted(run: &Run, play: &Play) -> Result<Dict, PlaybookError> {
     let mut out = (*play.vars).clone();
     for prompt in &play.vars_prompt {
@@ -234,7 +234,7 @@ async fn run_batch(
 }
 
 impl PlayRun {
-    /// Facts, then pre_tasks, roles and tasks, post_tasks, each followed by the handlers; gives the hosts that failed.
+    /// Runs facts, then pre_tasks, roles and tasks, and post_tasks, each followed by the handlers; returns the hosts that failed.
     async fn sections(self: &Arc<Self>, hosts: &[String]) -> Result<HashSet<String>, PlaybookError> {
         let mut failed = HashSet::new();
         let play = &self.play;
@@ -283,7 +283,7 @@ impl PlayRun {
         keywords.tags = vec![Data::str("always")];
         keywords.when.clear();
         let task = Arc::new(Task::implicit("gather_facts", "Gathering Facts", keywords, self.play.place.clone()));
-        // It is no task of the user's: neither start_at_task nor step mode ask about it.
+        // This is not one of the user's tasks: start_at_task and step mode do not apply.
         let started = std::mem::replace(&mut *lock(&self.run.started), true);
         let stepping = std::mem::replace(&mut *lock(&self.run.stepping), false);
         let failed = self.task(&task, hosts, false).await;

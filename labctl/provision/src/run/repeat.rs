@@ -1,4 +1,4 @@
-//! Loops: the items of a task, and its rounds put together.
+//! Loops: the items of a task, and merging its iterations.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::template::{Scope, TemplateError, lookups};
 use super::attempt::{clean, failure, has_failed, is};
 use super::{PlayRun, keyword};
 
-/// Messages of Ansible's about whole loops.
+/// Ansible's messages about whole loops.
 const ALL_SKIPPED: &str = "All items skipped";
 const ALL_DONE: &str = "All items completed";
 const SOME_FAILED: &str = "One or more items failed";
@@ -32,7 +32,7 @@ impl PlayRun {
                 Err(error) => Err(error),
             },
             Loop::Lookup { name, terms } => {
-                // first_found skips what is undefined; the others need all their terms.
+                // first_found skips undefined terms; the others need all of theirs.
                 let resolved = match (name.as_str(), terms) {
                     ("first_found", Data::List(list)) => Ok(Data::list(list.iter().filter_map(|term| scope.resolve(term).ok()).collect())),
                     _ => scope.resolve(terms),

@@ -7,7 +7,7 @@ use crate::run::Options;
 use crate::template::Scope;
 use std::sync::Arc;
 
-/// Whether the tags of a task are asked for.
+/// Whether the tags of a task are selected.
 pub(crate) fn wanted(keywords: &Keywords, options: &Options, scope: &Arc<Scope>) -> bool {
     let mut tags: Vec<String> = Vec::new();
     for tag in &keywords.tags {

@@ -1,4 +1,4 @@
-//! A task on all hosts of a batch, and what follows from its results.
+//! A task on all hosts of a batch, and handling its results.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(crate) fn censored(result: &Dict) -> Map<String, Value> {
 }
 
 impl PlayRun {
-    /// Whether a task runs at all, whatever its condition: tags, `start_at_task`, step mode.
+    /// Whether a task runs at all, regardless of its condition: tags, `start_at_task`, step mode.
     fn admitted(self: &Arc<Self>, task: &Arc<Task>, host: &str) -> bool {
         let scope = self.scope(host, Some(task), Dict::new());
         if !task.is_handler && !tags::wanted(&task.keywords, &self.run.options, &scope) {
@@ -71,7 +71,7 @@ impl PlayRun {
         true
     }
 
-    /// Runs a task on hosts in step; gives those that failed. `rescued`: a `rescue` around it takes failures over.
+    /// Runs a task on all hosts in lockstep; returns those that failed. `rescued`: an enclosing `rescue` handles failures.
     pub(super) async fn task(
         self: &Arc<Self>,
         task: &Arc<Task>,
@@ -124,7 +124,7 @@ impl PlayRun {
             results.push((host, result));
         }
         lock(&self.run.timings).push(Timing { name, place: task.place.to_string(), duration: begin.elapsed() });
-        // Hosts in their order again: what is included runs for them in that order.
+        // Restore the order of the hosts: includes run in that order.
         results.sort_by_key(|(host, _)| hosts.iter().position(|other| other == host));
         if is_include(&task.action) {
             failed.extend(self.include(task, &results, hosts, once, rescued).await?);
@@ -139,7 +139,7 @@ impl PlayRun {
         Ok(failed)
     }
 
-    /// `max_fail_percentage`: beyond it, all hosts fail.
+    /// `max_fail_percentage`: if it is exceeded, all hosts fail.
     fn too_many(&self, failed: &mut HashSet<String>, hosts: &[String]) {
         if failed.is_empty() {
             return;
@@ -157,11 +157,11 @@ impl PlayRun {
     /// Whether `no_log` hides the results of a task.
     pub(super) fn hidden(self: &Arc<Self>, task: &Arc<Task>, host: &str, top: &Dict) -> bool {
         let scope = self.scope(host, Some(task), top.clone());
-        // What can't be evaluated is hidden rather than shown.
+        // If this cannot be evaluated, hide the result.
         keyword::flag(task, "no_log", &scope).unwrap_or(true)
     }
 
-    /// Counts, tells and stores a host's result; gives whether the host failed.
+    /// Counts, reports and stores a host's result; returns whether the host failed.
     #[allow(clippy::too_many_arguments, reason = "all of one result; a struct for this one call would only rename them")]
     fn settle(
         self: &Arc<Self>,
@@ -231,7 +231,7 @@ impl PlayRun {
             Some(list) if task.repeat.is_some() => list.iter().filter_map(Data::as_map).map(|map| (**map).clone()).collect(),
             _ => vec![result.clone()],
         };
-        // Like Ansible: facts and notifications of a task that failed do not count.
+        // As in Ansible, facts and notifications of a failed task are discarded.
         let everyone: Vec<String> = if once { hosts.to_vec() } else { vec![host.to_owned()] };
         if !failed && !unreachable {
             for item in &loops {
@@ -279,7 +279,7 @@ impl PlayRun {
         self.set_variable(host, "ansible_failed_result", Data::map(clean(result)));
     }
 
-    /// Facts, new hosts and groups of one result.
+    /// Applies facts, new hosts and groups of one result.
     fn apply(self: &Arc<Self>, task: &Arc<Task>, host: &str, result: &Dict, everyone: &[String], scope: &Arc<crate::template::Scope>) {
         if let Some(facts) = result.get("ansible_facts").and_then(Data::as_map).filter(|_| &*task.action != "debug") {
             let delegated = result.get("_ansible_delegated_vars").and_then(|vars| vars.get("ansible_delegated_host")).map(python::str_of);

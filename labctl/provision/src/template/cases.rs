@@ -53,7 +53,7 @@ fn native_types() {
     gives("{{ inner.y[0] + 1 }}", "6");
     gives("{{ 7 / 2 }} {{ 7 // 2 }} {{ 2 ** 3 }} {{ 7 % 4 }}", "'3.5 3 8 3'");
     gives("{{ 'x' ~ n ~ t }}", "'x5True'");
-    // What gives out one value only is that value.
+    // A template that outputs only one value has that value.
     gives("{{ n }}\n", "5");
     gives("{{ n }}\n\n", "'5\\n\\n'");
     gives("{{ s }}\n", "'text\\n'");
@@ -218,7 +218,7 @@ fn files_trim_blocks_and_keep_their_end() {
     assert_eq!(render("{{ 'a\\nb' }}\n").unwrap(), "a\nb\n");
     assert_eq!(render("a\n{{ nope }}\n").unwrap_err(), "'nope' is undefined (/t.j2:2)");
     assert_eq!(render("{% macro m(x, y=1) %}{{ x }}{{ y }}{% endmacro %}{{ m(2) }}{{ m(2, y=3) }}\n").unwrap(), "2123\n");
-    // A macro may use what is defined later, itself included, and name what it does not use.
+    // A macro may use later definitions and itself, and mention variables that it does not use.
     assert_eq!(
         render("{% macro a(x) %}{{ b(x) }}{% endmacro %}{% macro b(x) %}<{{ x }}{{ a(x[1:]) if x }}>{% endmacro %}{{ a('ab') }}").unwrap(),
         "<ab<b<>>>"

@@ -1,41 +1,41 @@
-//! The value of a text with templates in it that gives out nothing but one expression, such as
-//! `{% set all = [] %}{% for ... %}{% set _ = all.append(...) %}{% endfor %}{{ all }}`: that expression's value, of whatever type.
+//! The value of a text with templates whose only output is one expression, such as `{% set all = [] %}{% for ... %}{% set _ =
+//! all.append(...) %}{% endfor %}{{ all }}`: the value of that expression, whatever its type.
 
 use std::cell::RefCell;
 
 use minijinja::value::{Value, ValueKind};
 
-/// What a template has given out.
+/// What a template has output.
 #[derive(Default)]
 struct Given {
-    /// Number of expressions that gave something, be it an empty text.
+    /// Number of expressions with output, even if it was empty text.
     count: usize,
-    /// The last one that is no text, and how it is written; none if a text came last.
+    /// The last one that is not text, and its written form; none if text came last.
     last: Option<(Value, String)>,
 }
 
 thread_local! {
-    /// One per rendering under way on this thread; none for files, which are always text.
+    /// One per rendering in progress on this thread; none for files, which are always text.
     static GIVEN: RefCell<Vec<Option<Given>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A rendering; it ends when this is dropped.
+/// A rendering; ended by dropping it.
 pub(super) struct Rendering(());
 
 impl Rendering {
-    /// Of a text in a playbook.
+    /// Renders a text in a playbook.
     pub(super) fn of_text() -> Self {
         GIVEN.with(|given| given.borrow_mut().push(Some(Given::default())));
         Self(())
     }
 
-    /// Of a file.
+    /// Renders a file.
     pub(super) fn of_file() -> Self {
         GIVEN.with(|given| given.borrow_mut().push(None));
         Self(())
     }
 
-    /// The value of what was rendered as `text`, unless it is that text: nothing at all is null.
+    /// The value that was rendered as `text`, unless it is that text; null if there was no output at all.
     pub(super) fn value(&self, text: &str) -> Option<Value> {
         GIVEN.with(|given| match given.borrow_mut().last_mut() {
             Some(Some(Given { count: 0, .. })) if text.is_empty() => Some(Value::from(())),
@@ -53,7 +53,7 @@ impl Drop for Rendering {
     }
 }
 
-/// An expression gave a value, written so.
+/// Records that an expression had a value, written as `written`.
 pub(super) fn gave(value: &Value, written: &str) {
     GIVEN.with(|given| {
         if let Some(Some(given)) = given.borrow_mut().last_mut() {

@@ -1,9 +1,9 @@
-//! From Jinja2 as Ansible writes it to minijinja's dialect. Three things differ:
-//! - subscripts (`a['b']`) become method calls, so that a missing key is an undefined value that names itself;
+//! Translates Jinja2 as written for Ansible to minijinja's dialect. The differences:
+//! - subscripts (`a['b']`) become method calls, so that a missing key is an undefined value that carries its name;
 //! - `'...' % x` (printf formatting) becomes a method call;
-//! - string literals: Python's escapes, or none at all where Ansible turns them off (in `{{ }}` of YAML text);
+//! - string literals use Python's escapes, or none where Ansible turns them off (in `{{ }}` of YAML text);
 //! - `{% set x = [] %}` makes a list that `x.append()` can change ([`super::mutation`]);
-//! - a macro's declaration reads every variable that its body names: it is bracketed, so that this is no use of them.
+//! - a macro's declaration reads every variable that its body mentions: it is marked, so that this does not count as a use.
 
 use std::collections::HashSet;
 
@@ -37,15 +37,15 @@ enum Token {
 /// A piece of a template.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece<'a> {
-    /// Text, comments and raw blocks: taken as they are.
+    /// Text, comments and raw blocks: copied unchanged.
     Text(&'a str),
-    /// Inside of `{{ }}`, with its white-space marks.
+    /// Inside `{{ }}`, including its white-space control marks.
     Variable(&'a str),
-    /// Inside of `{% %}`.
+    /// Inside `{% %}`.
     Block(&'a str),
 }
 
-/// Cuts a template into pieces; a piece that never ends is left to the compiler as text.
+/// Splits a template into pieces; an unterminated piece is left to the compiler as text.
 pub(crate) fn pieces<'a>(source: &'a str, marks: &Delimiters) -> Vec<Piece<'a>> {
     let mut out = Vec::new();
     let mut text = 0;
@@ -102,7 +102,7 @@ fn find_endraw(source: &str, marks: &Delimiters) -> Option<usize> {
     None
 }
 
-/// Where the closing mark stands, strings and brackets skipped.
+/// The position of the closing mark, skipping strings and brackets.
 fn code_end(source: &str, close: &str) -> Option<usize> {
     let mut quote = None;
     let mut escaped = false;
@@ -129,11 +129,11 @@ fn code_end(source: &str, close: &str) -> Option<usize> {
             }
         }
     }
-    // Unbalanced brackets: the first mark there is.
+    // Unbalanced brackets: use the first mark.
     source.find(close)
 }
 
-/// The inside of a template that is one expression and nothing else.
+/// The inside of a template that consists of exactly one expression.
 pub(crate) fn single_expression<'a>(source: &'a str, marks: &Delimiters) -> Option<&'a str> {
     match pieces(source, marks).as_slice() {
         [Piece::Variable(code)] => Some(code.trim_start_matches(['-', '+']).trim_end_matches('-')),
@@ -141,7 +141,7 @@ pub(crate) fn single_expression<'a>(source: &'a str, marks: &Delimiters) -> Opti
     }
 }
 
-/// A template in minijinja's dialect.
+/// Translates a template to minijinja's dialect.
 pub(crate) fn template(source: &str, marks: &Delimiters, escape_backslashes: bool) -> String {
     let mut out = String::with_capacity(source.len() + 16);
     let changed = mutation::changed_names(source);
@@ -165,7 +165,7 @@ pub(crate) fn template(source: &str, marks: &Delimiters, escape_backslashes: boo
     out
 }
 
-/// A block's tag; a macro's declaration between two more, which take over the marks that trim what is around it.
+/// A block's tag; a macro's declaration goes between two extra tags, which take over its white-space control marks.
 fn bracketed(code: &str, rewritten: String) -> Vec<String> {
     let inner = code.trim_start_matches(['-', '+']);
     match inner.split_whitespace().next() {
@@ -181,7 +181,7 @@ fn bracketed(code: &str, rewritten: String) -> Vec<String> {
     }
 }
 
-/// A block's code; what is set to something that methods change becomes changeable.
+/// A block's code; a value that methods change is made mutable when it is set.
 fn block(code: &str, changed: &HashSet<String>) -> String {
     let rewritten = expression(code, false);
     let trimmed = rewritten.trim_start_matches(['-', '+']).trim_start();
@@ -203,7 +203,7 @@ fn block(code: &str, changed: &HashSet<String>) -> String {
     format!("{lead}set {name}= __mutable({}) {mark}", value.trim_end())
 }
 
-/// An expression in minijinja's dialect.
+/// Translates an expression to minijinja's dialect.
 pub(crate) fn expression(code: &str, raw_strings: bool) -> String {
     let tokens = namespaces(subscripts(formats(tokenize(code))));
     let mut out = String::with_capacity(code.len() + 16);
@@ -379,7 +379,7 @@ fn namespaces(mut tokens: Vec<Token>) -> Vec<Token> {
     tokens
 }
 
-/// Whether what stands before a bracket is a value, so that the bracket is a subscript and not a list.
+/// Whether a value precedes a bracket, which makes it a subscript and not a list.
 fn is_operand_before(tokens: &[Token], bracket: usize) -> bool {
     let solid: Vec<&Token> = tokens[..bracket].iter().rev().filter(|token| !matches!(token, Token::Space(_))).take(3).collect();
     match solid.first() {

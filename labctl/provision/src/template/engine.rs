@@ -1,4 +1,4 @@
-//! Compiles and evaluates templates. Compiled ones are kept: a template is parsed once per process.
+//! Compiles and evaluates templates. Compiled templates are cached: each is parsed once per process.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,18 +17,17 @@ use crate::controller::Inputs;
 use crate::data::{Data, Place, Tpl};
 use crate::python;
 
-/// Variables that refer to each other deeper than this refer to themselves. Bounds the stack: each level costs a few
-/// kilobytes of it.
+/// Variables that refer to each other more deeply than this are taken to be recursive. Bounds the stack: each level uses a few kilobytes.
 const MAX_DEPTH: usize = 40;
 
-/// Why a template has no value.
+/// Why a template could not be evaluated.
 #[derive(Debug, Clone)]
 pub(crate) struct TemplateError {
     /// What is wrong.
     pub message: String,
-    /// Whether a variable is missing, as opposed to any other fault.
+    /// Whether a variable is missing, as opposed to any other error.
     pub undefined: bool,
-    /// Where the template stands.
+    /// Location of the template.
     pub place: Place,
 }
 
@@ -39,7 +38,7 @@ impl From<TemplateError> for Error {
     }
 }
 
-/// How a template file is read.
+/// The syntax of a template file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Syntax {
     pub marks: Delimiters,
@@ -66,7 +65,7 @@ enum Kind {
     Condition,
 }
 
-/// What was compiled, by its text and what the text stands for.
+/// Compiled templates, by text and kind.
 type Cache = HashMap<(Arc<str>, Kind), Arc<Compiled>>;
 
 /// Compiled templates of a run, and what the run reads.
@@ -102,7 +101,7 @@ impl Object for Root {
         match key {
             "omit" => Some(to_value(&Data::Omit, &self.0)),
             "vars" => Some(Value::from_object(Root(self.0.clone()))),
-            // A global function: minijinja finds it when this gives nothing.
+            // A global function: minijinja finds it if this returns nothing.
             _ if super::functions::is_function(key) || key == "loop" || key == "caller" => None,
             _ => Some(pending::undefined(format!("'{key}' is undefined"))),
         }
@@ -113,7 +112,7 @@ impl Object for Root {
     }
 }
 
-/// One environment per syntax, for the life of the process: there are only as many as template headers differ.
+/// One environment per syntax, for the life of the process: there are only as many as there are different template headers.
 fn environment(syntax: &Syntax) -> &'static Environment<'static> {
     static ALL: OnceLock<Mutex<HashMap<Syntax, &'static Environment<'static>>>> = OnceLock::new();
     let mut all = ALL.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +123,7 @@ fn environment(syntax: &Syntax) -> &'static Environment<'static> {
     env.set_undefined_behavior(UndefinedBehavior::Chainable);
     env.set_auto_escape_callback(|_| AutoEscape::None);
     env.set_recursion_limit(200);
-    // On errors, debug mode reads every variable again, which evaluates them all again.
+    // In debug mode, an error makes minijinja read every variable, which evaluates them all again.
     env.set_debug(false);
     env.set_formatter(|out, _, value| {
         if pending::is_nothing(value) {
@@ -139,7 +138,7 @@ fn environment(syntax: &Syntax) -> &'static Environment<'static> {
                 concat::gave(value, text);
                 return out.write_str(text).map_err(Error::from);
             }
-            // Ansible prints None as nothing, but inside of a list it is `None`.
+            // Ansible prints None as nothing, but inside a list it is `None`.
             None if value.is_none() => return Ok(()),
             None => python::str_of(&from_value(value)?),
         };
@@ -158,7 +157,7 @@ fn environment(syntax: &Syntax) -> &'static Environment<'static> {
     if let Ok(config) = configured {
         env.set_syntax(config);
     }
-    // A template's name is its path, a NUL and its text: a file that changes is another template.
+    // A template's name is its path, a NUL and its text: a changed file is a different template.
     let loader_syntax = syntax.clone();
     env.set_loader(move |name| {
         Ok(name.split_once('\0').map(|(path, text)| dialect::template(text, &loader_syntax.marks, path == "inline")))
@@ -176,7 +175,7 @@ fn environment(syntax: &Syntax) -> &'static Environment<'static> {
     env
 }
 
-/// The file of `{% include %}` or `{% import %}`: beside the including file, then where templates are looked for.
+/// The file of `{% include %}` or `{% import %}`: next to the including file, then in the template search path.
 fn find_template(name: &str, parent: &str) -> Option<(PathBuf, String)> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let parent = parent.split_once('\0').map_or(parent, |(path, _)| path);
@@ -275,7 +274,7 @@ impl Engine {
         }
     }
 
-    /// The value of a template for another one.
+    /// The value of a template, for use in another one.
     pub(crate) fn evaluate_nested(&self, tpl: &Tpl, scope: &Arc<Scope>) -> Result<Value, TemplateError> {
         self.run(&tpl.source, Kind::Inline, &tpl.place, scope)
     }
@@ -287,7 +286,7 @@ impl Engine {
     }
 
     fn finish(&self, value: &Value, place: &Place) -> Result<Data, TemplateError> {
-        // Elements that are still templates are evaluated here; what is undefined in them counts.
+        // Elements that are still templates are evaluated here; undefined values in them count.
         let evaluation = Evaluation::open();
         let data = from_value(value);
         match (data, evaluation.first()) {
@@ -318,7 +317,7 @@ impl Engine {
         self.render(path, text, syntax, scope, &Rendering::of_file())
     }
 
-    /// The value of a template file: text, unless nothing but one expression gives something else.
+    /// The value of a template file: text, unless its only output is one expression of another type.
     pub(crate) fn file_value(&self, path: &str, text: &str, syntax: &Syntax, scope: &Arc<Scope>) -> Result<Data, TemplateError> {
         let rendering = Rendering::of_text();
         let rendered = self.render(path, text, syntax, scope, &rendering)?;
@@ -368,7 +367,7 @@ fn innermost(error: &Error) -> &Error {
     inner
 }
 
-/// The message of an error without minijinja's template names, which hold whole texts.
+/// The message of an error without minijinja's template names, which contain whole texts.
 fn describe(error: &Error) -> String {
     let inner = innermost(error);
     match inner.detail() {

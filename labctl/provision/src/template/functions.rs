@@ -35,12 +35,12 @@ const NAMES: &[&str] = &[
     "self",
 ];
 
-/// Whether a name is a function unless a variable has that name.
+/// Whether a name is a function unless there is a variable with that name.
 pub(crate) fn is_function(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// Makes the functions known.
+/// Registers the functions.
 pub(crate) fn register(env: &mut Environment<'static>) {
     env.add_function("lookup", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), None));
     env.add_function("query", |values: Rest<ValueOrKwargs>| lookup_if_defined(&values.into_values(), Some(true)));
@@ -60,7 +60,7 @@ pub(crate) fn register(env: &mut Environment<'static>) {
             None => Value::from_object(Moment(seconds)),
         })
     });
-    // A function of ours: whoever only has the variable has not asked for the time.
+    // A function, so that the time is only read if the variable is used.
     env.add_function("__run_date", || clock::format(Controller::current().now("template_run_date"), "%Y-%m-%d %H:%M:%S"));
     env.add_function("__mutable", |value: Value| Mutable::of(&value).map_or(value, Value::from_object));
     env.add_function("__declaring", |declares: bool| pending::declare(declares));
@@ -98,11 +98,11 @@ fn lookup_if_defined(values: &[Value], list: Option<bool>) -> Result<Value, Erro
     }
 }
 
-/// `lookup(...)`: a list's items joined by commas, unless `wantlist`; `query` always gives a list.
+/// `lookup(...)`: a list's items joined by commas, unless `wantlist`; `query` always returns a list.
 fn lookup(values: &[Value], list: Option<bool>) -> Result<Value, Error> {
     let (mut args, mut kwargs) = arguments(values)?;
     if args.is_empty() {
-        return Err(bad("lookup needs the name of a plugin"));
+        return Err(bad("lookup needs a plugin name"));
     }
     let name = python::str_of(&args.remove(0));
     let want_list = list.unwrap_or_else(|| kwargs.get("wantlist").is_some_and(Data::truthy));
@@ -133,7 +133,7 @@ fn lookup(values: &[Value], list: Option<bool>) -> Result<Value, Error> {
     })
 }
 
-/// A moment, for `now()`.
+/// A point in time, for `now()`.
 #[derive(Debug)]
 struct Moment(f64);
 

@@ -6,7 +6,7 @@ use super::engine::{Syntax, TemplateError};
 use super::literals::unescape;
 
 impl Syntax {
-    /// The syntax that a header asks for, and the text without it.
+    /// The syntax set by a header, and the text without the header.
     pub(crate) fn from_header(text: &str) -> (Self, String) {
         let mut syntax = Self::default();
         let Some(rest) = text.strip_prefix("#jinja2:") else {
@@ -22,7 +22,7 @@ impl Syntax {
         (syntax, body.to_owned())
     }
 
-    /// Sets one property by the name that the header and the template module use.
+    /// Sets one property by its name in the header and in the template module.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         let yes = matches!(value.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
         match name {

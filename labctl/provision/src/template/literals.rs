@@ -1,11 +1,11 @@
-//! String literals: Python's escapes, written so that minijinja reads them.
+//! String literals: translates Python's escapes for minijinja.
 
 /// Writes a string literal that minijinja reads as Python would.
 pub(super) fn literal(text: &str, raw: bool, out: &mut String) {
     let quote = text.chars().next().unwrap_or('\'');
     let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
     if raw {
-        // Ansible doubles every backslash before Jinja reads the literal: they all stay.
+        // Ansible doubles every backslash before Jinja reads the literal, so all of them are kept.
         quoted(inner, quote, out);
     } else {
         quoted(&unescape(inner), quote, out);
@@ -27,7 +27,7 @@ fn quoted(content: &str, quote: char, out: &mut String) {
     out.push(quote);
 }
 
-/// Python's escapes in string literals; an unknown one stays as it is.
+/// Python's escapes in string literals; unknown ones are kept.
 pub(crate) fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

@@ -16,7 +16,7 @@ fn bad(message: impl Into<String>) -> Error {
 /// Called by minijinja for each method that the object itself doesn't have.
 pub(crate) fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     if pending::is_undefined(value) {
-        // `nope.split(',') | default('x')` is the default.
+        // `nope.split(',') | default('x')` gives the default.
         return Ok(if value.is_undefined() { pending::undefined("a value is undefined") } else { value.clone() });
     }
     match method {
@@ -101,7 +101,7 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
         }
         "count" => Value::from(value.try_iter()?.filter(|item| Some(item) == wanted).count()),
         "copy" => value.clone(),
-        // Lists of variables can't be changed; the result of these is never used where they work.
+        // Lists in variables can't be changed; where these methods work, their result is never used.
         "append" | "extend" | "insert" | "remove" | "pop" | "clear" | "sort" | "reverse" => {
             return Err(bad(format!(
                 "{method}() changes a list in place, which works only on lists made by {{% set %}} in the same template"
@@ -137,7 +137,7 @@ fn of_list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> 
 
 /// Methods that change a list or mapping made by `{% set %}`.
 fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
-    // What is added may be the thing itself: it is read before it is locked.
+    // The argument may be the object itself, so it is read before locking.
     let added: Vec<(Value, Value)> = if method == "update" { args.iter().flat_map(pairs).collect() } else { Vec::new() };
     let more: Vec<Value> =
         if method == "extend" { args.first().map(|list| list.try_iter()).transpose()?.into_iter().flatten().collect() } else { Vec::new() };
@@ -215,7 +215,7 @@ fn change(mutable: &Mutable, method: &str, args: &[Value]) -> Result<Option<Valu
     })
 }
 
-/// The value of an attribute path such as `a.b.0`, as `map(attribute=)` and its like use it.
+/// The value at an attribute path such as `a.b.0`, as used by `map(attribute=)` and similar filters.
 pub(crate) fn attribute(data: &Data, path: &str) -> Option<Data> {
     let mut at = data.clone();
     for part in path.split('.') {
@@ -238,6 +238,6 @@ pub(crate) fn attribute(data: &Data, path: &str) -> Option<Data> {
 
 /// Data as a template value in the scope of this thread's evaluation.
 pub(crate) fn value_of(data: &Data) -> Result<Value, Error> {
-    let scope = Scope::current().ok_or_else(|| bad("no evaluation is under way"))?;
+    let scope = Scope::current().ok_or_else(|| bad("no evaluation is in progress"))?;
     Ok(to_value(data, &scope))
 }

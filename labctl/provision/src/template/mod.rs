@@ -1,4 +1,4 @@
-//! Templates as Ansible writes them: lazy variables, native types, undefined values that name themselves.
+//! Templates as written for Ansible: lazy variables, native types, undefined values that carry their names.
 
 mod concat;
 pub(crate) mod dialect;

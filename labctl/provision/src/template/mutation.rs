@@ -1,4 +1,4 @@
-//! Which variables of a template are changed by methods. Values of minijinja's never change: what is set to such a name is made
+//! Finds the variables of a template that are changed by methods. minijinja's values are immutable: a value assigned to such a name becomes
 //! a [`super::value::Mutable`].
 
 use std::collections::HashSet;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use fancy_regex::Regex;
 
-/// `NAME.METHOD(` or `NAME[...]` before it, with a method that changes its list or mapping.
+/// `NAME.METHOD(`, with an optional `NAME[...]`, where the method changes its list or mapping.
 static CHANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"([A-Za-z_]\w*)(?:\.\w+|\[[^\]]*\])*\.(?:append|extend|insert|pop|remove|reverse|sort|clear|update|setdefault|__setitem__)\(",
@@ -14,7 +14,7 @@ static CHANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Names that stand before methods which change a list or mapping, anywhere in the template.
+/// Names followed by methods that change a list or mapping, anywhere in the template.
 pub(super) fn changed_names(source: &str) -> HashSet<String> {
     CHANGE.iter().flat_map(|pattern| pattern.captures_iter(source).flatten()).map(|found| found[1].to_owned()).collect()
 }

@@ -1,12 +1,12 @@
-//! Undefined values and who has looked at them.
+//! Tracks undefined values and their uses.
 //!
-//! Jinja's undefined values raise an error as soon as they are compared, tested for truth, iterated or printed, but may
-//! be passed to `default` or `is defined`. minijinja has no hook for comparisons and truth tests, so the other way round:
-//! each undefined value is noted when it comes up and struck off when a filter or test that accepts undefined values
-//! has seen it. Whatever is left at the end of an evaluation was used in earnest, and the evaluation fails for it.
+//! Jinja's undefined values raise an error as soon as they are compared, tested for truth, iterated or printed, but may be passed to
+//! `default` or `is defined`. minijinja has no hook for comparisons and truth tests, so this works the other way round: each undefined
+//! value is recorded when it is created and removed when a filter or test that accepts undefined values has received it. A value left at
+//! the end of an evaluation was really used, and the evaluation fails.
 //!
-//! A macro's declaration reads every variable that its body names, whether the body will use it or not. What is undefined then
-//! is noted only when it is tested for truth or iterated; printing it and handing it to a filter fails in any case.
+//! A macro's declaration reads every variable that its body mentions, whether the body will use it or not. A value that is undefined then
+//! is recorded only when it is tested for truth or iterated; printing it and passing it to a filter fails in any case.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -18,26 +18,26 @@ use minijinja::{Environment, UndefinedBehavior};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-/// Undefined values that came up in one evaluation: id and message.
+/// Undefined values created in one evaluation: id and message.
 type Noted = Vec<(u64, Arc<str>)>;
 
 thread_local! {
-    /// One list of noted undefined values (id, message) per evaluation under way on this thread; evaluations nest.
+    /// One list of undefined values (id, message) per evaluation in progress on this thread; evaluations nest.
     static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
     /// Whether a macro is being declared on this thread.
     static DECLARING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says that the declaration of a macro begins (`true`) or has ended.
+/// Sets whether the declaration of a macro is in progress.
 pub(crate) fn declare(declares: bool) {
     DECLARING.set(declares);
 }
 
-/// A value that does not exist; chains: its attributes are itself.
+/// A value that does not exist; its attributes are the value itself.
 pub(crate) struct Undefined {
     id: u64,
     pub message: Arc<str>,
-    /// Came up in the declaration of a macro.
+    /// Created in the declaration of a macro.
     declared: bool,
 }
 
@@ -75,9 +75,9 @@ impl Object for Undefined {
     }
 }
 
-/// Opens an evaluation; closed by dropping.
+/// Starts an evaluation; ended by dropping it.
 pub(crate) struct Evaluation {
-    /// Whether the evaluation around it was declaring a macro.
+    /// Whether the enclosing evaluation was declaring a macro.
     declaring: bool,
 }
 
@@ -87,7 +87,7 @@ impl Evaluation {
         Self { declaring: DECLARING.replace(false) }
     }
 
-    /// The first undefined value that was used in earnest.
+    /// The first undefined value that was really used.
     pub(crate) fn first(&self) -> Option<Arc<str>> {
         NOTED.with(|noted| noted.borrow().last().and_then(|list| list.first().map(|(_, message)| message.clone())))
     }
@@ -107,7 +107,7 @@ impl Drop for Evaluation {
     }
 }
 
-/// A new undefined value, noted.
+/// Creates and records an undefined value.
 pub(crate) fn undefined(message: impl Into<Arc<str>>) -> Value {
     let value = Undefined { id: NEXT.fetch_add(1, Ordering::Relaxed), message: message.into(), declared: DECLARING.get() };
     if !value.declared {
@@ -126,13 +126,13 @@ fn note(value: &Undefined) {
     });
 }
 
-/// Whether the value is undefined; says nothing about use.
+/// Whether the value is undefined; does not count as use.
 pub(crate) fn is_undefined(value: &Value) -> bool {
     value.is_undefined() || value.downcast_object_ref::<Undefined>().is_some()
 }
 
-/// Whether the value is that of `x if false`, which has no `else`: printed and in filters it is an empty text. minijinja does not
-/// tell it from other undefined values but by printing it where those are refused.
+/// Whether the value is that of `x if false` without `else`, which is empty text when printed and in filters. minijinja only distinguishes
+/// it from other undefined values by printing it where those raise an error.
 pub(crate) fn is_nothing(value: &Value) -> bool {
     thread_local! {
         static ASKED: RefCell<Value> = const { RefCell::new(Value::UNDEFINED) };
@@ -159,7 +159,7 @@ pub(crate) fn message_of(value: &Value) -> Option<Arc<str>> {
     value.downcast_object_ref::<Undefined>().map(|undefined| undefined.message.clone())
 }
 
-/// The value was looked at by something that accepts undefined values.
+/// Marks the value as accepted by something that allows undefined values.
 pub(crate) fn accept(value: &Value) {
     if let Some(undefined) = value.downcast_object_ref::<Undefined>() {
         NOTED.with(|noted| {
@@ -170,7 +170,7 @@ pub(crate) fn accept(value: &Value) {
     }
 }
 
-/// The value goes on into the expression.
+/// The value is passed on into the expression.
 pub(crate) fn release(value: &Value) {
     if let Some(undefined) = value.downcast_object_ref::<Undefined>() {
         note(undefined);

@@ -11,7 +11,7 @@ fn bad(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// `text % args[0]`, where a list or tuple gives several values and a mapping named ones.
+/// `text % args[0]`, where a list or tuple supplies several values and a mapping named ones.
 pub(crate) fn format(text: &str, args: &[Value]) -> Result<String, Error> {
     let operand = args.first().cloned().unwrap_or_default();
     let values = if operand.is_tuple() {
@@ -22,7 +22,7 @@ pub(crate) fn format(text: &str, args: &[Value]) -> Result<String, Error> {
     apply(text, &values)
 }
 
-/// The conversion of each `%` with the values in order.
+/// Converts each `%` with the values in order.
 pub(crate) fn apply(text: &str, values: &[Data]) -> Result<String, Error> {
     let mut out = String::new();
     let mut chars = text.chars().peekable();
@@ -91,7 +91,7 @@ pub(crate) fn apply(text: &str, values: &[Data]) -> Result<String, Error> {
     Ok(out)
 }
 
-/// A conversion: of printf or of `str.format()`.
+/// A conversion of printf or `str.format()`.
 #[derive(Default)]
 pub(crate) struct Spec {
     align: Option<char>,

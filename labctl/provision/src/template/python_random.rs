@@ -1,7 +1,6 @@
-//! Python's `random.Random`: what a seed chose with Ansible (a minute for cron, a password) it chooses here too.
+//! Python's `random.Random`: a seed chooses the same values (a minute for cron, a password) as with Ansible.
 //!
-//! The generator is MT19937, seeded as CPython seeds it: integers by their 32-bit words, texts by their bytes and the SHA-512 of
-//! them.
+//! The generator is MT19937, seeded like CPython: integers by their 32-bit words, text by its bytes and their SHA-512.
 
 use rand::RngCore;
 use rand::rngs::StdRng;
@@ -13,7 +12,7 @@ use crate::python;
 const N: usize = 624;
 const M: usize = 397;
 
-/// Where chance comes from: the operating system, or a seed.
+/// Source of randomness: the operating system, or a seed.
 pub(crate) enum Random {
     System(Box<StdRng>),
     Seeded(Box<Twister>),
@@ -22,18 +21,18 @@ pub(crate) enum Random {
 /// The state of MT19937.
 pub(crate) struct Twister {
     words: [u32; N],
-    /// The next word to give out.
+    /// The next word to return.
     at: usize,
 }
 
 impl Random {
-    /// By a seed; without one, from `system`.
+    /// Seeded if there is a seed; otherwise from `system`.
     pub(crate) fn of(seed: Option<&Data>, system: impl FnOnce() -> StdRng) -> Self {
         match seed {
             None | Some(Data::Null) => Self::System(Box::new(system())),
             Some(Data::Int(number)) => Self::integer(*number),
             Some(Data::Bool(truth)) => Self::integer(i64::from(*truth)),
-            // A whole number's hash in Python is the number.
+            // Python's hash of a whole number is the number.
             Some(Data::Float(number)) if number.fract() == 0.0 && number.abs() < 2_f64.powi(53) => Self::integer(*number as i64),
             Some(other) => Self::text(&python::str_of(other)),
         }
@@ -48,11 +47,11 @@ impl Random {
         Self::Seeded(Box::new(Twister::new(&key)))
     }
 
-    /// By a text.
+    /// Seeded by a text.
     pub(crate) fn text(seed: &str) -> Self {
         let mut bytes = seed.as_bytes().to_vec();
         bytes.extend(sha2::Sha512::digest(seed.as_bytes()));
-        // The bytes are one big-endian number, of which leading zeros are no part.
+        // The bytes are one big-endian number, without leading zeros.
         let mut key: Vec<u32> = bytes.rchunks(4).map(|chunk| chunk.iter().fold(0, |word, byte| (word << 8) | u32::from(*byte))).collect();
         while key.len() > 1 && key.last() == Some(&0) {
             key.pop();
@@ -76,7 +75,7 @@ impl Random {
         low | (u64::from(self.word() >> (64 - count)) << 32)
     }
 
-    /// A number from 0 up to, and without, `limit`, which is not 0.
+    /// A number from 0 up to, but not including, `limit`, which is not 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         let count = 64 - limit.leading_zeros();
         loop {
@@ -87,7 +86,7 @@ impl Random {
         }
     }
 
-    /// One of the items; none if there are none.
+    /// A random item; none if the list is empty.
     pub(crate) fn choice<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         if items.is_empty() { None } else { items.get(self.below(items.len() as u64) as usize) }
     }
@@ -156,7 +155,7 @@ impl Twister {
 mod tests {
     use super::*;
 
-    /// What CPython 3.11 gives.
+    /// The values that CPython 3.11 produces.
     #[test]
     fn seeds_choose_as_in_python() {
         let chosen = |seed: Data, limit| Random::of(Some(&seed), || panic!("there is a seed")).below(limit);

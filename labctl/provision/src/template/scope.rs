@@ -1,4 +1,4 @@
-//! What names mean during an evaluation.
+//! What names refer to during an evaluation.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use super::engine::{Engine, TemplateError};
 use crate::controller::Controller;
 use crate::data::{Data, Dict, Place};
 
-/// The variables of one host at one task, and where its files are looked for.
+/// The variables of one host at one task, and where its files are searched for.
 #[derive(Debug)]
 pub(crate) struct Scope {
     pub engine: Arc<Engine>,
-    /// Variables, the strongest first.
+    /// Variables, highest precedence first.
     pub layers: Vec<Arc<Dict>>,
     /// Folders of the role, the including file and the playbook, nearest first.
     pub search: Vec<PathBuf>,
-    /// The task that evaluates, with its place.
+    /// The evaluating task, with its location.
     asker: Option<Arc<str>>,
 }
 
@@ -45,12 +45,12 @@ impl Scope {
         Arc::new(Self { engine, layers, search, asker })
     }
 
-    /// The controller, asked by whom this scope belongs to.
+    /// The controller, on behalf of this scope's task.
     pub(crate) fn controller(&self) -> Controller {
         Controller::new(self.engine.inputs.clone(), self.asker.clone())
     }
 
-    /// The same with stronger variables on top.
+    /// The same with variables of higher precedence on top.
     pub(crate) fn with(&self, top: Dict) -> Arc<Self> {
         let mut layers = Vec::with_capacity(self.layers.len() + 1);
         layers.push(Arc::new(top));
@@ -70,18 +70,18 @@ impl Scope {
         names
     }
 
-    /// `place` is where what is evaluated stands.
+    /// `place` is the location of the text being evaluated.
     pub(crate) fn enter(self: &Arc<Self>, place: &Place) -> Entered {
         CURRENT.with(|current| current.borrow_mut().push((self.clone(), place.clone())));
         Entered(())
     }
 
-    /// The scope of the evaluation under way on this thread.
+    /// The scope of the evaluation in progress on this thread.
     pub(crate) fn current() -> Option<Arc<Scope>> {
         CURRENT.with(|current| current.borrow().last().map(|(scope, _)| scope.clone()))
     }
 
-    /// Where the text stands that is being evaluated on this thread.
+    /// The location of the text being evaluated on this thread.
     pub(crate) fn current_place() -> Option<Place> {
         CURRENT.with(|current| current.borrow().last().map(|(_, place)| place.clone()))
     }

@@ -43,7 +43,7 @@ fn rsplit(text: &str, separator: Option<&str>, limit: Option<usize>) -> Vec<Stri
     parts
 }
 
-/// Each word's first letter upper case, the rest lower case, where a word is a run of letters.
+/// Makes each word's first letter upper case and the rest lower case, where a word is a run of letters.
 pub(crate) fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut inside = false;
@@ -58,7 +58,7 @@ pub(crate) fn title(text: &str) -> String {
     out
 }
 
-/// The first letter upper case, the rest lower case.
+/// Makes the first letter upper case and the rest lower case.
 pub(crate) fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {

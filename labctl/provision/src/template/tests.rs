@@ -13,7 +13,7 @@ use crate::controller::Controller;
 use crate::data::Data;
 use crate::{python, version};
 
-/// A test's call: what is tested and with which arguments.
+/// A call of a test: the tested value and the arguments.
 struct Test {
     input: Data,
     args: Vec<Data>,
@@ -190,7 +190,7 @@ fn superset(test: &Test) -> Result<bool, Error> {
     Ok(elements(test.arg(0, "b")?).unwrap_or_default().iter().all(|item| own.contains(item)))
 }
 
-/// Makes all tests known; those of minijinja's own that agree with Jinja2 (`eq`, `lt`, `in` ...) stay.
+/// Registers all tests; minijinja's own that match Jinja2's (`eq`, `lt`, `in` ...) are kept.
 pub(crate) fn register(env: &mut Environment<'static>) {
     for &(name, check) in TESTS {
         let run = move |values: Rest<ValueOrKwargs>| -> Result<bool, Error> {

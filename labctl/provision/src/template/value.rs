@@ -11,7 +11,7 @@ use super::scope::Scope;
 use crate::data::{Data, Dict};
 use crate::python;
 
-/// The mark of `omit`.
+/// Marker for `omit`.
 #[derive(Debug)]
 struct OmitMark;
 
@@ -33,27 +33,27 @@ pub(crate) struct ListValue {
     scope: Arc<Scope>,
 }
 
-/// A list or mapping made by `{% set %}`, which methods may change.
+/// A list or mapping created by `{% set %}`, which methods may change.
 #[derive(Debug)]
 pub(crate) struct Mutable {
     pub items: Mutex<MutableItems>,
 }
 
-/// What a [`Mutable`] holds.
+/// The content of a [`Mutable`].
 #[derive(Debug, Clone)]
 pub(crate) enum MutableItems {
     List(Vec<Value>),
     Map(indexmap::IndexMap<String, Value>),
 }
 
-/// Makes the value of a key.
+/// Computes the value of a key.
 type Getter = Box<dyn Fn(&str) -> Option<Value> + Send + Sync>;
 
-/// A mapping whose values are made when they are asked for, such as `hostvars`.
+/// A mapping whose values are computed on demand, such as `hostvars`.
 pub(crate) struct LazyMap {
     pub keys: Box<dyn Fn() -> Vec<Arc<str>> + Send + Sync>,
     pub get: Getter,
-    /// What a missing key is an attribute of, in messages.
+    /// The type name in messages about a missing key.
     pub kind: &'static str,
 }
 
@@ -181,7 +181,7 @@ impl Object for ListValue {
     }
 }
 
-/// Whether a list or mapping is a variable's, or part of one: its items are evaluated when they are asked for.
+/// Whether a list or mapping comes from a variable, as a whole or in part: its items are evaluated on demand.
 pub(crate) fn is_variable(value: &Value) -> bool {
     value.downcast_object_ref::<MapValue>().is_some()
         || value.downcast_object_ref::<ListValue>().is_some()
@@ -189,7 +189,7 @@ pub(crate) fn is_variable(value: &Value) -> bool {
 }
 
 impl Mutable {
-    /// A list or mapping that can be changed; none for other values, and for one that can be changed already.
+    /// A mutable copy of a list or mapping; none for other values, and for one that is already mutable.
     pub(crate) fn of(value: &Value) -> Option<Self> {
         if value.downcast_object_ref::<Self>().is_some() {
             return None;
@@ -205,8 +205,8 @@ impl Mutable {
         Some(Self { items: Mutex::new(items) })
     }
 
-    /// What a template made itself can be changed inside of what can be changed: `x.list.append(1)`. It is made so when it is
-    /// asked for. Variables stay what they are: their templates are evaluated one by one.
+    /// Values created by the template itself are mutable inside a mutable one: `x.list.append(1)`. They are converted on access. Variables
+    /// are left alone: their templates are evaluated one by one.
     pub(super) fn opened(item: &mut Value) -> Value {
         if !is_variable(item)
             && !item.is_tuple()
@@ -249,7 +249,7 @@ impl Object for Mutable {
     }
 }
 
-/// Data as a template value; a template in it is evaluated now if it is the value itself, later if it is inside.
+/// Data as a template value; a template is evaluated now if it is the value itself, later if it is inside.
 pub(crate) fn to_value(data: &Data, scope: &Arc<Scope>) -> Value {
     match data {
         Data::Null => Value::from(()),
@@ -269,8 +269,8 @@ pub(crate) fn to_value(data: &Data, scope: &Arc<Scope>) -> Value {
     }
 }
 
-/// A template value as data, everything in it evaluated. An undefined value stays one ([`Data::Opaque`]) at the top and
-/// is an error inside.
+/// A template value as data, with everything in it evaluated. An undefined value is kept ([`Data::Opaque`]) at the top and is an error
+/// inside.
 pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
     Ok(match value.kind() {
         ValueKind::Undefined => Data::Opaque(value.clone()),
@@ -293,7 +293,7 @@ pub(crate) fn from_value(value: &Value) -> Result<Data, Error> {
             if let Some(object) = value.as_object() {
                 for (key, item) in object.try_iter_pairs().into_iter().flatten() {
                     let name = key_text(&key).unwrap_or_else(|| Arc::from(key.to_string()));
-                    // What is omitted was never there, at any depth.
+                    // Omitted values are dropped, at any depth.
                     match element(&item)? {
                         Data::Omit => {}
                         item => {

@@ -22,7 +22,7 @@ pub struct State {
     pub puts: Vec<String>,
     pub facts_read: usize,
     pub unreachable: bool,
-    /// Times that `flaky` commands have run.
+    /// Number of times that `flaky` commands have run.
     pub tries: HashMap<String, u32>,
 }
 
@@ -186,7 +186,7 @@ impl Artifacts for Store {
     }
 }
 
-/// A folder with files, machines, and what happened.
+/// A folder with files, machines, and the recorded events.
 pub struct Bench {
     pub folder: tempfile::TempDir,
     pub machines: HashMap<String, Arc<Machine>>,

@@ -1,4 +1,4 @@
-//! The meaning of an artifact file: names, addresses, placeholders, checksums, keys.
+//! The semantic checks of an artifact file: names, URLs, placeholders, checksums, keys.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ pub(super) fn artifacts(artifacts: Vec<Artifact>, file: &Path, report: &mut Repo
         let at = format!("/{index}");
         if !names::is_stem(&artifact.name) {
             let hint = "use letters, digits, dots, hyphens and underscores";
-            report.add(&format!("{at}/name"), format!("`{}` cannot name a file", artifact.name), hint);
+            report.add(&format!("{at}/name"), format!("`{}` is not a valid file name", artifact.name), hint);
         }
         if let Some(other) = taken.insert(artifact.name.clone(), index) {
-            let reason = format!("`{}` is the name of the entry in line {} already", artifact.name, report.line(&format!("/{other}")));
-            report.add(&format!("{at}/name"), reason, "give every artifact a name of its own");
+            let reason = format!("`{}` is already the name of the entry in line {}", artifact.name, report.line(&format!("/{other}")));
+            report.add(&format!("{at}/name"), reason, "give every artifact its own name");
         }
         if !names::is_stem(&artifact.version) {
             let hint = "write it like `1.12.9`";
@@ -51,7 +51,7 @@ fn source(source: &mut ArtifactSource, at: &str, folder: &Path, report: &mut Rep
         }
         ArtifactSource::Release(release) => self::release(release, &format!("{at}/release"), folder, report),
         ArtifactSource::GoModule(module) => go_module(module, &format!("{at}/go_module"), report),
-        // Whether the crate's folder is there is for the source's own turn: another source may answer first.
+        // The crate's folder is checked when this source is tried: another one may succeed first.
         ArtifactSource::Cargo(cargo) => cargo.path = absolute(folder, &cargo.path),
     }
 }
@@ -66,7 +66,7 @@ fn release(release: &mut ReleaseSource, at: &str, folder: &Path, report: &mut Re
         let at = format!("{at}/{key}");
         placeholders(name, &at, report);
         if name.contains('/') {
-            report.add(&at, format!("`{name}` is a path"), "write a file name; the folder belongs into `base`");
+            report.add(&at, format!("`{name}` is a path"), "write a file name; the folder belongs in `base`");
         }
     }
     if let Some(member) = &release.member {
@@ -85,12 +85,12 @@ fn go_module(module: &GoModuleSource, at: &str, report: &mut Report) {
         let Some(path) = path else { continue };
         if path.contains("://") || path.contains(char::is_whitespace) {
             let hint = "write it without `https://`, such as `github.com/hashicorp/consul`";
-            report.add(&format!("{at}/{key}"), format!("`{path}` is not a path of a Go module"), hint);
+            report.add(&format!("{at}/{key}"), format!("`{path}` is not a Go module path"), hint);
         }
     }
     if !module.module_version.starts_with('v') {
         let hint = format!("write `v{}`", module.module_version);
-        let reason = format!("`{}` is not a version of a Go module", module.module_version);
+        let reason = format!("`{}` is not a Go module version", module.module_version);
         report.add(&format!("{at}/module_version"), reason, hint);
     }
     let version = |text: &str| text.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit()));

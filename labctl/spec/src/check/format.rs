@@ -1,5 +1,5 @@
-//! Texts of a certain form, by the schema's `format`. Those of labctl's own are parsed by their type, whose message says
-//! what is wrong; editors ignore formats that they do not know.
+//! Text formats, by the schema's `format`. labctl's own formats are parsed by their type, whose message says what is wrong; editors ignore
+//! formats that they do not know.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub(crate) const SIZE_FORMAT: &str = "labctl-size";
 /// Format of a [`Duration`].
 pub(crate) const DURATION_FORMAT: &str = "labctl-duration";
 
-/// Reason and hint if a text has not the form.
+/// Returns a reason and a hint if a text does not have the format.
 pub(super) fn check(format: &str, text: &str) -> Result<(), (String, String)> {
     match format {
         NAME_FORMAT => parse::<LabName>(text),
@@ -29,7 +29,7 @@ pub(super) fn check(format: &str, text: &str) -> Result<(), (String, String)> {
     }
 }
 
-/// These types' messages read `reason: hint`.
+/// The messages of these types have the form `reason: hint`.
 fn parse<T: FromStr<Err: ToString>>(text: &str) -> Result<(), (String, String)> {
     text.parse::<T>().map(drop).map_err(|error| {
         let message = error.to_string();

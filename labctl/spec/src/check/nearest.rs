@@ -1,6 +1,6 @@
-//! The known word that a mistyped one was probably meant to be.
+//! Finds the known word that was probably meant by a mistyped one.
 
-/// Words that people know from elsewhere, and what they are called here.
+/// Words that people know from other tools, and what they are called here.
 const SYNONYMS: [(&str, &str); 24] = [
     ("ip", "address"),
     ("ram", "memory"),
@@ -28,7 +28,7 @@ const SYNONYMS: [(&str, &str); 24] = [
     ("probes", "steady_state"),
 ];
 
-/// The candidate nearest to `word`, if one is near enough to be suggested.
+/// The candidate nearest to `word`, if one is close enough to suggest.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase().replace('-', "_");
     let candidates: Vec<&str> = candidates.into_iter().collect();
@@ -40,7 +40,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         let plain = candidate.to_lowercase().replace('-', "_");
         // `KILL` means `SIGKILL`.
         let part = word.len() >= 4 && plain.ends_with(&word);
-        // Keys are short; a long word is like none of them, and would cost its length squared.
+        // Keys are short; a long word matches none of them, and comparing it would take quadratic time.
         let near = if word.len().max(plain.len()) > 64 { usize::MAX } else { strsim::osa_distance(&word, &plain) };
         (if part { 0 } else { near }, candidate)
     });

@@ -11,7 +11,7 @@ impl<'a> Walk<'a> {
         properties.map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 
-    /// Where a fault of an entry's value is shown: a scalar itself, the key of anything else.
+    /// Where a fault of an entry's value is reported: at the value if it is a scalar, otherwise at its key.
     fn place(entry: &Entry) -> Span {
         match entry.value.as_text() {
             Some(text) if !text.is_empty() => entry.value.span,
@@ -32,7 +32,7 @@ impl<'a> Walk<'a> {
                 meant.extend(self.unknown_key(entry, properties.keys().map(String::as_str)));
                 continue;
             };
-            // `groups:` with nothing after it is as good as no `groups:`.
+            // `groups:` with no value is the same as no `groups:`.
             if entry.value.is_null() && entry.value.tag.is_none() && !required.contains(&name) {
                 continue;
             }
@@ -41,7 +41,7 @@ impl<'a> Walk<'a> {
             }
         }
         for name in &required {
-            // Whoever is told "did you mean `name`?" needs not be told that it is missing.
+            // A key already suggested by "did you mean `name`?" is not also reported as missing.
             if map.get(name).is_none() && !meant.contains(name) {
                 let about = properties.get(*name).map(|schema| self.about(schema)).unwrap_or_default();
                 self.fault(span, format!("`{name}` is missing"), if about.eq_ignore_ascii_case(name) { String::new() } else { about });
@@ -57,8 +57,7 @@ impl<'a> Walk<'a> {
         required.iter().all(|name| result.contains_key(*name)).then_some(Json::Object(result))
     }
 
-    /// What takes the place of a faulty or missing required field while the rest is checked, where there is something that
-    /// causes no further faults.
+    /// A placeholder for a faulty or missing required field while the rest is checked, if one exists that causes no further faults.
     fn stand_in(&self, schema: &'a Json) -> Option<Json> {
         let schema = self.resolve(schema);
         match schema.get("format").and_then(Json::as_str) {
@@ -68,7 +67,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A mapping whose keys are free.
+    /// A mapping with arbitrary keys.
     fn dictionary(&mut self, schema: &'a Json, map: &yaml::Map, node: &Node) -> Option<Json> {
         if schema.get("x-keeps-tags").is_some() {
             return Some(node.to_json());
@@ -141,7 +140,7 @@ impl<'a> Walk<'a> {
             return result;
         }
         let found = words::list(map.keys());
-        let reason = if map.entries.is_empty() { "the mapping is empty".to_owned() } else { format!("{found} stand together") };
+        let reason = if map.entries.is_empty() { "the mapping is empty".to_owned() } else { format!("{found} cannot be combined") };
         self.fault(span, reason, format!("give exactly one of {allowed}"));
         None
     }

@@ -1,12 +1,12 @@
-//! Single values: types, ranges, forms.
+//! Single values: types, ranges, formats.
 
 use serde_json::Value as Json;
 
 use super::{Walk, format, words};
 use crate::yaml::{Node, Resolved, Scalar, Span, Value};
 
-/// The JSON type of a node. What YAML 1.1 takes for a sexagesimal number (`8080:53`) is text where text is allowed:
-/// nobody means 484853.
+/// The JSON type of a node. A value that YAML 1.1 reads as a sexagesimal number (`8080:53`) is text where text is allowed: nobody means
+/// 484853.
 pub(super) fn type_of(node: &Node, allowed: &[&str]) -> &'static str {
     let Value::Scalar(scalar) = &node.value else {
         return if node.as_seq().is_some() { "array" } else { "object" };
@@ -71,7 +71,7 @@ impl<'a> Walk<'a> {
                 format!("write its unit: {text}s")
             }
             (_, Some(text)) if types.contains(&"string") => {
-                format!("put it into quotes: \"{text}\"")
+                format!("put it in quotes: \"{text}\"")
             }
             (_, Some(text)) if types.contains(&"array") && self.holds_scalars(schema) => {
                 format!("write a list: [{text}]")
@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
             (_, Some(text)) if types.contains(&"integer") && quoted && text.parse::<i64>().is_ok() => {
                 format!("remove the quotes: {text}")
             }
-            (_, Some(_)) if types.contains(&"integer") => "write a number without unit or quotes".to_owned(),
+            (_, Some(_)) if types.contains(&"integer") => "write a number without a unit or quotes".to_owned(),
             _ if types.contains(&"object") => match self.known_keys(schema) {
                 keys if keys.is_empty() => "write `key: value` lines below it, indented".to_owned(),
                 keys => format!("write `key: value` lines below it; allowed keys: {}", words::list(keys)),

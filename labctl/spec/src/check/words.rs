@@ -1,8 +1,8 @@
-//! How types and values are called in a message.
+//! How types and values are named in messages.
 
 use crate::yaml::{Node, Resolved, Value};
 
-/// ``a, b, c`` each in backticks.
+/// ``a, b, c``, each in backticks.
 pub(crate) fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
     items.into_iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
 }
@@ -40,7 +40,7 @@ pub(super) fn found(node: &Node) -> String {
     }
 }
 
-/// A text that fits a message: one line, at most 40 characters.
+/// Shortens a text for a message: one line, at most 40 characters.
 pub(super) fn shortened(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     if line.chars().count() > 40 || line.len() < text.trim_end().len() {

@@ -1,4 +1,4 @@
-//! The meaning of an image file: exactly one source, well-formed addresses, checksums and packages.
+//! The semantic checks of an image file: exactly one source; valid URLs, checksums and packages.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::names;
 use crate::report::Report;
 use crate::size::Size;
 
-/// Least size of a root file system: Debian's minimum with a kernel takes about 600 MiB.
+/// Minimum size of a root file system: a minimal Debian with a kernel takes about 600 MiB.
 const LEAST_SIZE: Size = Size(1 << 30);
 const MOST_SIZE: Size = Size(16 << 40);
 
@@ -17,7 +17,7 @@ pub(super) fn image(plain: ImageFile, file: &Path, report: &mut Report) -> Optio
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if !names::is_stem(&name) {
         let hint = "use letters, digits, dots, hyphens and underscores";
-        report.add("", format!("the file's name `{name}` cannot name an image"), hint);
+        report.add("", format!("the file name `{name}` is not a valid image name"), hint);
     }
     let folder = file.parent().unwrap_or(Path::new("."));
     let bootstrap = plain.bootstrap.inspect(|bootstrap| self::bootstrap(bootstrap, report));
@@ -31,7 +31,7 @@ pub(super) fn image(plain: ImageFile, file: &Path, report: &mut Report) -> Optio
             return None;
         }
         (None, None) => {
-            // One that was left out because of its own fault is there in the file.
+            // A source that was dropped because of its own fault is still in the file.
             if report.keys("").iter().all(|key| *key == "description") {
                 report.add("", "the image has no source", hint);
             }
@@ -41,7 +41,7 @@ pub(super) fn image(plain: ImageFile, file: &Path, report: &mut Report) -> Optio
     Some(Image { name, description: plain.description.unwrap_or_default(), source })
 }
 
-/// Whether a text is an address to download from.
+/// Whether a text is an http or https URL.
 pub(crate) fn is_url(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !text.contains(char::is_whitespace))
@@ -59,19 +59,19 @@ fn bootstrap(bootstrap: &Bootstrap, report: &mut Report) {
     let mut seen = BTreeSet::new();
     for (position, package) in bootstrap.packages.iter().enumerate() {
         let at = format!("/bootstrap/packages/{position}");
-        // Debian Policy 5.6.1, and `:architecture` or `=version` as apt takes them.
+        // Debian Policy 5.6.1, plus `:architecture` or `=version` as apt accepts them.
         let good = package.len() >= 2
             && package.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
             && package.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | ':' | '=' | '~'));
         if !good {
             report.add(&at, format!("`{package}` is not a package name"), "write one package per entry, such as `curl`");
         } else if !seen.insert(package) {
-            report.add(&at, format!("`{package}` stands here twice"), "remove one");
+            report.add(&at, format!("`{package}` is listed twice"), "remove one");
         }
     }
     if let Some(size) = bootstrap.size.filter(|size| *size < LEAST_SIZE || *size > MOST_SIZE) {
         let hint = format!("allowed: {LEAST_SIZE} to {MOST_SIZE}");
-        report.add("/bootstrap/size", format!("{size} is no size for a root file system"), hint);
+        report.add("/bootstrap/size", format!("{size} is not a valid size for a root file system"), hint);
     }
 }
 
@@ -108,14 +108,14 @@ fn cloud(mut cloud: Cloud, folder: &Path, report: &mut Report) -> Cloud {
 }
 
 fn checksum(text: &str) -> Result<(), String> {
-    let (kind, digits) = text.split_once(':').ok_or_else(|| format!("`{text}` does not say which checksum it is"))?;
+    let (kind, digits) = text.split_once(':').ok_or_else(|| format!("`{text}` does not name its checksum type"))?;
     let length = match kind {
         "sha256" => 64,
         "sha512" => 128,
-        _ => return Err(format!("`{kind}` is not a checksum that is checked here")),
+        _ => return Err(format!("`{kind}` is not a supported checksum type")),
     };
     if digits.len() != length {
-        return Err(format!("a {kind} has {length} hexadecimal digits, this one {}", digits.chars().count()));
+        return Err(format!("a {kind} has {length} hexadecimal digits, this one has {}", digits.chars().count()));
     }
-    if digits.chars().all(|c| c.is_ascii_hexdigit()) { Ok(()) } else { Err(format!("a {kind} has only hexadecimal digits")) }
+    if digits.chars().all(|c| c.is_ascii_hexdigit()) { Ok(()) } else { Err(format!("a {kind} contains only hexadecimal digits")) }
 }

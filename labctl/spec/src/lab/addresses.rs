@@ -1,4 +1,4 @@
-//! Each machine's address and Ethernet address.
+//! Each machine's IP and Ethernet address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -12,11 +12,10 @@ use crate::ident::{MacAddr, NodeName};
 use crate::report::Report;
 use crate::stable_hash::hash;
 
-/// First offset in the subnet that is given away; those below are used when all above are.
+/// First offset in the subnet that is assigned; lower ones are used when all above are taken.
 const FIRST: u32 = 10;
 
-/// One address per machine. Addresses of the file come first; the others get the next free one from .10 on, in the order
-/// of the file.
+/// One address per machine. Addresses in the file come first; the other machines get the next free one from .10 on, in file order.
 pub(super) fn addresses(plain: &LabFile, machines: &[Machine], network: &Checked, report: &mut Report) -> Vec<Ipv4Addr> {
     let subnet = network.network.subnet;
     let mut taken: BTreeMap<Ipv4Addr, &NodeName> = BTreeMap::new();
@@ -31,7 +30,7 @@ pub(super) fn addresses(plain: &LabFile, machines: &[Machine], network: &Checked
         given.push(address);
         let Some(address) = address else { continue };
         let wrong = match taken.get(&address) {
-            Some(other) => Some((format!("{address} is the address of `{other}` already"), "choose a free one".to_owned())),
+            Some(other) => Some((format!("{address} is already the address of `{other}`"), "choose a free one".to_owned())),
             None if network.subnet_known => misplaced(address, plain, network),
             None => None,
         };
@@ -69,9 +68,9 @@ pub(super) fn addresses(plain: &LabFile, machines: &[Machine], network: &Checked
     addresses
 }
 
-/// The longest prefix with room for so many nodes.
+/// The longest prefix with room for that many nodes.
 fn room(nodes: usize) -> u32 {
-    // Network, gateway and broadcast address come on top.
+    // Plus the network, gateway and broadcast addresses.
     let addresses = u32::try_from(nodes).unwrap_or(u32::MAX).saturating_add(3);
     (addresses - 1).leading_zeros().min(24)
 }
@@ -86,14 +85,14 @@ fn misplaced(address: Ipv4Addr, plain: &LabFile, network: &Checked) -> Option<(S
     let reason = if !subnet.contains(&address) {
         if plain.network.subnet.is_none() {
             let [a, b, c, _] = address.octets();
-            let reason = format!("{address} is outside of the lab's subnet {subnet}, which was derived from its name");
+            let reason = format!("{address} is outside the lab's subnet {subnet}, which was derived from its name");
             let own = Ipv4Net::new(Ipv4Addr::new(a, b, c, 0), 24).ok().filter(|net| allowed(*net));
             return Some(match own {
                 Some(own) => (reason, format!("add `network: {{subnet: {own}}}`")),
                 None => (reason, "leave it out, or give the lab a private subnet".to_owned()),
             });
         }
-        format!("{address} is outside of the lab's subnet {subnet}")
+        format!("{address} is outside the lab's subnet {subnet}")
     } else if address == network.network.gateway {
         format!("{address} is the gateway's address")
     } else if address == subnet.network() {
@@ -106,8 +105,8 @@ fn misplaced(address: Ipv4Addr, plain: &LabFile, network: &Checked) -> Option<(S
     Some((reason, range))
 }
 
-/// One Ethernet address per machine: 52:54:00, QEMU's own prefix, and three bytes of a hash of the lab's and the node's
-/// name; a second hash if two nodes of the lab would share one.
+/// One Ethernet address per machine: 52:54:00, QEMU's own prefix, and three bytes of a hash of the lab's and the node's name; rehashed if
+/// two nodes of the lab would share one.
 pub(super) fn macs(lab: &str, machines: &[Machine]) -> Vec<MacAddr> {
     let mut taken = BTreeSet::new();
     let of = |machine: &Machine, attempt: u32| {

@@ -1,4 +1,4 @@
-//! From entries of `nodes` to machines: `count` and `{index}`.
+//! Expands entries of `nodes` to machines: `count` and `{index}`.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::NodeFile;
 use crate::ident::NodeName;
 use crate::report::Report;
 
-/// What stands for a machine's number.
+/// Placeholder for a machine's number.
 pub(super) const INDEX: &str = "{index}";
 
 /// One machine of an entry of `nodes`.
@@ -19,7 +19,7 @@ pub(super) struct Machine {
     pub(super) name: NodeName,
 }
 
-/// A text of machine `number`; without a number the text itself.
+/// `text` for machine `number`; unchanged without a number.
 pub(super) fn numbered(text: &str, number: Option<u32>) -> String {
     match number {
         Some(number) => text.replace(INDEX, &number.to_string()),
@@ -35,7 +35,7 @@ fn numbers(node: &NodeFile) -> Vec<Option<u32>> {
     }
 }
 
-/// All machines in the order of the file, without those whose name is faulty.
+/// All machines in file order, without those whose name is faulty.
 pub(super) fn machines(nodes: &[NodeFile], domain: &str, report: &mut Report) -> Vec<Machine> {
     let mut machines = Vec::new();
     let mut taken: HashMap<NodeName, usize> = HashMap::new();
@@ -46,7 +46,7 @@ pub(super) fn machines(nodes: &[NodeFile], domain: &str, report: &mut Report) ->
             continue;
         }
         if node.count.is_none() && node.name.contains(INDEX) {
-            report.add(&at, "`{index}` stands for a number only together with `count`", "add `count:` or remove it");
+            report.add(&at, "`{index}` works only together with `count`", "add `count:` or remove it");
             continue;
         }
         let template = match node.count {
@@ -66,7 +66,7 @@ pub(super) fn machines(nodes: &[NodeFile], domain: &str, report: &mut Report) ->
                         if !told {
                             let reason =
                                 format!("the name `{name}` is taken by the node in line {}", report.line(&format!("/nodes/{other}")));
-                            report.add(&at, reason, "give every node a name of its own");
+                            report.add(&at, reason, "give every node its own name");
                             told = true;
                         }
                         continue;

@@ -1,4 +1,4 @@
-//! What the lab file refers to on the host: synced paths and playbooks.
+//! Paths on the host that the lab file refers to: synced paths and playbooks.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -9,23 +9,23 @@ use super::{LabFile, Node, Provision, ProvisionFile, Sync, SyncFile};
 use crate::check::nearest;
 use crate::report::Report;
 
-/// An absolute path of what stands in a file of `folder`; single dots are removed.
+/// Makes a path written in a file of `folder` absolute; removes single dots.
 pub(crate) fn absolute(folder: &Path, path: &Path) -> PathBuf {
     let joined = folder.join(path);
     std::path::absolute(&joined).unwrap_or(joined)
 }
 
-/// Why a path of the host cannot be used.
+/// Why a path on the host cannot be used.
 fn missing(path: &Path, written: &Path) -> (String, String) {
     let hint = if written.starts_with("~") {
-        "`~` is not expanded: write the whole path, or one relative to this file".to_owned()
+        "`~` is not expanded: write the full path, or one relative to this file".to_owned()
     } else {
         "the path is relative to this file; create it or correct it".to_owned()
     };
     (format!("{} does not exist", path.display()), hint)
 }
 
-/// The copies of the entry of `nodes` at `at`.
+/// The copies of the `nodes` entry at `at`.
 pub(super) fn sync(written: &[SyncFile], at: &str, folder: &Path, report: &mut Report) -> Vec<Sync> {
     let mut targets = BTreeSet::new();
     let mut copies = Vec::new();
@@ -80,7 +80,7 @@ pub(super) fn provision(plain: &LabFile, nodes: &[Node], folder: &Path, report: 
     steps
 }
 
-/// A play needs `hosts`; a plain name in it must be a node's or a group's.
+/// A play needs `hosts`; a plain name in it must be a node or a group.
 fn play(play: &Map<String, Value>, at: &str, known: &BTreeSet<&str>, report: &mut Report) {
     if play.contains_key("import_playbook") || play.contains_key("ansible.builtin.import_playbook") {
         let hint = "write the path of the playbook as the entry itself: `- site.yml`";
@@ -88,7 +88,7 @@ fn play(play: &Map<String, Value>, at: &str, known: &BTreeSet<&str>, report: &mu
         return;
     }
     let Some(hosts) = play.get("hosts") else {
-        report.add(at, "the play has no `hosts`", "add `hosts: all`, or name groups or nodes");
+        report.add(at, "the play has no `hosts`", "add `hosts: all`, or give groups or nodes");
         return;
     };
     let at = format!("{at}/hosts");
@@ -98,19 +98,19 @@ fn play(play: &Map<String, Value>, at: &str, known: &BTreeSet<&str>, report: &mu
             items.iter().enumerate().filter_map(|(position, item)| Some((format!("{at}/{position}"), item.as_str()?))).collect()
         }
         _ => {
-            report.add(&at, "`hosts` is neither text nor a list of texts", "write `hosts: all`, or name groups or nodes");
+            report.add(&at, "`hosts` must be text or a list of text", "write `hosts: all`, or give groups or nodes");
             return;
         }
     };
     for (at, name) in names {
-        // Patterns (`a:&b`, `client*`, templates) are the provisioning engine's to judge.
+        // The provisioning engine checks patterns (`a:&b`, `client*`, templates).
         let simple = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-        // A node that was left out because of a fault may have the name.
+        // A node that was dropped because of a fault may have the name.
         let complete = !report.is_faulty("/nodes");
         if simple && name != "localhost" && name != "ungrouped" && !known.contains(name) && complete {
             let hint = match nearest(name, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", crate::check::list(known.iter().copied())),
+                None => format!("known: {}", crate::check::list(known.iter().copied())),
             };
             report.add(&at, format!("no node or group is called `{name}`"), hint);
         }

@@ -11,7 +11,7 @@ use crate::report::{Report, escape};
 const HINT: &str = "use letters, digits, underscores and hyphens, beginning with a letter or underscore";
 
 pub(super) fn groups(plain: &LabFile, machines: &[Machine], report: &mut Report) {
-    // Nodes that were left out because of a fault may be in any group.
+    // Nodes that were dropped because of a fault may be in any group.
     let complete = !report.is_faulty("/nodes");
     let nodes: BTreeSet<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
     let mut known = BTreeSet::new();
@@ -22,7 +22,7 @@ pub(super) fn groups(plain: &LabFile, machines: &[Machine], report: &mut Report)
             if let Some((reason, hint)) = wrong(group, &nodes) {
                 report.add(&at, reason, hint);
             } else if !here.insert(group) {
-                report.add(&at, format!("`{group}` stands here twice"), "remove one");
+                report.add(&at, format!("`{group}` is listed twice"), "remove one");
             }
             known.insert(group.as_str());
         }
@@ -46,12 +46,12 @@ pub(super) fn groups(plain: &LabFile, machines: &[Machine], report: &mut Report)
 
 fn wrong(group: &str, nodes: &BTreeSet<&str>) -> Option<(String, String)> {
     if matches!(group, "all" | "ungrouped") {
-        let hint = "remove it; Ansible keeps the groups `all` and `ungrouped` itself".to_owned();
-        return Some((format!("`{group}` is not for giving away"), hint));
+        let hint = "remove it; Ansible manages the groups `all` and `ungrouped` itself".to_owned();
+        return Some((format!("`{group}` is a reserved group name"), hint));
     }
     if nodes.contains(group) {
-        let hint = "rename one: `hosts:` could not tell them apart".to_owned();
+        let hint = "rename one: `hosts:` cannot distinguish them".to_owned();
         return Some((format!("`{group}` is the name of a node"), hint));
     }
-    (!names::is_group(group)).then(|| (format!("`{group}` cannot name a group"), HINT.to_owned()))
+    (!names::is_group(group)).then(|| (format!("`{group}` is not a valid group name"), HINT.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The names by which a node is reached, unique over the lab.
+//! The names by which a node is reached, unique in the lab.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::expand::{INDEX, Machine, numbered};
 use crate::names;
 use crate::report::Report;
 
-/// The further names of each machine: `name.domain`, then those of the file.
+/// The additional names of each machine: `name.domain`, then those from the file.
 pub(super) fn hostnames(nodes: &[NodeFile], machines: &[Machine], domain: &str, report: &mut Report) -> Vec<Vec<String>> {
     let full = |machine: &Machine| format!("{}.{domain}", machine.name);
     let own = machines.iter().flat_map(|machine| [(machine.name.to_string(), machine), (full(machine), machine)]);
@@ -31,12 +31,12 @@ pub(super) fn hostnames(nodes: &[NodeFile], machines: &[Machine], domain: &str, 
                 if let Some(other) = taken.get(&name) {
                     if told.insert((machine.entry, position)) {
                         let reason = if other.name == machine.name {
-                            format!("`{name}` stands here twice")
+                            format!("`{name}` is listed twice")
                         } else {
-                            format!("`{name}` is a name of node `{}` already", other.name)
+                            format!("`{name}` is already a name of node `{}`", other.name)
                         };
                         let at = format!("/nodes/{}/hostnames/{position}", machine.entry);
-                        report.add(&at, reason, "a name can mean one node only: remove one");
+                        report.add(&at, reason, "a name can refer to only one node: remove one");
                     }
                     continue;
                 }
@@ -48,7 +48,7 @@ pub(super) fn hostnames(nodes: &[NodeFile], machines: &[Machine], domain: &str, 
         .collect()
 }
 
-/// Entries and positions of names that are wrong in themselves.
+/// Entries and positions of names that are invalid by themselves.
 fn faulty_templates(nodes: &[NodeFile], report: &mut Report) -> BTreeSet<(usize, usize)> {
     let mut faulty = BTreeSet::new();
     for (entry, node) in nodes.iter().enumerate() {
@@ -59,7 +59,7 @@ fn faulty_templates(nodes: &[NodeFile], report: &mut Report) -> BTreeSet<(usize,
             let has_index = template.contains(INDEX);
             let wrong = match node.count {
                 None if has_index => {
-                    let reason = "`{index}` stands for a number only together with `count`".to_owned();
+                    let reason = "`{index}` works only together with `count`".to_owned();
                     Err((reason, "add `count:` or remove it".to_owned()))
                 }
                 Some(count) if count > 1 && !has_index => {

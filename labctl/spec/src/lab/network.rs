@@ -10,10 +10,10 @@ use crate::names;
 use crate::report::Report;
 use crate::stable_hash::hash;
 
-/// The network, and whether its subnet is what the file means.
+/// The network, and whether its subnet is valid.
 pub(super) struct Checked {
     pub(super) network: Network,
-    /// False after a fault: then addresses are not compared with the subnet.
+    /// False after a fault; addresses are then not compared with the subnet.
     pub(super) subnet_known: bool,
     pub(super) domain: String,
 }
@@ -43,25 +43,25 @@ pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
         internet: plain.network.internet.unwrap_or(true),
         host_loopback: plain.network.host_loopback.unwrap_or(false),
     };
-    // A domain that was left out because of a fault collides with nothing.
+    // A domain that was dropped because of a fault conflicts with nothing.
     let domain = if report.is_faulty("/network/domain") { String::new() } else { domain };
     Checked { network, subnet_known, domain }
 }
 
-/// The subnet of a lab that names none: one of the 16,384 `/24` of 10.64.0.0/10, by a hash of the lab's name, so that
-/// two labs rarely share one and a lab keeps its own.
+/// The default subnet of a lab: one of the 16,384 `/24` of 10.64.0.0/10, chosen by a hash of the lab's name, so that two labs rarely share
+/// one and a lab keeps its own.
 pub(super) fn derived_subnet(name: &str) -> Ipv4Net {
     let [third, second, ..] = hash(&["subnet", name]).to_le_bytes();
     let network = Ipv4Addr::new(10, 64 | (second & 0x3f), third, 0);
     Ipv4Net::new(network, 24).unwrap_or_default()
 }
 
-/// The `n`-th address of a subnet, the network's own being the 0th; stays inside of the address space.
+/// The `n`-th address of a subnet, the network's own being the 0th; stays inside the address space.
 pub(super) fn offset(subnet: Ipv4Net, n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()).saturating_add(n))
 }
 
-/// Ranges that a lab may use, and what they are for.
+/// Ranges that a lab may use, and their purpose.
 const ALLOWED: [(&str, u8, &str); 8] = [
     ("10.0.0.0", 8, "private, RFC 1918"),
     ("172.16.0.0", 12, "private, RFC 1918"),
@@ -75,7 +75,7 @@ const ALLOWED: [(&str, u8, &str); 8] = [
 
 const HINT: &str = "write a private subnet such as `10.77.0.0/24`";
 
-/// A subnet that a lab may have; else what is wrong, and the way out.
+/// A valid lab subnet; otherwise what is wrong, and a hint.
 pub(super) fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
     let fault = |reason: String| Err((reason, HINT.to_owned()));
     let Some((address, prefix)) = text.split_once('/') else {
@@ -92,7 +92,7 @@ pub(super) fn subnet(text: &str) -> Result<Ipv4Net, (String, String)> {
     };
     if net.trunc() != net {
         let hint = format!("write `{}`", net.trunc());
-        return Err((format!("`{text}` is an address inside of a subnet, not a subnet"), hint));
+        return Err((format!("`{text}` is an address inside a subnet, not a subnet"), hint));
     }
     if prefix > 30 {
         let reason = format!("`{text}` is too small: besides the gateway there must be room for a node");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Publish, PublishFile};
 use crate::report::Report;
 
-/// The ports of the entry of `nodes` at `at`.
+/// The ports of the `nodes` entry at `at`.
 pub(super) fn publish(written: &[PublishFile], at: &str, report: &mut Report) -> Vec<Publish> {
     let mut taken: BTreeSet<u16> = BTreeSet::new();
     let mut ports = Vec::new();
@@ -15,7 +15,7 @@ pub(super) fn publish(written: &[PublishFile], at: &str, report: &mut Report) ->
             Err((reason, hint)) => report.add(&at, reason, hint),
             Ok(publish) => {
                 if !taken.insert(publish.host) {
-                    let reason = format!("port {} of the host stands here twice", publish.host);
+                    let reason = format!("host port {} is published twice", publish.host);
                     report.add(&at, reason, "remove one, or choose another host port: \"8081:80\"");
                 }
                 ports.push(publish);

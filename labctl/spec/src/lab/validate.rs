@@ -1,4 +1,4 @@
-//! From the plain lab file to the validated [`Lab`]; every check adds its faults and goes on.
+//! From the plain lab file to the validated [`Lab`]; every check adds its faults and continues.
 
 use std::path::Path;
 
@@ -9,18 +9,18 @@ use crate::names;
 use crate::report::Report;
 use crate::size::Size;
 
-/// Least memory of a node: below it Debian's kernel and initrd do not boot.
+/// Minimum memory of a node: with less, Debian's kernel and initrd do not boot.
 const LEAST_MEMORY: Size = Size::mib(128);
-/// Most memory of a node: beyond any laptop, so a slip of the unit.
+/// Maximum memory of a node: more than any laptop has, so probably a wrong unit.
 const MOST_MEMORY: Size = Size(1 << 40);
 const DEFAULT_MEMORY: Size = Size::mib(512);
-/// Least disk of a node: a small system fits.
+/// Minimum disk of a node: enough for a small system.
 const LEAST_DISK: Size = Size(1 << 30);
-/// Most disk of a node; ext4 with 4 KiB blocks ends at 16 TiB.
+/// Maximum disk of a node: the limit of ext4 with 4 KiB blocks.
 const MOST_DISK: Size = Size(16 << 40);
 const DEFAULT_DISK: Size = Size(8 << 30);
 
-/// Validates; the result counts only if the report has no fault.
+/// Validates; the result is only valid if the report has no faults.
 pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let folder = file.parent().unwrap_or(Path::new("/"));
@@ -71,7 +71,7 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
     }
 }
 
-/// What all machines of one entry of `nodes` share.
+/// What all machines of one `nodes` entry share.
 struct Entry {
     publish: Vec<super::Publish>,
     sync: Vec<super::Sync>,
@@ -101,7 +101,7 @@ fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &
         return;
     };
     let mut hint = format!("allowed: {least} to {most}");
-    // `memory: 512` is 512 bytes, which nobody means.
+    // `memory: 512` means 512 bytes, which is never intended.
     let meant = Size::mib(size.0.min(most.as_mib()));
     if size < Size(1 << 20) && meant >= least {
         hint = format!("a bare number is bytes: did you mean `{}M`? {hint}", size.0);
@@ -109,13 +109,13 @@ fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &
     report.add(at, format!("{size} of {what} is {wrong}"), hint);
 }
 
-/// Images that are none of the `known` ones.
+/// Reports images that are not in `known`.
 pub(super) fn images(plain: &LabFile, known: &[String], report: &mut Report) {
     let written = plain.nodes.iter().enumerate().filter_map(|(index, node)| Some((node.image.as_ref()?, format!("/nodes/{index}/image"))));
-    // The lab's own image is that of the nodes without one.
+    // The lab's own image matters only if a node uses it.
     let lab = plain.nodes.iter().any(|node| node.image.is_none()).then(|| (&plain.image, "/image".to_owned()));
     for (name, at) in lab.into_iter().chain(written) {
-        // A name that cannot be one is told elsewhere.
+        // An invalid image name is reported elsewhere.
         if names::is_stem(name) && !known.contains(name) {
             report.add(&at, format!("there is no image `{name}`"), format!("known images: {}", known.join(", ")));
         }
@@ -124,7 +124,7 @@ pub(super) fn images(plain: &LabFile, known: &[String], report: &mut Report) {
 
 fn image(name: &str, at: &str, report: &mut Report) {
     if !names::is_stem(name) {
-        let hint = "give the name of a file in `images/` without its ending, such as `debian-12`";
+        let hint = "give the name of a file in `images/` without its extension, such as `debian-12`";
         report.add(at, format!("`{name}` is not the name of an image"), hint);
     }
 }
@@ -133,6 +133,6 @@ fn image(name: &str, at: &str, report: &mut Report) {
 pub(super) fn variables(variables: &Map<String, Value>, at: &str, report: &mut Report) {
     for name in variables.keys().filter(|name| !names::is_variable(name)) {
         let hint = "use letters, digits and underscores, beginning with a letter or underscore";
-        report.add_key(&format!("{at}/variables"), name, format!("`{name}` cannot name a variable"), hint);
+        report.add_key(&format!("{at}/variables"), name, format!("`{name}` is not a valid variable name"), hint);
     }
 }

@@ -1,4 +1,4 @@
-//! The meaning of a scenario: one check per probe, names that exist, times that make sense.
+//! The semantic checks of a scenario: one check per probe, existing names, sensible times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ pub(super) fn scenario(plain: ScenarioFile, lab: Option<&Lab>, report: &mut Repo
     let known = lab.map(Known::of);
     if !names::is_stem(&plain.name) {
         let hint = "use letters, digits, hyphens and underscores: reports are named after it";
-        report.add("/name", format!("`{}` cannot name a scenario", plain.name), hint);
+        report.add("/name", format!("`{}` is not a valid scenario name", plain.name), hint);
     }
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
     let mut steady_state = Vec::new();
@@ -20,8 +20,8 @@ pub(super) fn scenario(plain: ScenarioFile, lab: Option<&Lab>, report: &mut Repo
         let at = format!("/steady_state/{index}");
         if let Some(other) = taken.insert(written.name.clone(), index) {
             let reason =
-                format!("`{}` is the name of the probe in line {} already", written.name, report.line(&format!("/steady_state/{other}")));
-            report.add(&format!("{at}/name"), reason, "give every probe a name of its own");
+                format!("`{}` is already the name of the probe in line {}", written.name, report.line(&format!("/steady_state/{other}")));
+            report.add(&format!("{at}/name"), reason, "give every probe its own name");
         }
         steady_state.extend(probe(written, &at, known.as_ref(), report));
     }
@@ -62,10 +62,10 @@ fn probe(written: ProbeFile, at: &str, known: Option<&Known>, report: &mut Repor
     match checks.len() {
         1 => checks.pop().map(|(_, check)| Probe { name, check }),
         0 => {
-            // A check that was left out because of its own fault is there in the file.
+            // A check that was dropped because of its own fault is still in the file.
             let there = report.keys(at).iter().any(|key| *key != "name");
             if !there {
-                report.add(at, format!("the probe `{name}` checks nothing"), hint);
+                report.add(at, format!("the probe `{name}` has no check"), hint);
             }
             None
         }
@@ -114,11 +114,11 @@ fn check(check: &Check, at: &str, known: Option<&Known>, report: &mut Report) {
 fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
     match nearest(name, known.clone().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are {}", list(known.map(String::as_str))),
+        None => format!("known: {}", list(known.map(String::as_str))),
     }
 }
 
-/// Suffixes of systemd's units that have processes (systemd.unit(5)).
+/// Suffixes of systemd units that have processes (systemd.unit(5)).
 const UNITS: [&str; 2] = [".service", ".scope"];
 
 fn step(step: &Step, at: &str, known: Option<&Known>, report: &mut Report) {
@@ -134,10 +134,10 @@ fn step(step: &Step, at: &str, known: Option<&Known>, report: &mut Report) {
                 let at = format!("{at}/kill/units/{position}");
                 let plain = unit.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '\\'));
                 if !UNITS.iter().any(|suffix| unit.ends_with(suffix)) || !plain {
-                    let hint = format!("write its whole name, such as `{}.service`", unit.split('.').next().unwrap_or("consul"));
+                    let hint = format!("write its full name, such as `{}.service`", unit.split('.').next().unwrap_or("consul"));
                     report.add(&at, format!("`{unit}` is not a systemd unit with processes"), hint);
                 } else if !seen.insert(unit) {
-                    report.add(&at, format!("`{unit}` stands here twice"), "remove one");
+                    report.add(&at, format!("`{unit}` is listed twice"), "remove one");
                 }
             }
             let Some(known) = known else { return };

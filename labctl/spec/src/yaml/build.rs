@@ -1,4 +1,4 @@
-//! From the parser's events to the tree, without recursion.
+//! Builds the tree from the parser's events, without recursion.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::merge;
 use super::{Document, DuplicateKeys, Entry, Node, Options, Resolved, Scalar, Span, Style, Value, mistake, scalar};
 use crate::fault::Fault;
 
-/// What makes two keys the same: `8` and `010` are, `8` and `"8"` are not (as in a Python dict).
+/// Whether two keys are equal: `8` and `010` are, `8` and `"8"` are not (as in a Python dict).
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum KeyIdentity {
     Null,
@@ -34,12 +34,12 @@ impl KeyIdentity {
     }
 }
 
-/// A finished node with what the limits need to know.
+/// A finished node with the sizes needed to enforce the limits.
 struct Built {
     node: Node,
-    /// Nodes in it, itself included.
+    /// Number of nodes in it, including itself.
     count: usize,
-    /// Levels of nesting in it; 0 for a scalar.
+    /// Nesting depth; 0 for a scalar.
     depth: usize,
 }
 
@@ -70,7 +70,7 @@ struct Builder<'a> {
     warnings: Vec<Fault>,
 }
 
-/// Reads all documents; with `single`, refuses a second one.
+/// Reads all documents; with `single`, rejects a second one.
 pub(super) fn documents(text: &str, file: &Path, options: &Options, single: bool) -> Result<Vec<Document>, Fault> {
     let fault = |span: Span, reason: String, hint: &str| at(file, span, reason, Some(hint));
     if text.len() > options.length {
@@ -78,7 +78,7 @@ pub(super) fn documents(text: &str, file: &Path, options: &Options, single: bool
         return Err(fault(Span::default(), reason, "split the file"));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // The parser's own limit only has to be above ours, so that ours speaks.
+    // The parser's own limit must be higher than ours, so that our message is reported.
     let limit = options.depth.saturating_add(8);
     let parser = Parser::new_from_str_with_options(text, options! { flow_nesting_limit: limit, block_nesting_limit: limit });
     let mut builder = Builder {
@@ -109,7 +109,7 @@ pub(super) fn documents(text: &str, file: &Path, options: &Options, single: bool
             }
             Event::DocumentEnd => documents.push(builder.finish(here)),
             Event::Scalar(value, style, anchor, tag) => {
-                // The parser says `~` where nothing is written.
+                // The parser reports `~` where nothing is written.
                 let nothing = style == ScalarStyle::Plain && span.is_empty();
                 let value = if nothing { String::new() } else { value.into_owned() };
                 builder.empty = nothing && builder.open.is_empty();
@@ -136,20 +136,20 @@ fn at(file: &Path, span: Span, reason: String, hint: Option<&str>) -> Fault {
     Fault { file: file.to_owned(), line: span.line, column: span.column, field: String::new(), reason, hint: hint.map(str::to_owned) }
 }
 
-/// The suffix of a tag of YAML's core that this module applies, or the tag to keep.
+/// The suffix of a core YAML tag that this module applies, or the tag to keep.
 fn split_tag(tag: Option<&Tag>) -> (Option<&str>, Option<String>) {
     match tag {
         None => (None, None),
         Some(tag) => match tag.core_suffix() {
             Some(core) => (Some(core), None),
-            // The non-specific tag `!` only says "do not resolve".
+            // The non-specific tag `!` only means "do not resolve".
             None if tag.original() == "!" => (Some("str"), None),
             None => (None, Some(tag.original())),
         },
     }
 }
 
-/// Nodes in a value, itself included; recursion is bounded by the depth limit.
+/// Number of nodes in a value, including itself; recursion is bounded by the depth limit.
 fn size(value: &Value) -> usize {
     1 + match value {
         Value::Scalar(_) => 0,
@@ -226,10 +226,10 @@ impl Builder<'_> {
     }
 
     fn too_deep(&self, span: Span) -> Fault {
-        self.fault(span, format!("nested deeper than {} levels", self.options.depth), "make the structure flatter")
+        self.fault(span, format!("nested deeper than {} levels", self.options.depth), "flatten the structure")
     }
 
-    /// A list or mapping begins where a key must stand.
+    /// A list or mapping starts where a key is required.
     fn refuse_key(&self, span: Span) -> Result<(), Fault> {
         match self.open.last() {
             Some(Open { kind: Kind::Map { key: None, .. }, .. }) => {
@@ -250,7 +250,7 @@ impl Builder<'_> {
                 let merges = entries.iter().any(|entry| merge::is_merge(&entry.key));
                 let map = merge::flatten(entries).map_err(|wrong| {
                     let reason = format!("`<<` merges mappings, not {}", wrong.kind());
-                    let hint = "give an alias of a mapping, or a list of such: `<<: [*a, *b]`";
+                    let hint = "give an alias of a mapping, or a list of them: `<<: [*a, *b]`";
                     self.fault(wrong.span, reason, hint)
                 })?;
                 let value = Value::Map(map);
@@ -264,7 +264,7 @@ impl Builder<'_> {
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Fault> {
         let Some(Some(built)) = self.anchors.get(&anchor) else {
-            return Err(self.fault(span, "the alias stands inside of its own anchor", "refer to another anchor"));
+            return Err(self.fault(span, "the alias is inside of its own anchor", "refer to another anchor"));
         };
         let (count, depth) = (built.count, built.depth);
         let node = Node { span, ..built.node.clone() };
@@ -278,7 +278,7 @@ impl Builder<'_> {
         self.put(Built { node, count, depth }, 0)
     }
 
-    /// Counts nodes that are not in the text but copied; their number is limited.
+    /// Counts nodes that are copies and not in the text; their number is limited.
     fn count_copy(&mut self, nodes: usize, span: Span) -> Result<(), Fault> {
         self.alias_nodes += nodes;
         if self.alias_nodes <= self.options.alias_nodes {
@@ -288,10 +288,10 @@ impl Builder<'_> {
         Err(self.fault(span, reason, "write fewer nested aliases"))
     }
 
-    /// Hands a finished node to the list or mapping around it.
+    /// Adds a finished node to the enclosing list or mapping.
     fn put(&mut self, built: Built, anchor: usize) -> Result<(), Fault> {
         if anchor != 0 {
-            // Nested anchors copy their insides again: that counts like an alias.
+            // Nested anchors copy their contents again; that counts like an alias.
             self.count_copy(built.count - 1, built.node.span)?;
             let copy = Built { node: built.node.clone(), ..built };
             self.anchors.insert(anchor, Some(copy));
@@ -320,9 +320,9 @@ impl Builder<'_> {
                 }
                 let here = key.span;
                 if let Some((position, first)) = seen.get(&KeyIdentity::of(&key)).copied() {
-                    let reason = format!("the key `{}` stands twice in this mapping", key.as_text().unwrap_or_default());
+                    let reason = format!("the key `{}` appears twice in this mapping", key.as_text().unwrap_or_default());
                     entries[position] = Entry { key, value: node };
-                    let hint = format!("it stands in line {} already: keep one", first.line);
+                    let hint = format!("line {} already has it: keep one", first.line);
                     let fault = at(self.file, here, reason, Some(&hint));
                     match self.options.duplicate_keys {
                         DuplicateKeys::Fault => return Err(fault),

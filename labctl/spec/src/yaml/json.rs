@@ -5,8 +5,8 @@ use serde_json::{Map, Number, Value as Json};
 use super::{Node, Resolved, Scalar, Value};
 
 impl Node {
-    /// The value without places and tags. Keys are texts: whole numbers in decimal (`010` gives `8`), others as written.
-    /// Numbers that JSON cannot hold (infinity, beyond 64 bits) become their text.
+    /// The value without locations and tags. Keys become text: whole numbers in decimal (`010` gives `8`), others as written. Numbers that
+    /// JSON cannot hold (infinity, beyond 64 bits) become text.
     pub fn to_json(&self) -> Json {
         match &self.value {
             Value::Scalar(scalar) => scalar.to_json(),

@@ -1,4 +1,4 @@
-//! Finding one's way in the tree.
+//! Lookups in the tree.
 
 use super::{Entry, Map, Node, Resolved, Scalar, Value};
 
@@ -81,7 +81,7 @@ impl Node {
 }
 
 impl Map {
-    /// The value of a key, compared with the key's text (`on` finds `on:`, which YAML 1.1 calls a boolean).
+    /// The value of a key, compared by its text (`on` finds `on:`, which YAML 1.1 reads as a boolean).
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }

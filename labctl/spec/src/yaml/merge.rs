@@ -7,7 +7,7 @@ pub(super) fn is_merge(key: &Node) -> bool {
     key.tag.is_none() && key.as_scalar().is_some_and(|scalar| scalar.style == Style::Plain && scalar.text == "<<")
 }
 
-/// The mappings of a merge value, the weakest first; `None` at what is not a mapping.
+/// The mappings of a merge value, lowest priority first; fails with the first value that is not a mapping.
 fn sources(value: Node) -> Result<Vec<Map>, Node> {
     match value.value {
         Value::Map(map) => Ok(vec![map]),
@@ -27,8 +27,8 @@ fn sources(value: Node) -> Result<Vec<Map>, Node> {
     }
 }
 
-/// Puts merged entries before the mapping's own, which win; returns the offending node if a merge value is wrong.
-/// Own keys must be unique already.
+/// Puts merged entries before the mapping's own, which take precedence; returns the offending node if a merge value is invalid. Own keys
+/// must already be unique.
 pub(super) fn flatten(own: Vec<Entry>) -> Result<Map, Node> {
     if !own.iter().any(|entry| is_merge(&entry.key)) {
         return Ok(Map { entries: own });
@@ -48,7 +48,7 @@ pub(super) fn flatten(own: Vec<Entry>) -> Result<Map, Node> {
     let mut places = std::collections::HashMap::new();
     for entry in merged.into_iter().chain(plain) {
         match places.entry(super::build::KeyIdentity::of(&entry.key)) {
-            // The later value wins at the earlier one's place, as in a Python dict.
+            // The later value replaces the earlier one in place, as in a Python dict.
             std::collections::hash_map::Entry::Occupied(place) => {
                 let place: usize = *place.get();
                 all[place] = entry;

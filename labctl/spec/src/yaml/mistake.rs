@@ -1,4 +1,4 @@
-//! What the parser complains about, in plain words and with what to do.
+//! Explains the parser's errors in plain words, with a hint.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ fn words(kind: &Kind, line: &str) -> (String, &'static str) {
     let indentation: String = line.chars().take_while(|c| c.is_whitespace()).collect();
     const TABS: &str = "indent with spaces, never with tabs";
     const QUOTE_TEMPLATE: &str = "quote a value that begins with a template: \"{{ name }}\"";
-    const ALIGN: &str = "keys of one mapping stand in the same column; what belongs to a key stands further right";
+    const ALIGN: &str = "align all keys of a mapping in the same column; indent what belongs to a key further";
     if indentation.contains('\t') {
         return ("a tab in the indentation".to_owned(), TABS);
     }
@@ -37,9 +37,9 @@ fn words(kind: &Kind, line: &str) -> (String, &'static str) {
         | Kind::TabInBlockIndentation
         | Kind::TabInIndentation
         | Kind::TabAtBlockScalarStart
-        | Kind::TabInPlainScalar => ("a tab where only spaces may stand".to_owned(), TABS),
+        | Kind::TabInPlainScalar => ("a tab where only spaces are allowed".to_owned(), TABS),
         Kind::MappingValueNotAllowed => {
-            ("a `key:` where none can stand".to_owned(), "check the indentation, or quote a text that has `: ` in it")
+            ("a `key:` where none is allowed".to_owned(), "check the indentation, or quote text that contains `: `")
         }
         Kind::ExpectedBlockMappingKey
         | Kind::InvalidIndentation
@@ -55,26 +55,24 @@ fn words(kind: &Kind, line: &str) -> (String, &'static str) {
             ("a space is missing".to_owned(), "put a space after `:`, `-` and `,`")
         }
         Kind::InvalidQuotedScalarIndent => (
-            "a quote is not closed, or its further lines are not indented".to_owned(),
-            "close the quote, or double a quote inside of quotes",
+            "a quote is not closed, or its continuation lines are not indented".to_owned(),
+            "close the quote, or double a quote inside quotes",
         ),
         Kind::InvalidColonPlacement => {
-            ("a `:` where none may stand".to_owned(), "close the `[` or `{` above, or quote a text that has `:` in it")
+            ("a `:` where none is allowed".to_owned(), "close the `[` or `{` above, or quote text that contains `:`")
         }
-        Kind::MissingAnchorOrAliasName => {
-            ("an anchor or alias without a name".to_owned(), "put a text that begins with `*` or `&` into quotes")
-        }
+        Kind::MissingAnchorOrAliasName => ("an anchor or alias without a name".to_owned(), "quote a value that begins with `*` or `&`"),
         Kind::UnclosedQuotedScalar | Kind::DocumentIndicatorInQuotedScalar => {
-            ("a quote is opened and never closed".to_owned(), "close it, or double a quote inside of quotes")
+            ("a quote is opened and never closed".to_owned(), "close it, or double a quote inside quotes")
         }
         Kind::InvalidTrailingSingleQuotedScalar | Kind::InvalidTrailingDoubleQuotedScalar => {
-            ("text follows the closing quote".to_owned(), "put the whole value into quotes")
+            ("text follows the closing quote".to_owned(), "put the whole value in quotes")
         }
         Kind::UnknownQuotedScalarEscape => {
-            ("an unknown escape in a double-quoted text".to_owned(), "write `\\\\` for a backslash, or use single quotes")
+            ("an unknown escape in double-quoted text".to_owned(), "write `\\\\` for a backslash, or use single quotes")
         }
         Kind::UnclosedFlowCollection { open } => (format!("`{open}` is opened and never closed"), "close it"),
-        Kind::MismatchedFlowCollectionEnd { open, close } => (format!("`{open}` is closed by `{close}`"), "use the bracket that fits"),
+        Kind::MismatchedFlowCollectionEnd { open, close } => (format!("`{open}` is closed by `{close}`"), "use the matching bracket"),
         Kind::MisplacedFlowCollectionEnd => ("a closing bracket without an opening one".to_owned(), "remove it"),
         Kind::ExpectedFlowMappingSeparator | Kind::UnexpectedEofFlowMapping => {
             ("a `{` whose entries are not separated by `,` or not closed by `}`".to_owned(), "write `{key: value, key: value}`")
@@ -83,15 +81,11 @@ fn words(kind: &Kind, line: &str) -> (String, &'static str) {
             ("a `[` whose items are not separated by `,` or not closed by `]`".to_owned(), "write `[one, two]`")
         }
         Kind::UnknownAnchor => {
-            ("an alias of an unknown anchor".to_owned(), "define it above with `&name`, or quote a text that begins with `*`")
+            ("an alias of an unknown anchor".to_owned(), "define it above with `&name`, or quote text that begins with `*`")
         }
-        Kind::UnexpectedCharacter { character } => {
-            (format!("a text cannot begin with `{}`", character.escape_default()), "put it into quotes")
-        }
+        Kind::UnexpectedCharacter { character } => (format!("text cannot begin with `{}`", character.escape_default()), "put it in quotes"),
         Kind::ExpectedNodeContent => ("a value is missing".to_owned(), "write a value or remove the `,`, or quote the text"),
-        Kind::UndeclaredTagHandle | Kind::InvalidTagTerminator => {
-            ("an unknown tag".to_owned(), "put a text that begins with `!` into quotes")
-        }
-        other => (other.to_string(), "correct the syntax; quoting a text with special characters often helps"),
+        Kind::UndeclaredTagHandle | Kind::InvalidTagTerminator => ("an unknown tag".to_owned(), "quote a value that begins with `!`"),
+        other => (other.to_string(), "correct the syntax; quoting text with special characters often helps"),
     }
 }

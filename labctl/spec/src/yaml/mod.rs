@@ -1,8 +1,8 @@
-//! A located YAML tree: every scalar, list and mapping with the line and column it stands at.
+//! A YAML tree with locations: every scalar, list and mapping has the line and column where it starts.
 //!
-//! Scalars are resolved as PyYAML's `SafeLoader` does it, and so Ansible: YAML 1.1, where `yes`, `no`, `on` and `off`
-//! are booleans, `0644` is octal, `1:30` is sexagesimal (90), `1e3` without a dot is text. What was written stays at
-//! hand ([`Scalar::text`], [`Scalar::style`]), so that a reader may decide otherwise. Dates stay text.
+//! Scalars are resolved as by PyYAML's `SafeLoader`, and therefore Ansible: YAML 1.1, where `yes`, `no`, `on` and `off` are booleans,
+//! `0644` is octal, `1:30` is sexagesimal (90), and `1e3` without a dot is text. The original text is kept ([`Scalar::text`],
+//! [`Scalar::style`]), so that a reader may interpret it differently. Dates stay text.
 //!
 //! ```
 //! use labctl_spec::yaml;
@@ -15,11 +15,11 @@
 //! assert_eq!(document.root.to_json()["nodes"][0]["name"], "a");
 //! ```
 //!
-//! - Anchors, aliases and merge keys (`<<`) are resolved: an alias is a copy of the anchor's tree whose root has the
-//!   alias' place and whose insides keep theirs.
-//! - A repeated key is a fault, or, by [`Options::duplicate_keys`], a warning and the last one wins (as in Ansible).
-//! - Tags of YAML's core (`!!str`, `!!int` ...) are applied; any other (`!vault`, `!unsafe`) is kept in [`Node::tag`].
-//! - Depth, aliases and text length are limited, so that no input takes more than seconds or exhausts the memory.
+//! - Anchors, aliases and merge keys (`<<`) are resolved: an alias is a copy of the anchor's tree. Its root has the alias's location; the
+//!   nodes inside keep theirs.
+//! - A repeated key is a fault or, with [`Options::duplicate_keys`], a warning, and the last one wins (as in Ansible).
+//! - Core YAML tags (`!!str`, `!!int` ...) are applied; any other (`!vault`, `!unsafe`) is kept in [`Node::tag`].
+//! - Depth, aliases and text length are limited, so that no input takes more than seconds or exhausts memory.
 //! - A mapping as a key is a fault: it is nearly always a template without quotes, `key: {{ value }}`.
 
 mod build;
@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fault::Fault;
 
-/// A place in the text; both numbers count from 1, columns in characters.
+/// A location in the text; both numbers count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
     /// Line, from 1; 0 if there is none.
@@ -51,21 +51,20 @@ pub struct Document {
     pub file: PathBuf,
     /// The tree; null for an empty document.
     pub root: Node,
-    /// Whether the document holds nothing at all (comments aside).
+    /// Whether the document is empty (apart from comments).
     pub empty: bool,
-    /// Repeated keys that were let pass ([`DuplicateKeys::LastWins`]).
+    /// Repeated keys that were accepted ([`DuplicateKeys::LastWins`]).
     pub warnings: Vec<Fault>,
 }
 
-/// A value with its place.
+/// A value with its location.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// What stands there.
+    /// The value itself.
     pub value: Value,
-    /// Where it begins: a mapping at its first key or `{`, a list at its `[`, its first `-`, or, if it is not
-    /// indented, its first item.
+    /// Where it starts: a mapping at its first key or `{`, a list at its `[`, its first `-`, or, if it is not indented, its first item.
     pub span: Span,
-    /// A tag outside of YAML's core, as written: `!vault`, `!unsafe`, `!!binary`.
+    /// A tag other than the core YAML tags, as written: `!vault`, `!unsafe`, `!!binary`.
     pub tag: Option<String>,
 }
 
@@ -94,7 +93,7 @@ pub struct Scalar {
 /// How a scalar was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Without quotes; only these are resolved to anything but text.
+    /// Without quotes; only these are resolved to anything other than text.
     Plain,
     /// `'...'`
     SingleQuoted,
@@ -121,7 +120,7 @@ pub enum Resolved {
     Str,
 }
 
-/// A mapping, in the order of the file; merged entries stand first, as in PyYAML.
+/// A mapping in file order; merged entries come first, as in PyYAML.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Map {
     /// The entries.
@@ -137,13 +136,13 @@ pub struct Entry {
     pub value: Node,
 }
 
-/// What to do about a key that stands twice in one mapping.
+/// How to treat a key that appears twice in one mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DuplicateKeys {
-    /// Refuse the file.
+    /// Reject the file.
     #[default]
     Fault,
-    /// Take the last one and tell so in [`Document::warnings`].
+    /// Use the last one and report it in [`Document::warnings`].
     LastWins,
 }
 
@@ -154,8 +153,8 @@ pub struct Options {
     pub duplicate_keys: DuplicateKeys,
     /// Deepest nesting, aliases included.
     pub depth: usize,
-    /// Most nodes that aliases and merge keys may add to a stream. Ten lines of nested aliases can stand for billions of
-    /// nodes ("billion laughs").
+    /// Maximum number of nodes that aliases and merge keys may add to a stream. Ten lines of nested aliases can expand to billions of nodes
+    /// ("billion laughs").
     pub alias_nodes: usize,
     /// Longest text, in bytes.
     pub length: usize,
@@ -168,10 +167,10 @@ impl Default for Options {
     }
 }
 
-/// Reads a text of exactly one document with the default [`Options`]. An empty text is a document whose root is null.
+/// Parses a text with exactly one document and the default [`Options`]. An empty text gives a document whose root is null.
 ///
 /// # Errors
-/// The first fault with its place in `file` (which is only named, never read). A second document is a fault.
+/// The first fault, located in `file` (used only as a name, never read). A second document is a fault.
 pub fn parse(text: &str, file: &Path) -> Result<Document, Fault> {
     parse_with(text, file, &Options::default())
 }
@@ -185,7 +184,7 @@ pub fn parse_with(text: &str, file: &Path, options: &Options) -> Result<Document
     Ok(documents.pop().unwrap_or_else(|| Document::nothing(file)))
 }
 
-/// Reads a text of any number of documents, separated by `---`.
+/// Parses a text with any number of documents, separated by `---`.
 ///
 /// # Errors
 /// The first fault.
@@ -193,7 +192,7 @@ pub fn parse_all(text: &str, file: &Path, options: &Options) -> Result<Vec<Docum
     build::documents(text, file, options, false)
 }
 
-/// What PyYAML makes of a plain (unquoted) scalar; for readers that get text from elsewhere, such as `-e key=value`.
+/// How PyYAML resolves a plain (unquoted) scalar; for readers that get text from elsewhere, such as `-e key=value`.
 pub fn resolve_plain(text: &str) -> Resolved {
     scalar::resolve(text)
 }
@@ -204,12 +203,12 @@ impl Document {
         Self { file: file.to_owned(), root: Node::null(span), empty: true, warnings: Vec::new() }
     }
 
-    /// The place of the value at a JSON pointer such as `/nodes/1/memory`.
+    /// The location of the value at a JSON pointer such as `/nodes/1/memory`.
     pub fn span_of(&self, pointer: &str) -> Option<Span> {
         self.root.at(pointer).map(|node| node.span)
     }
 
-    /// A fault at a place of this document.
+    /// A fault at a location in this document.
     pub fn fault(&self, span: Span, reason: impl Into<String>, hint: Option<String>) -> Fault {
         Fault { file: self.file.clone(), line: span.line, column: span.column, field: String::new(), reason: reason.into(), hint }
     }
@@ -221,7 +220,7 @@ impl Node {
         Self { value: Value::Scalar(scalar), span, tag: None }
     }
 
-    /// What kind of value it is, in words for a message: `text`, `a whole number`, `a mapping` ...
+    /// The kind of value, in words for a message: `text`, `a whole number`, `a mapping` ...
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Map(_) => "a mapping",
@@ -238,7 +237,7 @@ impl Node {
 }
 
 impl Scalar {
-    /// Whether it was quoted or written as a block, and so is text whatever it looks like.
+    /// Whether it was quoted or written as a block, and is therefore always text.
     pub fn quoted(&self) -> bool {
         self.style != Style::Plain
     }

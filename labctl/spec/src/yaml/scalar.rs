@@ -1,5 +1,5 @@
-//! What a plain scalar means: the implicit resolvers and constructors of PyYAML 6 (`yaml/resolver.py`,
-//! `yaml/constructor.py`), which is what Ansible loads its files with. Timestamps stay text.
+//! How a plain scalar is resolved: the implicit resolvers and constructors of PyYAML 6 (`yaml/resolver.py`, `yaml/constructor.py`), which
+//! Ansible uses to load its files. Timestamps stay text.
 
 use super::Resolved;
 
@@ -18,7 +18,7 @@ pub(super) fn resolve(text: &str) -> Resolved {
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return Resolved::Str;
     }
-    // Float is asked first, as in PyYAML: the order of its resolvers decides, though no text matches both.
+    // Float is tried first, as in PyYAML, where the order of the resolvers decides; no text matches both.
     float(text).map(Resolved::Float).or_else(|| int(text).map(Resolved::Int)).unwrap_or(Resolved::Str)
 }
 
@@ -31,7 +31,7 @@ fn signed(text: &str) -> (bool, &str) {
     }
 }
 
-/// `true` if the text starts with a character of the first class and goes on with the second.
+/// Whether the text starts with a character of the first class and continues with the second.
 fn made_of(text: &str, first: fn(&char) -> bool, then: fn(&char) -> bool) -> bool {
     let mut chars = text.chars();
     chars.next().is_some_and(|c| first(&c)) && chars.all(|c| then(&c))
@@ -45,7 +45,7 @@ fn digit_or_underscore(c: &char) -> bool {
     c.is_ascii_digit() || *c == '_'
 }
 
-/// A whole number; `None` if the text is not one or does not fit 128 bits.
+/// A whole number; `None` if the text is not one or does not fit in 128 bits.
 pub(super) fn int(text: &str) -> Option<i128> {
     let (negative, body) = signed(text);
     let plain = body.replace('_', "");
@@ -72,7 +72,7 @@ pub(super) fn int(text: &str) -> Option<i128> {
 }
 
 fn radix(written: &str, digits: &str, radix: u32) -> Option<i128> {
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would accept a sign.
     let good = !written.is_empty() && written.chars().all(|c| c == '_' || c.is_digit(radix));
     if good { i128::from_str_radix(digits, radix).ok() } else { None }
 }
@@ -119,7 +119,7 @@ pub(super) fn float(text: &str) -> Option<f64> {
         }
     }
     let good = if whole.is_empty() {
-        // Only an unsigned number may start with its dot.
+        // Only an unsigned number may start with a dot.
         body.len() == text.len() && made_of(fraction, digit, digit_or_underscore)
     } else {
         made_of(whole, digit, digit_or_underscore) && fraction.chars().all(|c| digit_or_underscore(&c))

@@ -1,25 +1,25 @@
-//! Rules of rsync(1) for what is left out: `--exclude`, `--include` and simple `--filter`s.
+//! rsync(1)'s exclusion rules: `--exclude`, `--include` and simple `--filter`s.
 
-/// One rule: the first that fits a path decides.
+/// One rule: the first that matches a path decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rule {
     pub include: bool,
     pub pattern: String,
 }
 
-/// Whether rules leave out this path, folders above it not considered.
+/// Whether the rules exclude this path, without considering the folders above it.
 pub(super) fn leaves_out(rules: &[Rule], path: &str, is_folder: bool) -> bool {
     rules.iter().find(|rule| fits(&rule.pattern, path, is_folder)).is_some_and(|rule| !rule.include)
 }
 
-/// Whether rules leave out this path or a folder above it, which is not entered then.
+/// Whether the rules exclude this path or a folder above it (which is then not entered).
 pub(super) fn hides(rules: &[Rule], path: &str, is_folder: bool) -> bool {
     let above = path.match_indices('/').any(|(at, _)| leaves_out(rules, &path[..at], true));
     !rules.is_empty() && (above || leaves_out(rules, path, is_folder))
 }
 
 fn fits(pattern: &str, path: &str, is_folder: bool) -> bool {
-    // `name/***` is the folder and all that is in it.
+    // `name/***` is the folder and everything in it.
     if let Some(folder) = pattern.strip_suffix("/***") {
         return fits(&format!("{folder}/"), path, is_folder) || fits(&format!("{folder}/**"), path, is_folder);
     }
@@ -41,9 +41,9 @@ fn fits(pattern: &str, path: &str, is_folder: bool) -> bool {
     ends.into_iter().any(|at| glob(pattern.as_bytes(), &path.as_bytes()[at..]))
 }
 
-/// `*` and `?` stop at slashes, `**` does not. Steps back instead of calling itself, so that no pattern is slow.
+/// `*` and `?` do not match slashes, `**` does. An automaton instead of recursion, so that no pattern is slow.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    // Reached positions of the pattern, as of an automaton.
+    // The positions reached in the pattern, as automaton states.
     let mut reached = vec![false; pattern.len() + 1];
     reached[0] = true;
     close(pattern, &mut reached);
@@ -68,7 +68,7 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     reached[pattern.len()]
 }
 
-/// Stars may stand for nothing.
+/// Stars may match nothing.
 fn close(pattern: &[u8], reached: &mut [bool]) {
     for at in 0..pattern.len() {
         if reached[at] && pattern[at] == b'*' {
@@ -77,12 +77,12 @@ fn close(pattern: &[u8], reached: &mut [bool]) {
     }
 }
 
-/// Whether the star at this place is one of two.
+/// Whether the star at this position is part of `**`.
 fn deep(pattern: &[u8], at: usize) -> bool {
     pattern.get(at + 1) == Some(&b'*') || at > 0 && pattern[at - 1] == b'*'
 }
 
-/// `[a-z]`, `[!x]`: its length, and whether the byte is in it. None if it has no end.
+/// `[a-z]`, `[!x]`: its length, and whether it matches the byte. None if it is not closed.
 fn class(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));
     let start = if negated { 2 } else { 1 };

@@ -1,11 +1,11 @@
-//! `synchronize`: makes a folder on one machine like one on another, without rsync on either.
+//! `synchronize`: makes a folder on one machine identical to one on another, without rsync on either.
 //!
 //! ```text
 //! source's agent: list ─┐
 //!                       ├─▶ compare ─▶ source's agent: pack ─▶ one transfer ─▶ destination's agent: apply
 //! dest's agent:   list ─┘     (what is left out, deleted, sent)
 //! ```
-//! One message a side if nothing differs. The controller has an agent, too.
+//! One message per side if nothing differs. The controller has an agent too.
 
 mod filter;
 mod options;
@@ -25,7 +25,7 @@ use crate::run::connection;
 use crate::target::{Connection, Content, Target};
 use crate::template::filters_paths::expand_user;
 
-/// A machine, and who works there.
+/// A machine and the user that works on it.
 struct Side {
     target: Arc<dyn Target>,
     become_user: Option<String>,
@@ -42,14 +42,14 @@ impl Action {
         };
         for text in [&src, &dest] {
             if text.starts_with("rsync://") || text.contains("::") {
-                return Err(Stop::Failed(format!("{text}: daemons of rsync are not supported")));
+                return Err(Stop::Failed(format!("{text}: rsync daemons are not supported")));
             }
         }
         let (near, far) = self.sides(pull)?;
         let near_is_controller = near.1;
         let (near, far) = (near.0, far);
         let near_path = |path: &str| -> String {
-            // As Ansible does: a relative path on the controller is one of the role's files, or of the playbook's folder.
+            // As in Ansible: a relative path on the controller is in the role's files or the playbook's folder.
             match near_is_controller {
                 true => self.near_path(path, !pull),
                 false => path.to_owned(),
@@ -60,7 +60,7 @@ impl Action {
             true => (&far, &near, src, near_path(&dest)),
         };
         let local = near_is_controller && !pull;
-        // The controller's agent reads what we cannot see; before and after, so that nothing changes meanwhile unseen.
+        // The controller's agent reads files unseen by this process. Record them before and after, so that changes in between are noticed.
         let note = || {
             if local {
                 self.scope.controller().tree(Path::new(src.trim_end_matches('/')), options.copy_links)
@@ -109,7 +109,7 @@ impl Action {
 
     #[allow(clippy::too_many_arguments, reason = "two sides with their paths")]
     async fn between(&self, options: &Options, source: &Side, target: &Side, src: &str, dest: &str, arrow: char, local: bool) -> Done {
-        // `folder/` is what is in it; `folder` is itself, below the destination.
+        // `folder/` means its contents; `folder` means the folder itself, below the destination.
         let contents = src.ends_with('/');
         let trimmed = src.trim_end_matches('/');
         let (src_base, root) = match (contents || trimmed.is_empty(), trimmed.rsplit_once('/')) {
@@ -120,14 +120,14 @@ impl Action {
         let roots = vec![root.to_owned()];
         let mut ask =
             json!({"path": src_base, "_op": "list", "_roots": roots, "_recursive": options.recursive, "_follow": options.copy_links});
-        // Without times there is nothing else to compare by.
+        // Without times, only checksums remain to compare by.
         let sums = options.checksum || !options.times && !options.size_only;
         ask["_checksum"] = json!(sums);
         let mut here: Listing = self.list(source, ask).await?;
         if here.entries.is_empty() {
             return Err(Stop::Failed(format!("rsync: link_stat \"{src}\" failed: No such file or directory")));
         }
-        // A file may be given another name; then the destination's folder is what is above that name.
+        // A single file may be renamed; the destination folder is then the parent of the new name.
         let single = here.entries.len() == 1 && here.entries[0].kind != "d";
         let (base, name) = match dest.trim_end_matches('/').rsplit_once('/') {
             Some((above, name)) if single && !dest.ends_with('/') => (if above.is_empty() { "/" } else { above }, Some(name)),
@@ -168,7 +168,7 @@ impl Action {
         }
         for (asked, known) in [(&options.user, &there.users), (&options.user_group, &there.groups)] {
             if let Some(name) = asked.as_ref().filter(|name| !known.contains_key(*name) && name.parse::<u32>().is_err()) {
-                return Err(Stop::Failed(format!("rsync_opts: --chown names '{name}', which is not known there")));
+                return Err(Stop::Failed(format!("rsync_opts: --chown names '{name}', which is unknown there")));
             }
         }
         let plan = plan::compare(options, &here.entries, &there, &roots, arrow);
@@ -191,7 +191,7 @@ impl Action {
             }
             let reply = self.ask(target, args).await?;
             if reply.needs_content {
-                return Err(Stop::Failed("the agent asks again for content that it was sent".to_owned()));
+                return Err(Stop::Failed("the agent requests content again that it was already sent".to_owned()));
             }
         }
         let text = lines.join("\n");
@@ -209,7 +209,7 @@ impl Action {
         Ok(out)
     }
 
-    /// Brings the contents of files to the other side, all in one: their sizes, the SHA-256 of all, the size of all.
+    /// Transfers the contents of all files to the other side at once; returns their sizes, the SHA-256 and the size of the whole.
     async fn transfer(
         &self,
         source: &Side,
@@ -243,8 +243,7 @@ impl Action {
 
     async fn list(&self, side: &Side, args: Value) -> Result<Listing, Stop> {
         let reply = self.ask(side, args).await?;
-        serde_json::from_value(Value::Object(reply.result))
-            .map_err(|why| Stop::Failed(format!("the agent's list is not understood: {why}")))
+        serde_json::from_value(Value::Object(reply.result)).map_err(|why| Stop::Failed(format!("the agent's list cannot be parsed: {why}")))
     }
 
     async fn ask(&self, side: &Side, args: Value) -> Result<ModuleReply, Stop> {

@@ -1,4 +1,4 @@
-//! The arguments of `synchronize`, as the options of rsync(1) that they stand for.
+//! The arguments of `synchronize`, as the rsync(1) options that they stand for.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::controller::Controller;
 use crate::data::Data;
 use crate::python;
 
-/// What is to be made alike.
+/// What to synchronize.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Options {
     pub recursive: bool,
@@ -35,7 +35,7 @@ pub(super) struct Options {
     pub rules: Vec<Rule>,
 }
 
-/// Arguments that say how rsync and SSH are called, which is not done here.
+/// Arguments about how to call rsync and SSH, which do not apply here.
 const WITHOUT_MEANING: &[&str] = &[
     "_local_rsync_path",
     "_local_rsync_password",
@@ -111,7 +111,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Options of rsync's own. Those that only say how it works are passed over.
+    /// rsync's own options. Those that only affect how it works are ignored.
     fn read(&mut self, given: &[String], folder: &Path, controller: &Controller) -> Result<(), String> {
         let mut given = given.iter().map(|option| option.trim()).filter(|option| !option.is_empty());
         while let Some(option) = given.next() {
@@ -189,7 +189,7 @@ impl Options {
         self.group = true;
     }
 
-    /// Options of one letter, written together.
+    /// Single-letter options, written together.
     fn letters(&mut self, option: &str) -> Result<(), String> {
         for letter in option.chars().skip(1) {
             match letter {
@@ -224,7 +224,7 @@ fn rule(text: &str) -> Option<Rule> {
     Some(Rule { include, pattern: pattern.trim().to_owned() })
 }
 
-/// Without the quotes that some write although no shell reads them.
+/// Removes the quotes that some people write although no shell reads them.
 fn unquoted(text: &str) -> String {
     let inner = |quote: char| text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote));
     inner('\'').or_else(|| inner('"')).unwrap_or(text).to_owned()

@@ -1,4 +1,4 @@
-//! What has to be done so that the destination is like the source, in the words of `rsync --itemize-changes`.
+//! The steps that make the destination match the source, described like `rsync --itemize-changes`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::filter;
 use super::options::Options;
 
-/// What a machine has, as its agent lists it.
+/// A machine's files, as listed by its agent.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Listing {
     pub entries: Vec<Entry>,
@@ -16,7 +16,7 @@ pub(super) struct Listing {
     pub folder: bool,
     #[serde(default)]
     pub exists: bool,
-    /// Whether the agent may give files away.
+    /// Whether the agent may change the owner of files.
     #[serde(default)]
     pub root: bool,
     #[serde(default)]
@@ -54,20 +54,20 @@ pub(super) struct Entry {
     pub sha256: Option<String>,
 }
 
-/// Steps for the agent, and what they are called.
+/// Steps for the agent, and their descriptions.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Paths whose contents are needed, with the sizes that the source said.
+    /// Paths whose contents are needed, with the sizes reported by the source.
     pub wanted: Vec<String>,
     deletions: Vec<Value>,
     steps: Vec<Value>,
-    /// Folders last, the deepest first: writing into a folder changes its time, and its mode may forbid it.
+    /// Folders last, deepest first: writing into a folder changes its time, and its mode may forbid it.
     late: Vec<Value>,
     pub lines: Vec<String>,
 }
 
 impl Plan {
-    /// All steps in order. `sizes` are those of what was packed for `wanted`.
+    /// All steps in order. `sizes` are the sizes of what was packed for `wanted`.
     pub(super) fn steps(mut self, sizes: &[u64]) -> Vec<Value> {
         let (mut at, mut sizes) = (0, sizes.iter());
         for step in self.steps.iter_mut().filter(|step| step["do"] == "file") {
@@ -81,7 +81,7 @@ impl Plan {
     }
 }
 
-/// The wishes for one entry: what of it differs is in `step` and `letters`.
+/// The requested state of one entry; differences go into `step` and `letters`.
 struct Wishes<'a> {
     options: &'a Options,
     dest: &'a Listing,
@@ -128,7 +128,7 @@ fn mapped(id: u32, name: Option<&str>, there: &HashMap<String, u32>, numeric: bo
     name.filter(|_| !numeric).and_then(|name| there.get(name).copied()).unwrap_or(id)
 }
 
-/// One change of `--chmod`: `D755`, `Fu=rw`, `go-w`, `a+X`.
+/// Applies one change of `--chmod`: `D755`, `Fu=rw`, `go-w`, `a+X`.
 fn chmod(mode: u32, change: &str, folder: bool) -> u32 {
     let change = match (change.as_bytes().first(), folder) {
         (Some(b'D'), true) | (Some(b'F'), false) => &change[1..],
@@ -166,7 +166,7 @@ fn chmod(mode: u32, change: &str, folder: bool) -> u32 {
     }
 }
 
-/// Compares. `roots` are the entries below which `delete` deletes; `arrow` is `<` for sending away, `>` for fetching.
+/// Compares both sides. `delete` applies below the entries in `roots`; `arrow` is `<` for sending, `>` for fetching.
 pub(super) fn compare(options: &Options, source: &[Entry], dest: &Listing, roots: &[String], arrow: char) -> Plan {
     let there: BTreeMap<&str, &Entry> = dest.entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
     let wishes = Wishes { options, dest };
@@ -233,7 +233,7 @@ fn one(plan: &mut Plan, wishes: &Wishes<'_>, entry: &Entry, old: Option<&Entry>,
                 step["do"] = json!("settle");
                 plan.late.push(step);
             } else if modified.is_some() {
-                // What is written into it must not leave a trace.
+                // Restore the time afterwards: writing into the folder must leave no trace.
                 plan.late.push(json!({"do": "settle", "p": entry.path, "t": modified, "quiet": true}));
             }
         }
@@ -285,14 +285,14 @@ fn send(plan: &mut Plan, mut step: Value, entry: &Entry) {
     plan.wanted.push(entry.path.clone());
 }
 
-/// How an entry differs from what is there.
+/// How an entry differs from the existing one.
 struct Differences {
     time: bool,
     mode: bool,
     owner: bool,
     group: bool,
     size: bool,
-    /// Only if checksums were asked for.
+    /// Only if checksums were requested.
     content: bool,
 }
 
@@ -307,7 +307,7 @@ impl Differences {
     }
 }
 
-/// What the source does not have goes, unless a rule hides it.
+/// Removes what the source does not have, unless a rule excludes it.
 fn delete(plan: &mut Plan, options: &Options, dest: &Listing, kept: &HashSet<&str>, roots: &[String]) {
     let mut gone: Vec<&str> = Vec::new();
     for entry in &dest.entries {
@@ -318,7 +318,7 @@ fn delete(plan: &mut Plan, options: &Options, dest: &Listing, kept: &HashSet<&st
             continue;
         }
         let hidden = !options.delete_excluded && filter::hides(&options.rules, path, entry.kind == "d");
-        // A folder that holds what is protected stays, without the rest.
+        // A folder with protected contents stays; the rest of it is removed.
         let prefix = format!("{path}/");
         let protects = !options.delete_excluded
             && entry.kind == "d"

@@ -33,7 +33,7 @@ fn password_hash(call: &mut Call) -> Outcome {
     crate::password::hash(&call.text(), &kind, &salt, call.int_arg(3, "rounds")).map(Data::from).map_err(bad)
 }
 
-/// A UUID of version 5 in Ansible's name space (RFC 9562, section 5.5).
+/// A version 5 UUID in Ansible's namespace (RFC 9562, section 5.5).
 fn to_uuid(call: &mut Call) -> Outcome {
     let space = call.text_arg(0, "namespace").unwrap_or_else(|| "361E6D51-FAEC-444A-9079-341386DA8E2E".to_owned());
     let space = hex::decode(space.replace('-', ""))

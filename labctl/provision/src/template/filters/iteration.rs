@@ -117,6 +117,6 @@ fn groupby(call: &mut Call) -> Outcome {
             _ => groups.push((pair[0].clone(), vec![pair[1].clone()])),
         }
     }
-    // Each group is a pair that is also read as `group.grouper` and `group.list`.
+    // Each group is a pair that can also be accessed as `group.grouper` and `group.list`.
     Ok(Data::list(groups.into_iter().map(|(key, items)| Data::list(vec![key, Data::list(items)])).collect()))
 }

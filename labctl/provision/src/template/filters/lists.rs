@@ -80,7 +80,7 @@ fn reverse(call: &mut Call) -> Outcome {
     Ok(Data::list(items))
 }
 
-/// Sorts by keys; the sort is stable, also backwards.
+/// Sorts by keys; the sort is stable, also in reverse.
 pub(super) fn sort_by_key(mut keyed: Vec<(Vec<Data>, Data)>, reverse: bool, case: bool) -> Result<Vec<Data>, minijinja::Error> {
     let mut failed = None;
     keyed.sort_by(|(a, _), (b, _)| {
@@ -117,7 +117,7 @@ fn sort(call: &mut Call) -> Outcome {
 }
 
 fn unique(call: &mut Call) -> Outcome {
-    // Ansible's own filter compares exactly unless told otherwise.
+    // Ansible's own filter is case-sensitive by default.
     let case = call.flag(0, "case_sensitive", true);
     let path = call.text_arg(1, "attribute");
     let mut seen: Vec<Data> = Vec::new();
@@ -260,7 +260,7 @@ fn zip(call: &mut Call, longest: bool) -> Outcome {
     Ok(Data::list(rows.collect()))
 }
 
-/// Most results of `product`, `combinations` and `permutations`: they grow so fast that more is a mistake.
+/// Maximum number of results of `product`, `combinations` and `permutations`: they grow so fast that more is a mistake.
 const MOST: usize = 1 << 20;
 
 fn product(call: &mut Call) -> Outcome {
@@ -273,7 +273,7 @@ fn product(call: &mut Call) -> Outcome {
     Ok(Data::list(cartesian(&all)?.into_iter().map(Data::list).collect()))
 }
 
-/// All ways to take one of each list.
+/// All ways to choose one item from each list.
 pub(crate) fn cartesian(lists: &[Vec<Data>]) -> Result<Vec<Vec<Data>>, minijinja::Error> {
     let mut rows: Vec<Vec<Data>> = vec![Vec::new()];
     for list in lists {
@@ -312,7 +312,7 @@ fn permutations(call: &mut Call) -> Outcome {
 
 fn shuffle(call: &mut Call) -> Outcome {
     let mut items = call.items()?;
-    // An empty seed is none.
+    // An empty seed counts as none.
     let seed = call.arg(0, "seed").filter(|seed| seed.truthy());
     Random::of(seed, || Controller::current().random("shuffle")).shuffle(&mut items);
     Ok(Data::list(items))

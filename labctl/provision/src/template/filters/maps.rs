@@ -94,7 +94,7 @@ fn items2dict(call: &mut Call) -> Outcome {
         let missing =
             || bad(format!("items2dict requires each dictionary in the list to contain the keys '{key_name}' and '{value_name}'"));
         let field = |name: &str| match &item {
-            // Pairs, as `zip` gives them, are taken by position.
+            // Pairs, as produced by `zip`, are accessed by position.
             Data::List(pair) => name.parse::<usize>().ok().and_then(|at| pair.get(at)),
             other => other.get(name),
         };

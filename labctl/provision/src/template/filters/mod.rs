@@ -22,7 +22,7 @@ use super::value::{from_value, is_variable};
 use crate::data::Data;
 use crate::python;
 
-/// A filter's call: its input, arguments, and the template that is running.
+/// A call of a filter: its input, arguments, and the running template.
 pub(crate) struct Call<'a, 'template, 'env> {
     pub state: &'a mut State<'template, 'env>,
     /// Name of the filter, for messages.
@@ -43,7 +43,7 @@ pub(crate) fn bad(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// Cuts call arguments into positional and named ones; undefined values among them are errors.
+/// Splits call arguments into positional and named ones; undefined values among them are errors.
 pub(crate) fn arguments(values: &[Value]) -> Result<(Vec<Data>, IndexMap<String, Data>), Error> {
     let mut args = Vec::new();
     let mut kwargs = IndexMap::new();
@@ -97,7 +97,7 @@ impl Call<'_, '_, '_> {
         python::str_of(&self.input)
     }
 
-    /// The input's elements: of a list, the keys of a mapping, the characters of a text.
+    /// The input's elements: a list's items, a mapping's keys, a text's characters.
     pub(crate) fn items(&self) -> Result<Vec<Data>, Error> {
         elements(&self.input).ok_or_else(|| bad(format!("'{}' object is not iterable", self.input.type_name())))
     }
@@ -109,7 +109,7 @@ impl Call<'_, '_, '_> {
     }
 }
 
-/// What iterating gives.
+/// The elements that iteration yields.
 pub(crate) fn elements(data: &Data) -> Option<Vec<Data>> {
     match data {
         Data::List(list) => Some(list.to_vec()),
@@ -119,7 +119,7 @@ pub(crate) fn elements(data: &Data) -> Option<Vec<Data>> {
     }
 }
 
-/// What needs a value and is given an undefined one is undefined itself, for the same reason: `(nope | int) | default(5)` is 5.
+/// A filter that needs a value but gets an undefined one returns undefined, with the same reason: `(nope | int) | default(5)` is 5.
 pub(super) fn passed_on(given: &[Value], result: Result<Value, Error>) -> Result<Value, Error> {
     match result {
         Err(error) if error.kind() == ErrorKind::UndefinedError => {
@@ -132,7 +132,7 @@ pub(super) fn passed_on(given: &[Value], result: Result<Value, Error>) -> Result
     }
 }
 
-/// Undefined values among arguments, by name too, and in lists that the template made: what was made of them stands for them.
+/// Accepts undefined values among arguments, named ones too, and in lists made by the template: the filter's result stands for them.
 fn accept_within(value: &Value) {
     pending::accept(value);
     if let Some(named) = value.is_kwargs().then(|| Kwargs::try_from(value.clone()).ok()).flatten() {
@@ -162,13 +162,13 @@ const TABLES: [Table; 11] = [
     text::FILTERS,
 ];
 
-/// The names of all that stand in tables.
+/// The names of all filters in the tables.
 #[cfg(test)]
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     TABLES.into_iter().flatten().map(|(name, _)| *name)
 }
 
-/// Makes all filters known.
+/// Registers all filters.
 pub(crate) fn register(env: &mut Environment<'static>) {
     for &(name, filter) in TABLES.into_iter().flatten() {
         let run = move |state: &mut State, values: Rest<ValueOrKwargs>| -> Result<Value, Error> {
@@ -196,7 +196,7 @@ pub(crate) fn register(env: &mut Environment<'static>) {
     }
 }
 
-/// `default` takes undefined values, also as the value to fall back to.
+/// `default` accepts undefined values, also as the fallback value.
 fn default(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let values = values.into_values();
     let mut args = Vec::new();
@@ -218,7 +218,7 @@ fn default(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     Ok(input)
 }
 
-/// `ternary` takes undefined values for what it does not choose.
+/// `ternary` accepts undefined values for the branch that it does not choose.
 fn ternary(values: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let values = values.into_values();
     let (named, given): (Vec<&Value>, Vec<&Value>) = values.iter().partition(|value| value.is_kwargs());

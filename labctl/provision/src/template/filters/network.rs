@@ -38,7 +38,7 @@ struct Net {
     v6: bool,
     address: u128,
     prefix: u32,
-    /// Whether a prefix was written.
+    /// Whether a prefix was given.
     explicit: bool,
 }
 
@@ -103,7 +103,7 @@ impl Net {
         }
     }
 
-    /// Ansible's queries; none if the address doesn't answer to it.
+    /// Ansible's queries; none if the query does not apply to the address.
     fn query(&self, query: &str, original: &str) -> Option<Data> {
         let text = |data: String| Some(Data::from(data));
         let address = self.make(self.address);
@@ -193,7 +193,7 @@ fn contains(call: &mut Call, holds: fn(&Net, &Net) -> bool) -> Outcome {
     }))
 }
 
-/// `network | ipsubnet(prefix, index)`; the number of subnets without an index.
+/// `network | ipsubnet(prefix, index)`; without an index, the number of subnets.
 fn ipsubnet(call: &mut Call) -> Outcome {
     let net = Net::parse(&call.text()).ok_or_else(|| bad(format!("not a network: {}", call.text())))?;
     let whole = format!("{}/{}", net.make(net.network()), net.prefix);

@@ -24,7 +24,7 @@ pub(super) const FILTERS: super::Table = &[
     ("bool", to_bool),
 ];
 
-/// `int(value)`, as far as Jinja's filter takes it.
+/// `int(value)`, for the values that Jinja's filter accepts.
 pub(super) fn integer(data: &Data, base: u32) -> Option<i64> {
     match data {
         Data::Int(value) => Some(*value),
@@ -63,7 +63,7 @@ pub(super) fn real(data: &Data) -> Option<f64> {
     }
 }
 
-/// Python's order of two values, text without regard to case if asked.
+/// Python's order of two values; text optionally without regard to case.
 pub(super) fn compare(a: &Data, b: &Data, case_sensitive: bool) -> Option<Ordering> {
     match (a, b) {
         (Data::Str(a), Data::Str(b)) if case_sensitive => Some(a.cmp(b)),
@@ -259,7 +259,7 @@ fn random_mac(call: &mut Call) -> Outcome {
     Ok(Data::from(out))
 }
 
-/// Ansible's `bool`: what it doesn't know is false.
+/// Ansible's `bool`: unknown values are false.
 fn to_bool(call: &mut Call) -> Outcome {
     Ok(match &call.input {
         Data::Null => Data::Null,

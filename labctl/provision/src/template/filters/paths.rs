@@ -1,4 +1,4 @@
-//! Paths of the controller's file system, and addresses.
+//! Paths in the controller's file system, and URLs.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -49,7 +49,7 @@ fn splitext(path: &str) -> (String, String) {
     }
 }
 
-/// Without `.`, `..` and doubled slashes, links not followed.
+/// Without `.`, `..` and doubled slashes; links are not followed.
 pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {

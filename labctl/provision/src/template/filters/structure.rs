@@ -11,7 +11,7 @@ pub(super) const FILTERS: super::Table = &[
     ("to_datetime", |call| Ok(call.input.clone())),
     ("strftime", strftime),
     ("undef", |call| Err(bad(call.text()))),
-    ("vault", |_| Err(bad("vaults are not supported"))),
+    ("vault", |_| Err(bad("vault is not supported"))),
 ];
 
 fn versions(call: &mut Call) -> Outcome {

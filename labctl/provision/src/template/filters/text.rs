@@ -40,7 +40,7 @@ fn format_values(call: &Call) -> Vec<Data> {
     vec![Data::map(call.kwargs.iter().map(|(key, value)| (std::sync::Arc::from(key.as_str()), value.clone())).collect())]
 }
 
-/// Jinja's `title`: words are cut at white space, hyphens and brackets only.
+/// Jinja's `title`: words are separated only by white space, hyphens and brackets.
 fn title(call: &mut Call) -> Outcome {
     let mut out = String::new();
     let mut start = true;
@@ -130,7 +130,7 @@ fn wordwrap(call: &mut Call) -> Outcome {
         let mut line = String::new();
         for word in paragraph.split_whitespace() {
             let mut word = word;
-            // A word that is too long for a line is broken, unless that is turned off.
+            // A word that is too long for a line is broken, unless that is disabled.
             while breaks && word.chars().count() > width && (line.is_empty() || line.chars().count() + 1 >= width) {
                 if !line.is_empty() {
                     lines.push(std::mem::take(&mut line));
@@ -211,7 +211,7 @@ fn comment(call: &mut Call) -> Outcome {
         out.push_str(&beginning);
         out.push_str(&newline);
     }
-    // A prefix that is the end of a line is one empty line, not two; none at all is no line.
+    // A prefix that is just a newline is one empty line, not two; an empty prefix is no line.
     let before = match prefix.as_str() {
         "" => String::new(),
         prefix if prefix == newline => newline.clone(),

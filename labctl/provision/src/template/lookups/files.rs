@@ -1,4 +1,4 @@
-//! Files of the controller.
+//! Files on the controller.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::template::engine::Syntax;
 use crate::template::filters_paths::expand_user;
 use crate::template::scope::Scope;
 
-/// Looks for a file as Ansible does: in `KIND/` of each folder of the search path, then in the folder itself.
+/// Searches for a file as Ansible does: in `KIND/` of each folder of the search path, then in the folder itself.
 pub(crate) fn search_file(scope: &Scope, kind: &str, name: &str) -> Option<PathBuf> {
     let controller = scope.controller();
     let name = expand_user(name, &controller);
@@ -24,7 +24,7 @@ fn candidates(search: &[PathBuf], kind: &str, name: &str) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for folder in search {
         out.push(folder.join(kind).join(name));
-        // A role's own folder comes after its `files/`; a task file's folder likewise.
+        // A role's own folder comes after its `files/`; likewise for a task file's folder.
         out.push(folder.join(name));
     }
     out
@@ -136,7 +136,7 @@ pub(super) fn first_found(call: &Lookup) -> Result<Vec<Data>, String> {
             other => add(vec![python::str_of(other)], list(call.option("paths"))),
         }
     }
-    // Paths first, then files: every file is looked for in the first path before the second is tried.
+    // Paths first, then files: every file is tried in the first path before the second path.
     let mut wanted: Vec<String> = Vec::new();
     let depth = names.iter().map(|(paths, _)| paths.len()).max().unwrap_or(0).max(1);
     for index in 0..depth {
@@ -161,7 +161,7 @@ pub(super) fn first_found(call: &Lookup) -> Result<Vec<Data>, String> {
     Err(format!("No file was found when using first_found: tried {}", wanted.join(", ")))
 }
 
-/// Splits `key option=value ...`, the older way to give options to a lookup.
+/// Splits `key option=value ...`, the older syntax for lookup options.
 fn inline_options(term: &str) -> (String, Dict) {
     let mut parts = term.split_whitespace();
     let mut key = parts.next().unwrap_or_default().to_owned();

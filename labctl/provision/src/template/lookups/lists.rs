@@ -31,7 +31,7 @@ fn number(text: &str) -> Result<i64, String> {
         None if text.len() > 1 && text.starts_with('0') => i64::from_str_radix(text, 8),
         None => text.parse(),
     };
-    parsed.map_err(|_| format!("can't parse '{text}' as a number of with_sequence"))
+    parsed.map_err(|_| format!("can't parse '{text}' as a number for with_sequence"))
 }
 
 /// `start=0 end=32 stride=4 format=host%02d`, `count=5`, `5`, `1-5/2:host%02d`
@@ -121,7 +121,7 @@ pub(super) fn subelements(call: &Lookup) -> Result<Vec<Data>, String> {
     };
     let path: Vec<String> = python::str_of(path).split('.').map(str::to_owned).collect();
     let mut pairs = each_subelement(&items, &path, skip)?;
-    // Unlike the filter of that name, the lookup takes the list out of the item.
+    // Unlike the filter of that name, the lookup removes the list from the item.
     for pair in &mut pairs {
         if let Data::List(parts) = pair {
             let [item, element] = parts.as_slice() else {

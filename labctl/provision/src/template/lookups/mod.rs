@@ -1,4 +1,4 @@
-//! Lookups: values from the controller's surroundings. They run where the template is evaluated, one family per file.
+//! Lookups: values from the controller. They run where the template is evaluated; one family per file.
 
 mod files;
 mod lists;
@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 pub(crate) use files::{glob_files, search_file};
 
-/// Starts the message of a failure that is an undefined variable.
+/// Prefix of the message of a failure that is an undefined variable.
 pub(crate) const UNDEFINED: &str = "\u{0}undefined:";
 
-/// A lookup's call.
+/// A call of a lookup.
 pub(crate) struct Lookup<'a> {
     pub terms: Vec<Data>,
     pub options: &'a IndexMap<String, Data>,
@@ -25,16 +25,16 @@ pub(crate) struct Lookup<'a> {
 
 type Plugin = fn(&Lookup) -> Result<Vec<Data>, String>;
 
-/// What the result of a lookup depends on, besides its terms and variables. A kept lab is only as right as this is.
+/// What the result of a lookup depends on, besides its terms and variables. The correctness of a kept lab depends on this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Nothing.
     Terms,
-    /// Files or the environment, which it asks its [`Controller`](crate::controller::Controller) for.
+    /// Files or the environment, read through its [`Controller`](crate::controller::Controller).
     Noted,
-    /// Chance, which it asks its controller for too; with a seed or a file that is there, as above.
+    /// Randomness, also through its controller; with a seed or an existing file, as above.
     Chance,
-    /// What nobody can ask for again and compare: why.
+    /// Something that cannot be asked again and compared: why.
     Beyond(&'static str),
 }
 
@@ -45,7 +45,7 @@ const PLUGINS: &[(&str, Origin, Plugin)] = &[
     ("ansible.builtin.vars", Origin::Terms, values::vars),
     ("pipe", Origin::Beyond("runs a program on the controller"), values::pipe),
     ("lines", Origin::Beyond("runs a program on the controller"), values::lines),
-    ("url", Origin::Beyond("asks a server"), values::url),
+    ("url", Origin::Beyond("queries a server"), values::url),
     ("config", Origin::Terms, values::config),
     ("file", Origin::Noted, files::file),
     ("template", Origin::Noted, files::template),
@@ -71,7 +71,7 @@ const PLUGINS: &[(&str, Origin, Plugin)] = &[
 ];
 
 impl Lookup<'_> {
-    /// The terms, one level of lists opened.
+    /// The terms, with one level of lists flattened.
     fn flat(&self) -> Vec<Data> {
         self.terms.iter().flat_map(|term| term.as_list().map_or_else(|| vec![term.clone()], |list| list.to_vec())).collect()
     }
@@ -91,11 +91,11 @@ impl Lookup<'_> {
 
 /// Runs a lookup in the scope of this thread's evaluation.
 pub(crate) fn run(name: &str, terms: &[Data], options: &IndexMap<String, Data>) -> Result<Vec<Data>, String> {
-    let scope = Scope::current().ok_or("no evaluation is under way")?;
+    let scope = Scope::current().ok_or("no evaluation is in progress")?;
     run_in(name, terms, options, scope)
 }
 
-/// A lookup's name without the collection that it is in.
+/// A lookup's name without its collection.
 fn short(name: &str) -> &str {
     name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("community.general.")).unwrap_or(name)
 }
@@ -116,12 +116,12 @@ pub(crate) fn run_in(name: &str, terms: &[Data], options: &IndexMap<String, Data
     }
 }
 
-/// Whether there is such a lookup, for `with_NAME`.
+/// Whether the lookup exists, for `with_NAME`.
 pub(crate) fn exists(name: &str) -> bool {
     PLUGINS.iter().any(|(known, ..)| *known == short(name))
 }
 
-/// All lookups, for a test that tries what their table says.
+/// All lookups, for a test of the table's entries.
 #[cfg(test)]
 pub(crate) fn origins() -> impl Iterator<Item = (&'static str, Origin)> {
     PLUGINS.iter().map(|(name, origin, _)| (*name, *origin))

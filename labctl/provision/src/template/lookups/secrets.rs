@@ -1,4 +1,4 @@
-//! Random passwords, kept in files of the controller.
+//! Random passwords, stored in files on the controller.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ fn characters(kinds: &[String]) -> Vec<char> {
     out.chars().collect()
 }
 
-/// `password`: the content of the file, made at random the first time.
+/// `password`: the content of the file, generated randomly the first time.
 pub(super) fn password(call: &Lookup) -> Result<Vec<Data>, String> {
     call.flat().iter().map(|term| one_password(call, &python::str_of(term))).collect()
 }
@@ -96,7 +96,7 @@ fn one_password(call: &Lookup, term: &str) -> Result<Data, String> {
     }
 }
 
-/// Writes a secret readable by its owner only, whole or not at all.
+/// Writes a secret atomically, readable only by its owner.
 fn store(path: &Path, line: &str) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;

@@ -48,7 +48,7 @@ pub(super) fn varnames(call: &Lookup) -> Result<Vec<Data>, String> {
     Ok(out)
 }
 
-/// Runs a command of the controller's shell in the playbook's folder.
+/// Runs a command in the controller's shell, in the playbook's folder.
 fn shell(call: &Lookup, command: &str) -> Result<String, String> {
     #[expect(clippy::disallowed_methods, reason = "the table of lookups says so")]
     let mut shell = Command::new("/bin/sh");
@@ -97,7 +97,7 @@ pub(super) fn url(call: &Lookup) -> Result<Vec<Data>, String> {
     Ok(out)
 }
 
-/// Settings of Ansible that playbooks ask for, at their defaults.
+/// Ansible settings that playbooks ask for, with their default values.
 pub(super) fn config(call: &Lookup) -> Result<Vec<Data>, String> {
     call.flat()
         .iter()
