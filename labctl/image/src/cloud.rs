@@ -30,7 +30,7 @@ pub(crate) fn inputs(cloud: &Cloud, base: &Path) -> Option<serde_json::Value> {
 pub(crate) fn build(image: &Image, cloud: &Cloud, base: &Path, build: &Build<'_>) -> Result<Parts, ImageError> {
     let invalid = |field, reason| ImageError::Invalid { image: image.name.clone(), field, reason };
     let wanted: Checksum =
-        cloud.checksum.parse().map_err(|reason| invalid("checksum", format!("{reason}; without it, labctl does not boot {}", cloud.url)))?;
+        cloud.checksum.parse().map_err(|reason| invalid("checksum", format!("{reason}; without it labctl does not boot {}", cloud.url)))?;
     let name = match cloud.format {
         DiskFormat::Qcow2 => "disk.qcow2",
         DiskFormat::Raw => "disk.raw",
