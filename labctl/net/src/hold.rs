@@ -1,5 +1,5 @@
-//! Frames that are held back: from the first to the last confirmed kill of a fault, no guest receives frames from
-//! another.
+//! Frames that are held back: from the first signal of a kill to the last confirmed death, no guest receives frames
+//! from another.
 
 use std::collections::VecDeque;
 use std::time::Duration;
