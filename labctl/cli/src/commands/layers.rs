@@ -82,7 +82,7 @@ fn told(why: &Why) -> String {
     }
     text += &match (&why.layer, &why.reason) {
         (Some(layer), _) => {
-            format!("\nA new {} is forked from layer {}: every step above is done on it, with the same inputs.", why.node, short(layer))
+            format!("\nA new {} is forked from layer {}: every step above has run on it with the same inputs.", why.node, short(layer))
         }
         (None, Some(reason)) => format!("\nNo layer fits: {reason}."),
         (None, None) => String::new(),
