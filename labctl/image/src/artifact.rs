@@ -215,7 +215,7 @@ fn try_sources(wanted: &Wanted<'_>) -> Result<(String, Vec<PassedOver>), Artifac
         };
         files::remove_file(&wanted.to)?;
         let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-        wanted.progress.event(Event::Note(format!("{}: not from {words}: {why}", wanted.artifact.name)));
+        wanted.progress.event(Event::Note(format!("{}: skipping {words}: {why}", wanted.artifact.name)));
         passed_over.push(PassedOver { source: words, why, missing });
     }
     Err(ArtifactError::no_source(wanted.artifact, passed_over))

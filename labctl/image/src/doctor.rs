@@ -21,7 +21,7 @@ pub struct Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is missing, which {}", self.what, self.why)
+        write!(f, "{} is missing; it {}", self.what, self.why)
     }
 }
 
@@ -32,7 +32,7 @@ pub struct Tool {
     pub program: &'static str,
     /// Debian package.
     pub package: &'static str,
-    /// Completes the sentence "is missing, which ...".
+    /// Completes the sentence "is missing; it ...".
     pub why: &'static str,
 }
 
@@ -62,7 +62,7 @@ fn missing_tool(tool: &Tool) -> Missing {
 pub(crate) fn unknown(program: &str) -> Missing {
     Missing {
         what: format!("`{program}`"),
-        why: "the build runs".to_string(),
+        why: "is run by the build".to_string(),
         fix: format!("install the package that contains `{program}`"),
         fix_command: None,
     }
@@ -157,7 +157,7 @@ mod tests {
     fn an_absent_tool_is_named_with_its_package() {
         let tool = Tool { program: "no-such-program", package: "nothing", why: "does nothing" };
         let missing = need(&tool).unwrap_err();
-        assert_eq!(missing.to_string(), "`no-such-program` is missing, which does nothing");
+        assert_eq!(missing.to_string(), "`no-such-program` is missing; it does nothing");
         assert_eq!(missing.fix_command.as_deref(), Some("sudo apt-get install nothing"));
         assert!(missing.fix.contains("sudo apt-get install nothing"));
     }

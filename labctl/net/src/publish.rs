@@ -16,7 +16,7 @@ const FIRST_UNPRIVILEGED: u16 = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Another program listens there.
-    #[error("cannot listen on {0}: another program already does; see which with `ss -ltnp 'sport = :{port}'`", port = .0.port())]
+    #[error("cannot listen on {0}: another program is already listening there; see which with `ss -ltnp 'sport = :{port}'`", port = .0.port())]
     InUse(SocketAddrV4),
     /// Ports below 1024 need a privilege.
     #[error(

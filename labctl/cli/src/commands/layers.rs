@@ -71,7 +71,7 @@ fn list(session: &Session) -> Result<(), Failure> {
 
 fn told(why: &Why) -> String {
     let key = |key: &Option<String>| key.as_deref().map_or_else(|| "-".to_owned(), short);
-    let mut text = format!("{} rests on {}; its stock template is {}", why.node, key(&why.rests_on), key(&why.stock));
+    let mut text = format!("{} is based on {}; its stock template is {}", why.node, key(&why.rests_on), key(&why.stock));
     if !why.steps.is_empty() {
         let mut table = Table::new(&["STEP", "TASK", "MODULE", ""]);
         for step in &why.steps {

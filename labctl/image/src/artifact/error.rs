@@ -14,7 +14,7 @@ pub enum ArtifactError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No source worked.
-    #[error("{artifact} {version} cannot be had from any of its sources: {}", list(passed_over))]
+    #[error("{artifact} {version} is not available from any of its sources: {}", list(passed_over))]
     NoSource {
         /// The artifact.
         artifact: String,
@@ -24,7 +24,7 @@ pub enum ArtifactError {
         passed_over: Vec<PassedOver>,
     },
     /// No source worked, but one of them would if the host had what it lacks.
-    #[error("{artifact} {version} cannot be had: {missing}; its sources: {}", list(passed_over))]
+    #[error("{artifact} {version} is not available: {missing}; its sources: {}", list(passed_over))]
     Missing {
         /// The artifact.
         artifact: String,

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn the_fix_is_a_command() {
         let missing = missing("Go".into(), Some("1.20"));
-        assert_eq!(missing.to_string(), "Go is missing, which builds artifacts from Go modules");
+        assert_eq!(missing.to_string(), "Go is missing; it builds artifacts from Go modules");
         assert!(missing.fix.contains("1.20") && missing.fix.contains(missing.fix_command.as_deref().unwrap()));
     }
 }
