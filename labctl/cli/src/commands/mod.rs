@@ -85,7 +85,7 @@ pub enum Command {
     SshConfig(ssh_config::Args),
     /// Attach to a node's serial console
     Console(console::Args),
-    /// Show logs of the supervisor, a machine's console or a unit
+    /// Show logs of the supervisor, a node, its console or a unit
     Logs(logs::Args),
     /// Show the lab live in the browser
     Dashboard(dashboard::Args),
