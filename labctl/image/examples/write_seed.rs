@@ -1,4 +1,4 @@
-//! //! Writes a NoCloud seed: `write_seed SEED FILE...`. Each file is placed in the seed's root folder under its own
+//! Writes a NoCloud seed: `write_seed SEED FILE...`. Each file is placed in the seed's root folder under its own
 //! name.
 
 use std::path::PathBuf;
