@@ -1,15 +1,15 @@
-//! What happens during a run, as it happens; kept as the report's timeline.
+//! Events of a run, reported as they happen and kept as the report's timeline.
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::Verdict;
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Milliseconds since the run's start.
     pub at_ms: u64,
-    /// What.
+    /// The event itself.
     #[serde(flatten)]
     pub what: What,
 }
@@ -18,35 +18,35 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
-    /// The run began.
+    /// The run started.
     Started {
         /// The scenario's name.
         scenario: String,
         /// The seed of all random choices.
         seed: u64,
     },
-    /// A probe began or ceased to hold, or was answered for the first time.
+    /// A probe started or stopped holding, or returned its first answer.
     Probe {
         /// Its name.
         probe: String,
         /// Whether it holds.
         holds: bool,
-        /// The answer in words.
+        /// The answer, for display.
         answer: String,
     },
     /// The steady state holds before the first step.
     Steady {
-        /// Milliseconds since the run's start from which on it held.
+        /// Milliseconds from the run's start to the time since which it has held.
         since_ms: u64,
     },
-    /// A step of the method begins.
+    /// A step of the method starts.
     Step {
-        /// Its place in the method, from 0.
+        /// Its position in the method, from 0.
         step: usize,
-        /// It in words.
+        /// The step, for display.
         text: String,
     },
-    /// A shot is over; what became of a process.
+    /// A shot is over: what happened to one process.
     Shot {
         /// The step.
         step: usize,
@@ -54,18 +54,18 @@ pub enum What {
         node: String,
         /// systemd unit.
         unit: String,
-        /// Main pid that was shot at.
+        /// Main pid that the signal was sent to.
         pid: i32,
-        /// What became of it, in words: `died after 812 µs`.
+        /// What happened to it, for display: `died after 812 µs`.
         fate: String,
     },
-    /// The network was held and is released.
+    /// The network was held and has been released.
     Released {
         /// Frames held and then delivered.
         frames: u64,
-        /// Frames that found no room and were dropped.
+        /// Frames that were dropped for lack of room.
         dropped: u64,
-        /// For how long, in milliseconds.
+        /// Duration of the hold in milliseconds.
         held_ms: f64,
     },
     /// A unit has a new main process.
@@ -74,14 +74,14 @@ pub enum What {
         node: String,
         /// systemd unit.
         unit: String,
-        /// Main pid that was shot at.
+        /// Main pid that the signal was sent to.
         old_pid: i32,
-        /// Main pid now.
+        /// Current main pid.
         new_pid: i32,
         /// Milliseconds since the shot.
         after_ms: u64,
     },
-    /// A unit that had been killed has no main process any more although it was back.
+    /// A killed unit that was back has no main process again.
     Down {
         /// Node.
         node: String,
@@ -90,28 +90,28 @@ pub enum What {
         /// Its state, such as `activating/auto-restart`.
         state: String,
     },
-    /// Something befell a node that no fault is meant to cause: its kernel panicked.
+    /// Something happened to a node that no fault is meant to cause: its kernel panicked.
     Mishap {
         /// Node.
         node: String,
-        /// What, in words.
+        /// What happened, for display.
         what: String,
     },
-    /// A fault is undone.
+    /// A fault has been undone.
     Healed {
-        /// What had been done.
+        /// The fault.
         what: String,
     },
     /// A fault could not be undone; the journal keeps it.
     NotHealed {
-        /// What had been done.
+        /// The fault.
         what: String,
-        /// Why.
+        /// The error.
         error: String,
     },
     /// The steady state holds again.
     Recovered {
-        /// Milliseconds from the last shot.
+        /// Milliseconds since the last shot.
         after_ms: u64,
     },
     /// The run is over.

@@ -1,4 +1,5 @@
-//! A lab that lives in virtual time, for tests: units that die and come back as a test wants, and a list of what was done.
+//! A lab that runs in virtual time, for tests: units that die and come back as the test specifies, and a log of
+//! actions.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,21 +15,21 @@ pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A unit and how it takes being shot at.
+/// A unit and how it reacts to signals.
 #[derive(Clone)]
 pub(crate) struct FakeUnit {
     pub pid: i32,
-    /// After its death; never if none.
+    /// Delay from its death until it comes back; never if `None`.
     pub comes_back_after: Option<Duration>,
-    /// So long after it came back it ends once more by itself.
+    /// Delay after coming back until it dies again by itself.
     pub crashes_after: Option<Duration>,
-    /// SIGKILL ends it.
+    /// Whether SIGKILL kills it.
     pub dies: bool,
-    /// SIGTERM ends it.
+    /// Whether SIGTERM kills it.
     pub obeys: bool,
-    /// Its death is reported but its pid stays: an agent that lies.
+    /// Its death is reported but its pid stays, as from an agent that lies.
     pub keeps_pid: bool,
-    /// SIGSTOP stops it.
+    /// Whether SIGSTOP stops it.
     pub stops: bool,
     pub stopped: bool,
     died: Option<Instant>,
@@ -55,7 +56,7 @@ impl Default for FakeUnit {
 }
 
 impl FakeUnit {
-    /// Brings it to the present.
+    /// Updates it to the current time.
     fn settle(&mut self) {
         self.come_back();
         if let (Some(back), Some(after)) = (self.back, self.crashes_after)
@@ -89,13 +90,14 @@ impl FakeUnit {
 /// How the HTTP service of every node behaves.
 #[derive(Clone)]
 pub(crate) enum Service {
-    /// Answers once all units of the lab are up for so long.
+    /// Responds once all units of the lab have been up for this long.
     AfterUnits(Duration),
-    /// Answers always: nobody notices anything.
+    /// Always responds, so that nothing is noticed.
     Blind,
-    /// Like `AfterUnits(0)`, but fails in each second period of this length until so long after the units came back.
+    /// Like `AfterUnits(0)`, but fails in every second period of the first length, until the second length after the
+    /// units came back.
     Flaps(Duration, Duration),
-    /// Never answers with 200.
+    /// Never responds with 200.
     Broken,
 }
 
@@ -108,16 +110,16 @@ struct State {
     service: Service,
     deeds: Vec<String>,
     held: Option<Instant>,
-    /// Calls that fail, by the start of their deed, and how often.
+    /// Calls that fail, by the beginning of their action, and how often.
     fails: Vec<(String, u32)>,
-    /// How long `fire` takes on a node; 10 ms otherwise.
+    /// How long `fire` takes on a node; 10 ms by default.
     slow: BTreeMap<String, Duration>,
-    /// What befalls a node, and when.
+    /// Mishaps of nodes, and when they happen.
     mishaps: Vec<(Instant, Mishap)>,
 }
 
 impl FakeLab {
-    /// Each node with each unit; pids count from 100.
+    /// A lab in which each node has each unit; pids count from 100.
     pub(crate) fn new(nodes: &[&str], units: &[&str]) -> Arc<Self> {
         let pairs = nodes.iter().flat_map(|node| units.iter().map(move |unit| (node, unit)));
         let units = pairs.enumerate().map(|(i, (node, unit))| {
@@ -154,7 +156,7 @@ impl FakeLab {
         self.state().units[&(node.to_owned(), unit.to_owned())].stopped
     }
 
-    /// The next `times` deeds that start like this fail.
+    /// Makes the next `times` actions that start with `deed` fail.
     pub(crate) fn fail(&self, deed: &str, times: u32) {
         self.state().fails.push((deed.to_owned(), times));
     }
@@ -163,7 +165,7 @@ impl FakeLab {
         self.state().slow.insert(node.to_owned(), duration);
     }
 
-    /// So long from now the node's kernel panics.
+    /// Makes the node's kernel panic after this delay.
     pub(crate) fn panics(&self, node: &str, after: Duration) {
         let mishap = Mishap { node: node.to_owned(), what: "its kernel has panicked".to_owned() };
         self.state().mishaps.push((Instant::now() + after, mishap));
@@ -173,7 +175,7 @@ impl FakeLab {
         self.state().held.is_some()
     }
 
-    /// What was done, in order: `arm NODE`, `hold`, `fire NODE SIGNAL`, `release`, and the journal's `record`, `healed`.
+    /// The actions in order: `arm NODE`, `hold`, `fire NODE SIGNAL`, `release`, and the journal's `record`, `healed`.
     pub(crate) fn deeds(&self) -> Vec<String> {
         self.state().deeds.clone()
     }
@@ -310,7 +312,7 @@ impl FaultTarget for FakeLab {
     }
 
     fn tcp<'a>(&'a self, _node: &'a str, _port: u16, _timeout: Duration) -> BoxFuture<'a, Result<(), FaultError>> {
-        // Never answers: for the limit.
+        // Never answers, to test the limit.
         Box::pin(std::future::pending())
     }
 
@@ -344,7 +346,7 @@ fn unit_state(unit: &str, active: &str, sub: &str, main_pid: i32, restarts: u32)
     UnitState { unit: unit.to_owned(), active: active.to_owned(), sub: sub.to_owned(), main_pid, restarts }
 }
 
-/// A journal in memory that writes into the lab's list of deeds.
+/// A journal in memory that logs into the lab's list of actions.
 pub(crate) struct FakeJournal {
     pub lab: Arc<FakeLab>,
     pub leases: Mutex<Vec<Lease>>,

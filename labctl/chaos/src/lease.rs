@@ -1,4 +1,4 @@
-//! Leases: what a fault leaves behind, written down before it is done, so that anyone can undo it later.
+//! Leases: faults to be undone, written down before they are injected, so that any process can undo them later.
 //!
 //! ```text
 //! record ──▶ inject ──▶ (time passes) ──▶ undo ──▶ healed
@@ -6,7 +6,7 @@
 //!    └── the process dies anywhere here: the next one reads the journal and undoes what has expired
 //! ```
 //!
-//! Undoing is idempotent: undoing what never happened, or was undone already, changes nothing.
+//! Undoing is idempotent: undoing something that never happened or was already undone changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,31 +18,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::target::{FaultError, FaultTarget};
 
-/// How long undoing one lease may take in all. An agent that does not answer by then keeps its lease open.
+/// Time limit for undoing one lease. If an agent has not answered by then, its lease stays open.
 const UNDO_LIMIT: Duration = Duration::from_secs(20);
 
-/// The intent to break something, and how it is undone.
+/// The intent to inject a fault, and how to undo it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Unique for the lab: the wall clock in nanoseconds and a counter. Usable as a file name.
+    /// Unique within the lab: the wall clock in nanoseconds and a counter. Usable as a file name.
     pub id: String,
     /// The scenario's name.
     pub scenario: String,
     /// The run's seed.
     pub seed: u64,
-    /// What is done, for people.
+    /// Description of the fault, for display.
     pub what: String,
-    /// How it is undone.
+    /// How to undo it.
     pub undo: Undo,
-    /// When it must be undone even if nobody asks, in milliseconds since 1970.
+    /// When it must be undone even without a request, in milliseconds since 1970.
     pub expires_unix_ms: u64,
 }
 
-/// How a fault is undone.
+/// How to undo a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undo {
-    /// The switch lets go of the frames it holds.
+    /// The switch releases the frames it holds.
     ReleaseNetwork,
     /// SIGCONT to the main processes of units.
     Continue {
@@ -60,18 +60,18 @@ pub struct UnitsOn {
     pub units: Vec<String>,
 }
 
-/// Where leases are kept. Implemented by whoever owns the lab's state directory.
+/// Where leases are stored. Implemented by the owner of the lab's state directory.
 pub trait Journal: Send + Sync {
-    /// Writes the lease down. It is durable when this returns: only then is the fault injected.
+    /// Records the lease. It is durable when this returns, and only then is the fault injected.
     ///
     /// # Errors
-    /// The lease could not be written; the fault is then not injected.
+    /// The lease could not be recorded; the fault is then not injected.
     fn record(&self, lease: &Lease) -> Result<(), FaultError>;
 
-    /// The lease's fault is undone. Unknown and repeated ids are fine.
+    /// Marks the lease's fault as undone. Unknown and repeated ids are accepted.
     ///
     /// # Errors
-    /// It could not be written; the lease is then undone once more by a later [`heal`].
+    /// This could not be recorded; a later [`heal`] then undoes the lease once more.
     fn healed(&self, id: &str) -> Result<(), FaultError>;
 
     /// All leases that are recorded and not healed.
@@ -81,21 +81,22 @@ pub trait Journal: Send + Sync {
     fn open(&self) -> Result<Vec<Lease>, FaultError>;
 }
 
-/// What [`heal`] did.
+/// The result of [`heal`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healing {
-    /// What the undone leases had done.
+    /// The faults that were undone.
     pub healed: Vec<String>,
-    /// What could not be undone, and why. Their leases stay open.
+    /// The faults that could not be undone, and why. Their leases stay open.
     pub failed: Vec<String>,
 }
 
-/// Undoes what the journal holds, and lets the switch go in any case. Safe at any time, to repeat, and beside itself.
-/// With `expired_by` (milliseconds since 1970) only leases that have expired by then are undone: what a supervisor does when it
-/// comes back, and at every expiry; a hold of the network is then left to its own limit.
+/// Undoes the leases in the journal, and releases the switch's hold in any case. Safe to call at any time, repeatedly
+/// and concurrently. With `expired_by` (milliseconds since 1970) only leases that have expired by then are undone; a
+/// supervisor does that when it starts and at every expiry. A hold of the network is then left to its own limit.
 ///
 /// # Errors
-/// The journal could not be read. Faults that could not be undone are no error of this call: see [`Healing::failed`].
+/// The journal could not be read. Faults that could not be undone are not an error of this call: see
+/// [`Healing::failed`].
 pub async fn heal(journal: &dyn Journal, target: &dyn FaultTarget, expired_by: Option<u64>) -> Result<Healing, FaultError> {
     let mut healing = Healing::default();
     if expired_by.is_none()
@@ -119,10 +120,10 @@ pub async fn heal(journal: &dyn Journal, target: &dyn FaultTarget, expired_by: O
     Ok(healing)
 }
 
-/// Undoes one fault, on all nodes side by side.
+/// Undoes one fault, on all nodes in parallel.
 ///
 /// # Errors
-/// The first node that failed; the others are undone nevertheless.
+/// The error of the first node that failed; the others are undone nevertheless.
 pub async fn undo(undo: &Undo, target: &dyn FaultTarget) -> Result<(), FaultError> {
     let work = async {
         match undo {
@@ -137,7 +138,8 @@ pub async fn undo(undo: &Undo, target: &dyn FaultTarget) -> Result<(), FaultErro
 }
 
 async fn resume(on: &UnitsOn, target: &dyn FaultTarget) -> Result<(), FaultError> {
-    // Whoever is the unit's main process now: a unit that was restarted meanwhile is running, and SIGCONT does nothing to it.
+    // This affects the unit's current main process. A unit that was restarted meanwhile is running, and SIGCONT does
+    // nothing to it.
     let shot = next_shot();
     target.arm(&on.node, shot, &on.units).await?;
     let signalled = target.fire(&on.node, shot, Signal::Sigcont).await?;
@@ -147,8 +149,8 @@ async fn resume(on: &UnitsOn, target: &dyn FaultTarget) -> Result<(), FaultError
     }
 }
 
-/// A lease that is open. Undone by [`close`](OpenLease::close); if it is dropped before (the run was cancelled), a task of
-/// the current runtime undoes it; if there is no runtime any more, the journal keeps it for the next supervisor.
+/// An open lease. [`close`](OpenLease::close) undoes it. If it is dropped before that (the run was cancelled), a task
+/// on the current runtime undoes it; without a runtime, the journal keeps it for the next supervisor.
 pub(crate) struct OpenLease {
     lease: Option<Lease>,
     journal: Arc<dyn Journal>,
@@ -156,7 +158,7 @@ pub(crate) struct OpenLease {
 }
 
 impl OpenLease {
-    /// Writes the lease down. Inject the fault only afterwards.
+    /// Records the lease. Inject the fault only afterwards.
     pub(crate) fn record(lease: Lease, journal: &Arc<dyn Journal>, target: &Arc<dyn FaultTarget>) -> Result<Self, FaultError> {
         journal.record(&lease)?;
         Ok(Self { lease: Some(lease), journal: journal.clone(), target: target.clone() })
@@ -166,7 +168,7 @@ impl OpenLease {
         self.lease.as_ref()
     }
 
-    /// Whether `hit` says yes to every unit that the lease stands for.
+    /// Whether `hit` returns true for every unit of the lease.
     pub(crate) fn covered_by(&self, hit: impl Fn(&str, &str) -> bool) -> bool {
         match self.lease.as_ref().map(|lease| &lease.undo) {
             Some(Undo::Continue { targets }) => targets.iter().all(|on| on.units.iter().all(|unit| hit(&on.node, unit))),
@@ -175,7 +177,7 @@ impl OpenLease {
         }
     }
 
-    /// Undoes the fault. After an error the lease is still open and this can be repeated.
+    /// Undoes the fault. After an error the lease is still open and this can be retried.
     pub(crate) async fn close(&mut self) -> Result<(), FaultError> {
         let Some(lease) = &self.lease else {
             return Ok(());
@@ -186,7 +188,7 @@ impl OpenLease {
         Ok(())
     }
 
-    /// For faults that were undone in another way.
+    /// Closes a lease whose fault was undone in another way.
     pub(crate) fn settled(&mut self) -> Result<(), FaultError> {
         if let Some(lease) = &self.lease {
             self.journal.healed(&lease.id)?;
@@ -212,7 +214,7 @@ impl Drop for OpenLease {
         let (journal, target) = (self.journal.clone(), self.target.clone());
         runtime.spawn(async move {
             if undo(&lease.undo, &*target).await.is_ok() {
-                // A journal that cannot be written only means that the lease is undone once more later.
+                // If the journal cannot be written, the lease is only undone once more later.
                 let _ = journal.healed(&lease.id);
             }
         });
@@ -224,10 +226,10 @@ pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_millis() as u64)
 }
 
-/// A number that no other shot at this lab has: agents keep shots apart by it.
+/// A number that is unique among all shots at this lab; agents distinguish shots by it.
 pub(crate) fn next_shot() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |past| past.as_nanos() as u64);
-    // The clock tells this process from its predecessors, the counter two shots of one moment apart.
+    // The clock distinguishes this process from its predecessors, the counter two shots at the same moment.
     nanoseconds.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
 }

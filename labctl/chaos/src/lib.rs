@@ -1,10 +1,10 @@
-//! labctl's chaos engine: breaks a lab on purpose, watches it meanwhile, and says what it saw.
+//! labctl's chaos engine: breaks a lab on purpose, watches it meanwhile, and reports what it observed.
 //!
-//! [`run`] takes a validated [`Scenario`](labctl_spec::scenario::Scenario) and acts on the lab through [`FaultTarget`] alone. What
-//! needs undoing is written to a [`Journal`] first; [`heal`] undoes it whatever has died meanwhile. The [`Report`] is plain data;
-//! [`render`] makes a text for people of it.
+//! [`run`] takes a validated [`Scenario`](labctl_spec::scenario::Scenario) and acts on the lab only through
+//! [`FaultTarget`]. Anything that needs undoing is written to a [`Journal`] first; [`heal`] undoes it, whatever has
+//! died meanwhile. The [`Report`] is plain data; [`render`] turns it into text.
 //!
-//! The same seed gives the same choices, on any platform and with any later version.
+//! The same seed gives the same choices, on every platform and in every later version.
 
 mod event;
 #[cfg(test)]

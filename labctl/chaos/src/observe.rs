@@ -1,4 +1,5 @@
-//! What the probes saw: windows of unavailability, time to detect, time to recover, and since when the state is steady.
+//! What the probes observed: windows of unavailability, time to detect, time to recover, and since when the state is
+//! steady.
 //!
 //! ```text
 //!            barrier set                 all probes held since
@@ -7,8 +8,8 @@
 //!      └──────── a probe fails, or the barrier is moved ────────────┘
 //! ```
 //!
-//! The *barrier* is what guards against "steady because nothing has noticed yet": only samples that were started after it
-//! count. While a killed unit is not back there is none at all.
+//! The *barrier* prevents "steady because nothing has noticed yet": only samples started after it count. While a killed
+//! unit is not back, there is no barrier and none count.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::probe::Answer;
 
-/// One answer of a probe.
+/// One answer from a probe.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub probe: usize,
@@ -26,38 +27,38 @@ pub(crate) struct Sample {
     pub answer: Answer,
 }
 
-/// A time in which a probe did not hold: from the start of the first question that failed to the end of the first that held
-/// again. So both ends err on the side of a longer outage, each by at most one interval and one answer.
+/// A period in which a probe did not hold: from the start of the first query that failed to the end of the first that
+/// held again. Both ends therefore overestimate the outage, each by at most one interval and one answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Start, in milliseconds since the run's start.
     pub from_ms: u64,
-    /// End, likewise; none if the probe did not hold any more.
+    /// End, likewise; none if the probe never held again.
     pub to_ms: Option<u64>,
-    /// Questions that failed within.
+    /// Failed queries in the window.
     pub failures: u64,
-    /// The first answer that did not hold.
+    /// The first failed answer.
     pub first: String,
-    /// The last one.
+    /// The last failed answer.
     pub last: String,
 }
 
-/// What a probe saw from the first step on.
+/// What a probe observed from the first step on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProbeReport {
     /// The probe's name.
     pub name: String,
-    /// Questions asked.
+    /// Number of queries.
     pub asked: u64,
-    /// Questions whose answer did not hold.
+    /// Number of queries that failed.
     pub failed: u64,
-    /// When it did not hold.
+    /// Periods in which it did not hold.
     pub windows: Vec<Window>,
-    /// Milliseconds from the first shot to the end of the first question that failed after it.
+    /// Milliseconds from the first shot to the end of the first query that failed after it.
     pub detected_after_ms: Option<u64>,
     /// Milliseconds from the last shot to the end of the last window; none if there is no window, or if it never held again.
     pub recovered_after_ms: Option<u64>,
-    /// Milliseconds for which it did not hold, in all.
+    /// Total milliseconds in which it did not hold.
     pub unavailable_ms: u64,
     /// Whether the last answer held.
     pub holds: bool,
@@ -68,13 +69,13 @@ pub struct ProbeReport {
 #[derive(Default)]
 struct Watched {
     report: ProbeReport,
-    /// The last sample: counts again when the barrier moves.
+    /// The last sample, which counts again when the barrier moves.
     last: Option<Sample>,
-    /// End of the first good sample of the unbroken row behind the barrier, and how many there are.
+    /// End of the first sample in the unbroken series of good ones after the barrier, and the length of that series.
     good: Option<(Instant, u64)>,
 }
 
-/// Takes samples in the order of their ends.
+/// Collects samples in the order in which they end.
 pub(crate) struct Observer {
     start: Instant,
     probes: Vec<Watched>,
@@ -86,24 +87,24 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(start: Instant, names: impl Iterator<Item = String>) -> Self {
         let watched = |name| Watched {
-            report: ProbeReport { name, last: "not asked yet".to_owned(), ..ProbeReport::default() },
+            report: ProbeReport { name, last: "not queried yet".to_owned(), ..ProbeReport::default() },
             ..Watched::default()
         };
         Self { start, probes: names.map(watched).collect(), barrier: Some(start), shots: Vec::new(), recording: false }
     }
 
-    /// From now on samples go into the report.
+    /// From now on, samples are recorded in the report.
     pub(crate) fn record(&mut self) {
         self.recording = true;
     }
 
-    /// A shot fell. What was steady is so no longer until the barrier is set again.
+    /// A shot was fired. The state no longer counts as steady until the barrier is set again.
     pub(crate) fn shot(&mut self, at: Instant) {
         self.shots.push(at);
         self.set_barrier(None);
     }
 
-    /// Only samples started after `barrier` count towards the steady state; none count if there is none.
+    /// Only samples started after `barrier` count towards the steady state; with `None`, no sample counts.
     pub(crate) fn set_barrier(&mut self, barrier: Option<Instant>) {
         if self.barrier == barrier {
             return;
@@ -117,12 +118,12 @@ impl Observer {
         }
     }
 
-    /// Takes a sample. Gives back whether the probe's state changed with it (or was unknown before).
+    /// Adds a sample. Returns whether the probe's state changed (or was unknown before).
     pub(crate) fn take(&mut self, sample: Sample) -> bool {
         let (start, recording) = (self.start, self.recording);
         let since = |at: Instant| (at - start).as_millis() as u64;
         let first_shot = self.shots.first().copied();
-        // The outage cannot be older than the shot that caused it, though the question may be.
+        // An outage cannot start before the shot that caused it, even if the query did.
         let began = self.shots.iter().copied().filter(|shot| *shot <= sample.ended).fold(sample.started, Instant::max);
         let counts = self.barrier.is_some_and(|barrier| sample.started > barrier);
         let Some(watched) = self.probes.get_mut(sample.probe) else {
@@ -169,7 +170,7 @@ impl Observer {
         changed
     }
 
-    /// Since when every probe holds without a break behind the barrier.
+    /// Since when every probe has held without interruption after the barrier.
     pub(crate) fn steady_since(&self) -> Option<Instant> {
         let mut latest = self.barrier?;
         for watched in &self.probes {
@@ -178,16 +179,16 @@ impl Observer {
         Some(latest)
     }
 
-    /// [`steady_since`](Self::steady_since), once it has lasted for `settle` and each probe has held twice at least.
+    /// [`steady_since`](Self::steady_since), once it has lasted for `settle` and each probe has held at least twice.
     pub(crate) fn settled(&self, settle: Duration) -> Option<Instant> {
         let since = self.steady_since()?;
-        // The probe that was heard longest ago vouches for the least.
+        // The probe with the oldest sample is the limit.
         let heard = self.probes.iter().map(|watched| watched.last.as_ref().map(|last| last.ended)).min()??;
         let twice = self.probes.iter().all(|watched| watched.good.is_some_and(|(_, n)| n >= 2));
         (twice && heard >= since + settle).then_some(since)
     }
 
-    /// The probes that do not hold now, with their last answers.
+    /// The probes that currently fail, with their last answers.
     pub(crate) fn complaints(&self) -> Vec<String> {
         self.probes
             .iter()

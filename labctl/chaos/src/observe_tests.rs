@@ -79,7 +79,7 @@ fn only_samples_behind_the_barrier_count() {
     assert_eq!(script.steady(), Some(30));
     script.observer.shot(script.at(100));
     assert_eq!(script.steady(), None);
-    // Asked before the barrier, answered after it: may be the old state.
+    // Started before the barrier, answered after it: may reflect the old state.
     script.sample(0, 190, 210, true);
     script.observer.set_barrier(Some(script.at(200)));
     assert_eq!(script.steady(), None);

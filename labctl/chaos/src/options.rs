@@ -2,28 +2,30 @@
 
 use std::time::Duration;
 
-/// Choices of one run. Everything random follows from `seed`.
+/// Options of a run. All randomness derives from `seed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Decides who is picked. Keep it below 2^53, so that every reader of the JSON report reads the same number.
+    /// Decides which nodes are picked. Keep it below 2^53, so that every reader of the JSON report reads the same
+    /// number.
     pub seed: u64,
     /// The command that ran this scenario, without `--seed`, such as `labctl scenario run scenarios/kill_nomad.yml`.
     pub command: String,
-    /// From the start of a probe's question to the start of its next one, if the answer came by then.
+    /// Time between the starts of a probe's queries, if the answer arrives by then.
     pub interval: Duration,
-    /// How long a probe may take to answer.
+    /// Time limit for a probe's answer.
     pub probe_limit: Duration,
-    /// For how long every probe must hold without a break before the state counts as steady. Not part of the time to recover.
+    /// How long every probe must hold without interruption before the state counts as steady. Not part of the time to
+    /// recover.
     pub settle: Duration,
     /// How long to wait for the steady state before the first step.
     pub steady_limit: Duration,
-    /// How often a killed unit's state is asked for.
+    /// How often a killed unit's state is polled.
     pub poll: Duration,
-    /// How long agents may take to hold the processes that are meant.
+    /// Time limit for agents to hold the intended processes.
     pub arm_limit: Duration,
-    /// How long agents may take to confirm deaths. The network is held no longer than this and a second.
+    /// Time limit for agents to confirm deaths. The network is held at most a second longer.
     pub fire_limit: Duration,
-    /// How much longer than the rest of the method a stopped process stays stopped if the run dies.
+    /// How much longer than the rest of the method a process stays stopped if the run dies.
     pub lease_margin: Duration,
 }
 

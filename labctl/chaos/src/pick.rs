@@ -1,4 +1,4 @@
-//! Who is hit: names to nodes, and the seeded choice among them.
+//! Which nodes are hit: resolves names to nodes, and makes the seeded choice among them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::target::FaultError;
 
-/// The nodes that `on` means, each once, sorted. A name is a group's or a node's; a group wins.
+/// The nodes that `on` refers to, sorted and without duplicates. A name is a group's or a node's; groups take
+/// precedence.
 ///
 /// # Errors
 /// A name that is neither, or a group without nodes.
@@ -18,7 +19,7 @@ pub fn resolve(on: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<
         if let Some(members) = groups.get(name) {
             if members.is_empty() {
                 return Err(
-                    FaultError::new(format!("group `{name}` has no nodes")).hint("give it a node in the lab file, or name another group")
+                    FaultError::new(format!("group `{name}` has no nodes")).hint("add a node to it in the lab file, or use another group")
                 );
             }
             nodes.extend(members.iter().cloned());
@@ -33,7 +34,7 @@ pub fn resolve(on: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<
     Ok(nodes.into_iter().collect())
 }
 
-/// How many of `n` nodes a pick means.
+/// The number of nodes out of `n` that a pick selects.
 pub fn count(pick: Pick, n: usize) -> usize {
     match pick {
         Pick::One => n.min(1),
@@ -44,15 +45,15 @@ pub fn count(pick: Pick, n: usize) -> usize {
     }
 }
 
-/// The picked ones of `nodes`, sorted. Depends on nothing but the arguments, and on the order of `nodes` not at all; `step`
-/// (the step's place in the method) keeps the choices of two steps apart.
+/// The chosen nodes, sorted. Depends only on the arguments, and not on the order of `nodes`. `step` (the step's
+/// position in the method) makes the choices of different steps independent.
 pub fn choose(seed: u64, step: usize, pick: Pick, nodes: &[String]) -> Vec<String> {
     let mut nodes: Vec<String> = nodes.to_vec();
     nodes.sort();
     nodes.dedup();
     let wanted = count(pick, nodes.len());
     let mut random = random(seed, step);
-    // The first steps of Fisher and Yates' shuffle: every subset is as likely as any other.
+    // The first steps of a Fisher-Yates shuffle: every subset is equally likely.
     for place in 0..wanted {
         let rest = (nodes.len() - place) as u64;
         nodes.swap(place, place + below(&mut random, rest) as usize);
@@ -70,8 +71,8 @@ fn random(seed: u64, step: usize) -> ChaCha20Rng {
     random
 }
 
-/// An unbiased number below `limit` (at least 1). Written out here because a library's own way of drawing may change
-/// between its versions, and a seed must not change its meaning.
+/// An unbiased number below `limit` (at least 1). Implemented here because a library's method may change between
+/// versions, and a seed must keep its meaning.
 fn below(random: &mut impl Rng, limit: u64) -> u64 {
     let fair = u64::MAX - u64::MAX % limit;
     loop {
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_seed_means_the_same_nodes_for_ever() {
-        // Fixed values: if this fails, seeds printed by earlier versions no longer repeat their runs.
+        // Fixed values: if this fails, seeds printed by earlier versions no longer reproduce their runs.
         let picked: Vec<Vec<String>> = (0..4).map(|seed| choose(seed, 0, Pick::Minority, &names(5))).collect();
         assert_eq!(picked, [["n1", "n2"], ["n2", "n3"], ["n4", "n5"], ["n3", "n5"]]);
     }

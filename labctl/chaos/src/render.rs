@@ -1,5 +1,5 @@
-//! A report as text for people. Times in it are seconds relative to the first shot, `+` after it and `-` before; relative to the
-//! run's start if no shot fell.
+//! A report as text. Times are in seconds relative to the first shot, `+` after it and `-` before; relative to the
+//! run's start if no shot was fired.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use crate::fault::KillReport;
 use crate::observe::ProbeReport;
 use crate::report::{Report, Verdict};
 
-/// Windows of one probe that are listed one by one.
+/// Limit on the windows of one probe that are listed individually.
 const MOST_WINDOWS: usize = 5;
 
-/// The report as a table and a timeline, ending in a line break. `colour` allows ANSI colours (SGR).
+/// The report as tables and a timeline, ending with a newline. `colour` allows ANSI colours (SGR).
 pub fn render(report: &Report, colour: bool) -> String {
     let mut page = Page { text: String::new(), colour, zero_ms: zero(report) };
     page.header(report);
@@ -171,13 +171,13 @@ impl Page {
             let to = window.to_ms.map_or("the end".to_owned(), |ms| self.at(ms));
             let last = match window.last == window.first {
                 true => String::new(),
-                false => format!("; at last: {}", window.last),
+                false => format!("; last: {}", window.last),
             };
             self.line(format!("  {} down {from} to {to}: {}{last}", probe.name, window.first));
         }
         let more = probe.windows.len().saturating_sub(MOST_WINDOWS);
         if more > 0 {
-            self.line(format!("  {} down {more} times more", probe.name));
+            self.line(format!("  {} down {more} more times", probe.name));
         }
     }
 
@@ -215,7 +215,7 @@ impl Page {
     }
 }
 
-/// An event in words.
+/// An event, for display.
 fn words(what: &What) -> (Option<Colour>, String) {
     match what {
         What::Started { seed, .. } => (None, format!("started with seed {seed}")),

@@ -1,4 +1,4 @@
-//! What a run found: plain data, stable as JSON.
+//! A run's results: plain data, stable as JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::fault::KillReport;
 use crate::observe::ProbeReport;
 
-/// Version of the report's JSON: raised when a field changes its meaning or goes away.
+/// Version of the report's JSON: increased when a field changes its meaning or is removed.
 pub const REPORT_VERSION: u32 = 1;
 
 /// A run's report.
@@ -16,52 +16,53 @@ pub struct Report {
     pub version: u32,
     /// The scenario's name.
     pub scenario: String,
-    /// What it shows.
+    /// What it demonstrates.
     pub description: Option<String>,
     /// The seed of all random choices.
     pub seed: u64,
-    /// When it began, in milliseconds since 1970.
+    /// Start time in milliseconds since 1970.
     pub started_unix_ms: u64,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub elapsed_ms: u64,
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why it did not pass, in a sentence or a few.
+    /// Why it did not pass, in one or more sentences.
     pub reason: Option<String>,
-    /// The next step for the reader, if one is known.
+    /// What the user can do next, if known.
     pub hint: Option<String>,
     /// The wait for the steady state before the first step.
     pub before: Before,
     /// The faults in the order of the method.
     pub faults: Vec<KillReport>,
-    /// The way back to the steady state; none if no fault was injected.
+    /// The return to the steady state; none if no fault was injected.
     pub recovery: Option<Recovery>,
     /// The probes from the first step on, in the scenario's order.
     pub probes: Vec<ProbeReport>,
-    /// What happened when.
+    /// All events in order.
     pub timeline: Vec<Event>,
     /// The command that repeats this run.
     pub repeat: String,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every fault hit what it meant, and the steady state came back in time.
+    /// Every fault hit its targets, and the steady state returned in time.
     Passed,
-    /// Every fault hit, but the steady state did not come back in time.
+    /// Every fault hit, but the steady state did not return in time.
     Failed,
-    /// A fault did not do what it says, so that nothing was shown.
+    /// A fault did not do what it claims, so nothing was demonstrated.
     NoEffect,
     /// The steady state did not hold before the first step; nothing was broken.
     NotSteadyBefore,
-    /// The run could not be carried through: the scenario does not fit the lab, or an agent, the switch or the journal failed.
+    /// The run could not be completed: the scenario does not fit the lab, or an agent, the switch or the journal
+    /// failed.
     Aborted,
 }
 
 impl Verdict {
-    /// In words.
+    /// The verdict, for display.
     pub fn words(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -78,18 +79,19 @@ impl Verdict {
 pub struct Before {
     /// Whether it held.
     pub steady: bool,
-    /// How long it was waited for, in milliseconds.
+    /// How long the wait took, in milliseconds.
     pub waited_ms: u64,
     /// The probes that did not hold at the end of the wait, with their last answers.
     pub complaints: Vec<String>,
 }
 
-/// The way back to the steady state.
+/// The return to the steady state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Recovery {
-    /// Seconds from the last shot until every probe held, on the killed units' new processes; none if it did not happen.
+    /// Seconds from the last shot until every probe held, on the killed units' new processes; none if that did not
+    /// happen.
     pub seconds: Option<f64>,
-    /// Seconds from the last fault's end that were allowed.
+    /// Seconds allowed, counted from the end of the last fault.
     pub allowed_seconds: f64,
     /// The probes that did not hold at the end, with their last answers, and the units that were not back.
     pub complaints: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the engine needs of a lab: [`FaultTarget`], implemented where agents and the switch are at hand.
+//! The engine's interface to a lab: [`FaultTarget`], implemented where agents and the switch are accessible.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use labctl_spec::scenario::Signal;
 use serde::{Deserialize, Serialize};
 
-/// A future of a trait that is used as an object.
+/// A future that allows a trait to be used as an object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Why the lab could not do or answer something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct FaultError {
-    /// For people; names the node and the datum.
+    /// For display; names the node and the value concerned.
     pub message: String,
-    /// The next step, if one is known.
+    /// What the user can do next, if known.
     pub hint: Option<String>,
 }
 
@@ -26,14 +26,14 @@ impl FaultError {
         Self { message: message.into(), hint: None }
     }
 
-    /// The same with the next step for the reader.
+    /// The same with a hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 }
 
-/// State of a systemd unit, as `org.freedesktop.systemd1` gives it.
+/// State of a systemd unit, as reported by `org.freedesktop.systemd1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitState {
     /// Unit name.
@@ -53,20 +53,22 @@ pub struct UnitState {
 pub struct Armed {
     /// Its unit.
     pub unit: String,
-    /// Its pid; 0 if the unit had no main process, so that nothing is held.
+    /// Its pid; 0 if the unit had no main process, in which case nothing is held.
     pub pid: i32,
 }
 
-/// What became of a process that was shot at.
+/// What happened to a process that was signalled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
     /// Its unit.
     pub unit: String,
     /// Its pid.
     pub pid: i32,
-    /// When the signal was sent, in nanoseconds of the guest's CLOCK_REALTIME. Clocks of two guests are not comparable.
+    /// When the signal was sent, in nanoseconds of the guest's CLOCK_REALTIME. Clocks of different guests are not
+    /// comparable.
     pub sent_ns: u64,
-    /// When its end was seen, likewise; none if it lives on, or if nobody waited because the signal was not SIGKILL.
+    /// When its death was detected, likewise; none if it is alive, or if the agent did not wait because the signal was
+    /// not SIGKILL.
     pub dead_ns: Option<u64>,
     /// Why nothing was sent.
     pub error: Option<String>,
@@ -79,13 +81,13 @@ pub struct Held {
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames that found no room and were dropped.
+    /// Frames that were dropped for lack of room.
     pub dropped: u64,
     /// From the first frame that could have been held to the release.
     pub duration: Duration,
 }
 
-/// An answer over HTTP.
+/// An HTTP response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpAnswer {
     /// Status code.
@@ -94,10 +96,10 @@ pub struct HttpAnswer {
     pub body: Vec<u8>,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecAnswer {
-    /// Exit code; 128 + signal number if a signal ended it.
+    /// Exit code; 128 + signal number if a signal killed it.
     pub code: i32,
     /// Standard output.
     pub stdout: Vec<u8>,
@@ -105,19 +107,19 @@ pub struct ExecAnswer {
     pub stderr: Vec<u8>,
 }
 
-/// Something that befell a node, and that no fault is meant to cause.
+/// Something that happened to a node and that no fault is meant to cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mishap {
     /// The node.
     pub node: String,
-    /// What, in words, such as a kernel's last ones.
+    /// What happened, for display, such as a kernel's last messages.
     pub what: String,
 }
 
-/// A lab that can be broken and asked.
+/// A lab that can be broken and queried.
 ///
-/// Contract for all methods: `node` is a node's name. An unreachable node is an error, never an empty answer. A dropped
-/// future gives up waiting and may leave the request itself to end on its own. Methods run side by side.
+/// Contract for all methods: `node` is a node's name. An unreachable node is an error, never an empty answer. Dropping
+/// a future stops waiting; the request itself may still run to completion. Methods may run concurrently.
 pub trait FaultTarget: Send + Sync {
     /// States of the units, in the order asked for. A unit that does not exist is `inactive`, `not-found`, with main pid 0.
     fn units<'a>(&'a self, node: &'a str, units: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>>;
@@ -125,18 +127,18 @@ pub trait FaultTarget: Send + Sync {
     /// Holds each unit's main process (a pidfd) until `fire` with the same `shot`. Changes nothing in the node.
     fn arm<'a>(&'a self, node: &'a str, shot: u64, units: &'a [String]) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>>;
 
-    /// Sends `signal` to every process held for `shot` and lets go of them. With SIGKILL it waits for each death.
+    /// Sends `signal` to every process held for `shot` and releases them. With SIGKILL it waits for each death.
     fn fire<'a>(&'a self, node: &'a str, shot: u64, signal: Signal) -> BoxFuture<'a, Result<Vec<Death>, FaultError>>;
 
-    /// Makes the switch hold every frame between nodes, until [`release_network`](Self::release_network) or until `limit`
-    /// is over, whichever comes first. The limit is the switch's own, so that a dead controller never leaves a silent
-    /// network. Control channels to the agents do not pass the switch.
+    /// Makes the switch hold every frame between nodes until [`release_network`](Self::release_network) or until
+    /// `limit` is over, whichever comes first. The switch enforces the limit itself, so that a dead controller never
+    /// leaves the network silent. Control channels to the agents do not go through the switch.
     fn hold_network(&self, limit: Duration) -> BoxFuture<'_, Result<(), FaultError>>;
 
-    /// Delivers what was held, in order, and ends the hold. All zero if nothing was held: safe to repeat.
+    /// Delivers the held frames in order and ends the hold. All zero if nothing was held, so it is safe to repeat.
     fn release_network(&self) -> BoxFuture<'_, Result<Held, FaultError>>;
 
-    /// `GET path` of the node's `port` over the lab's network, from the switch. No answer within `timeout` is an error.
+    /// Sends `GET path` to the node's `port` over the lab's network, from the switch. No response within `timeout` is an error.
     fn http<'a>(&'a self, node: &'a str, port: u16, path: &'a str, timeout: Duration) -> BoxFuture<'a, Result<HttpAnswer, FaultError>>;
 
     /// Opens and closes a TCP connection to the node's `port` over the lab's network, from the switch.
@@ -145,6 +147,7 @@ pub trait FaultTarget: Send + Sync {
     /// Runs a program in the node (through the agent, so without the lab's network).
     fn exec<'a>(&'a self, node: &'a str, argv: &'a [String], timeout: Duration) -> BoxFuture<'a, Result<ExecAnswer, FaultError>>;
 
-    /// Waits for the next mishap of any node: a kernel that panics. Each is given once, and none from before the first call.
+    /// Waits for the next mishap of any node: a kernel panic. Each is returned once, and none from before the first
+    /// call.
     fn mishap(&self) -> BoxFuture<'_, Mishap>;
 }

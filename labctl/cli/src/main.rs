@@ -14,7 +14,8 @@ use session::Session;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let session = Session::new(&cli.global);
-    // Every node takes some descriptors of its supervisor, which inherits this, and of a command that talks to all nodes.
+    // Every node needs descriptors in its supervisor, which inherits this limit, and in a command that talks to all
+    // nodes.
     labctl_core::host::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
     let outcome = match runtime {

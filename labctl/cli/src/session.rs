@@ -1,4 +1,4 @@
-//! What every command needs: the user's folders, the lab, the way of printing.
+//! What every command needs: the user's folders, the lab, and the output.
 
 use std::path::{Path, PathBuf};
 
@@ -14,16 +14,17 @@ use labctl_core::{Failure, Kind};
 
 use crate::output::Output;
 
-/// Options that every command takes.
+/// Options that every command accepts.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Lab file, or the name of a lab that was brought up before [default: lab.yml here or above, or the only one in hosts/]
+    /// Lab file, or the name of a lab that was brought up before [default: lab.yml here or above, or the only one in
+    /// hosts/]
     #[arg(long, short = 'L', global = true, value_name = "FILE|NAME", env = "LABCTL_LAB")]
     pub lab: Option<String>,
     /// Print events and results as JSON, one object per line
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print less: only warnings and failures
+    /// Print only warnings and failures
     #[arg(long, short, global = true)]
     pub quiet: bool,
 }
@@ -31,12 +32,12 @@ pub struct Global {
 /// The session of one command.
 pub struct Session {
     lab: Option<String>,
-    /// How things are printed.
+    /// The output.
     pub out: Output,
 }
 
 impl Session {
-    /// From the options.
+    /// Creates a session from the options.
     pub fn new(global: &Global) -> Self {
         Self { lab: global.lab.clone(), out: Output::new(global.json, global.quiet) }
     }
@@ -46,7 +47,7 @@ impl Session {
         Home::open()
     }
 
-    /// Path of the lab file that is meant.
+    /// Path of the selected lab file.
     pub fn lab_file(&self, home: &Home) -> Result<PathBuf, Failure> {
         project::find(home, self.lab.as_deref())
     }
@@ -56,7 +57,7 @@ impl Session {
         self.read(home, project::load)
     }
 
-    /// The lab, if nothing is wrong with its file, its images and its plays: before anything is done to it.
+    /// The lab, if its file, its images and its plays are valid. Used before doing anything to it.
     pub fn sound_lab(&self, home: &Home, plays: Plays) -> Result<Lab, Failure> {
         self.read(home, |file| Ok(validation::lab(home, file, plays)?.0))
     }
@@ -68,12 +69,12 @@ impl Session {
         }
     }
 
-    /// The same session about another lab, by file or name.
+    /// The same session for another lab, by file or name.
     pub fn about(&self, lab: &str) -> Self {
         Self { lab: Some(lab.to_owned()), out: self.out.clone() }
     }
 
-    /// The record of the lab whose name was given.
+    /// The record of the lab, if the lab was given by name.
     fn named(&self, home: &Home) -> Result<Option<Record>, Failure> {
         match self.lab.as_deref().map(str::parse::<LabName>) {
             Some(Ok(name)) => Record::load(&home.lab(&name)),
@@ -81,7 +82,7 @@ impl Session {
         }
     }
 
-    /// The lab as it was brought up: for commands on what exists, whatever the file says now. A lab that never was
+    /// The lab as it was brought up, for commands on what exists, whatever the file says now. A lab that was never
     /// brought up is read from its file.
     pub fn known_lab(&self, home: &Home) -> Result<Lab, Failure> {
         if let Some(record) = self.named(home)? {
@@ -94,21 +95,21 @@ impl Session {
         }
     }
 
-    /// The record of the lab; a failure if it never was brought up.
+    /// The record of the lab; a failure if the lab was never brought up.
     pub fn record(&self, home: &Home) -> Result<Record, Failure> {
         let lab = self.known_lab(home)?;
         Record::load(&home.lab(&lab.name))?
-            .ok_or_else(|| Failure::new(Kind::Conflict, format!("lab `{}` was not brought up yet", lab.name)).hint("labctl up"))
+            .ok_or_else(|| Failure::new(Kind::Conflict, format!("lab `{}` has not been brought up yet", lab.name)).hint("labctl up"))
     }
 
-    /// The lab's supervisor, started or replaced if need be.
+    /// The lab's supervisor, started or replaced if necessary.
     pub async fn supervisor(&self, home: &LabHome, lab: &LabName) -> Result<Supervisor, Failure> {
         let supervisor = Supervisor::ensure(home, lab, &|event| self.out.event(&event)).await;
         self.out.finish();
         supervisor
     }
 
-    /// Nodes named one by one or by group, in the order of the lab file; empty if none is named, which means all.
+    /// Nodes named individually or by group, in the order of the lab file; empty if none are named, which means all.
     pub fn nodes(&self, lab: &Lab, names: &[String], limit: Option<&str>) -> Result<Vec<NodeName>, Failure> {
         let groups = lab.groups();
         let mut wanted = Vec::new();
@@ -119,7 +120,7 @@ impl Session {
         Ok(lab.nodes.iter().map(|node| node.name.clone()).filter(|name| wanted.contains(name)).collect())
     }
 
-    /// The one node of that name.
+    /// The one node with that name.
     pub fn node(&self, lab: &Lab, name: &str) -> Result<NodeName, Failure> {
         match &self.nodes(lab, &[name.to_owned()], None)?[..] {
             [node] => Ok(node.clone()),

@@ -1,4 +1,4 @@
-//! Builds an image into a store: `build_image STORE SUITE [PACKAGE...]`. Prints where its parts are.
+//! Builds an image in a store: `build_image STORE SUITE [PACKAGE...]`. Prints the paths of its parts.
 
 use labctl_image::{Event, Store};
 use labctl_spec::image::{Bootstrap, Image, ImageSource};

@@ -1,13 +1,13 @@
-//! Artifacts: programs that roles deliver to guests, from the first of their sources that answers.
+//! Artifacts: programs that roles deliver to guests. Each comes from the first of its sources that works.
 //!
 //! ```text
-//! artifacts/index/KEY.json     which content an artifact's declaration led to
+//! artifacts/index/KEY.json     the content that an artifact's declaration resolved to
 //! artifacts/SHA256/NAME        the content
 //! ```
 //!
-//! KEY is a hash of the declaration, and for a crate of this project of its source tree. What is stored is never
-//! asked for again: no network, no build. Nothing gets in that was not checked: by a checksum that the declaration or
-//! a list beside the file gives, by a signed list, by Go's checksum database, or because it was built here.
+//! KEY is a hash of the declaration, plus the source tree for a crate of this project. Stored content is never fetched
+//! or built again. Everything is checked before it is stored: by a checksum from the declaration or from a list beside
+//! the file, by a signed list, by Go's checksum database, or because it was built here.
 
 mod archive;
 mod cargo_build;
@@ -51,24 +51,24 @@ pub struct StoredArtifact {
     pub sha256: String,
     /// Its size in bytes.
     pub size: u64,
-    /// Where it came from, in words.
+    /// Where it came from, for display.
     pub source: String,
-    /// The sources before that one, and why they did not answer.
+    /// The sources tried before that one, and why each failed.
     pub passed_over: Vec<PassedOver>,
 }
 
-/// A source that did not answer.
+/// A source that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
-    /// Which, in words.
+    /// The source, for display.
     pub source: String,
-    /// Why not, in one line.
+    /// Why it failed, in one line.
     pub why: String,
-    /// What the host lacks, if that is the reason.
+    /// What the host lacks, if that is why.
     pub missing: Option<Missing>,
 }
 
-/// One file of the index.
+/// An index file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     version: u32,
@@ -82,14 +82,14 @@ struct Entry {
 /// Version of [`Entry`].
 const VERSION: u32 = 1;
 
-/// What every source is given.
+/// What every source gets.
 struct Wanted<'a> {
     artifact: &'a Artifact,
     /// Folder of the artifact file.
     base: &'a Path,
-    /// Folder to work in; removed afterwards.
+    /// Working folder; removed afterwards.
     folder: PathBuf,
-    /// Where the program is to be put.
+    /// Where to put the program.
     to: PathBuf,
     /// Names this artifact's downloads.
     key: String,
@@ -100,20 +100,20 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// `{name}` and `{version}` filled in.
+    /// Fills in `{name}` and `{version}`.
     fn fill(&self, text: &str) -> String {
         text.replace("{name}", &self.artifact.name).replace("{version}", &self.artifact.version)
     }
 }
 
 impl Store {
-    /// The artifact, from the store or else from the first of its sources that answers. `base` is the folder of the
+    /// The artifact, from the store or else from the first of its sources that works. `base` is the folder of the
     /// artifact file.
     ///
-    /// If another process fetches it already, this waits for that one. Dropping the future does not stop the work.
+    /// If another process is already fetching it, this waits for that one. Dropping the future does not stop the work.
     ///
     /// # Errors
-    /// No source answers, the Go toolchain that the last hope needs is missing, or the store cannot be used.
+    /// No source works, the Go toolchain that the last source needs is missing, or the store cannot be used.
     pub async fn artifact(&self, artifact: &Artifact, base: &Path, progress: &dyn Progress) -> Result<StoredArtifact, ArtifactError> {
         if let Some(found) = self.find_artifact(artifact, base) {
             return Ok(found);
@@ -123,7 +123,7 @@ impl Store {
         made.unwrap_or_else(|panic| Err(ArtifactError::Aborted { artifact: artifact.name.clone(), reason: panic.to_string() }))
     }
 
-    /// The artifact if it is in the store.
+    /// The artifact, if it is in the store.
     pub fn find_artifact(&self, artifact: &Artifact, base: &Path) -> Option<StoredArtifact> {
         let text = fs::read(self.index(&key(artifact, base))).ok()?;
         let entry: Entry = serde_json::from_slice(&text).ok()?;
@@ -152,7 +152,7 @@ impl Store {
         let key = key(artifact, base);
         let lock_key = format!("artifact-{key}");
         let lock = EntryLock::take(self.root(), &lock_key, || {
-            progress.event(Event::Step(format!("waiting for another labctl that fetches {}", artifact.name)));
+            progress.event(Event::Step(format!("waiting for another labctl that is fetching {}", artifact.name)));
         })?;
         if let Some(found) = self.find_artifact(artifact, base) {
             return Ok(found);
@@ -169,11 +169,11 @@ impl Store {
         files::remove_folder(&wanted.folder)?;
         fetched?;
         self.find_artifact(artifact, base).ok_or_else(|| {
-            ArtifactError::Store(StoreError::Damaged { path: self.index(&key), reason: "what was just written is not there".into() })
+            ArtifactError::Store(StoreError::Damaged { path: self.index(&key), reason: "a file that was just written is missing".into() })
         })
     }
 
-    /// Moves the program to its place by content and notes where it is.
+    /// Moves the program to its content-addressed place and records it in the index.
     fn keep(&self, wanted: &Wanted<'_>, source: String, passed_over: Vec<PassedOver>) -> Result<(), StoreError> {
         fs::set_permissions(&wanted.to, fs::Permissions::from_mode(0o755)).map_err(at("make executable", &wanted.to))?;
         let entry = Entry {
@@ -196,7 +196,7 @@ impl Store {
     }
 }
 
-/// Tries the sources in order; returns the one that answered and those before it.
+/// Tries the sources in order; returns the one that worked and the failed ones before it.
 fn try_sources(wanted: &Wanted<'_>) -> Result<(String, Vec<PassedOver>), ArtifactError> {
     let mut passed_over = Vec::new();
     for source in &wanted.artifact.sources {
@@ -215,7 +215,7 @@ fn try_sources(wanted: &Wanted<'_>) -> Result<(String, Vec<PassedOver>), Artifac
         };
         files::remove_file(&wanted.to)?;
         let why = why.lines().map(str::trim).collect::<Vec<_>>().join("; ");
-        wanted.progress.event(Event::Note(format!("{}: not from {words}: {why}", wanted.artifact.name)));
+        wanted.progress.event(Event::Note(format!("{}: skipping {words}: {why}", wanted.artifact.name)));
         passed_over.push(PassedOver { source: words, why, missing });
     }
     Err(ArtifactError::no_source(wanted.artifact, passed_over))
@@ -237,7 +237,7 @@ fn in_words(wanted: &Wanted<'_>, source: &ArtifactSource) -> String {
     }
 }
 
-/// The name becomes a file's name and the version a folder's.
+/// The name becomes a file name, and the version a folder name.
 fn check_name(artifact: &Artifact) -> Result<(), ArtifactError> {
     for (field, text) in [("name", &artifact.name), ("version", &artifact.version)] {
         let good = !text.is_empty()
@@ -247,7 +247,7 @@ fn check_name(artifact: &Artifact) -> Result<(), ArtifactError> {
         if !good {
             return Err(ArtifactError::Invalid {
                 artifact: artifact.name.clone(),
-                reason: format!("{field} `{text}` may hold letters, digits and `.`, `_`, `-`, `+`, and starts with none of `.` and `-`"),
+                reason: format!("{field} `{text}` allows only letters, digits, `.`, `_`, `-`, `+`, and no `.` or `-` at the start"),
             });
         }
     }
@@ -262,7 +262,7 @@ fn key(artifact: &Artifact, base: &Path) -> String {
     for source in &artifact.sources {
         match source {
             ArtifactSource::Cargo(source) => hash.update(cargo_build::fingerprint(&base.join(&source.path))),
-            // Another pinned key is another trust.
+            // A different pinned key means different trust.
             ArtifactSource::Release(source) => hash.update(fs::read(base.join(&source.key)).unwrap_or_default()),
             ArtifactSource::Directory(_) | ArtifactSource::GoModule(_) => {}
         }

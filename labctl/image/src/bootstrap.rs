@@ -1,9 +1,9 @@
 //! Builds a Debian image from distribution packages: mmdebstrap makes the root folder, mke2fs turns it into a disk.
 //!
-//! The disk is one ext4 file system without a partition table or boot loader: QEMU loads the kernel that was copied
-//! out beside it. As root the folder is made in place. Otherwise mmdebstrap works in a user namespace (`unshare`) and
-//! hands over an archive, because its own users may not enter a home folder; a second namespace, in which the caller
-//! is root, unpacks it and makes the disk with the right owners.
+//! The disk is one ext4 file system without a partition table or boot loader: QEMU loads the kernel, which is copied
+//! out next to it. When run as root, the folder is made in place. Otherwise mmdebstrap works in a user namespace
+//! (`unshare`) and produces an archive, because its mapped users may not enter a home folder. A second namespace, in
+//! which the caller is root, unpacks the archive and makes the disk with the right owners.
 
 mod apt;
 mod disk;
@@ -25,7 +25,7 @@ use crate::progress::Event;
 
 pub(crate) use disk::remove_tree;
 
-/// What every guest has, whatever the image file asks for besides.
+/// Packages that every guest has, whatever else the image file lists.
 const BASE: [&str; 15] = [
     "ca-certificates",
     "curl",
@@ -39,7 +39,7 @@ const BASE: [&str; 15] = [
     "passwd",
     "procps",
     "systemd-sysv",
-    // The kernel package insists on a maker of initrds; this is the smallest, and the image never runs it.
+    // The kernel package depends on an initrd generator; this is the smallest, and the image never runs it.
     "tiny-initramfs",
     "tzdata",
     "udev",
@@ -50,15 +50,15 @@ const PREPARE: &str = include_str!("bootstrap/prepare.sh");
 /// Runs when all packages are installed.
 const TUNE: &str = include_str!("bootstrap/tune.sh");
 
-/// Size of the root file system unless the image file says another.
+/// Default size of the root file system.
 const SIZE: Size = Size(2 << 30);
 
-/// Bytes on the disk that a build takes at its peak: packages, root folder, archive, disk.
+/// Peak disk usage of a build in bytes: packages, root folder, archive, disk.
 const NEEDED: u64 = 1400 << 20;
-/// What one more package takes, dependencies included, to be on the safe side.
+/// A safe estimate for each additional package, dependencies included.
 const NEEDED_PER_PACKAGE: u64 = 48 << 20;
 
-/// Everything that decides what the image will be, in a form to be hashed.
+/// Everything that determines the image, in a form that can be hashed.
 pub(crate) fn inputs(bootstrap: &Bootstrap) -> serde_json::Value {
     serde_json::json!({
         "bootstrap": 1,
@@ -77,7 +77,7 @@ fn size(bootstrap: &Bootstrap) -> Size {
     bootstrap.size.unwrap_or(SIZE)
 }
 
-/// Base and wanted packages, sorted, each once: their order makes no difference.
+/// Base and requested packages, sorted and deduplicated, because their order makes no difference.
 fn packages(bootstrap: &Bootstrap) -> Vec<String> {
     let kernel = match std::env::consts::ARCH {
         "aarch64" => "linux-image-cloud-arm64",
@@ -91,7 +91,7 @@ fn packages(bootstrap: &Bootstrap) -> Vec<String> {
     packages
 }
 
-/// Refuses what would confuse the tools, before anything is run.
+/// Rejects values that would confuse the tools, before running anything.
 fn check(image: &Image, bootstrap: &Bootstrap) -> Result<(), ImageError> {
     let invalid = |field, reason: String| ImageError::Invalid { image: image.name.clone(), field, reason };
     let plain = |text: &str, also: &[u8]| {
@@ -100,15 +100,15 @@ fn check(image: &Image, bootstrap: &Bootstrap) -> Result<(), ImageError> {
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b))
     };
     if !plain(&bootstrap.suite, b"-._") {
-        return Err(invalid("suite", format!("`{}` is not a suite's name, such as `bookworm`", bootstrap.suite)));
+        return Err(invalid("suite", format!("`{}` is not a suite name, such as `bookworm`", bootstrap.suite)));
     }
     if let Some(bad) = bootstrap.packages.iter().find(|name| !plain(name, b"+-.:=~")) {
-        return Err(invalid("packages", format!("`{bad}` is not a package's name")));
+        return Err(invalid("packages", format!("`{bad}` is not a package name")));
     }
     if let Some(mirror) = &bootstrap.mirror {
         let web = mirror.starts_with("http://") || mirror.starts_with("https://");
         if !web || mirror.contains(char::is_whitespace) {
-            return Err(invalid("mirror", format!("`{mirror}` is not a mirror's address (http:// or https://)")));
+            return Err(invalid("mirror", format!("`{mirror}` is not a mirror address (http:// or https://)")));
         }
     }
     if size(bootstrap) < Size::mib(768) {
@@ -117,7 +117,7 @@ fn check(image: &Image, bootstrap: &Bootstrap) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Builds the image into the build's folder; returns what it consists of.
+/// Builds the image in the build's folder; returns its parts.
 pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> Result<Parts, ImageError> {
     check(image, bootstrap)?;
     let needed = NEEDED + NEEDED_PER_PACKAGE * bootstrap.packages.len() as u64;
@@ -179,9 +179,9 @@ pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> 
     })
 }
 
-/// A program whose mounts and children nobody else sees, and which end with it: mmdebstrap mounts `/proc`, `/sys` and
-/// devices into the root folder, and must never leave them behind for the next build to remove things through.
-/// Where even root may not do that (in most containers), mmdebstrap mounts nothing either.
+/// A program in its own mount and PID namespaces, which disappear when it exits. mmdebstrap mounts `/proc`, `/sys` and
+/// devices in the root folder, and must never leave them mounted: the next build would delete through them. Where even
+/// root may not create namespaces (in most containers), mmdebstrap mounts nothing either.
 fn in_own_mounts(program: &str) -> Command {
     let wrap = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
     let allowed = Command::new("unshare")

@@ -1,4 +1,4 @@
-//! What every step of one build shares.
+//! State that every step of one build shares.
 
 use std::path::{Path, PathBuf};
 
@@ -7,26 +7,26 @@ use crate::entry::EntryLock;
 use crate::error::ImageError;
 use crate::progress::Progress;
 
-/// One image being made.
+/// One image being built.
 pub(crate) struct Build<'a> {
     /// The image's name, for messages.
     pub name: String,
     /// The store.
     pub root: &'a Path,
-    /// Names the entry's lock, log and downloads.
+    /// Name of the entry's lock, log and downloads.
     pub key: String,
     /// Folder that becomes the entry.
     pub folder: PathBuf,
-    /// Where the build's programs write what they say.
+    /// Log file for the output of the build's programs.
     pub log: PathBuf,
     /// The entry's lock.
     pub lock: EntryLock,
-    /// Who is told.
+    /// Receives progress events.
     pub progress: &'a dyn Progress,
 }
 
 impl Build<'_> {
-    /// An error about a program that the host lacks.
+    /// An error about something that the host lacks.
     pub(crate) fn missing(&self, missing: Missing) -> ImageError {
         ImageError::Missing { image: self.name.clone(), missing: Box::new(missing) }
     }

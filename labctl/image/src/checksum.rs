@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::error::{StoreError, at};
 
-/// What a file must hash to.
+/// The expected hash of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checksum {
     /// SHA-256, lower-case hex.
@@ -48,7 +48,7 @@ impl fmt::Display for Checksum {
 }
 
 impl Checksum {
-    /// The checksum of the same kind that a file has.
+    /// The file's actual checksum, with the same algorithm.
     ///
     /// # Errors
     /// The file cannot be read.

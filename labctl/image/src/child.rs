@@ -1,4 +1,4 @@
-//! Programs of a build: run to their end with an empty input and a log file of their own.
+//! Runs the programs of a build to completion, with empty input and a log file.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,25 +8,25 @@ use std::process::{Command, ExitStatus, Stdio};
 use crate::entry::EntryLock;
 use crate::error::{StoreError, at};
 
-/// How a program ended.
+/// How a program exited.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// With success.
+    /// Success.
     Well,
-    /// It is not installed.
+    /// The program is not installed.
     NotFound,
-    /// With an error: how, and its last lines.
+    /// Failure.
     Badly {
-        /// Exit code or signal in words.
+        /// Exit code or signal, for display.
         status: String,
-        /// The last lines of its log that say something.
+        /// The last informative lines of its log.
         lines: Vec<String>,
-        /// Whether the log says that the disk is full.
+        /// Whether the log reports a full disk.
         disk_full: bool,
     },
 }
 
-/// Runs a program to its end. What it prints is appended to `log`, after a line that shows the command.
+/// Runs a program to completion. Its output is appended to `log`, after a line that shows the command.
 pub(crate) fn run(mut command: Command, lock: &EntryLock, log: &Path) -> Result<Ended, StoreError> {
     let mut out = File::options().create(true).append(true).open(log).map_err(at("open", log))?;
     writeln!(out, "+ {}", command.get_program().to_string_lossy()).map_err(at("write", log))?;
@@ -46,9 +46,9 @@ pub(crate) fn run(mut command: Command, lock: &EntryLock, log: &Path) -> Result<
     Ok(Ended::Badly { status: in_words(status), lines: last_words(&text), disk_full: text.contains("No space left on device") })
 }
 
-/// Asks the kernel to end the program if the thread that started it ends, which waits for it: so a killed labctl
-/// leaves no build running. `unshare` shuts its ears to the polite signal while it waits, and takes all it started
-/// with it.
+/// Asks the kernel to kill the program if the thread that started it, and waits for it, exits. A killed labctl
+/// therefore leaves no build running. `unshare` ignores SIGTERM while it waits, so it gets SIGKILL, and everything it
+/// started dies with it.
 #[cfg(target_os = "linux")]
 fn die_with_us(command: &mut Command) {
     use std::os::unix::process::CommandExt;
@@ -84,8 +84,7 @@ fn in_words(status: ExitStatus) -> String {
     }
 }
 
-/// The lines that name the error if there are such (`E: ...`, `error: ...`), else the last three that are no mere
-/// account of what is being done.
+/// The lines that name an error, if any (`E: ...`, `error: ...`); otherwise the last three that are not mere progress.
 fn last_words(text: &str) -> Vec<String> {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_error = |line: &&str| {
@@ -101,8 +100,8 @@ fn last_words(text: &str) -> Vec<String> {
     errors.into_iter().skip(skip).map(str::to_string).collect()
 }
 
-/// Where a program of that name is found, by the environment's `PATH` and the folders for the administrator's
-/// programs, which an ordinary user's `PATH` lacks on Debian.
+/// Finds a program in `PATH` and in the folders for administration programs, which an ordinary user's `PATH` lacks on
+/// Debian.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -164,7 +163,7 @@ mod tests {
         assert!(EntryLock::try_take(folder.path(), "k").unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
-        // Waits, for a program that another test is just starting has a copy of the lock until it runs.
+        // Wait, because a program that another test is starting holds a copy of the lock until it execs.
         EntryLock::take(folder.path(), "k", || {}).unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! A vendor's cloud image: downloaded or copied, checked, taken as it is. A NoCloud seed ([`crate::seed`]) configures
-//! it at its first boot.
+//! A vendor's cloud image: downloaded or copied, checked, and used unmodified. A NoCloud seed ([`crate::seed`])
+//! configures it at its first boot.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,18 +15,18 @@ use crate::error::{ImageError, at};
 use crate::image::Parts;
 use crate::progress::Event;
 
-/// Everything that decides what the image will be, in a form to be hashed. `None`: its kernel cannot be read.
+/// Everything that determines the image, in a form that can be hashed. `None` if its kernel cannot be read.
 pub(crate) fn inputs(cloud: &Cloud, base: &Path) -> Option<serde_json::Value> {
     let kernel = match &cloud.kernel {
         Some(path) => Some(checksum::sha256(&base.join(path)).ok()?),
         None => None,
     };
-    // The checksum names the content, wherever it comes from; its case and blanks are of no account.
+    // The checksum identifies the content, wherever it comes from. Case and surrounding blanks do not matter.
     let sum = cloud.checksum.trim().to_ascii_lowercase();
     Some(serde_json::json!({ "cloud": 1, "checksum": sum, "format": cloud.format, "kernel": kernel }))
 }
 
-/// Brings the image into the build's folder; returns what it consists of.
+/// Brings the image into the build's folder; returns its parts.
 pub(crate) fn build(image: &Image, cloud: &Cloud, base: &Path, build: &Build<'_>) -> Result<Parts, ImageError> {
     let invalid = |field, reason| ImageError::Invalid { image: image.name.clone(), field, reason };
     let wanted: Checksum =
@@ -55,7 +55,7 @@ pub(crate) fn build(image: &Image, cloud: &Cloud, base: &Path, build: &Build<'_>
     let kernel = copy_kernel(cloud, base, build).map_err(|reason| invalid("kernel", reason))?;
     let modules = kernel.is_some().then(|| PathBuf::from("modules.cpio"));
     if let Some(modules) = &modules {
-        // A kernel that is given from outside must have what it needs built in.
+        // A kernel supplied by the user must have the drivers it needs built in.
         let mut cpio = Cpio::default();
         cpio.folder("modules");
         cpio.file("modules/order", b"");
@@ -78,8 +78,8 @@ fn copy_kernel(cloud: &Cloud, base: &Path, build: &Build<'_>) -> Result<Option<P
     Ok(Some("kernel".into()))
 }
 
-/// Size that a guest will see, in bytes, after a look at what the file says of itself: a qcow2 that refers to other
-/// files (QEMU, docs/interop/qcow2.txt) would read whatever file of the host it names.
+/// Size that a guest will see, in bytes, after checking the image's header: a qcow2 that refers to other files (QEMU,
+/// docs/interop/qcow2.txt) could read any file on the host.
 fn virtual_size(disk: &Path, format: DiskFormat) -> Result<u64, String> {
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", disk.display());
     let mut head = [0; 80];
@@ -90,7 +90,7 @@ fn virtual_size(disk: &Path, format: DiskFormat) -> Result<u64, String> {
         (DiskFormat::Raw, true) => Err("the file is a qcow2 image, not a raw one".into()),
         (DiskFormat::Qcow2, false) => Err("the file is not a qcow2 image".into()),
         (DiskFormat::Raw, false) if length == 0 || length % 512 != 0 => {
-            Err(format!("the file's {length} bytes are no whole number of sectors"))
+            Err(format!("the file's {length} bytes are not a whole number of 512-byte sectors"))
         }
         (DiskFormat::Raw, false) => Ok(length),
         (DiskFormat::Qcow2, true) => {

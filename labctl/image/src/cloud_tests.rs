@@ -6,7 +6,7 @@ use crate::progress::Silent;
 use crate::test_server::{Served, TestServer};
 use crate::{Boot, Store};
 
-/// The head of a qcow2 image of 1 GiB, and some data.
+/// The header of a 1 GiB qcow2 image, and some data.
 fn qcow2(backing: u64) -> Vec<u8> {
     let mut bytes = b"QFI\xfb\0\0\0\x03".to_vec();
     bytes.extend(backing.to_be_bytes());

@@ -1,6 +1,6 @@
 //! Writes `newc` archives, the format of an initramfs (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
 
-/// An archive being written. Archives may be joined end to end: the kernel reads one after the other.
+/// An archive being written. Archives can be concatenated: the kernel reads one after the other.
 #[derive(Debug, Default)]
 pub struct Cpio {
     bytes: Vec<u8>,
@@ -18,14 +18,14 @@ impl Cpio {
         self.entry(path, 0o100_644, content);
     }
 
-    /// Ends the archive. Padded to 512 bytes, so that another may follow.
+    /// Finishes the archive. Padded to 512 bytes so that another can follow.
     pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
         self.bytes
     }
 
-    /// Adds an entry of that type and mode.
+    /// Adds an entry with the given type and mode.
     pub fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.inode += 1;
         let size = content.len() as u32;
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(&bytes[..14], b"07070100000001");
         assert_eq!(&bytes[14..22], b"000041ed");
         assert_eq!(&bytes[110..118], b"modules\0");
-        // 118 is padded to 120; the file's header is 110 long, its size the seventh field.
+        // 118 is padded to 120; the file's header is 110 bytes long, and its size is the seventh field.
         let file = &bytes[120..];
         assert_eq!(&file[6 + 6 * 8..6 + 7 * 8], b"00000005");
         assert_eq!(&file[110..124], b"modules/order\0");

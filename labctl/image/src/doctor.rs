@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::child;
 
-/// Something that is not there.
+/// Something missing on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// What: a program's name, or a setting.
+    /// Name of the program or setting.
     pub what: String,
     /// Why it is needed.
     pub why: String,
-    /// What to do, in words, the command included.
+    /// What to do, including the command.
     pub fix: String,
-    /// The bare command that does it on a Debian or Ubuntu host, if there is one.
+    /// Only the command, for a Debian or Ubuntu host, if there is one.
     pub fix_command: Option<String>,
 }
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is missing, which {}", self.what, self.why)
+        write!(f, "{} is missing; it {}", self.what, self.why)
     }
 }
 
@@ -30,9 +30,9 @@ impl fmt::Display for Missing {
 pub struct Tool {
     /// Name of the program.
     pub program: &'static str,
-    /// Debian's package.
+    /// Debian package.
     pub package: &'static str,
-    /// Ends the sentence "is missing, which ...".
+    /// Completes the sentence "is missing; it ...".
     pub why: &'static str,
 }
 
@@ -40,7 +40,7 @@ pub struct Tool {
 pub const MMDEBSTRAP: Tool = Tool { program: "mmdebstrap", package: "mmdebstrap", why: "builds images from distribution packages" };
 /// Makes a file system in a file.
 pub const MKE2FS: Tool = Tool { program: "mke2fs", package: "e2fsprogs", why: "makes the disk of an image" };
-/// Fails unless the program is there.
+/// Fails unless the program is installed.
 pub fn need(tool: &Tool) -> Result<(), Missing> {
     if child::find(tool.program).is_some() {
         return Ok(());
@@ -58,12 +58,12 @@ fn missing_tool(tool: &Tool) -> Missing {
     }
 }
 
-/// A program of a build that was there a moment ago, or that no check covers.
+/// A program that disappeared during a build, or that no check covers.
 pub(crate) fn unknown(program: &str) -> Missing {
     Missing {
         what: format!("`{program}`"),
-        why: "the build runs".to_string(),
-        fix: format!("install the package that holds `{program}`"),
+        why: "is run by the build".to_string(),
+        fix: format!("install the package that contains `{program}`"),
         fix_command: None,
     }
 }
@@ -83,7 +83,7 @@ pub fn namespaces() -> Result<(), Missing> {
             return Err(Missing {
                 what: format!("a range of sub-ids for user {user} in {file}"),
                 why: "lets an ordinary user build images".to_string(),
-                fix: format!("add one (any free range will do): `{command}`, or build the image once as root"),
+                fix: format!("add one (any free range works): `{command}`, or build the image once as root"),
                 fix_command: Some(command),
             });
         }
@@ -91,7 +91,8 @@ pub fn namespaces() -> Result<(), Missing> {
     may_unshare()
 }
 
-/// Fails where the kernel or a security module forbids ordinary users what mmdebstrap needs, by having mmdebstrap do it.
+/// Fails if the kernel or a security module forbids what mmdebstrap needs as an ordinary user. Finds out by asking
+/// mmdebstrap to do it.
 fn may_unshare() -> Result<(), Missing> {
     let tried = std::process::Command::new(MMDEBSTRAP.program)
         .args(["--unshare-helper", "true"])
@@ -99,25 +100,25 @@ fn may_unshare() -> Result<(), Missing> {
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .status();
-    // One that cannot be started is another check's.
+    // If mmdebstrap cannot be started, another check reports that.
     if tried.map_or(true, |status| status.success()) {
         return Ok(());
     }
     let command = setting_that_forbids(&|setting| std::fs::read_to_string(format!("/proc/sys/{setting}")).ok());
     let fix = match &command {
         Some(command) => format!("allow it: `{command}`, or build the image once as root"),
-        None => "this host (a container, perhaps) does not allow it: build the image as root, or elsewhere".to_owned(),
+        None => "this host (perhaps a container) does not allow it: build the image as root or on another host".to_owned(),
     };
     Err(Missing {
-        what: "permission to make user namespaces".to_owned(),
+        what: "permission to create user namespaces".to_owned(),
         why: "lets an ordinary user build images".to_owned(),
         fix,
         fix_command: command,
     })
 }
 
-/// The command that undoes the setting that forbids user namespaces: Debian's own one, Ubuntu's (from 23.10 on), the kernel's
-/// (namespaces(7)).
+/// The command that undoes the setting that forbids user namespaces: Debian's, Ubuntu's (since 23.10) or the kernel's
+/// own (namespaces(7)).
 fn setting_that_forbids(read: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let forbidding = [
         ("kernel/unprivileged_userns_clone", "0", "1"),
@@ -136,13 +137,13 @@ fn has_range(text: &str, user: &str, uid: u32) -> bool {
     })
 }
 
-/// Everything that images need and this host lacks; empty means that all is well.
+/// Everything that images need and this host lacks; empty if nothing is missing.
 pub fn images() -> Vec<Missing> {
     let tools = [MMDEBSTRAP, MKE2FS].into_iter().filter_map(|tool| need(&tool).err());
     tools.chain(namespaces().err()).collect()
 }
 
-/// Everything that artifacts built here need and this host lacks; empty means that all is well. A release or a local
+/// Everything that locally built artifacts need and this host lacks; empty if nothing is missing. A release or a local
 /// folder needs none of it.
 pub fn artifacts() -> Vec<Missing> {
     [crate::artifact::go(None), crate::artifact::cargo()].into_iter().filter_map(Result::err).collect()
@@ -156,7 +157,7 @@ mod tests {
     fn an_absent_tool_is_named_with_its_package() {
         let tool = Tool { program: "no-such-program", package: "nothing", why: "does nothing" };
         let missing = need(&tool).unwrap_err();
-        assert_eq!(missing.to_string(), "`no-such-program` is missing, which does nothing");
+        assert_eq!(missing.to_string(), "`no-such-program` is missing; it does nothing");
         assert_eq!(missing.fix_command.as_deref(), Some("sudo apt-get install nothing"));
         assert!(missing.fix.contains("sudo apt-get install nothing"));
     }

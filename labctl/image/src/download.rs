@@ -1,8 +1,8 @@
-//! Downloads over HTTP: resumed where they broke off, published only when their checksum is right.
+//! Downloads over HTTP: resumed after an interruption, published only if the checksum is right.
 //!
-//! What has arrived is kept in `downloads/`, beside a note of where it came from and which version of the file it was
-//! (its ETag or date). A later attempt asks for the rest of that same version (RFC 9110, If-Range); a server that has
-//! another version by now sends all of it, and the old part is dropped.
+//! Partial data is kept in `downloads/`, with a note of its URL and the version of the file (its ETag or date). A later
+//! attempt requests the rest of that same version (RFC 9110, If-Range). If the server now has a different version, it
+//! sends the whole file, and the old part is discarded.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,11 +16,11 @@ use crate::error::{StoreError, at};
 use crate::files;
 use crate::progress::{Event, Progress};
 
-/// Attempts in a row that bring nothing before a download is given up.
+/// A download fails after this many consecutive attempts without new data.
 const FRUITLESS: u32 = 3;
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Largest file that is read into memory (a checksum list, a signature).
+/// Largest file that is read into memory (a checksum list or a signature).
 const SMALL: u64 = 4 << 20;
 /// How often bytes are reported.
 const REPORT: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub enum DownloadError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No answer, or none that is HTTP.
+    /// No response, or one that is not HTTP.
     #[error("{url} cannot be reached: {reason}")]
     Unreachable {
         /// The address.
@@ -39,38 +39,38 @@ pub enum DownloadError {
         /// What went wrong.
         reason: String,
     },
-    /// The server refuses.
-    #[error("{url}: the server answers {status}")]
+    /// The server returned an error.
+    #[error("{url}: the server returned status {status}")]
     Status {
         /// The address.
         url: String,
         /// Its status code.
         status: u16,
     },
-    /// The connection broke again and again.
+    /// The connection broke repeatedly.
     #[error("{url}: the connection broke after {got} of {} bytes: {reason}", total.map_or("unknown".to_string(), |total| total.to_string()))]
     Broken {
         /// The address.
         url: String,
         /// Bytes that arrived and are kept.
         got: u64,
-        /// Bytes in all.
+        /// Total bytes.
         total: Option<u64>,
-        /// What went wrong last.
+        /// The last error.
         reason: String,
     },
-    /// The file is not the one that is wanted.
+    /// The file is not the expected one.
     #[error("{url} has the wrong checksum: wanted {wanted}, got {got}")]
     Checksum {
         /// The address.
         url: String,
-        /// The checksum that was asked for.
+        /// The expected checksum.
         wanted: Checksum,
-        /// The file's.
+        /// The file's checksum.
         got: Checksum,
     },
-    /// Larger than such a file can be.
-    #[error("{url} is larger than {SMALL} bytes, which no checksum list or signature is")]
+    /// Larger than any such file can be.
+    #[error("{url} is larger than {SMALL} bytes, too large for a checksum list or signature")]
     TooLarge {
         /// The address.
         url: String,
@@ -78,26 +78,26 @@ pub enum DownloadError {
 }
 
 impl DownloadError {
-    /// The next step.
+    /// What the user can do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Store(error) => error.hint(),
             Self::Unreachable { .. } => "check the network and, behind a proxy, HTTPS_PROXY; then repeat the command".into(),
-            Self::Status { .. } => "check the address in the file that names it".into(),
-            Self::Broken { .. } => "repeat the command: it goes on where it broke off".into(),
+            Self::Status { .. } => "check the address in your file".into(),
+            Self::Broken { .. } => "repeat the command: the download resumes where it broke off".into(),
             Self::Checksum { .. } => {
-                "nothing was kept; compare the checksum with the one that the vendor prints, and do not use the file if it is the vendor's that differs".into()
+                "nothing was kept; compare the checksum with the one that the vendor publishes, and do not use the file if it differs from that".into()
             }
-            Self::TooLarge { .. } => "check the address in the file that names it".into(),
+            Self::TooLarge { .. } => "check the address in your file".into(),
         }
     }
 }
 
-/// What is known about a file that has arrived in part.
+/// What is known about a partial file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
     url: String,
-    /// ETag or date of the version, if the server named one that can be compared.
+    /// ETag or date of the version, if the server sent one that can be compared.
     version: Option<String>,
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Download<'a> {
     pub checksum: &'a Checksum,
     /// The store.
     pub root: &'a Path,
-    /// Names the partial file; the caller holds a lock that keeps others from it.
+    /// Names the partial file; the caller holds a lock that keeps other processes away from it.
     pub key: &'a str,
 }
 
@@ -122,7 +122,7 @@ impl Download<'_> {
         self.root.join("downloads").join(format!("{}.json", self.key))
     }
 
-    /// Downloads, checks and moves the file to `to`, on the same disk.
+    /// Downloads and checks the file, and moves it to `to`, on the same disk.
     pub(crate) fn fetch(&self, to: &Path, progress: &dyn Progress) -> Result<(), DownloadError> {
         files::create_folder(&self.root.join("downloads"))?;
         loop {
@@ -137,15 +137,15 @@ impl Download<'_> {
             }
             files::remove_file(&self.partial())?;
             files::remove_file(&self.note())?;
-            // A file joined from two attempts may be two versions of it: that deserves one try in one piece.
+            // A file assembled from two attempts may mix two versions, so it gets one retry in one piece.
             if !resumed {
                 return Err(DownloadError::Checksum { url: self.url.to_string(), wanted: self.checksum.clone(), got });
             }
-            progress.event(Event::Note(format!("{} changed since it was begun: starting over", self.url)));
+            progress.event(Event::Note(format!("{} changed since the download started: starting over", self.url)));
         }
     }
 
-    /// Brings the partial file to its full length; tells whether it had been begun by an earlier attempt.
+    /// Completes the partial file; returns whether an earlier attempt had started it.
     fn transfer(&self, progress: &dyn Progress) -> Result<bool, DownloadError> {
         progress.event(Event::Step(format!("downloading {}", self.url)));
         let agent = agent();
@@ -185,7 +185,7 @@ impl Download<'_> {
         }
         let mut response = match request.call() {
             Ok(response) => response,
-            // A server that closes at once is worth the next attempt; one that cannot be found is not.
+            // Retry if the server closes the connection immediately, but not if the server cannot be found.
             Err(ureq::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
                 return Ok(Attempt::Broken { joined: false, total: None, reason: error.to_string() });
             }
@@ -197,7 +197,7 @@ impl Download<'_> {
         let joined = match (status, ranged) {
             (206, Some((Some(start), _))) if start == have => true,
             (200, _) => false,
-            // The part is the whole, or longer than the file is by now.
+            // The part is already the whole file, or longer than the file is now.
             (416, Some((_, Some(total)))) if total == have => {
                 return Ok(Attempt::Whole { joined: true });
             }
@@ -206,7 +206,7 @@ impl Download<'_> {
                 return Ok(Attempt::Broken { joined: false, total: None, reason: "the server cannot resume".into() });
             }
             (500..=599 | 408 | 429, _) if have > 0 => {
-                return Ok(Attempt::Broken { joined: true, total: None, reason: format!("the server answers {status}") });
+                return Ok(Attempt::Broken { joined: true, total: None, reason: format!("the server returned status {status}") });
             }
             _ => {
                 return Err(DownloadError::Status { url: self.url.to_string(), status });
@@ -217,7 +217,7 @@ impl Download<'_> {
         }
         let rest = header("content-length").and_then(|text| text.parse::<u64>().ok());
         let total = rest.map(|rest| rest + have);
-        // A weak ETag cannot be asked for with If-Range.
+        // A weak ETag cannot be used with If-Range.
         let version = header("etag").filter(|tag| !tag.starts_with("W/")).or_else(|| header("last-modified"));
         let text = serde_json::to_vec(&Note { url: self.url.to_string(), version }).unwrap_or_default();
         files::replace(&self.note(), &text)?;
@@ -249,15 +249,15 @@ impl Download<'_> {
     }
 }
 
-/// How one request ended.
+/// Outcome of one request.
 enum Attempt {
-    /// The file is whole; `joined`: it was begun earlier.
+    /// The file is complete; `joined`: an earlier attempt had started it.
     Whole { joined: bool },
     /// The connection broke.
     Broken { joined: bool, total: Option<u64>, reason: String },
 }
 
-/// A small file, into memory.
+/// Reads a small file into memory.
 pub(crate) fn fetch_small(url: &str) -> Result<Vec<u8>, DownloadError> {
     let mut response = agent().get(url).call().map_err(|error| unreachable(url, &error))?;
     let status = response.status().as_u16();
@@ -273,7 +273,7 @@ pub(crate) fn fetch_small(url: &str) -> Result<Vec<u8>, DownloadError> {
     Ok(bytes)
 }
 
-/// A client that takes its proxy from the environment and never waits for ever.
+/// A client that uses the proxy from the environment and never waits forever.
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)

@@ -1,8 +1,8 @@
-//! One entry being made: an exclusive lock on its name, and a folder that nobody else sees.
+//! One entry being made: an exclusive lock on its name, and a folder that no other process uses.
 //!
 //! The lock is `flock` on `locks/KEY`. The lock file is empty, so programs of a build get it as their standard input:
-//! it reads like `/dev/null`, and the lock stays taken as long as any of them lives, even if labctl was killed. A
-//! folder in `building/` whose lock is free is therefore a leftover for certain.
+//! it reads like `/dev/null`, and the lock is held as long as any of them lives, even if labctl was killed. A folder in
+//! `building/` whose lock is free is therefore certainly a leftover.
 
 use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use std::process::Stdio;
 use crate::error::{StoreError, at};
 use crate::files;
 
-/// The lock of one entry; free again when dropped.
+/// The lock of one entry; released when dropped.
 #[derive(Debug)]
 pub(crate) struct EntryLock {
     file: File,
@@ -28,7 +28,7 @@ impl EntryLock {
         Ok(Self { file, path })
     }
 
-    /// Takes the lock; `None` if somebody else has it.
+    /// Takes the lock; `None` if another process holds it.
     pub(crate) fn try_take(root: &Path, key: &str) -> Result<Option<Self>, StoreError> {
         let lock = Self::file(root, key)?;
         match lock.file.try_lock() {
@@ -38,7 +38,7 @@ impl EntryLock {
         }
     }
 
-    /// Takes the lock, waiting for whoever has it; `wait` is called once if that is needed.
+    /// Takes the lock, waiting for the holder if necessary; in that case `wait` is called once.
     pub(crate) fn take(root: &Path, key: &str, wait: impl FnOnce()) -> Result<Self, StoreError> {
         if let Some(lock) = Self::try_take(root, key)? {
             return Ok(lock);
@@ -54,13 +54,13 @@ impl EntryLock {
         }
     }
 
-    /// Standard input for a program of the build: empty, and it keeps the lock.
+    /// Standard input for a program of the build: empty, and it keeps the lock held.
     pub(crate) fn stdin(&self) -> Result<Stdio, StoreError> {
         Ok(Stdio::from(self.file.try_clone().map_err(at("share", &self.path))?))
     }
 }
 
-/// Empties the place where the entry `key` is built. The caller holds its lock.
+/// Empties the folder where the entry `key` is built. The caller holds its lock.
 pub(crate) fn build_folder(root: &Path, key: &str, _lock: &EntryLock) -> Result<PathBuf, StoreError> {
     let folder = root.join("building").join(key);
     crate::bootstrap::remove_tree(&folder)?;

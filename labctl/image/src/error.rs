@@ -1,5 +1,5 @@
-//! What can go wrong with the store and with images. Every message names the datum; [`ImageError::hint`] and
-//! [`StoreError::hint`] say the next step.
+//! Errors of the store and of images. Every message names the file or value concerned; [`ImageError::hint`] and
+//! [`StoreError::hint`] suggest the next step.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,27 +10,27 @@ pub enum StoreError {
     /// A file or folder of the store.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried, such as `create`.
+        /// The failed operation, such as `create`.
         action: &'static str,
-        /// On what.
+        /// The path it was applied to.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
     /// The disk is full, or would be.
     #[error("no disk space: {what} needs {} on the disk of {}, {} are free", mib(*needed), path.display(), mib(*available))]
     NoSpace {
-        /// What was about to be made.
+        /// What was about to be created.
         what: String,
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// Bytes needed.
         needed: u64,
         /// Bytes free.
         available: u64,
     },
-    /// A description in the store is not what this version writes.
+    /// A description in the store is not in this version's format.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged {
         /// The file.
@@ -41,14 +41,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The next step.
+    /// What the user can do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Io { path, .. } => {
                 format!("check that {} exists and belongs to you", path.display())
             }
             Self::NoSpace { path, .. } => format!(
-                "free space on that disk, remove images with `labctl image rm NAME` or unused ones with `labctl prune`, or move the store ({}) by setting XDG_DATA_HOME",
+                "free some space on that disk, remove images with `labctl image rm NAME` or unused ones with `labctl prune`, or move the store ({}) by setting XDG_DATA_HOME",
                 path.display()
             ),
             Self::Damaged { path, .. } => {
@@ -58,13 +58,13 @@ impl StoreError {
     }
 }
 
-/// An image cannot be had.
+/// An image is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A program that the host lacks.
+    /// The host lacks a program.
     #[error("image `{image}`: {missing}")]
     Missing {
         /// The image.
@@ -72,12 +72,12 @@ pub enum ImageError {
         /// What is missing, why it is needed and how to get it.
         missing: Box<crate::doctor::Missing>,
     },
-    /// The vendor's image cannot be downloaded, or is not the one that is wanted.
+    /// The vendor's image cannot be downloaded, or is not the expected one.
     #[error("image `{image}`: {error}")]
     Download {
         /// The image.
         image: String,
-        /// Why not.
+        /// The cause.
         error: crate::download::DownloadError,
     },
     /// The image file asks for something impossible.
@@ -97,14 +97,14 @@ pub enum ImageError {
         image: String,
         /// The program.
         program: String,
-        /// How it ended.
+        /// Its exit status.
         status: String,
-        /// Its last words.
+        /// Its last lines of output.
         lines: Vec<String>,
-        /// Everything that it said.
+        /// Its complete output.
         log: PathBuf,
     },
-    /// The build went through, but its result is not bootable.
+    /// The build completed, but its result is not bootable.
     #[error("image `{image}`: {reason}")]
     Unusable {
         /// The image.
@@ -117,13 +117,13 @@ pub enum ImageError {
     Aborted {
         /// The image.
         image: String,
-        /// The runtime's word.
+        /// The error from the runtime.
         reason: String,
     },
 }
 
 impl ImageError {
-    /// The next step.
+    /// What the user can do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Store(error) => error.hint(),
@@ -139,7 +139,7 @@ impl ImageError {
     }
 }
 
-/// Attaches what was tried and on which path to an I/O error; a full disk becomes [`StoreError::NoSpace`].
+/// Adds the failed operation and its path to an I/O error; a full disk becomes [`StoreError::NoSpace`].
 pub(crate) fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
     move |source| {
         if source.kind() == io::ErrorKind::StorageFull {
@@ -159,7 +159,7 @@ fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
-/// Last words of a program, ready to follow a message.
+/// The last lines of a program's output, in a form that can follow a message.
 fn tail(lines: &[String]) -> String {
     if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
 }

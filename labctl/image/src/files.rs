@@ -1,4 +1,4 @@
-//! Files and folders that are whole or absent.
+//! Files and folders that are either complete or absent.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(at("create", path))
 }
 
-/// Removes a folder with all that is in it; absent is fine.
+/// Removes a folder and its contents. Succeeds if it does not exist.
 pub(crate) fn remove_folder(path: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
@@ -19,7 +19,7 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes a file; absent is fine.
+/// Removes a file. Succeeds if it does not exist.
 pub(crate) fn remove_file(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
@@ -40,7 +40,7 @@ pub(crate) fn flush_folder(path: &Path) -> Result<(), StoreError> {
     flush(path)
 }
 
-/// Renames and makes the renaming last.
+/// Renames and flushes the parent folder, so that the rename is durable.
 pub(crate) fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(at("publish", to))?;
     match to.parent() {
@@ -49,7 +49,7 @@ pub(crate) fn publish(from: &Path, to: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Replaces a small file: written beside, flushed, renamed.
+/// Replaces a small file atomically: writes a new file beside it, flushes it and renames it.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");

@@ -1,4 +1,4 @@
-//! Images in the store: found by what they were made from, made if they are missing.
+//! Images in the store: found by a hash of their inputs, made if they are missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,36 +17,37 @@ use crate::files;
 use crate::progress::{Event, Progress, off_thread};
 use crate::store::Store;
 
-/// An image that is ready to be booted.
+/// An image that is ready to boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootImage {
     /// Hash of everything that it was made from, in hex.
     pub id: String,
-    /// The disk; never written to, nodes get overlays.
+    /// The disk; never written to, because nodes use overlays.
     pub disk: PathBuf,
     /// The disk's format.
     pub format: DiskFormat,
     /// Size that a guest sees, in bytes.
     pub virtual_size: u64,
-    /// How it starts.
+    /// How it boots.
     pub boot: Boot,
 }
 
-/// How an image starts.
+/// How an image boots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Boot {
     /// QEMU loads a kernel.
     Direct {
         /// The kernel.
         kernel: PathBuf,
-        /// Uncompressed `newc` archive with `/modules/order` (file names, one a line, in load order) and `/modules/*.ko`.
+        /// Uncompressed `newc` archive with `/modules/order` (file names, one per line, in load order) and
+        /// `/modules/*.ko`.
         modules: PathBuf,
     },
     /// The disk has a boot loader.
     Firmware,
 }
 
-/// An image as listed.
+/// An image in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
     /// Name of the image file that it was made from.
@@ -87,10 +88,11 @@ const DESCRIPTION: &str = "image.json";
 impl Store {
     /// The image, built or downloaded first if it is missing. `base` is the folder of the image file.
     ///
-    /// If another process makes it already, this waits for that one. Dropping the future does not stop the work.
+    /// If another process is already making it, this waits for that one. Dropping the future does not stop the work.
     ///
     /// # Errors
-    /// No disk space, a missing tool, packages that cannot be installed, a download that fails or has a wrong checksum.
+    /// Not enough disk space, a missing tool, packages that cannot be installed, a download that fails or has the wrong
+    /// checksum.
     pub async fn image(&self, image: &Image, base: &Path, progress: &dyn Progress) -> Result<BootImage, ImageError> {
         if let Some(found) = self.find(image, base) {
             return Ok(found);
@@ -100,7 +102,7 @@ impl Store {
         made.unwrap_or_else(|panic| Err(ImageError::Aborted { image: image.name.clone(), reason: panic.to_string() }))
     }
 
-    /// The image if it is in the store; takes well under a millisecond.
+    /// The image, if it is in the store; takes well under a millisecond.
     pub fn find(&self, image: &Image, base: &Path) -> Option<BootImage> {
         let id = id(image, base)?;
         let description = self.describe_image(&id)?;
@@ -130,7 +132,7 @@ impl Store {
         images
     }
 
-    /// Removes an image by its id; `false` if there was none. Nodes whose disks rest on it no longer start: the
+    /// Removes an image by its id; `false` if there was none. Nodes whose disks depend on it can no longer start: the
     /// caller makes sure that there are none.
     ///
     /// # Errors
@@ -142,7 +144,7 @@ impl Store {
         }
         let key = key(id);
         let lock = EntryLock::take(self.root(), &key, || {})?;
-        // Renamed first, so that a killed removal leaves no half image.
+        // Renamed first, so that an interrupted removal leaves no partial image.
         let doomed = entry::build_folder(self.root(), &key, &lock)?.join("removed");
         files::publish(&folder, &doomed)?;
         files::remove_folder(&self.root().join("building").join(&key))?;
@@ -158,7 +160,7 @@ impl Store {
         })?;
         let key = key(&id);
         let lock = EntryLock::take(self.root(), &key, || {
-            progress.event(Event::Step(format!("waiting for another labctl that makes image `{}`", image.name)));
+            progress.event(Event::Step(format!("waiting for another labctl that is making image `{}`", image.name)));
         })?;
         if let Some(found) = self.find(image, base) {
             return Ok(found);
@@ -184,7 +186,7 @@ impl Store {
             .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
         fs::write(&path, text).map_err(at("write", &path))?;
         let entry = self.root().join("images").join(&id);
-        // A folder without a readable description is of another version of labctl, or damaged.
+        // A folder without a readable description belongs to another version of labctl or is damaged.
         files::remove_folder(&entry)?;
         files::flush_folder(&build.folder)?;
         files::publish(&build.folder, &entry)?;
@@ -212,7 +214,7 @@ fn key(id: &str) -> String {
     format!("image-{id}")
 }
 
-/// Hash of everything that an image is made from; 32 hex digits keep paths short and clashes out of reach.
+/// Hash of everything that an image is made from; 32 hex digits keep paths short and make collisions negligible.
 fn id(image: &Image, base: &Path) -> Option<String> {
     let inputs = match &image.source {
         ImageSource::Bootstrap(source) => bootstrap::inputs(source),
@@ -222,7 +224,7 @@ fn id(image: &Image, base: &Path) -> Option<String> {
     Some(hex::encode(&hash[..16]))
 }
 
-/// Bytes on the disk, holes not counted.
+/// Bytes used on the disk, not counting holes.
 fn disk_use(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(entries) = fs::read_dir(folder) else {

@@ -1,8 +1,8 @@
 //! labctl's content store: images that nodes boot and artifacts that roles deliver.
 //!
-//! A [`Store`] is a folder. Every entry in it is made in a folder of its own beside the finished ones, under an
-//! exclusive lock, flushed to disk and renamed into place: an entry is whole or absent, whatever is killed when.
-//! Two labctl processes that want the same entry at once get one build: the second waits for the first.
+//! A [`Store`] is a folder. Every entry is made in its own folder next to the finished ones, under an exclusive lock,
+//! then flushed to disk and renamed into place. An entry is therefore complete or absent, no matter when a process is
+//! killed. If two labctl processes want the same entry at once, it is built once: the second waits for the first.
 //!
 //! - [`Store::image`]: built from Debian packages ([`bootstrap`]) or downloaded ([`cloud`]).
 //! - [`Store::artifact`]: a program from a local folder, a signed release, a Go module or a crate of this project.

@@ -1,5 +1,5 @@
-//! The kernel modules that a guest needs before it can see its disk: picked from `/lib/modules/VERSION`, decompressed,
-//! in an order in which each can be loaded, as one archive for the initrd.
+//! The kernel modules that a guest needs before it can access its disk: taken from `/lib/modules/VERSION`,
+//! decompressed, sorted into load order, and packed into one archive for the initrd.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use crate::cpio::Cpio;
 
-/// What an early guest loads, if its kernel has it as a module.
+/// Modules that a guest loads in early boot, if its kernel has them as modules.
 pub(crate) const WANTED: [&str; 7] = ["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_rng", "ext4", "vmgenid"];
 
-/// The archive: `modules/order` (file names, one a line, in load order) and `modules/*.ko`.
+/// The archive: `modules/order` (file names, one per line, in load order) and `modules/*.ko`.
 pub(crate) fn archive(folder: &Path) -> Result<Vec<u8>, String> {
     let read = |name: &str| {
         let path = folder.join(name);
@@ -35,16 +35,17 @@ pub(crate) fn archive(folder: &Path) -> Result<Vec<u8>, String> {
     Ok(cpio.finish())
 }
 
-/// Name of a module by its path: `-` and `_` are the same to the kernel, and a compression's ending is not part of it.
+/// A module's name from its path: the kernel treats `-` and `_` alike, and a compression suffix is not part of the
+/// name.
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
 
-/// Paths in load order: every module after those that it needs.
+/// Paths in load order: every module comes after those that it needs.
 ///
-/// A line of modules.dep names a module and all that it needs, directly or not, in such an order that the last must
-/// be loaded first (depmod(8)).
+/// A line of modules.dep lists a module and all its direct and indirect dependencies, in an order in which the last
+/// must be loaded first (depmod(8)).
 fn order(dep: &str, builtin: &str) -> Result<Vec<String>, String> {
     let builtin: BTreeSet<String> = builtin.lines().map(module_name).collect();
     let mut lines: BTreeMap<String, (&str, &str)> = BTreeMap::new();
@@ -62,7 +63,7 @@ fn order(dep: &str, builtin: &str) -> Result<Vec<String>, String> {
         match lines.get(wanted) {
             Some((path, needs)) => needs.split_whitespace().rev().chain([*path]).for_each(&mut add),
             None if builtin.contains(wanted) => {}
-            // Kernels of Debian 12 have no driver for it; nothing else in the list may be absent.
+            // Debian 12's kernels have no driver for it; no other module in the list may be absent.
             None if wanted == "vmgenid" => {}
             None => {
                 return Err(format!("its kernel has no `{wanted}`, without which a guest cannot start"));
@@ -72,7 +73,7 @@ fn order(dep: &str, builtin: &str) -> Result<Vec<String>, String> {
     Ok(order)
 }
 
-/// A module's content.
+/// A module's uncompressed content.
 fn decompress(path: &Path) -> Result<Vec<u8>, String> {
     let bytes = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -84,7 +85,7 @@ fn decompress(path: &Path) -> Result<Vec<u8>, String> {
                 .map_err(|error| format!("cannot decompress {}: {error}", path.display()))?;
             Ok(plain)
         }
-        _ => Err(format!("{} is compressed in a way that labctl does not know (it knows xz)", path.display())),
+        _ => Err(format!("{} uses a compression format that labctl does not support (only xz is supported)", path.display())),
     }
 }
 
@@ -143,6 +144,6 @@ kernel/drivers/char/hw_random/virtio-rng.ko: kernel/drivers/virtio/virtio.ko ker
         fs::write(path("b.ko.xz"), xz).unwrap();
         assert_eq!(decompress(&path("b.ko.xz")).unwrap(), b"hello");
         fs::write(path("c.ko.zst"), b"?").unwrap();
-        assert!(decompress(&path("c.ko.zst")).unwrap_err().contains("does not know"));
+        assert!(decompress(&path("c.ko.zst")).unwrap_err().contains("does not support"));
     }
 }

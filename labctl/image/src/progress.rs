@@ -1,28 +1,28 @@
-//! What a build or a download tells its caller while it runs.
+//! Progress that a build or a download reports to its caller.
 
-/// One thing that happened.
+/// A progress event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A step began, such as `installing packages`.
+    /// A step started, such as `installing packages`.
     Step(String),
-    /// Bytes of the current step that are done, and their sum where it is known.
+    /// Bytes of the current step that are done, and the total if known.
     Bytes {
-        /// Bytes so far, those of an earlier, broken attempt included.
+        /// Bytes so far, including those of an earlier, interrupted attempt.
         done: u64,
-        /// Bytes in all, if the other side said so.
+        /// Total bytes, if the server reported it.
         total: Option<u64>,
     },
-    /// A line worth keeping on the screen, such as why a source was passed over.
+    /// A line worth keeping on the screen, such as why a source was skipped.
     Note(String),
 }
 
-/// Receives [`Event`]s. Called from the task that awaits the build, never at the same time twice.
+/// Receives [`Event`]s. Called from the task that awaits the build, never concurrently.
 pub trait Progress: Send + Sync {
-    /// Takes one event; must not block.
+    /// Handles one event; must not block.
     fn event(&self, event: Event);
 }
 
-/// Drops every event.
+/// Discards every event.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
@@ -36,19 +36,20 @@ impl<F: Fn(Event) + Send + Sync> Progress for F {
     }
 }
 
-/// Runs `work` on a thread where it may block, and hands its events to `progress` here.
+/// Runs `work` on a thread where it may block, and passes its events to `progress` here.
 ///
-/// If the caller drops the future, the work goes on to its end: the entry is then there for the next caller.
+/// If the caller drops the future, the work still completes, so the entry is there for the next caller.
 pub(crate) async fn off_thread<T, W>(progress: &dyn Progress, work: W) -> Result<T, tokio::task::JoinError>
 where
     T: Send + 'static,
     W: FnOnce(&dyn Progress) -> T + Send + 'static,
 {
-    // Unbounded: a slow screen must not slow a download, and bytes are reported at most a few times a second.
+    // Unbounded, because a slow screen must not slow down a download, and bytes are reported at most a few times a
+    // second.
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let worker = tokio::task::spawn_blocking(move || {
         let report = move |event| {
-            // The receiver is gone only if nobody waits any more.
+            // The receiver is gone only if the caller no longer waits.
             let _ = sender.send(event);
         };
         work(&report)

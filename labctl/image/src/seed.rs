@@ -1,6 +1,6 @@
-//! The small disk from which cloud-init's NoCloud source configures a vendor's image: an ISO 9660 file system with the
-//! volume label `CIDATA`, its names by Rock Ridge. Written here rather than by a tool, so that the host needs none;
-//! times are left out, so that equal files give equal disks.
+//! The small disk with which cloud-init's NoCloud source configures a vendor's image: an ISO 9660 file system with the
+//! volume label `CIDATA` and Rock Ridge names. It is written here rather than by a tool, so that the host needs none.
+//! It contains no timestamps, so equal files produce equal disks.
 //!
 //! Formats: ECMA-119 (ISO 9660), IEEE P1281 (SUSP), IEEE P1282 (Rock Ridge).
 
@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a sector.
+/// Bytes per sector.
 const SECTOR: usize = 2048;
 /// The label that cloud-init looks for.
 const LABEL: &str = "CIDATA";
@@ -19,10 +19,10 @@ const ROOT: u32 = 20;
 /// A seed cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    /// A name that the format has no room for.
-    #[error("`{0}` cannot be a file's name on a seed: 1 to 100 letters, digits, dots, hyphens and underscores, each name once")]
+    /// A name that the format does not allow.
+    #[error("`{0}` cannot be a file name on a seed: use 1 to 100 letters, digits, dots, hyphens and underscores, and each name only once")]
     Name(String),
-    /// A file that the format has no room for.
+    /// A file that is too large for the format.
     #[error("`{name}` is too large for a seed: {size} bytes")]
     Size {
         /// Its name.
@@ -35,16 +35,17 @@ pub enum SeedError {
     Io {
         /// The seed.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// Writes a seed with `files` (name, content) in its root folder, readable by its owner alone since it may hold keys.
-/// Every file is mode 555, so that a program on the seed can be run from where it is mounted.
+/// Writes a seed with `files` (name, content) in its root folder. Only its owner can read it, because it may contain
+/// keys. Every file has mode 555, so that a program on the seed can be run from where it is mounted.
 ///
 /// # Errors
-/// A name or size outside the format, or a disk that cannot be written. An earlier seed stays as it was then.
+/// A name or size that the format does not allow, or a disk that cannot be written. An existing seed then stays
+/// unchanged.
 pub fn write_seed(path: &Path, files: &[(&str, &[u8])]) -> Result<(), SeedError> {
     let layout = layout(files)?;
     let failed = |source| SeedError::Io { path: path.to_path_buf(), source };
@@ -66,7 +67,7 @@ pub fn write_seed(path: &Path, files: &[(&str, &[u8])]) -> Result<(), SeedError>
     write().map_err(failed)
 }
 
-/// Everything before the files' content.
+/// Everything that comes before the files' content.
 struct Layout {
     head: Vec<u8>,
 }
@@ -83,7 +84,7 @@ fn layout(files: &[(&str, &[u8])]) -> Result<Layout, SeedError> {
             return Err(SeedError::Size { name: name.to_string(), size: content.len() });
         }
     }
-    // How large the folder is does not depend on where the files are.
+    // The folder's size does not depend on where the files are.
     let root_size = folder(0, files, 0).len() as u32;
     let first = ROOT + root_size / SECTOR as u32;
     let root = folder(root_size, files, first);
@@ -135,14 +136,14 @@ fn volume(sectors: u32, root_size: u32) -> Vec<u8> {
     bytes.extend(both16(1));
     bytes.extend(both16(1));
     bytes.extend(both16(SECTOR as u16));
-    // The path table: its size, and where it is in either byte order.
+    // The path table: its size, and its location in both byte orders.
     bytes.extend(both32(10));
     bytes.extend(18u32.to_le_bytes());
     bytes.extend([0; 4]);
     bytes.extend(19u32.to_be_bytes());
     bytes.extend([0; 4]);
     bytes.extend(record(&[0], ROOT, root_size, true, &[]));
-    // Who made it, of what, and by which licence: nobody says.
+    // Publisher, preparer, application and copyright fields: left blank.
     bytes.extend([b' '; 4 * 128 + 3 * 37]);
     for _ in 0..4 {
         bytes.extend([b'0'; 16]);
@@ -153,9 +154,9 @@ fn volume(sectors: u32, root_size: u32) -> Vec<u8> {
     bytes
 }
 
-/// The root folder: itself, its parent (itself), its files in the order of their plain names.
+/// The root folder: itself, its parent (itself), and its files ordered by their plain names.
 fn folder(size: u32, files: &[(&str, &[u8])], first: u32) -> Vec<u8> {
-    // "SP" opens the system use fields, "ER" says which extension they follow.
+    // "SP" starts the system use fields, "ER" names the extension in use.
     let mut dot = b"SP\x07\x01\xbe\xef\0".to_vec();
     dot.extend(mode(0o040_555, 2));
     dot.extend(b"ER\x12\x01\x0a\0\0\x01RRIP_1991A");
@@ -165,13 +166,13 @@ fn folder(size: u32, files: &[(&str, &[u8])], first: u32) -> Vec<u8> {
         let mut system = mode(0o100_555, 1);
         system.extend([b'N', b'M', 5 + name.len() as u8, 1, 0]);
         system.extend(name.as_bytes());
-        // The plain name matters only to readers without Rock Ridge; numbered, it is unique and in order.
+        // The plain name matters only to readers without Rock Ridge. Numbering makes it unique and sorted.
         records.push(record(format!("FILE{n:04}.;1").as_bytes(), extent, content.len() as u32, false, &system));
         extent += content.len().div_ceil(SECTOR) as u32;
     }
     let mut bytes: Vec<u8> = Vec::new();
     for record in records {
-        // A record does not cross a sector's end.
+        // A record must not cross a sector boundary.
         if bytes.len() % SECTOR + record.len() > SECTOR {
             bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
         }
@@ -216,7 +217,7 @@ fn record(name: &[u8], extent: u32, size: u32, is_folder: bool, system: &[u8]) -
 mod tests {
     use super::*;
 
-    /// Name and content of every file, read by the format's own rules.
+    /// Name and content of every file, parsed according to the format.
     fn read(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
         let pvd = 16 * SECTOR;

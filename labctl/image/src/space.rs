@@ -1,11 +1,11 @@
-//! Free disk space, looked at before anything large is begun.
+//! Free disk space, checked before starting anything large.
 
 use std::io;
 use std::path::Path;
 
 use crate::error::StoreError;
 
-/// Bytes that an ordinary user may still write on the disk of `path`, or of its nearest folder that exists.
+/// Bytes that an ordinary user can still write on the disk that holds `path`, or its nearest existing ancestor.
 pub(crate) fn available(path: &Path) -> io::Result<u64> {
     let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(existing)?;
@@ -14,7 +14,7 @@ pub(crate) fn available(path: &Path) -> io::Result<u64> {
 
 /// Fails unless `needed` bytes are free on the disk of `path`.
 pub(crate) fn require(what: &str, path: &Path, needed: u64) -> Result<(), StoreError> {
-    let available = available(path).map_err(crate::error::at("look at the free space of", path))?;
+    let available = available(path).map_err(crate::error::at("determine the free space of", path))?;
     if available >= needed {
         return Ok(());
     }

@@ -1,12 +1,12 @@
-//! The folder that holds everything.
+//! The store's folder layout.
 //!
 //! ```text
 //! images/ID/            disk, kernel, modules.cpio, image.json
 //! artifacts/            see `artifact`
-//! downloads/            files that are not whole yet, kept to be resumed
+//! downloads/            incomplete files, kept so that downloads can resume
 //! building/KEY/         entries being made, or left behind by a killed build
 //! locks/KEY             one empty file per entry, to lock
-//! logs/KEY.log          what the programs of the last build said
+//! logs/KEY.log          output of the last build's programs
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ impl Store {
         &self.root
     }
 
-    /// Removes what killed builds left behind. Every build does that by itself; this is for `prune`.
+    /// Removes leftovers of killed builds. Every build does that by itself; this is for `prune`.
     ///
     /// # Errors
     /// A leftover cannot be removed.
@@ -47,7 +47,7 @@ impl Store {
         entry::sweep(&self.root)
     }
 
-    /// Where the programs of a build write what they say.
+    /// Log file for the output of a build's programs.
     pub(crate) fn log(&self, key: &str) -> PathBuf {
         self.root.join("logs").join(format!("{key}.log"))
     }

@@ -17,7 +17,8 @@ fn what_killed_builds_left_is_swept_and_what_runs_is_not() {
     assert_eq!(left(), 1);
     assert!(folder.path().join("building/alive").exists());
     drop(lock);
-    // A program that another test is just starting has a copy of the lock until it runs: then the sweep leaves the folder to the next one.
+    // A program that another test is starting holds a copy of the lock until it execs; until then the sweep leaves the
+    // folder to the next sweep.
     for _ in 0..100 {
         drop(EntryLock::take(folder.path(), "alive", || {}).unwrap());
         store.sweep().unwrap();
@@ -35,7 +36,7 @@ fn a_store_that_cannot_be_made_is_named() {
     assert!(error.hint().contains("belongs to you"));
 }
 
-/// A file system of 1 MiB, gone when dropped.
+/// A file system of 1 MiB, unmounted on drop.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -67,7 +68,7 @@ async fn a_full_disk_is_said_in_numbers_before_anything_is_begun() {
     assert!(error.to_string().contains("1 MiB are free"), "{error}");
     assert!(error.hint().contains("labctl image rm"), "{}", error.hint());
 
-    // A download learns from the server what it needs.
+    // A download learns its size from the server.
     let server = crate::test_server::TestServer::start();
     server.content("/large", &vec![0; 3 << 20]);
     image.source = ImageSource::Cloud(Cloud {

@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// What is behind one path.
+/// The content and behaviour of one path.
 #[derive(Clone, Default)]
 pub(crate) struct Served {
     pub content: Vec<u8>,
     pub etag: Option<String>,
-    /// Answers that are cut off after so many bytes of their body, one entry per request, then no more.
+    /// Body lengths after which responses are cut off, one entry per request; later requests are answered in full.
     pub cuts: Vec<usize>,
     /// Ignores `Range`.
     pub no_ranges: bool,

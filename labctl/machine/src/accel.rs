@@ -1,4 +1,5 @@
-//! Accelerators: proved, not assumed. On some hosts /dev/kvm opens, `KVM_CREATE_VM` succeeds and 64-bit guests still hang.
+//! Accelerators are tested, not assumed: on some hosts /dev/kvm opens, `KVM_CREATE_VM` succeeds and 64-bit guests still
+//! hang.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,23 +14,23 @@ use crate::MachineError;
 use crate::cache;
 use crate::qemu;
 
-/// How long a tiny guest may take to say a word. With a working accelerator it takes a fraction of a second.
+/// How long a tiny guest may take to respond. With a working accelerator it takes a fraction of a second.
 const PROOF_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What runs a guest's instructions.
+/// What executes a guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accel {
-    /// Linux's virtualization.
+    /// Linux's hypervisor.
     Kvm,
-    /// macOS's virtualization.
+    /// macOS's hypervisor.
     Hvf,
     /// Emulation: works everywhere, ten times slower.
     Tcg,
 }
 
 impl Accel {
-    /// QEMU's name.
+    /// The name that QEMU uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
@@ -39,19 +40,19 @@ impl Accel {
     }
 }
 
-/// A finding about the accelerator, kept in the cache file.
+/// The result of a probe, kept in the cache file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// The accelerator to use.
     pub accel: Accel,
-    /// Why not a faster one; empty if there is none.
+    /// Why no faster one is used; empty if there is none.
     pub why: String,
-    /// Under which circumstances this was found: kernel, QEMU, device.
+    /// The conditions under which this was found: kernel, QEMU, device.
     pub circumstances: String,
 }
 
-/// The accelerator to use with the QEMU of that version: from `cache` if nothing changed since, by proof otherwise. `scratch` is a folder
-/// for the probe's files.
+/// The accelerator to use with this version of QEMU: from `cache` if nothing has changed since, otherwise by probing.
+/// `scratch` is a folder for the probe's files.
 pub async fn find(cache: &Path, qemu: &str, scratch: &Path) -> Result<Finding, MachineError> {
     let circumstances = circumstances(qemu);
     if let Some(known) = cache::read::<Finding>(cache)
@@ -68,7 +69,7 @@ pub async fn find(cache: &Path, qemu: &str, scratch: &Path) -> Result<Finding, M
     Ok(finding)
 }
 
-/// What a finding depends on.
+/// Everything that a finding depends on.
 fn circumstances(qemu: &str) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -76,7 +77,7 @@ fn circumstances(qemu: &str) -> String {
     format!("{qemu}; {}; boot {}; kvm device {device}", kernel.trim(), boot.trim())
 }
 
-/// The proved accelerator, or why there is none.
+/// The accelerator that was shown to work, or why there is none.
 async fn prove(scratch: &Path) -> Result<Accel, String> {
     if cfg!(target_os = "macos") {
         return prove_with(Accel::Hvf, scratch).await.map(|()| Accel::Hvf);
@@ -85,7 +86,7 @@ async fn prove(scratch: &Path) -> Result<Accel, String> {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let has = |flag: &str| cpu.lines().filter(|line| line.starts_with("flags")).any(|line| line.split(' ').any(|word| word == flag));
         if !has("vmx") && !has("svm") {
-            return Err("the processor offers no virtualization (no vmx or svm flag in /proc/cpuinfo)".into());
+            return Err("the processor does not support virtualization (no vmx or svm flag in /proc/cpuinfo)".into());
         }
     }
     if let Err(why) = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm") {
@@ -117,9 +118,9 @@ async fn prove_with(accel: Accel, scratch: &Path) -> Result<(), String> {
         .spawn()
         .map_err(|why| why.to_string())?;
     match timeout(PROOF_DEADLINE, child.wait()).await {
-        // isa-debug-exit ends QEMU with (value << 1) | 1; the probe writes 0x31.
+        // isa-debug-exit makes QEMU exit with (value << 1) | 1; the probe writes 0x31.
         Ok(Ok(status)) if status.code() == Some(0x63) => Ok(()),
-        Ok(Ok(status)) => Err(format!("a probe guest under {} ended QEMU with {status}", accel.as_str())),
+        Ok(Ok(status)) => Err(format!("QEMU exited with {status} while running a probe guest under {}", accel.as_str())),
         Ok(Err(why)) => Err(why.to_string()),
         Err(_) => Err(format!("a probe guest under {} hung for {} s", accel.as_str(), PROOF_DEADLINE.as_secs())),
     }
@@ -171,7 +172,7 @@ fn probe_sector() -> Vec<u8> {
     sector[0x68..0x70].copy_from_slice(&[0xff, 0xff, 0, 0, 0, 0x9a, 0xaf, 0]);
     sector[0x70..0x76].copy_from_slice(&[15, 0, 0x60, 0x7c, 0, 0]);
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    // QEMU wants whole cylinders of nothing in particular; one megabyte is plenty.
+    // QEMU requires whole cylinders of some geometry; one megabyte is enough.
     sector.resize(1 << 20, 0);
     sector
 }
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(sector[0x60..0x68], [0; 8], "the null descriptor");
     }
 
-    /// The probe must be able to say yes: emulation enters 64-bit mode on every host.
+    /// The probe must be able to succeed: emulation enters 64-bit mode on every host.
     #[tokio::test]
     async fn the_probe_succeeds_under_emulation() {
         if std::process::Command::new(qemu::program()).arg("--version").output().is_err() {

@@ -1,4 +1,4 @@
-//! Small files with what was found out about the host: whole or absent, and made anew if they cannot be read.
+//! Small files with facts about the host: complete or absent, and created again if they cannot be read.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 
 use crate::MachineError;
 
-/// What is kept, if it can be read.
+/// The cached value, if it can be read.
 pub(crate) fn read<T: DeserializeOwned>(file: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(file).ok()?).ok()
 }
 
-/// Keeps something instead of what was kept before.
+/// Replaces the cached value.
 pub(crate) fn write(file: &Path, value: &impl Serialize) -> Result<(), MachineError> {
     let text = serde_json::to_vec_pretty(value).unwrap_or_default();
     let written = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new("."))).and_then(|mut new| {

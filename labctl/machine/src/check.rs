@@ -1,4 +1,4 @@
-//! Whether saved memory is what a machine had.
+//! Checks whether saved memory matches the machine's memory.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,14 +7,15 @@ use std::path::Path;
 
 use crate::stream;
 
-/// Bytes of a page.
+/// Page size in bytes.
 const PAGE: usize = 4096;
 
-/// Addresses of a PC at which no memory of the machine's is seen, whatever lies behind: the VGA window and ROMs.
+/// Addresses of a PC at which the machine's memory is not visible, whatever lies behind them: the VGA window and ROMs.
 const HIDDEN: Range<usize> = 0xA_0000..0x10_0000;
 
-/// Pages (by number) that the saved state in `state`, loaded over `template` (or zeroes), gives back other than they are in `truth`: the
-/// machine's memory from address 0, saved while it stood still ([`crate::qemu::Qemu::dump_memory`]).
+/// Pages (by number) that differ from `truth` when the saved state in `state` is loaded over `template` (or zeroes).
+/// `truth` is the machine's memory from address 0, saved while the machine was stopped
+/// ([`crate::qemu::Qemu::dump_memory`]).
 pub fn wrong_pages(state: &Path, template: Option<&Path>, truth: &Path) -> io::Result<Vec<usize>> {
     let size = usize::try_from(fs::metadata(truth)?.len()).map_err(io::Error::other)?;
     let mut memory = match template {
@@ -46,7 +47,7 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             path
         };
-        // A stream without pages: what is loaded is what was there before.
+        // A stream without pages: the result is what was there before loading.
         let state = file("state", b"QEVM\0\0\0\x03\0");
         let same = file("same", &[7; 3 * PAGE]);
         let mut other = vec![7; 3 * PAGE];

@@ -1,4 +1,4 @@
-//! Disks: throw-away overlays on images that nobody changes.
+//! Disks: disposable overlays on images that are never modified.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,32 +11,32 @@ use tokio::process::Command;
 
 use crate::MachineError;
 
-/// Makes the overlay `disk` (qcow2) of `size` on `base`, by way of a temporary name, so that it is there whole or not at all.
-/// `base_format` is QEMU's name of the image's format. An overlay is never smaller than its base.
+/// Makes the overlay `disk` (qcow2) of `size` on `base`, via a temporary name, so that the result is complete or
+/// absent. `base_format` is QEMU's name for the image's format. An overlay is never smaller than its base.
 pub async fn make_overlay(disk: &Path, base: &Path, base_format: &str, size: Size) -> Result<(), MachineError> {
     let temporary = disk.with_extension("new");
     create(&temporary, base, base_format, size).await?;
     tokio::fs::rename(&temporary, disk).await.map_err(MachineError::io(disk.display().to_string()))
 }
 
-/// Makes an overlay on a `base` (qcow2) that need not exist yet. Copies of it are overlays of the same base.
+/// Makes an overlay on a `base` (qcow2) that need not exist yet. Copies of the overlay share the same base.
 pub async fn make_overlay_on_future(disk: &Path, base: &Path, size: Size) -> Result<(), MachineError> {
     create(disk, base, "qcow2", size).await
 }
 
-/// The file that a qcow2 disk rests on; none if it rests on nothing. From the disk's header (docs/interop/qcow2.txt).
+/// The backing file of a qcow2 disk; `None` if it has none. Read from the disk's header (docs/interop/qcow2.txt).
 pub fn backing(disk: &Path) -> Result<Option<PathBuf>, MachineError> {
     let read = || -> std::io::Result<Option<PathBuf>> {
         let file = File::open(disk)?;
         let mut header = [0; 20];
         file.read_exact_at(&mut header, 0)?;
         if &header[..4] != b"QFI\xfb" {
-            return Err(std::io::Error::other("this is no qcow2 disk"));
+            return Err(std::io::Error::other("this is not a qcow2 disk"));
         }
         let (place, length) = header[8..].split_at(8);
         let place = u64::from_be_bytes(place.try_into().unwrap_or_default());
         let length = u32::from_be_bytes(length.try_into().unwrap_or_default());
-        // The format allows 1023 bytes.
+        // The format allows at most 1023 bytes.
         if place == 0 || length > 1023 {
             return Ok(None);
         }
@@ -47,20 +47,20 @@ pub fn backing(disk: &Path) -> Result<Option<PathBuf>, MachineError> {
     read().map_err(MachineError::io(disk.display().to_string()))
 }
 
-/// Size that a guest sees of a qcow2 disk. From the disk's header (docs/interop/qcow2.txt).
+/// The size of a qcow2 disk as a guest sees it. Read from the disk's header (docs/interop/qcow2.txt).
 pub fn virtual_size(disk: &Path) -> Result<Size, MachineError> {
     let read = || -> std::io::Result<Size> {
         let mut header = [0; 32];
         File::open(disk)?.read_exact_at(&mut header, 0)?;
         if &header[..4] != b"QFI\xfb" {
-            return Err(std::io::Error::other("this is no qcow2 disk"));
+            return Err(std::io::Error::other("this is not a qcow2 disk"));
         }
         Ok(Size(header[24..].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))))
     };
     read().map_err(MachineError::io(disk.display().to_string()))
 }
 
-/// Makes a disk (qcow2) larger. No machine may run on it. Done twice, it changes nothing the second time.
+/// Enlarges a disk (qcow2). No machine may be running on it. Repeating the call changes nothing.
 pub async fn enlarge(disk: &Path, size: Size) -> Result<(), MachineError> {
     let output = Command::new("qemu-img")
         .args(["resize", "-q", "-f", "qcow2"])
@@ -77,7 +77,7 @@ pub async fn enlarge(disk: &Path, size: Size) -> Result<(), MachineError> {
 }
 
 async fn create(disk: &Path, base: &Path, base_format: &str, size: Size) -> Result<(), MachineError> {
-    // `-u`: the base is not opened, for its size is known.
+    // `-u`: the base is not opened, because its size is known.
     let output = Command::new("qemu-img")
         .args(["create", "-q", "-u", "-f", "qcow2", "-F", base_format, "-o", "lazy_refcounts=on", "-b"])
         .arg(base)

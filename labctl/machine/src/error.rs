@@ -1,8 +1,8 @@
-//! What can go wrong with a machine.
+//! Errors of a machine.
 
 use std::path::PathBuf;
 
-/// A fault of a machine or of the programs that make one. Messages name the datum.
+/// An error of a machine or of the programs that run it. Messages name the file or value concerned.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// A program that labctl needs is not installed.
@@ -16,16 +16,16 @@ pub enum MachineError {
     Program {
         /// Name of the program.
         program: String,
-        /// What it said, or its exit code.
+        /// Its output or exit code.
         why: String,
     },
-    /// The machine is running already under another process.
+    /// The machine is already running in another process.
     #[error("{0} is in use by another running QEMU")]
     InUse(PathBuf),
-    /// QEMU ended while it was expected to run; the end of its log.
-    #[error("QEMU ended: {0}")]
+    /// QEMU exited while it was expected to run; the end of its log.
+    #[error("QEMU exited: {0}")]
     Ended(String),
-    /// QEMU answered a QMP command with an error.
+    /// QEMU returned an error for a QMP command.
     #[error("QEMU refused `{command}`: {why}")]
     Refused {
         /// The QMP command.
@@ -36,34 +36,34 @@ pub enum MachineError {
     /// The QMP connection broke.
     #[error("the connection to QEMU broke: {0}")]
     Disconnected(String),
-    /// Another machine answers on the socket.
+    /// A different machine answers on the socket.
     #[error("{socket} belongs to machine {found}, not to {wanted}")]
     Stranger {
         /// The QMP socket.
         socket: PathBuf,
-        /// UUID that was answered.
+        /// UUID in the reply.
         found: String,
         /// UUID that was expected.
         wanted: String,
     },
-    /// The kernel refused.
+    /// A system call failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done, with the path.
+        /// The operation, with its path.
         what: String,
-        /// The kernel's reason.
+        /// The kernel's error.
         source: std::io::Error,
     },
 }
 
 impl MachineError {
-    /// For `map_err` on calls of the kernel.
+    /// For `map_err` on system calls.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 
-    /// For `map_err` on the start of a program.
+    /// For `map_err` when starting a program.
     pub fn start(program: &str) -> impl FnOnce(std::io::Error) -> Self {
         let program = program.to_owned();
         move |source| match source.kind() {

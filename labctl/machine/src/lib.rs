@@ -1,5 +1,5 @@
 //! Virtual machines: QEMU's command line as pure functions ([`qemu::argv`]), its process ([`qemu::Qemu`]), its control
-//! protocol ([`qmp`]), disks ([`disk`]), saved memory ([`stream`], [`check`]) and the proof of an accelerator ([`accel`]).
+//! protocol ([`qmp`]), disks ([`disk`]), saved memory ([`stream`], [`check`]) and the accelerator probe ([`accel`]).
 
 pub mod accel;
 mod cache;

@@ -14,15 +14,15 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::MachineError;
 
-/// Events that a slow listener may lag behind; older ones are dropped for it.
+/// Number of events that a slow listener may lag behind; it misses older ones.
 const EVENTS: usize = 64;
 
-/// A command on its way.
+/// A queued command.
 #[derive(Debug)]
 struct Order {
     command: String,
     arguments: Value,
-    /// A file that goes along with it.
+    /// A file to pass along with it.
     file: Option<OwnedFd>,
     answer: oneshot::Sender<Result<Value, MachineError>>,
 }
@@ -36,7 +36,7 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Connects and leaves negotiation mode. Also gives the process id of the QEMU that listens (`SO_PEERCRED`).
+    /// Connects and leaves negotiation mode. Also returns the process id of the QEMU that listens (`SO_PEERCRED`).
     pub async fn connect(socket: &Path) -> Result<(Self, Option<i32>), MachineError> {
         let stream = UnixStream::connect(socket).await.map_err(MachineError::io(format!("connect to {}", socket.display())))?;
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
@@ -44,7 +44,7 @@ impl Qmp {
         let mut connection = Connection { read: BufReader::new(read), begun: Vec::new(), write, events: broadcast::channel(EVENTS).0 };
         connection.line().await?;
         connection.execute("qmp_capabilities", Value::Null, None).await?;
-        // One command at a time is under way; a few may queue.
+        // One command is executed at a time; a few may queue.
         let (commands, mut queue) = mpsc::channel::<Order>(8);
         let events = connection.events.downgrade();
         tokio::spawn(async move {
@@ -72,14 +72,14 @@ impl Qmp {
         self.order(command, arguments, None).await
     }
 
-    /// Gives QEMU an open file, which it then knows by `name` (`getfd`).
+    /// Passes an open file to QEMU, which then knows it as `name` (`getfd`).
     pub async fn pass(&self, name: &str, file: OwnedFd) -> Result<(), MachineError> {
         self.order("getfd", json!({ "fdname": name }), Some(file)).await.map(drop)
     }
 
     async fn order(&self, command: &str, arguments: Value, file: Option<OwnedFd>) -> Result<Value, MachineError> {
         let (answer, result) = oneshot::channel();
-        let gone = || MachineError::Disconnected(format!("`{command}` was not answered"));
+        let gone = || MachineError::Disconnected(format!("no response to `{command}`"));
         let order = Order { command: command.to_owned(), arguments, file, answer };
         self.commands.send(order).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
@@ -101,14 +101,14 @@ impl Qmp {
 
 struct Connection {
     read: BufReader<OwnedReadHalf>,
-    /// The part of a message that has come so far.
+    /// The part of a message received so far.
     begun: Vec<u8>,
     write: OwnedWriteHalf,
     events: broadcast::Sender<Value>,
 }
 
 impl Connection {
-    /// The next message. May be dropped while it waits: what has come so far is kept.
+    /// The next message. Cancel-safe: what has been received so far is kept.
     async fn line(&mut self) -> Result<Value, MachineError> {
         let broken = |why: String| MachineError::Disconnected(why);
         let length = self.read.read_until(b'\n', &mut self.begun).await.map_err(|why| broken(why.to_string()))?;
@@ -121,12 +121,12 @@ impl Connection {
 
     fn publish(&self, message: Value) {
         if message.get("event").is_some() {
-            // Nobody may be listening.
+            // There may be no listeners.
             let _ = self.events.send(message);
         }
     }
 
-    /// Writes a line; `file` travels with its first byte (unix(7), `SCM_RIGHTS`).
+    /// Writes a line; `file` is sent with its first byte (unix(7), `SCM_RIGHTS`).
     async fn write(&mut self, line: &[u8], file: Option<OwnedFd>) -> std::io::Result<()> {
         let Some(file) = file else { return self.write.write_all(line).await };
         let (first, rest) = line.split_at(1);
@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    /// What waits for an event must learn that none will come any more.
+    /// Code that waits for an event must find out that no more will come.
     #[tokio::test]
     async fn events_end_with_the_connection() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,21 +1,23 @@
-//! Saved memory made smaller: pages that a template has already are left out of QEMU's migration stream.
+//! Shrinks saved memory: pages that a template already has are left out of QEMU's migration stream.
 //!
-//! The stream (QEMU's migration/savevm.c and migration/ram.c, big-endian, the same since QEMU 2.9) begins with sections of memory:
+//! The stream (QEMU's migration/savevm.c and migration/ram.c, big-endian, the same since QEMU 2.9) starts with memory
+//! sections:
 //!
 //! ```text
 //! "QEVM" version │ 7 length name │ { 1 │ 2 │ 3 } id [header] records ... 0x7e id │ ... │ devices to the end
 //! ```
 //!
-//! A record of memory is an offset in its block with flags, and then a page or the byte that fills it. Whoever loads the stream into
-//! memory that is mapped from the template has the omitted pages. A page that was written once is written every later time: it may
-//! have changed and changed back. What is not understood is copied as it is, which is always right, only larger.
+//! A memory record is an offset in its block with flags, followed by a page or by the byte that fills it. Loading the
+//! stream into memory that is mapped from the template supplies the omitted pages. A page that was written once is also
+//! written every later time, because it may have changed and changed back. Anything not understood is copied unchanged,
+//! which is always correct, only larger.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes of a page of memory (TARGET_PAGE_SIZE of x86 and aarch64).
+/// Size of a memory page in bytes (TARGET_PAGE_SIZE of x86 and aarch64).
 const PAGE: usize = 4096;
 
 const CONFIGURATION: u8 = 7;
@@ -31,7 +33,7 @@ const EOS: u64 = 0x10;
 const CONTINUE: u64 = 0x20;
 const FLAGS: u64 = PAGE as u64 - 1;
 
-/// Bytes of the longest record: place and flags, the block's name, a page.
+/// Length of the longest record in bytes: offset and flags, the block's name, a page.
 const LONGEST_RECORD: usize = 8 + 1 + 255 + PAGE;
 
 const ZEROES: [u8; PAGE] = [0; PAGE];
@@ -42,17 +44,17 @@ const NAMED_BLOCK: [&[u8]; 2] = [b"ram", b"/objects/ram"];
 /// Names of the machine's memory, mapped or not.
 const MEMORY_BLOCKS: [&[u8]; 3] = [b"ram", b"/objects/ram", b"pc.ram"];
 
-/// What was written.
+/// Totals of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Bytes.
+    /// Bytes written.
     pub bytes: u64,
     /// Pages of memory that were left out.
     pub omitted: u64,
 }
 
-/// Copies a stream from `from` to `to`, without the pages that `template` (a file as large as the memory) has at the same place;
-/// without a template, those that are all zeroes.
+/// Copies a stream from `from` to `to`, without the pages that `template` (a file as large as the memory) has at the
+/// same offset; without a template, omits pages that are all zeroes.
 pub fn copy(from: impl Read, to: impl Write, template: Option<&Path>) -> io::Result<Written> {
     let blocks = if template.is_some() { &NAMED_BLOCK[..] } else { &MEMORY_BLOCKS[..] };
     let mut template = template.map(Template::open).transpose()?;
@@ -70,12 +72,12 @@ pub fn copy(from: impl Read, to: impl Write, template: Option<&Path>) -> io::Res
     })
 }
 
-/// The memory that a loader of this stream has in the end, if it had `memory` before.
+/// Applies the stream to `memory`, as a loader would.
 pub fn load(from: impl Read, memory: &mut [u8]) -> io::Result<()> {
     filter(from, io::sink(), |block, place, content| {
         if MEMORY_BLOCKS.contains(&block) {
             let begin = usize::try_from(place).map_err(io::Error::other)?;
-            let page = memory.get_mut(begin..begin + PAGE).ok_or_else(|| io::Error::other("a page beyond the memory"))?;
+            let page = memory.get_mut(begin..begin + PAGE).ok_or_else(|| io::Error::other("a page lies beyond the end of memory"))?;
             match content {
                 [fill] => page.fill(*fill),
                 _ => page.copy_from_slice(content),
@@ -86,8 +88,8 @@ pub fn load(from: impl Read, memory: &mut [u8]) -> io::Result<()> {
     .map(drop)
 }
 
-/// Copies a stream without the pages for which `keep` says no. It is asked with the page's block, place and content: a page, or the byte that
-/// fills one.
+/// Copies a stream without the pages for which `keep` returns false. `keep` gets the page's block, offset and content:
+/// a page, or the byte that fills one.
 fn filter(from: impl Read, to: impl Write, keep: impl FnMut(&[u8], u64, &[u8]) -> io::Result<bool>) -> io::Result<Written> {
     let mut copy = Copy { stream: Stream { from, to, bytes: vec![0; BUFFER], unwritten: 0, at: 0, end: 0, count: 0 }, keep };
     let omitted = copy.memory()?;
@@ -95,14 +97,14 @@ fn filter(from: impl Read, to: impl Write, keep: impl FnMut(&[u8], u64, &[u8]) -
     Ok(Written { bytes: copy.stream.count, omitted })
 }
 
-/// Bytes that are read at a time: what a pipe holds.
+/// Read size in bytes: the capacity of a pipe.
 const BUFFER: usize = 1 << 20;
 
-/// A stream on its way from a reader to a writer. What is passed on is written from where it was read to: nodes stand still meanwhile, and
-/// most of what QEMU says of their memory is left out.
+/// A stream being copied from a reader to a writer. Forwarded data is written from the buffer it was read into: nodes
+/// are stopped meanwhile, and most of what QEMU writes about their memory is left out.
 ///
 /// ```text
-/// bytes: │ written │ unwritten: to be passed on │ at: next to be looked at │ end: not read yet │
+/// bytes: │ written │ unwritten: to be forwarded │ at: next to be examined │ end: not read yet │
 /// ```
 struct Stream<R, W> {
     from: R,
@@ -116,7 +118,7 @@ struct Stream<R, W> {
 }
 
 impl<R: Read, W: Write> Stream<R, W> {
-    /// The next bytes, which are passed on unless they are left out.
+    /// The next bytes, which are forwarded unless they are left out.
     fn bytes(&mut self, length: usize) -> io::Result<&[u8]> {
         self.fill(length)?;
         if self.end - self.at < length {
@@ -126,7 +128,7 @@ impl<R: Read, W: Write> Stream<R, W> {
         Ok(&self.bytes[self.at - length..self.at])
     }
 
-    /// Reads on until so many bytes can be looked at, or there are no more.
+    /// Reads until at least `length` bytes are available, or the input ends.
     fn fill(&mut self, length: usize) -> io::Result<()> {
         if self.end - self.at >= length {
             return Ok(());
@@ -145,12 +147,12 @@ impl<R: Read, W: Write> Stream<R, W> {
         Ok(())
     }
 
-    /// Writes what was looked at and is to be passed on.
+    /// Writes the examined bytes that are to be forwarded.
     fn write(&mut self) -> io::Result<()> {
         self.insert_at(self.at, &[])
     }
 
-    /// Writes what was looked at up to `place` of the buffer, and then `inserted`.
+    /// Writes the examined bytes up to offset `place` in the buffer, then `inserted`.
     fn insert_at(&mut self, place: usize, inserted: &[u8]) -> io::Result<()> {
         self.to.write_all(&self.bytes[self.unwritten..place])?;
         self.to.write_all(inserted)?;
@@ -159,21 +161,21 @@ impl<R: Read, W: Write> Stream<R, W> {
         Ok(())
     }
 
-    /// Leaves out the last `length` bytes that were looked at.
+    /// Omits the last `length` examined bytes.
     fn leave_out(&mut self, length: usize) -> io::Result<()> {
         self.insert_at(self.at - length, &[])?;
         self.unwritten = self.at;
         Ok(())
     }
 
-    /// Puts `other` in the place of the first `length` of the last `back` bytes that were looked at.
+    /// Replaces the first `length` of the last `back` examined bytes with `other`.
     fn replace(&mut self, back: usize, length: usize, other: &[u8]) -> io::Result<()> {
         self.insert_at(self.at - back, other)?;
         self.unwritten += length;
         Ok(())
     }
 
-    /// Passes on all the rest.
+    /// Forwards all the rest.
     fn finish(&mut self) -> io::Result<()> {
         self.at = self.end;
         self.write()?;
@@ -193,14 +195,14 @@ impl<R: Read, W: Write> Stream<R, W> {
         Ok(u64::from_be_bytes(self.bytes(8)?.try_into().unwrap_or_default()))
     }
 
-    /// A text with its length, one byte, before it.
+    /// A string prefixed with its length in one byte.
     fn name(&mut self) -> io::Result<Vec<u8>> {
         let length = self.byte()?;
         Ok(self.bytes(length.into())?.to_vec())
     }
 }
 
-/// Whether what was read is understood; if not, it is passed on with all that follows.
+/// Whether the data read was understood; if not, it is forwarded along with everything that follows.
 type Understood = io::Result<bool>;
 
 struct Copy<R, W, K> {
@@ -208,15 +210,15 @@ struct Copy<R, W, K> {
     keep: K,
 }
 
-/// A template's memory, read in pieces: pages are asked for almost in order.
+/// A template's memory, read in pieces, because pages are requested almost in order.
 struct Template {
     file: File,
     piece: Vec<u8>,
-    /// Place of the piece in the file.
+    /// Offset of the piece in the file.
     at: Option<u64>,
 }
 
-/// Bytes of a piece of a template.
+/// Size of a piece of a template in bytes.
 const PIECE: u64 = 1 << 20;
 
 impl Template {
@@ -224,7 +226,7 @@ impl Template {
         Ok(Self { file: File::open(path)?, piece: Vec::new(), at: None })
     }
 
-    /// The page at that place.
+    /// The page at that offset.
     fn page(&mut self, place: u64) -> io::Result<&[u8]> {
         let at = place - place % PIECE;
         if self.at != Some(at) {
@@ -237,13 +239,13 @@ impl Template {
         self.piece.get(begin..begin + PAGE).ok_or_else(|| io::Error::other("the template is smaller than the memory"))
     }
 
-    /// Takes up the piece at that place: empty if it is one hole, as much of a template's memory is.
+    /// Loads the piece at that offset: empty if it is all hole, as much of a template's memory is.
     fn fill(&mut self, at: u64) -> io::Result<()> {
         let length = self.file.metadata()?.len().saturating_sub(at).min(PIECE);
         self.piece.clear();
         let hole = match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(at)) {
             Ok(data) => data >= at + length,
-            // Behind the last data; whatever else it says, the piece can be read.
+            // NXIO: no more data after this. On any other error, read the piece.
             Err(why) => why == rustix::io::Errno::NXIO && length == PIECE,
         };
         if !hole {
@@ -255,16 +257,16 @@ impl Template {
     }
 }
 
-/// What is known of the block that records are about.
+/// State of the block that records refer to.
 struct Memory {
-    /// Block of the last record that was read, and of the last that was written.
+    /// Block of the last record read, and of the last one written.
     read: Vec<u8>,
     wrote: Option<Vec<u8>>,
     omitted: u64,
 }
 
 impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R, W, K> {
-    /// Copies the sections of memory; gives the number of pages left out.
+    /// Copies the memory sections; returns the number of pages left out.
     fn memory(&mut self) -> io::Result<u64> {
         let mut memory = Memory { read: Vec::new(), wrote: None, omitted: 0 };
         if !self.head()? {
@@ -323,7 +325,7 @@ impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R,
     /// Records up to the end of the section.
     fn records(&mut self, memory: &mut Memory) -> Understood {
         loop {
-            // All of it at once: what was passed on cannot be left out.
+            // All at once, because forwarded data can no longer be left out.
             self.stream.fill(LONGEST_RECORD)?;
             let word = self.stream.be64()?;
             let (place, flags) = (word & !FLAGS, word & FLAGS);
@@ -349,7 +351,7 @@ impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R,
             let name = &memory.read;
             if named || memory.wrote.as_ref() != Some(name) {
                 if !named {
-                    // The record with the block's name was left out: this one gets it.
+                    // The record with the block's name was left out, so this one gets the name.
                     let head = [&(place | flags & !CONTINUE).to_be_bytes()[..], &[name.len() as u8], name].concat();
                     self.stream.replace(8 + length, 8, &head)?;
                 }
@@ -359,7 +361,8 @@ impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R,
     }
 }
 
-/// Whether the loader has this page already: the template's page, or zeroes without one. `content` is a page, or the byte that fills one.
+/// Whether the loader already has this page: the template's page, or zeroes without a template. `content` is a page, or
+/// the byte that fills one.
 fn known(template: Option<&mut Template>, place: u64, content: &[u8]) -> io::Result<bool> {
     let page = match template {
         Some(template) => template.page(place)?,

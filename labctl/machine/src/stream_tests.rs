@@ -2,7 +2,7 @@ use std::io::Write;
 
 use super::*;
 
-/// A stream with records `(offset, page)`, where a page of one byte stands for one that is filled with it.
+/// A stream with records `(offset, page)`, where a one-byte page stands for a page filled with that byte.
 fn stream(block: &[u8], records: &[(u64, &[u8])]) -> Vec<u8> {
     let mut out = b"QEVM".to_vec();
     out.extend(3_u32.to_be_bytes());
@@ -56,7 +56,7 @@ fn pages_of_the_template_are_left_out_until_they_change() {
     template.write_all(&[0; PAGE]).unwrap();
     template.write_all(&a).unwrap();
     template.write_all(&[0; 5 * PAGE]).unwrap();
-    // 0 is the template's; 1 is zero there and here; 2 changes, and changes back; 3 was zero.
+    // 0 equals the template's page; 1 is zero in both; 2 changes, and changes back; 3 was zero.
     let input = stream(b"ram", &[(0, &a), (1, &[0]), (2, &b), (2, &a), (3, &b)]);
     let (out, written) = copied(&input, Some(template.path()));
     assert_eq!(written.omitted, 2);
@@ -82,7 +82,7 @@ fn other_blocks_and_unknown_parts_stay_as_they_are() {
     assert!(copy(&input[..30], Vec::new(), None).is_err(), "a stream that was cut off");
 }
 
-/// Gives bytes in portions of odd sizes, as a pipe may.
+/// Returns bytes in portions of odd sizes, as a pipe may.
 struct Portions<'a>(&'a [u8]);
 
 impl Read for Portions<'_> {
@@ -104,7 +104,7 @@ fn more_records_than_the_buffer_holds() {
     assert_eq!(written, Written { bytes: out.len() as u64, omitted: 334 });
     assert!(out == stream(b"pc.ram", &kept), "a record was damaged");
 
-    // Loaded, it is the memory again.
+    // Loading it restores the memory.
     let mut memory = vec![0; 1000 * PAGE];
     load(&out[..], &mut memory).unwrap();
     assert!(memory == pages.concat());

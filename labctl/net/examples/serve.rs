@@ -1,5 +1,6 @@
-//! Runs a switch for QEMUs that were started by hand: `serve NAME=MAC=ADDRESS=SOCKET...` on 10.77.0.0/24, domain `demo`, the
-//! host's loopback reachable at 10.77.0.1, port 80 of each node published at 127.77.0.N:18080. Ends at the end of its input.
+//! Runs a switch for QEMUs that were started by hand: `serve NAME=MAC=ADDRESS=SOCKET...` on 10.77.0.0/24, domain
+//! `demo`, the host's loopback reachable at 10.77.0.1, port 80 of each node published at 127.77.0.N:18080. Exits at end
+//! of input.
 
 use std::net::SocketAddrV4;
 

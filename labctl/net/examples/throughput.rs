@@ -1,6 +1,6 @@
-//! Measures the switch with guests that are smoltcp stacks in the same process: guest to guest, guest to host through the
-//! uplink, host to guest through a published port, and the time of a ping. Everything shares the process's cores, so that these are
-//! lower bounds. Run: `cargo run -p labctl-net --example throughput`.
+//! Measures the switch with guests that are smoltcp stacks in the same process: guest to guest, guest to host through
+//! the uplink, host to guest through a published port, and ping time. Everything shares the process's cores, so these
+//! are lower bounds. Run: `cargo run -p labctl-net --example throughput`.
 
 #[path = "../tests/guest/mod.rs"]
 mod guest;
@@ -13,7 +13,7 @@ use labctl_spec::lab::Network;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Bytes of each transfer.
+/// Bytes per transfer.
 const AMOUNT: usize = 256 << 20;
 
 fn report(what: &str, took: Duration) {

@@ -1,6 +1,6 @@
-//! Recording frames as pcapng (IETF draft-ietf-opsawg-pcapng): one interface per node, named after it. The direction is
-//! the node's: what it sent is outbound. A frame from one node to another is recorded at both, so that what an
-//! impairment did between them can be seen.
+//! Records frames as pcapng (IETF draft-ietf-opsawg-pcapng): one interface per node, named after the node. The
+//! direction is from the node's point of view: what it sent is outbound. A frame from one node to another is recorded
+//! at both, so that the effect of an impairment between them is visible.
 
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 use crate::frame::Frame;
 use crate::place::Place;
 
-/// Frames that may wait for the disk; more are counted and left out, the network never waits.
+/// Frames that may wait for the disk. Further frames are counted and left out, because the network never waits.
 const BACKLOG: usize = 8192;
 
-/// Whether the node sent a frame or was sent it (pcapng's `epb_flags`).
+/// Whether the node sent or received a frame (pcapng's `epb_flags`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// Sent to the node.
@@ -24,7 +24,7 @@ pub(crate) enum Direction {
     Outbound = 2,
 }
 
-/// A capture that runs.
+/// A running capture.
 #[derive(Debug)]
 pub(crate) struct Capture {
     interfaces: HashMap<Place, u32>,
@@ -34,7 +34,7 @@ pub(crate) struct Capture {
 }
 
 struct Record {
-    /// The name of the interface, the first time that it appears.
+    /// The name of the interface, when it first appears.
     new: Option<String>,
     interface: u32,
     nanoseconds: u64,
@@ -50,7 +50,7 @@ impl Capture {
         Self { interfaces: HashMap::new(), records, writer, dropped: 0 }
     }
 
-    /// Records a frame. `name` is asked for only once per place.
+    /// Records a frame. `name` is called only once per place.
     pub(crate) fn record(&mut self, place: Place, name: impl FnOnce() -> String, direction: Direction, frame: &Frame) {
         let known = self.interfaces.get(&place).copied();
         // There are fewer nodes than addresses in a subnet.
@@ -75,7 +75,7 @@ impl Capture {
         self.dropped
     }
 
-    /// Ends the capture; the writer's outcome follows when all is on its way to the disk.
+    /// Stops the capture; the writer's result is available once everything is written.
     pub(crate) fn stop(self) -> JoinHandle<std::io::Result<()>> {
         self.writer
     }
@@ -90,7 +90,7 @@ fn write_all(file: std::fs::File, records: &Receiver<Record>) -> std::io::Result
             Ok(record) => record,
             Err(TryRecvError::Disconnected) => return file.flush(),
             Err(TryRecvError::Empty) => {
-                // Whoever follows the file sees all there is.
+                // So that anyone following the file sees everything.
                 file.flush()?;
                 let Ok(record) = records.recv() else { return Ok(()) };
                 record
@@ -115,7 +115,7 @@ fn write_block(out: &mut impl Write, kind: u32, body: &[u8]) -> std::io::Result<
 /// An option: code, length, value padded to 32 bits.
 fn push_option(body: &mut Vec<u8>, code: u16, value: &[u8]) {
     body.extend_from_slice(&code.to_le_bytes());
-    // Names are at most 63 bytes, the others shorter.
+    // Names are at most 63 bytes, the other options are shorter.
     body.extend_from_slice(&(value.len() as u16).to_le_bytes());
     push_padded(body, value);
 }

@@ -1,4 +1,4 @@
-//! What handles ask of the switch's task.
+//! Requests from handles to the switch's task.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
@@ -30,9 +30,9 @@ pub struct PortConfig {
     pub socket: PathBuf,
 }
 
-/// One request. Each is answered when it has taken effect.
+/// A request. Each is answered once it has taken effect.
 pub(crate) enum Command {
-    /// Adds a port. Answers with the task of a port that it replaced.
+    /// Adds a port. Answers with the task of the port that it replaced, if any.
     Attach(PortConfig, Sender<Option<JoinHandle<()>>>),
     /// Removes a port. Answers with its task.
     Detach(NodeName, Sender<Option<JoinHandle<()>>>),
@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Join { to: SocketAddrV4, stream: TcpStream, deadline: Instant },
     /// Holds all frames.
     Hold(Sender<()>),
-    /// Lets them go.
+    /// Releases all held frames.
     Release(Sender<HeldReport>),
     /// Impairs an edge.
     Impair(Edge, Impairment, Sender<()>),
@@ -52,10 +52,10 @@ pub(crate) enum Command {
     HealAll(Sender<()>),
     /// Reads the counters.
     Count(Sender<Counters>),
-    /// Records into a file, or stops recording. Answers with the writer of a capture that ended.
+    /// Records into a file, or stops recording. Answers with the writer of the previous capture, if any.
     Capture(Option<std::fs::File>, Sender<Option<JoinHandle<std::io::Result<()>>>>),
     /// Replaces the names.
     Rename(Arc<Names>, Sender<()>),
-    /// Ends everything. Answers with the ports' tasks.
+    /// Stops everything. Answers with the ports' tasks.
     Shutdown(Sender<Vec<JoinHandle<()>>>),
 }

@@ -1,4 +1,4 @@
-//! What went through the switch.
+//! Traffic counters of the switch.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::impair::{Edge, EdgeCounters};
 
-/// Everything that is counted, since the switch started.
+/// All counters, since the switch started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// By node.
@@ -16,7 +16,7 @@ pub struct Counters {
     pub edges: Vec<(Edge, EdgeCounters)>,
     /// The gateway.
     pub uplink: UplinkCounters,
-    /// Frames that found no room among the delayed ones of all edges; they count as delayed with their edge.
+    /// Frames dropped because too many were delayed, over all edges; their own edges count them as delayed.
     pub delayed_dropped: u64,
     /// Frames that a capture could not write in time.
     pub capture_dropped: u64,
@@ -27,27 +27,27 @@ pub struct Counters {
 pub struct PortCounters {
     /// Whether the node's virtual machine is connected.
     pub connected: bool,
-    /// Frames that the node sent.
+    /// Frames sent by the node.
     pub frames_in: u64,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes_in: u64,
-    /// Frames that were handed to the node.
+    /// Frames delivered to the node.
     pub frames_out: u64,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes_out: u64,
-    /// Frames for the node that were dropped: its virtual machine was slow or not connected.
+    /// Frames for the node that were dropped because its virtual machine was slow or not connected.
     pub dropped: u64,
 }
 
 /// Counters of the gateway.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UplinkCounters {
-    /// Connections that were opened, both ways, UDP included.
+    /// Connections that were opened, in both directions, including UDP.
     pub opened: u64,
-    /// How many of them are open.
+    /// Number of connections currently open.
     pub open: u64,
-    /// Connections and packets that the lab's rules refused.
+    /// Connections and packets that the lab's rules rejected.
     pub refused: u64,
-    /// Packets that were not understood or found no room.
+    /// Packets that were malformed, unsupported or did not fit.
     pub dropped: u64,
 }

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use crate::frame::Frame;
 use crate::place::Place;
 
-/// Most bytes of frames that wait: beyond it a delay becomes a loss, which is counted.
+/// Limit on the bytes of waiting frames. Beyond it a delay becomes a loss, which is counted.
 const MOST_BYTES: usize = 128 << 20;
 
-/// Frames by the time they are due; those due together keep their order.
+/// Frames ordered by due time; frames due at the same time keep their order.
 #[derive(Debug, Default)]
 pub(crate) struct Delayed {
     heap: BinaryHeap<Reverse<Entry>>,
@@ -53,7 +53,7 @@ impl Delayed {
         Some((entry.from, entry.to, entry.frame))
     }
 
-    /// Frames that found no room.
+    /// Frames dropped because there was no room.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }

@@ -1,17 +1,17 @@
-//! Why a connection into a guest did not come about.
+//! Why a connection into a guest failed.
 
 use std::net::SocketAddrV4;
 
-/// Why a connection into a guest did not come about.
+/// Why a connection into a guest failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
-    /// The guest answered with a reset: nobody listens there.
+    /// The guest answered with a reset: nothing listens there.
     #[error("{0} refused the connection: the node is up, but nothing listens on that port")]
     Refused(SocketAddrV4),
     /// The guest did not answer in time.
     #[error("{0} did not answer: the node is still booting, paused, or cut off by an impairment")]
     TimedOut(SocketAddrV4),
-    /// No node has that address, or its virtual machine does not run.
+    /// No node has that address, or its virtual machine is not running.
     #[error("{0} cannot be reached: no running node of the lab has that address")]
     Unreachable(SocketAddrV4),
     /// All ports of the gateway are in use for connections to that address.

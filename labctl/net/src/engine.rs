@@ -1,4 +1,4 @@
-//! The switch's task: it alone owns the table, the impairments, what is held and the gateway.
+//! The switch's task, the sole owner of the table, the impairments, the held frames and the gateway.
 //!
 //! ```text
 //!  port tasks ─┐ runs of frames                           ┌─▶ queue ─▶ port task
@@ -6,7 +6,7 @@
 //!                                  │                 │    └─▶ gateway ─▶ flow task
 //!                          released in order    delayed, lost, ...
 //! ```
-//! It never waits for anything but work: what a receiver has no room for is dropped and counted.
+//! It only ever waits for work: anything a receiver has no room for is dropped and counted.
 
 use std::collections::BTreeMap;
 
@@ -29,17 +29,17 @@ use crate::impair::{Edge, EdgeState, End};
 use crate::place::{GATEWAY, Place, Run};
 use crate::table::{Port, Table};
 
-/// Most runs that are worked on before commands and timers get their turn.
+/// Limit on runs processed before commands and timers get their turn.
 const BATCH: usize = 32;
 
-/// What the task listens to.
+/// Inputs of the task.
 pub(crate) struct Inputs {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) ended: mpsc::UnboundedReceiver<Ended>,
     pub(crate) ingress: mpsc::Receiver<Run>,
 }
 
-/// Answers who asked, unless they have stopped waiting.
+/// Answers a request, unless the caller no longer waits.
 fn answer<T>(done: oneshot::Sender<T>, value: T) {
     let _ = done.send(value);
 }
@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     held: Option<Held>,
     capture: Option<Capture>,
     ingress: mpsc::Sender<Run>,
-    /// What the gateway has answered in this round.
+    /// The gateway's replies in this round.
     replies: BytesMut,
 }
 
@@ -72,7 +72,7 @@ impl Engine {
         }
     }
 
-    /// Works until it is shut down or nobody is left to command it.
+    /// Runs until it is shut down or no handle is left.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let mut runs = Vec::with_capacity(BATCH);
         loop {
@@ -91,7 +91,7 @@ impl Engine {
                 },
                 Some(ended) = inputs.ended.recv() => self.gateway.flow_ended(ended),
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-                // Never closed: `self` holds a sender.
+                // Never closed, because `self` holds a sender.
                 _ = inputs.ingress.recv_many(&mut runs, BATCH) => {
                     for run in runs.drain(..) {
                         for frame in frame::frames(run.bytes) {
@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    /// Delivers what is due and what the gateway has answered.
+    /// Delivers what is due and the gateway's replies.
     fn finish_round(&mut self) {
         if self.held.is_none() {
             let now = Instant::now();
@@ -169,7 +169,7 @@ impl Engine {
                 self.gateway.names = names;
                 answer(done, ());
             }
-            // Seen to by the caller.
+            // Handled by the caller.
             Command::Shutdown(_) => {}
         }
     }
@@ -198,7 +198,7 @@ impl Engine {
 
     fn release(&mut self) -> HeldReport {
         let Some(held) = self.held.take() else { return HeldReport::default() };
-        // What was under way before the hold goes first.
+        // Frames in transit before the hold go first.
         let now = Instant::now();
         while let Some((from, to, frame)) = self.delayed.pop(now) {
             self.deliver(from, to, frame);
@@ -210,7 +210,7 @@ impl Engine {
         report
     }
 
-    /// A frame comes in.
+    /// Handles an incoming frame.
     fn arrive(&mut self, from: Place, frame: Frame) {
         if let Some(port) = self.table.port(from) {
             port.frames_in += 1;
@@ -219,7 +219,7 @@ impl Engine {
                 self.table.learn(frame.source(), from);
             }
         } else if from != GATEWAY {
-            // The rest of what a port sent before it was detached.
+            // Left over from a port that was detached meanwhile.
             return;
         }
         self.record(from, Direction::Outbound, &frame);
@@ -229,14 +229,14 @@ impl Engine {
         }
     }
 
-    /// Sends a frame where its destination is: to one port, or to all but its sender's.
+    /// Forwards a frame to its destination: to one port, or to all except the sender's.
     fn forward(&mut self, from: Place, frame: &Frame) {
         let destination = frame.destination();
         if destination == self.gateway.mac {
             return self.pass(from, GATEWAY, frame);
         }
         match self.table.find(destination) {
-            // Both behind the same port: it heard the frame already.
+            // Both are behind the same port, which already has the frame.
             Some(to) if to == from => {}
             Some(to) => self.pass(from, to, frame),
             None => {
@@ -269,7 +269,7 @@ impl Engine {
         }
     }
 
-    /// Hands a frame over.
+    /// Delivers a frame.
     fn deliver(&mut self, from: Place, to: Place, frame: Frame) {
         if to == GATEWAY {
             if from != GATEWAY {
@@ -284,7 +284,7 @@ impl Engine {
     }
 
     fn record(&mut self, place: Place, direction: Direction, frame: &Frame) {
-        // The gateway has no interface of its own: all it says and hears is seen at the nodes.
+        // The gateway has no interface of its own: everything it sends and receives is recorded at the nodes.
         if place == GATEWAY {
             return;
         }

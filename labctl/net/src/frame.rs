@@ -1,19 +1,20 @@
-//! Ethernet frames as QEMU's `stream` network backend frames them: a 4-byte big-endian length before each
-//! (QEMU `net/stream.c`). A frame keeps its prefix all the way, so that forwarding copies nothing: what was read from
-//! one socket is written to the other.
+//! Ethernet frames in the format of QEMU's `stream` network backend: each has a 4-byte big-endian length prefix (QEMU
+//! `net/stream.c`). A frame keeps its prefix all the way, so forwarding copies nothing: the bytes read from one socket
+//! are written to the other.
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes of the length before each frame.
+/// Length of the prefix of each frame in bytes.
 pub(crate) const PREFIX: usize = 4;
 
-/// Bytes of an Ethernet header without a VLAN tag.
+/// Length of an Ethernet header without a VLAN tag in bytes.
 pub(crate) const ETHERNET: usize = 14;
 
-/// Longest frame in bytes that QEMU takes (`NET_BUFSIZE`, QEMU `include/net/net.h`); a longer one ends the connection there.
+/// Longest frame in bytes that QEMU accepts (`NET_BUFSIZE`, QEMU `include/net/net.h`); QEMU closes the connection on a
+/// longer one.
 const LONGEST: usize = 4096 + 65536;
 
-/// An Ethernet address as it stands in a frame.
+/// An Ethernet address as in a frame.
 pub(crate) type Mac = [u8; 6];
 
 /// One frame with its prefix; never shorter than an Ethernet header.
@@ -36,12 +37,12 @@ impl Frame {
         self.0.len() - PREFIX
     }
 
-    /// Where the frame goes.
+    /// Destination address.
     pub(crate) fn destination(&self) -> Mac {
         self.mac_at(0)
     }
 
-    /// Where the frame comes from.
+    /// Source address.
     pub(crate) fn source(&self) -> Mac {
         self.mac_at(6)
     }
@@ -56,18 +57,19 @@ impl Frame {
         self.0.slice(PREFIX + ETHERNET..)
     }
 
-    /// The same frame in memory of its own. Frames of one read share a buffer; one that is kept for long must not pin it.
+    /// A copy of the frame in separate memory. Frames from one read share a buffer, and one that is kept for long must
+    /// not pin it.
     pub(crate) fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
-    /// The same frame with one bit flipped behind its Ethernet header; `bit` chooses which.
+    /// A copy of the frame with one bit flipped after its Ethernet header; `bit` selects which.
     pub(crate) fn corrupted(&self, bit: u64) -> Self {
         let mut bytes = BytesMut::from(&self.0[..]);
         let room = bytes.len() - PREFIX - ETHERNET;
         if room > 0 {
             let bit = bit % (room as u64 * 8);
-            // `bit / 8` is below the frame's length, which fits a usize.
+            // `bit / 8` is less than the frame's length, which fits in a usize.
             bytes[PREFIX + ETHERNET + (bit / 8) as usize] ^= 1 << (bit % 8);
         }
         Self(bytes.freeze())
@@ -80,12 +82,12 @@ impl Frame {
     }
 }
 
-/// Why a byte stream is no sequence of frames.
+/// Why a byte stream is not a sequence of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of {0} bytes was announced; QEMU never sends more than {LONGEST}")]
+#[error("the prefix announces a frame of {0} bytes, but QEMU never sends more than {LONGEST}")]
 pub(crate) struct BadLength(usize);
 
-/// Takes the complete frames off the front of `buffer`, if it holds any.
+/// Takes the complete frames off the front of `buffer`, if there are any.
 pub(crate) fn take_run(buffer: &mut BytesMut) -> Result<Option<Bytes>, BadLength> {
     let mut end = 0;
     while let Some(prefix) = buffer.get(end..end + PREFIX) {
@@ -101,7 +103,7 @@ pub(crate) fn take_run(buffer: &mut BytesMut) -> Result<Option<Bytes>, BadLength
     Ok((end > 0).then(|| buffer.split_to(end).freeze()))
 }
 
-/// The frames of a run of complete ones; those too short for an Ethernet header are left out.
+/// The frames of a run of complete frames, except those too short for an Ethernet header.
 pub(crate) fn frames(mut run: Bytes) -> impl Iterator<Item = Frame> {
     std::iter::from_fn(move || {
         while run.len() >= PREFIX {

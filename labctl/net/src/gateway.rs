@@ -1,5 +1,5 @@
-//! The gateway: what the switch itself says on the network. It answers ARP and ping for its address, names at port 53, and
-//! gives every other connection of a guest a task of its own.
+//! The gateway: the switch's own presence on the network. It answers ARP and ping for its address and DNS queries at
+//! port 53, and gives every other connection of a guest its own task.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -22,13 +22,14 @@ use crate::packet::{self, ARP, Hop, IPV4, Unreachable};
 use crate::place::Run;
 use crate::uplink::{self, Rules, Target};
 
-/// Most flows at a time. Each may hold a file descriptor of the process; 1024 is a common limit of those.
+/// Limit on concurrent flows. Each may hold a file descriptor of the process, commonly limited to 1024.
 const MOST_FLOWS: usize = 800;
 
 /// First port of connections that the gateway opens (RFC 6335: dynamic ports).
 const FIRST_PORT: u16 = 49152;
 
-/// Where this gateway begins with ports: anywhere, because guests that were restored may still have connections that another one opened.
+/// First port that this gateway uses. It is random, because restored guests may still have connections opened by an
+/// earlier gateway.
 fn first_port() -> u16 {
     // The standard library's hasher is seeded by the system.
     let random = RandomState::new().build_hasher().finish();
@@ -87,18 +88,18 @@ impl Gateway {
         }
     }
 
-    /// A node has that address.
+    /// Records that a node has that address.
     pub(crate) fn know(&mut self, address: Ipv4Addr, mac: Mac) {
         self.neighbours.insert(address, mac);
     }
 
-    /// A node is gone: its connections break off.
+    /// Removes a node: its connections are reset.
     pub(crate) fn forget(&mut self, address: Ipv4Addr) {
         self.neighbours.remove(&address);
         self.flows.retain(|key, _| *key.guest.ip() != address);
     }
 
-    /// Who has the address.
+    /// The Ethernet address of the node with that address.
     pub(crate) fn neighbour(&self, address: Ipv4Addr) -> Option<Mac> {
         self.neighbours.get(&address).copied()
     }
@@ -115,12 +116,12 @@ impl Gateway {
         self.flows.len()
     }
 
-    /// Takes a frame that reached the gateway; immediate answers are appended to `replies`.
+    /// Handles a frame for the gateway; immediate replies are appended to `replies`.
     pub(crate) fn receive(&mut self, frame: &Frame, replies: &mut BytesMut) {
         match frame.ether_type() {
             ARP => self.arp(frame, replies),
             IPV4 if frame.destination() == self.mac => self.ipv4(frame, replies),
-            // IPv6 and the rest of what guests say at large.
+            // IPv6 and whatever else guests broadcast.
             _ => {}
         }
     }
@@ -133,7 +134,7 @@ impl Gateway {
         };
         let asker = (source_hardware_addr.0, source_protocol_addr);
         if self.rules.in_subnet(asker.1) && asker.1 != self.address {
-            // Addresses that wander between nodes are announced this way.
+            // Addresses that move between nodes are announced this way.
             self.neighbours.insert(asker.1, asker.0);
         }
         if operation == ArpOperation::Request && target_protocol_addr == self.address && asker.1 != self.address {
@@ -144,7 +145,7 @@ impl Gateway {
     fn ipv4(&mut self, frame: &Frame, replies: &mut BytesMut) {
         let payload = frame.payload();
         let Ok(packet) = Ipv4Packet::new_checked(&payload[..]) else { return self.drop_packet() };
-        // Short frames are padded; what follows the packet is not part of it.
+        // Short frames are padded; the padding is not part of the packet.
         let bytes = payload.slice(..usize::from(packet.total_len()));
         let Ok(packet) = Ipv4Packet::new_checked(&bytes[..]) else { return self.drop_packet() };
         let hop = Hop { from: self.mac, to: frame.source() };
@@ -184,7 +185,7 @@ impl Gateway {
         if packet.dst_addr() == self.address {
             packet::echo_reply(replies, hop, packet);
         } else {
-            // No ordinary socket can ping: better a clear answer than silence.
+            // Ordinary sockets cannot ping, and a clear rejection is better than silence.
             self.prohibit(bytes, hop, replies);
         }
     }
@@ -252,7 +253,7 @@ impl Gateway {
                     let Some(reply) = names.forward(&query).await else { return };
                     let mut run = BytesMut::new();
                     packet::udp(&mut run, hop, key.remote, key.guest, &reply, 0);
-                    // The switch is gone: so is the guest's question.
+                    // Fails only if the switch is gone.
                     let _ = ingress.send(Run { from: crate::place::GATEWAY, bytes: run.freeze() }).await;
                 });
             }
@@ -279,7 +280,7 @@ impl Gateway {
         Ok((self.open(key, hop, None), connection))
     }
 
-    /// A key for a connection to `to` that no other has.
+    /// An unused key for a connection to `to`.
     fn free_key(&mut self, to: SocketAddrV4) -> Option<FlowKey> {
         for _ in FIRST_PORT..=u16::MAX {
             let remote = SocketAddrV4::new(self.address, self.next_port);
@@ -295,7 +296,7 @@ impl Gateway {
     fn open(&mut self, key: FlowKey, hop: Hop, first: Option<Bytes>) -> FlowLink {
         let (to_flow, packets) = mpsc::channel(BACKLOG);
         if let Some(first) = first {
-            // It is empty.
+            // The channel is empty, so this cannot fail.
             let _ = to_flow.try_send(first);
         }
         self.next_number += 1;

@@ -1,4 +1,5 @@
-//! Frames that are held back: from the first shot of a kill to the last confirmed death no guest hears of another.
+//! Frames that are held back: from the first signal of a kill to the last confirmed death, no guest receives frames
+//! from another.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,22 +10,22 @@ use tokio::time::Instant;
 use crate::frame::Frame;
 use crate::place::Place;
 
-/// Most bytes that are held.
+/// Limit on held bytes.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Most frames that are held.
+/// Limit on held frames.
 const MOST_FRAMES: usize = 1 << 17;
 
-/// What was held, as told by a release.
+/// Summary of a hold, returned when it is released.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldReport {
-    /// Frames that were held and then went on.
+    /// Frames that were held and then forwarded.
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames that found no room and were dropped.
+    /// Frames that were dropped for lack of room.
     pub dropped: u64,
-    /// From the hold to its release.
+    /// Time from the hold to its release.
     pub duration: Duration,
 }
 
@@ -51,7 +52,7 @@ impl Held {
         self.frames.push_back((from, frame.detached()));
     }
 
-    /// What was held, and the frames themselves.
+    /// The summary, and the frames themselves.
     pub(crate) fn release(self) -> (HeldReport, VecDeque<(Place, Frame)>) {
         let report = HeldReport {
             frames: self.frames.len() as u64,

@@ -1,8 +1,8 @@
 //! Impairments of directed edges: what happens to the frames from one port to another.
 //!
-//! All chance derives from the impairment's seed through a generator of our own, so that a seed means the same in every
-//! version of labctl. Each frame draws the same number of values whatever their outcome: changing one probability leaves
-//! the fate of frames under the others alone.
+//! All randomness derives from the impairment's seed through our own generator, so that a seed means the same in every
+//! version of labctl. Each frame draws the same number of values whatever their outcome, so changing one probability
+//! does not change what the others do to a frame.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ pub enum End {
 /// A directed edge.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Edge {
-    /// Who sends.
+    /// The sender.
     pub from: End,
-    /// Who should receive.
+    /// The receiver.
     pub to: End,
 }
 
-/// What is wrong with an edge. Probabilities are from 0 to 1; the default impairs nothing.
+/// What is wrong with an edge. Probabilities range from 0 to 1; the default impairs nothing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Impairment {
@@ -40,26 +40,27 @@ pub struct Impairment {
     pub loss: f64,
     /// Time added to each frame.
     pub delay: Duration,
-    /// Largest deviation from `delay`, evenly spread to both sides. Frames stay in order; `reorder` is what breaks it.
+    /// Largest deviation from `delay`, uniformly distributed in both directions. Frames stay in order unless `reorder`
+    /// is set.
     pub jitter: Duration,
     /// Probability that a frame arrives twice.
     pub duplicate: f64,
-    /// Probability that a frame overtakes those that wait, with neither delay nor rate applied.
+    /// Probability that a frame overtakes the waiting ones, with neither delay nor rate applied.
     pub reorder: f64,
-    /// Probability that one bit behind the Ethernet header is flipped.
+    /// Probability that one bit after the Ethernet header is flipped.
     pub corrupt: f64,
-    /// Most bits per second; 0 is without a limit. Up to 200 ms worth of frames wait, the rest is dropped.
+    /// Limit in bits per second; 0 means unlimited. Up to 200 ms worth of frames wait, the rest is dropped.
     pub rate: u64,
-    /// Where all chance comes from.
+    /// Seed of all randomness.
     pub seed: u64,
 }
 
 /// What an impaired edge has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeCounters {
-    /// Frames that were to pass.
+    /// Frames sent along the edge.
     pub matched: u64,
-    /// Frames that were not delivered: by cut, loss or rate.
+    /// Frames that were not delivered because of cut, loss or rate.
     pub dropped: u64,
     /// Frames that were delivered late.
     pub delayed: u64,
@@ -67,22 +68,22 @@ pub struct EdgeCounters {
     pub duplicated: u64,
     /// Frames that overtook others.
     pub reordered: u64,
-    /// Frames that were damaged.
+    /// Frames that were corrupted.
     pub corrupted: u64,
 }
 
 /// Longest time that a frame waits for its turn under a rate.
 const LONGEST_BACKLOG: Duration = Duration::from_millis(200);
 
-/// An edge at work.
+/// The state of an impaired edge.
 #[derive(Debug)]
 pub(crate) struct EdgeState {
     impairment: Impairment,
     chance: Chance,
     counters: EdgeCounters,
-    /// When the line is free again under `rate`.
+    /// When the line is next free under `rate`.
     free: Option<Instant>,
-    /// When the last delayed frame is due; none behind it may be earlier.
+    /// When the last delayed frame is due; later frames must not be due earlier.
     last: Option<Instant>,
 }
 
@@ -96,7 +97,7 @@ impl EdgeState {
         self.counters
     }
 
-    /// Decides about `frame` and calls `deliver` for each copy of it that passes, with the time when it is due.
+    /// Decides what happens to `frame` and calls `deliver` with each copy that passes and the time when it is due.
     pub(crate) fn pass(&mut self, now: Instant, frame: &Frame, mut deliver: impl FnMut(Instant, Frame)) {
         let Self { impairment, chance, counters, .. } = self;
         counters.matched += 1;
@@ -168,7 +169,7 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// Evenly spread over [0, 1).
+    /// Uniformly distributed over [0, 1).
     fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }

@@ -1,9 +1,9 @@
-//! The network of a lab: a user-space switch that joins the virtual machines, ends their connections to the outside in
-//! ordinary sockets, knows their names, publishes their ports on the host, and impairs whatever it is asked to.
+//! The network of a lab: a user-space switch that connects the virtual machines, terminates their outside connections
+//! in ordinary sockets, resolves their names, publishes their ports on the host, and applies impairments.
 //!
-//! One task owns the switch's state (`engine`). Each port and each connection that ends in the switch has a task
-//! of its own and speaks with it through bounded channels. QEMU listens and the switch connects, so that the switch may
-//! die and come back while the guests run on.
+//! One task owns the switch's state (`engine`). Each port and each connection that is terminated in the switch has its
+//! own task and communicates with the switch's task through bounded channels. QEMU listens and the switch connects, so
+//! that the switch can die and come back while the guests keep running.
 
 mod capture;
 mod command;

@@ -1,4 +1,4 @@
-//! Packets that the gateway makes itself: ARP (RFC 826), ICMP (RFC 792), UDP (RFC 768), TCP resets (RFC 9293, 3.5.2).
+//! Packets that the gateway creates itself: ARP (RFC 826), ICMP (RFC 792), UDP (RFC 768), TCP resets (RFC 9293, 3.5.2).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -27,13 +27,13 @@ const ICMP_HEADER: usize = 8;
 /// The two ends of an Ethernet hop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hop {
-    /// Who sends.
+    /// The sender.
     pub(crate) from: Mac,
-    /// Who receives.
+    /// The receiver.
     pub(crate) to: Mac,
 }
 
-/// Answers `request` for the address it asks about, which is ours at `mac`.
+/// Answers `request` for the requested address, which is ours at `mac`.
 pub(crate) fn arp_reply(run: &mut BytesMut, mac: Mac, asker: (Mac, Ipv4Addr), asked: Ipv4Addr) {
     let reply = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Reply,
@@ -62,7 +62,7 @@ fn ipv4(
     });
 }
 
-/// Turns the echo request `packet` (a whole IPv4 packet whose ICMP part is `icmp`) round.
+/// Turns the echo request `packet` (a whole IPv4 packet) into its reply.
 pub(crate) fn echo_reply(run: &mut BytesMut, hop: Hop, packet: &Ipv4Packet<&[u8]>) {
     let request = packet.payload();
     ipv4(run, hop, (packet.dst_addr(), packet.src_addr()), IpProtocol::Icmp, request.len(), |room| {
@@ -74,21 +74,22 @@ pub(crate) fn echo_reply(run: &mut BytesMut, hop: Hop, packet: &Ipv4Packet<&[u8]
     });
 }
 
-/// Why a packet goes no further (codes of RFC 792 and RFC 1812).
+/// Why a packet is not forwarded (codes of RFC 792 and RFC 1812).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unreachable {
-    /// Nobody answers at the address.
+    /// No host has the address.
     Host = 1,
-    /// Nobody listens at the port.
+    /// Nothing listens on the port.
     Port = 3,
     /// The lab's rules forbid it.
     Prohibited = 13,
 }
 
-/// Tells the sender of `packet` (a whole IPv4 packet) that it goes no further. `packet`'s destination appears as the one who says so.
+/// Informs the sender of `packet` (a whole IPv4 packet) that it is not forwarded. The report appears to come from
+/// `packet`'s destination.
 pub(crate) fn unreachable(run: &mut BytesMut, hop: Hop, packet: &[u8], why: Unreachable) {
     let Ok(original) = Ipv4Packet::new_checked(packet) else { return };
-    // The header and eight bytes are enough to find the socket (RFC 792).
+    // The header and eight bytes are enough to identify the socket (RFC 792).
     let quoted = &packet[..packet.len().min(usize::from(original.header_len()) + 8)];
     let ends = (original.dst_addr(), original.src_addr());
     ipv4(run, hop, ends, IpProtocol::Icmp, ICMP_HEADER + quoted.len(), |room| {
@@ -100,7 +101,7 @@ pub(crate) fn unreachable(run: &mut BytesMut, hop: Hop, packet: &[u8], why: Unre
     });
 }
 
-/// A UDP datagram, in fragments if it is longer than the network's packets.
+/// A UDP datagram, fragmented if it exceeds the network's MTU.
 pub(crate) fn udp(run: &mut BytesMut, hop: Hop, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8], ident: u16) {
     let header = UdpRepr { src_port: from.port(), dst_port: to.port() };
     let mut datagram = vec![0; UDP_HEADER + payload.len()];
@@ -123,7 +124,7 @@ pub(crate) fn udp(run: &mut BytesMut, hop: Hop, from: SocketAddrV4, to: SocketAd
             packet.set_ident(ident);
             packet.set_dont_frag(false);
             packet.set_more_frags(index + 1 < count);
-            // Below 64 KiB: the datagram's length came out of a socket.
+            // Below 64 KiB, because the datagram came from a socket.
             packet.set_frag_offset((index * room) as u16);
             packet.fill_checksum();
         }

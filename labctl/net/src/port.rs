@@ -6,7 +6,7 @@
 //!      ▼
 //!   serve ──end of stream, error──▶ wait 5 ms ──▶ connect
 //! ```
-//! It ends only when it is aborted.
+//! It ends only when aborted.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -26,13 +26,13 @@ use crate::queue::PortQueue;
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Room for one read: forty full frames, or the longest single one that QEMU sends.
+/// Size of one read: forty full frames, or the longest single frame that QEMU sends.
 const READ: usize = 128 << 10;
 
-/// Most frames in one write.
+/// Limit on frames in one write.
 const BATCH: usize = 128;
 
-/// Serves the port for ever.
+/// Serves the port forever.
 pub(crate) async fn run(socket: Arc<Path>, place: Place, queue: Arc<PortQueue>, ingress: mpsc::Sender<Run>) {
     let mut wait = SHORTEST_WAIT;
     loop {
@@ -49,7 +49,7 @@ pub(crate) async fn run(socket: Arc<Path>, place: Place, queue: Arc<PortQueue>, 
                 queue.set_connected(false);
                 tracing::debug!(socket = %socket.display(), ?ended, "port disconnected");
             }
-            // No socket yet, nobody listening, or QEMU busy with another connection: all pass.
+            // No socket yet, nothing listening, or QEMU busy with another connection: all temporary.
             Err(error) => tracing::trace!(socket = %socket.display(), %error, "port not connected"),
         }
         tokio::time::sleep(wait).await;
@@ -65,7 +65,7 @@ async fn read(mut from: impl AsyncRead + Unpin, place: Place, ingress: &mpsc::Se
             return Ok(());
         }
         if let Some(bytes) = frame::take_run(&mut buffer).map_err(std::io::Error::other)? {
-            // A full channel holds this guest's frames back in QEMU, and nobody else's.
+            // A full channel holds back this guest's frames in QEMU, and no other guest's.
             if ingress.send(Run { from: place, bytes }).await.is_err() {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Published ports: a listener on an address of the host for a port of a guest.
+//! Published ports: a listener on a host address for a port of a guest.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -9,14 +9,14 @@ use tokio::sync::mpsc::WeakSender;
 use crate::command::Command;
 use crate::switch::DIAL_TIMEOUT;
 
-/// First port that anyone may listen on (Linux ip-sysctl: `ip_unprivileged_port_start`).
+/// First port that any user may listen on (Linux ip-sysctl: `ip_unprivileged_port_start`).
 const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// Why a port could not be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Somebody else listens there.
-    #[error("cannot listen on {0}: another program already does; see which with `ss -ltnp 'sport = :{port}'`", port = .0.port())]
+    /// Another program listens there.
+    #[error("cannot listen on {0}: another program is already listening there; see which with `ss -ltnp 'sport = :{port}'`", port = .0.port())]
     InUse(SocketAddrV4),
     /// Ports below 1024 need a privilege.
     #[error(
@@ -31,9 +31,9 @@ pub enum PublishError {
     /// Anything else, such as too many open files.
     #[error("cannot listen on {address}")]
     Other {
-        /// Where.
+        /// The address.
         address: SocketAddrV4,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -52,19 +52,20 @@ pub(crate) async fn listen(address: SocketAddrV4) -> Result<TcpListener, Publish
     })
 }
 
-/// Hands every connection of `listener` to the guest at `to`, until the switch stops or the task is aborted.
+/// Passes every connection of `listener` to the guest at `to`, until the switch stops or the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, to: SocketAddrV4, commands: WeakSender<Command>) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%to, %error, "cannot accept a connection of a published port");
-                // Out of file descriptors, most likely: they come back as connections end, of which nobody tells.
+                tracing::warn!(%to, %error, "cannot accept a connection to a published port");
+                // Most likely out of file descriptors: they become free when connections end, but there is no
+                // notification of that.
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
         };
-        // Fails only on a socket that is broken already.
+        // Fails only on a socket that is already broken.
         let _ = stream.set_nodelay(true);
         let Some(commands) = commands.upgrade() else { return };
         let deadline = tokio::time::Instant::now() + DIAL_TIMEOUT;

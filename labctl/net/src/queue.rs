@@ -1,4 +1,5 @@
-//! What waits to be written to a guest: bounded, so that a slow guest costs memory within limits and nobody else's time.
+//! Frames waiting to be written to a guest. Bounded, so that a slow guest costs limited memory and delays no other
+//! guest.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +9,16 @@ use tokio::sync::Notify;
 
 use crate::frame::Frame;
 
-/// Most bytes that wait for one guest. At 1 Gbit/s that is 16 ms: more only adds delay.
+/// Limit on the bytes waiting for one guest. At 1 Gbit/s that is 16 ms: more only adds delay.
 const MOST_BYTES: usize = 2 << 20;
 
-/// Most frames that wait for one guest: small frames cost more than their bytes.
+/// Limit on the frames waiting for one guest, because small frames cost more than their bytes.
 const MOST_FRAMES: usize = 4096;
 
 /// The queue of one port. Filled by the switch's task, emptied by the port's.
 #[derive(Debug, Default)]
 pub(crate) struct PortQueue {
-    // A plain mutex: it is held for a few moves of memory and never across an await.
+    // A plain mutex, because it is held only briefly and never across an await.
     waiting: Mutex<Waiting>,
     filled: Notify,
     dropped: AtomicU64,
@@ -33,7 +34,8 @@ struct Waiting {
 }
 
 impl PortQueue {
-    /// Queues `frames` in order and empties it. What does not fit, and everything while there is no connection, is dropped and counted.
+    /// Queues `frames` in order, leaving `frames` empty. Frames that do not fit are dropped and counted, and so is
+    /// everything while there is no connection.
     pub(crate) fn push(&self, frames: &mut Vec<Frame>) {
         let mut waiting = self.lock();
         for frame in frames.drain(..) {
@@ -70,7 +72,7 @@ impl PortQueue {
         }
     }
 
-    /// The guest is connected or no longer so. What waited belongs to the old connection and is dropped.
+    /// Sets whether the guest is connected. Waiting frames belong to the old connection and are dropped.
     pub(crate) fn set_connected(&self, connected: bool) {
         let mut waiting = self.lock();
         self.dropped.fetch_add(waiting.frames.len() as u64, Ordering::Relaxed);
@@ -82,7 +84,7 @@ impl PortQueue {
         self.lock().connected
     }
 
-    /// A frame of that many bytes was written.
+    /// Counts a written frame of that many bytes.
     pub(crate) fn count_sent(&self, bytes: usize) {
         self.sent_frames.fetch_add(1, Ordering::Relaxed);
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -95,7 +97,7 @@ impl PortQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it is held; if it did, the queue would still be in order.
+        // Nothing panics while it is held, and the queue would remain consistent even then.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,29 +25,29 @@ use crate::names::Names;
 use crate::publish::{self, PublishError};
 use crate::uplink::Rules;
 
-/// How long a guest may take to answer a connection.
+/// How long a guest may take to accept a connection.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs that wait for the switch: each port has at most one, so this is room for the flows.
+/// Runs that may wait for the switch: each port has at most one, so this leaves room for the flows.
 const INGRESS: usize = 256;
 
-/// Commands that wait for the switch.
+/// Commands that may wait for the switch.
 const COMMANDS: usize = 64;
 
-/// What a switch is made from.
+/// Configuration of a switch.
 #[derive(Debug, Clone)]
 pub struct SwitchConfig {
     /// The lab's network.
     pub network: Network,
-    /// Lower-case names of the nodes, either complete or short (then they stand for `name.domain` as well), with their addresses. The
-    /// first of an address is what its reverse name derives from.
+    /// Lower-case names of the nodes with their addresses. A name is either complete or short; a short one also stands
+    /// for `name.domain`. The reverse name of an address derives from its first name.
     pub names: Vec<(String, Ipv4Addr)>,
-    /// Name servers for all other names; those of the host's /etc/resolv.conf, read at each question, when empty.
+    /// Name servers for all other names. If empty, those in the host's /etc/resolv.conf, read again for each query.
     pub upstream: Vec<SocketAddr>,
 }
 
-/// A handle to a running switch. It stops when [`Switch::shutdown`] is called or the last handle is dropped. Calls on a switch that
-/// has stopped do nothing.
+/// A handle to a running switch, which stops when [`Switch::shutdown`] is called or the last handle is dropped. Calls
+/// to a stopped switch do nothing.
 #[derive(Debug, Clone)]
 pub struct Switch {
     shared: Arc<Shared>,
@@ -58,7 +58,8 @@ struct Shared {
     commands: mpsc::Sender<Command>,
     network: Network,
     upstream: Vec<SocketAddr>,
-    /// Listeners of published ports. The mutex is held across the bind, so that two calls for one address take turns.
+    /// Listeners of published ports. The mutex is held across the bind, so that two calls for one address are
+    /// serialized.
     published: Mutex<HashMap<SocketAddrV4, Published>>,
 }
 
@@ -78,7 +79,7 @@ impl Switch {
     /// Starts a switch without ports.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub fn start(config: SwitchConfig) -> Self {
         let SwitchConfig { network, names, upstream } = config;
         let (commands, commanded) = mpsc::channel(COMMANDS);
@@ -92,8 +93,8 @@ impl Switch {
         Self { shared: Arc::new(Shared { commands, network, upstream, published: Mutex::default() }) }
     }
 
-    /// Adds a node's port and keeps it connected from now on. The same port again changes nothing; another one of the same
-    /// name replaces it.
+    /// Adds a node's port and keeps it connected from now on. Adding the same port again changes nothing; a different
+    /// one with the same name replaces it.
     pub async fn attach(&self, port: PortConfig) {
         self.stop_task(self.ask(|done| Command::Attach(port, done)).await).await;
     }
@@ -105,20 +106,20 @@ impl Switch {
 
     async fn stop_task(&self, task: Option<Option<JoinHandle<()>>>) {
         if let Some(Some(task)) = task {
-            // Aborted; over when the connection to QEMU is closed.
+            // The task is aborted; it is over once the connection to QEMU is closed.
             let _ = task.await;
         }
     }
 
-    /// Opens a TCP connection from the gateway's address into a guest; the guest has 10 s to answer.
+    /// Opens a TCP connection from the gateway's address into a guest; the guest has 10 s to accept it.
     ///
     /// # Errors
-    /// See [`DialError`]. An unreachable node is known at once.
+    /// See [`DialError`]. An unreachable node is reported immediately.
     pub async fn dial(&self, to: SocketAddrV4) -> Result<DialStream, DialError> {
         self.dial_within(to, DIAL_TIMEOUT).await
     }
 
-    /// The same with another patience.
+    /// The same with a different timeout.
     ///
     /// # Errors
     /// See [`DialError`].
@@ -132,8 +133,9 @@ impl Switch {
         Ok(theirs)
     }
 
-    /// Listens at `listen` on the host and hands each connection to the guest's port `to`. Published already: nothing changes; to
-    /// another port: replaced. A connection that the guest refuses is reset.
+    /// Listens at `listen` on the host and passes each connection to the guest's port `to`. If `listen` is already
+    /// published to `to`, nothing changes; if to another port, that is replaced. A connection that the guest refuses is
+    /// reset.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -152,29 +154,30 @@ impl Switch {
         Ok(())
     }
 
-    /// Stops listening at `listen`. Connections that are open go on.
+    /// Stops listening at `listen`. Open connections continue.
     pub async fn unpublish(&self, listen: SocketAddrV4) {
         let published = self.shared.published.lock().await.remove(&listen);
         end(published).await;
     }
 
-    /// Holds every frame, between guests and between guests and gateway, from when this returns. Up to 64 MiB are held, later
-    /// frames are dropped and counted. Held already: nothing changes.
+    /// Holds every frame, between guests and between guests and the gateway, from the moment this returns. Up to 64 MiB
+    /// are held; further frames are dropped and counted. Does nothing if a hold is already active.
     pub async fn hold(&self) {
         self.ask(Command::Hold).await;
     }
 
-    /// Lets all held frames go in the order in which they came, and tells what was held; all zero if nothing was.
+    /// Releases all held frames in their order of arrival and reports what was held; all zero if there was no hold.
     pub async fn release(&self) -> HeldReport {
         self.ask(Command::Release).await.unwrap_or_default()
     }
 
-    /// Impairs an edge, in place of what was wrong with it before. Its counters start anew. A node need not be attached yet.
+    /// Impairs an edge, replacing any previous impairment. Its counters start again from zero. The nodes need not be
+    /// attached yet.
     pub async fn impair(&self, edge: Edge, impairment: Impairment) {
         self.ask(|done| Command::Impair(edge, impairment, done)).await;
     }
 
-    /// Heals an edge. Frames that it delayed still arrive.
+    /// Heals an edge. Frames that it already delayed still arrive.
     pub async fn heal(&self, edge: Edge) {
         self.ask(|done| Command::Heal(edge, done)).await;
     }
@@ -184,25 +187,25 @@ impl Switch {
         self.ask(Command::HealAll).await;
     }
 
-    /// What went through since the switch started; all zero once it has stopped.
+    /// Traffic counters since the switch started; all zero once it has stopped.
     pub async fn counters(&self) -> Counters {
         self.ask(Command::Count).await.unwrap_or_default()
     }
 
-    /// Records all frames of nodes in a new pcapng file at `path` until [`Switch::stop_capture`] or the switch's end. A running
-    /// capture ends first.
+    /// Records all frames of nodes in a new pcapng file at `path` until [`Switch::stop_capture`] or until the switch
+    /// stops. A running capture is stopped first.
     ///
     /// # Errors
-    /// The file cannot be made, or the capture that ran before failed.
+    /// The file cannot be created, or the previous capture failed.
     pub async fn capture(&self, path: &Path) -> std::io::Result<()> {
         let file = tokio::fs::File::create(path).await?.into_std().await;
         self.change_capture(Some(file)).await
     }
 
-    /// Ends the capture. The file is complete when this returns.
+    /// Stops the capture. The file is complete when this returns.
     ///
     /// # Errors
-    /// The file could not be written, such as on a full disk.
+    /// The file could not be written, for example because the disk is full.
     pub async fn stop_capture(&self) -> std::io::Result<()> {
         self.change_capture(None).await
     }
@@ -214,13 +217,14 @@ impl Switch {
         }
     }
 
-    /// Replaces the names of [`SwitchConfig::names`].
+    /// Replaces [`SwitchConfig::names`].
     pub async fn rename(&self, names: &[(String, Ipv4Addr)]) {
         let names = Arc::new(Names::new(&self.shared.network, names, self.shared.upstream.clone()));
         self.ask(|done| Command::Rename(names, done)).await;
     }
 
-    /// Stops the switch: listeners and connections to QEMU are closed when this returns, connections of guests are reset.
+    /// Stops the switch: when this returns, listeners and connections to QEMU are closed and connections of guests are
+    /// reset.
     pub async fn shutdown(self) {
         for (_, published) in std::mem::take(&mut *self.shared.published.lock().await) {
             end(Some(published)).await;
@@ -237,16 +241,16 @@ impl Switch {
     }
 }
 
-/// Ends a listener; its address is free when this returns.
+/// Stops a listener; its address is free when this returns.
 async fn end(published: Option<Published>) {
     if let Some(mut published) = published {
         published.task.abort();
-        // Cancelled, which is what was asked for.
+        // Cancelled, as intended.
         let _ = (&mut published.task).await;
     }
 }
 
-/// The gateway's Ethernet address: locally administered, unlike those of nodes, the same in every run.
+/// The gateway's Ethernet address: locally administered, different from those of nodes, and the same in every run.
 fn gateway_mac(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [0x52, 0x55, a, b, c, d]

@@ -1,4 +1,4 @@
-//! Which port has which Ethernet address.
+//! Maps Ethernet addresses to ports.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::place::{GATEWAY, Place, Run};
 use crate::port;
 use crate::queue::PortQueue;
 
-/// Most addresses that are learned; beyond it all are forgotten and learned anew.
+/// Limit on learned addresses; beyond it all are forgotten and learned again.
 const MOST_LEARNED: usize = 4096;
 
 /// One node's port.
@@ -54,8 +54,7 @@ impl Drop for Port {
 /// Ports and addresses.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    /// Every node that was ever named, by its place less one. A node keeps its place when it is detached, and so do
-    /// its edges.
+    /// Every node name ever seen, indexed by place minus one. A detached node keeps its place, and so do its edges.
     names: Vec<NodeName>,
     ports: HashMap<Place, Port>,
     own: HashMap<Mac, Place>,
@@ -78,7 +77,7 @@ impl Table {
         self.names.get((place.0 as usize).checked_sub(1)?)
     }
 
-    /// Adds a port unless it is there already. The port that it replaces, if any.
+    /// Adds a port unless it already exists. Returns the port that it replaces, if any.
     pub(crate) fn attach(&mut self, config: PortConfig, ingress: &mpsc::Sender<Run>) -> Option<Port> {
         let place = self.place(&config.name);
         if self.ports.get(&place).is_some_and(|port| port.config == config) {
@@ -109,19 +108,19 @@ impl Table {
         self.ports.iter().map(|(place, port)| (*place, port))
     }
 
-    /// Queues what this round has for each port.
+    /// Queues this round's frames for each port.
     pub(crate) fn flush(&mut self) {
         for port in self.ports.values_mut().filter(|port| !port.outgoing.is_empty()) {
             port.queue.push(&mut port.outgoing);
         }
     }
 
-    /// Takes all ports away.
+    /// Removes all ports.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = Port> {
         std::mem::take(&mut self.ports).into_values()
     }
 
-    /// Notes where an address that is nobody's own was seen: bridges and containers in guests have some.
+    /// Learns where an address that no node owns was seen: bridges and containers in guests have such addresses.
     pub(crate) fn learn(&mut self, mac: Mac, place: Place) {
         let group = mac[0] & 1 == 1;
         if place == GATEWAY || group || self.own.contains_key(&mac) {
@@ -133,7 +132,7 @@ impl Table {
         self.learned.insert(mac, place);
     }
 
-    /// Where an address is.
+    /// The port of an address.
     pub(crate) fn find(&self, mac: Mac) -> Option<Place> {
         self.own.get(&mac).or_else(|| self.learned.get(&mac)).copied()
     }

@@ -20,7 +20,7 @@ pub(crate) const NAMES_PORT: u16 = 53;
 /// Where a guest's connection leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// An ordinary socket of the host to that address.
+    /// An ordinary socket of the host connected to that address.
     Host(SocketAddrV4),
     /// The switch's own name service.
     Names,
@@ -43,12 +43,12 @@ impl Rules {
         Self { subnet, gateway, internet, host_loopback }
     }
 
-    /// Whether the address is one of the lab's.
+    /// Whether the address belongs to the lab's subnet.
     pub(crate) fn in_subnet(&self, address: Ipv4Addr) -> bool {
         self.subnet.contains(&address)
     }
 
-    /// Where a connection to `remote` leads. Asks the host's routing table but sends nothing.
+    /// Where a connection to `remote` leads. Queries the host's routing table but sends nothing.
     pub(crate) fn target(&self, remote: SocketAddrV4) -> Target {
         if *remote.ip() == self.gateway {
             return match remote.port() {
@@ -62,25 +62,25 @@ impl Rules {
     }
 }
 
-/// Whether no ordinary host on another network has the address (RFC 6890).
+/// Whether no ordinary host on another network can have the address (RFC 6890).
 fn is_special(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
     first == 0 || address.is_loopback() || address.is_link_local() || address.is_multicast() || first >= 240
 }
 
-/// Whether the host itself has the address: then the kernel would choose it as the source of packets to it. Connecting a UDP
-/// socket asks for the route without sending anything. Also true where there is no route or the address is a broadcast
-/// address, both of which lead nowhere.
+/// Whether the host itself has the address: then the kernel would choose it as the source of packets to it. Connecting
+/// a UDP socket determines the route without sending anything. Also true if there is no route or the address is a
+/// broadcast address; neither leads anywhere.
 fn is_own(address: Ipv4Addr) -> bool {
     let source = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        // Any port but 0 will do.
+        // Any port except 0 works.
         socket.connect((address, 9))?;
         socket.local_addr()
     });
     source.map_or(true, |source| source.ip() == address)
 }
 
-/// Connects to `target` on the host, and only then answers the guest's SYN, so that the guest sees how it went.
+/// Connects to `target` on the host, and only then answers the guest's SYN, so that the guest sees the result.
 pub(crate) async fn connect(mut link: FlowLink, target: SocketAddrV4) {
     let Some(syn) = link.packets.recv().await else { return };
     let connecting = TcpStream::connect(target);
@@ -88,13 +88,13 @@ pub(crate) async fn connect(mut link: FlowLink, target: SocketAddrV4) {
     let connected = loop {
         tokio::select! {
             connected = &mut connecting => break connected,
-            // A repeated SYN while the host still tries; the end of the channel is the end of the guest.
+            // A repeated SYN while the host is still connecting; the channel ends when the guest is gone.
             again = link.packets.recv() => if again.is_none() { return },
         }
     };
     match connected {
         Ok(stream) => {
-            // Fails only on a socket that is broken already.
+            // Fails only on a socket that is already broken.
             let _ = stream.set_nodelay(true);
             if let Some(mut connection) = Connection::accept(link.hop, link.key.remote) {
                 connection.receive(syn);
@@ -105,7 +105,7 @@ pub(crate) async fn connect(mut link: FlowLink, target: SocketAddrV4) {
     }
 }
 
-/// Hands the guest's connection to a service of the switch's own.
+/// Passes the guest's connection to one of the switch's own services.
 pub(crate) async fn serve(mut link: FlowLink, host: impl crate::flow::host::HostSide) {
     let Some(syn) = link.packets.recv().await else { return };
     if let Some(mut connection) = Connection::accept(link.hop, link.key.remote) {
@@ -120,7 +120,7 @@ fn refuse(link: &FlowLink, syn: &Bytes, error: &io::Error) {
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             packet::unreachable(&mut run, link.hop, syn, Unreachable::Host);
         }
-        // The guest's own timer has most likely run out as well.
+        // The guest's own timer has most likely expired too.
         io::ErrorKind::TimedOut => {}
         _ => {
             if let Ok(packet) = Ipv4Packet::new_checked(&syn[..]) {
@@ -129,7 +129,7 @@ fn refuse(link: &FlowLink, syn: &Bytes, error: &io::Error) {
         }
     }
     if !run.is_empty() {
-        // A full channel: the guest repeats its SYN and learns it then.
+        // If the channel is full, the guest repeats its SYN and gets the answer then.
         let _ = link.ingress.try_send(Run { from: GATEWAY, bytes: run.freeze() });
     }
 }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn own_addresses_are_recognised() {
         assert!(is_own(Ipv4Addr::LOCALHOST));
-        // 192.0.2.0/24 aside, which a test machine may use, this one belongs to nobody (RFC 5737).
+        // Nobody owns this address (RFC 5737). 192.0.2.0/24 is avoided because a test machine may use it.
         assert_eq!(rules(false, true).target(SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 80)), Target::Refused);
     }
 }

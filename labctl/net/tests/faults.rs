@@ -1,4 +1,4 @@
-//! Hold, impairments, counters and capture, as guests see them.
+//! Hold, impairments, counters and capture, as seen by guests.
 
 mod guest;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use guest::{GATEWAY, Guest, network, switch_with, until};
 use labctl_net::{Edge, End, Impairment, Switch};
 
-/// An EtherType for experiments (IEEE 802): nobody answers.
+/// An EtherType for experiments (IEEE 802), which nothing answers.
 const EXPERIMENT: [u8; 2] = [0x88, 0xb5];
 
 fn send(from: &Guest, to: [u8; 6], number: u32) {
@@ -15,7 +15,7 @@ fn send(from: &Guest, to: [u8; 6], number: u32) {
     from.stack.send_raw(frame);
 }
 
-/// The numbers that a guest has heard.
+/// The numbers that a guest has received.
 fn heard(guest: &Guest) -> Vec<u32> {
     let inner = guest.stack.inner.lock().unwrap();
     let ours = inner.heard.iter().filter(|frame| frame[12..14] == EXPERIMENT);

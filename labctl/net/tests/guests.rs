@@ -1,4 +1,4 @@
-//! Guests among themselves: ping, TCP, reconnection, hold.
+//! Traffic between guests: ping, TCP, reconnection, hold.
 
 mod guest;
 
@@ -26,7 +26,7 @@ async fn guests_talk_tcp() {
     exchange(&one, &two).await;
 }
 
-/// Sends a lot from one to the other and back.
+/// Sends a lot of data from one guest to the other and back.
 async fn exchange(one: &Guest, two: &Guest) {
     let server = two.stack.listen(80);
     let client = one.stack.connect(SocketAddrV4::new(two.address, 80)).await.unwrap();

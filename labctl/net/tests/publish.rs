@@ -11,7 +11,7 @@ use labctl_net::{DialError, Edge, End, Impairment, PublishError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A free port of a loopback address of the test's own.
+/// A free port on a loopback address that belongs to the test.
 async fn free(address: &str) -> SocketAddrV4 {
     let listener = TcpListener::bind((address, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -27,7 +27,7 @@ async fn a_published_port_leads_into_the_guest() {
     switch.publish(listen, to).await.unwrap();
     switch.publish(listen, to).await.unwrap();
 
-    // The client ends first.
+    // The client closes first.
     let server = one.stack.listen(80);
     let mut client = TcpStream::connect(listen).await.unwrap();
     let sent: Vec<u8> = (0..1_000_000u32).map(|n| (n % 241) as u8).collect();
@@ -48,7 +48,7 @@ async fn a_published_port_leads_into_the_guest() {
     );
     assert_eq!(got, sent);
 
-    // The guest ends first.
+    // The guest closes first.
     let server = one.stack.listen(80);
     let mut client = TcpStream::connect(listen).await.unwrap();
     server.established().await.unwrap();
@@ -99,7 +99,7 @@ async fn an_address_has_one_owner() {
     switch.clone().shutdown().await;
     TcpListener::bind(taken).await.expect("free after the end");
     assert!(matches!(switch.publish(taken, to).await, Err(PublishError::Stopped(_))));
-    // Addresses for documentation are nobody's (RFC 5737).
+    // Nobody owns documentation addresses (RFC 5737).
     let switch = switch_with(network(), &[&one]).await;
     let error = switch.publish("203.0.113.77:80".parse().unwrap(), to).await.unwrap_err();
     assert!(matches!(error, PublishError::NoSuchAddress(_)), "{error}");

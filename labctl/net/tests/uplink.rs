@@ -31,7 +31,7 @@ async fn the_loopback_is_reached_through_the_gateway() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
-        // The guest has closed its half and must still get all of this.
+        // The guest has closed its sending side and must still get all of this.
         stream.write_all(&all).await.unwrap();
         stream.write_all(b"end").await.unwrap();
     });
@@ -82,7 +82,7 @@ async fn the_host_itself_is_refused() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut addresses = vec![GATEWAY, Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 1, 2, 3), Ipv4Addr::new(169, 254, 1, 1)];
-    // The host's own address, if it has one: that which it would use towards a documentation address. Nothing is sent.
+    // The host's own address, if it has one: the one it would use towards a documentation address. Nothing is sent.
     let route = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     if route.connect("203.0.113.1:9").is_ok()
         && let std::net::IpAddr::V4(own) = route.local_addr().unwrap().ip()
@@ -108,7 +108,7 @@ async fn without_internet_all_is_refused_at_once() {
     one.stack.inner.lock().unwrap().keep_heard = true;
     let asking = one.stack.ask(4000, SocketAddrV4::new(outside, 123), b"time?");
     let heard = guest::until(async || {
-        // IPv4, ICMP, destination unreachable, administratively prohibited, from the address that was asked.
+        // IPv4, ICMP, destination unreachable, administratively prohibited, from the requested address.
         let inner = one.stack.inner.lock().unwrap();
         inner
             .heard
@@ -140,7 +140,7 @@ async fn datagrams_reach_the_loopback_where_allowed() {
     echo.await.unwrap();
 }
 
-/// A question for the address of `name`.
+/// A query for the address of `name`.
 fn question(name: &str) -> Vec<u8> {
     let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
@@ -211,7 +211,7 @@ async fn other_names_are_asked_of_the_hosts_servers() {
     assert_eq!(reply[..2], asked[..2], "the guest's own id comes back");
     assert_eq!(reply[2..], seen[2..]);
     assert_eq!(reply[12..], asked[12..]);
-    // Nobody answers any more.
+    // No server answers any more.
     let reply = one.stack.ask(4000, gateway(53), &asked).await;
     assert_eq!(reply[3] & 15, 2, "a failure of the servers is told, not kept");
 }

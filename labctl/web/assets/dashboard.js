@@ -1,11 +1,11 @@
 "use strict";
 
-// The token has become a cookie; it need not stay in the address bar and the history.
+// The token is now in a cookie, so it need not stay in the address bar and the history.
 if (location.search) history.replaceState(null, "", location.pathname + location.hash);
 
 const byId = (id) => document.getElementById(id);
 
-// Text only ever becomes text: names and messages come from files and guests.
+// Text is only ever inserted as text, because names and messages come from files and guests.
 function make(tag, attributes, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
@@ -18,7 +18,7 @@ function make(tag, attributes, ...children) {
 const WORDS = { absent: "not created", off: "off", suspended: "suspended", starting: "starting", booting: "booting", running: "running", silent: "silent", panicked: "panicked", halting: "halting", crashed: "crashed" };
 const COLOURS = { running: "good", starting: "busy", booting: "busy", halting: "busy", silent: "bad", panicked: "bad", crashed: "bad" };
 
-// Ports whose service people know by another name than its number; `null`: a browser has no business there.
+// Ports with well-known service names; `null`: not useful in a browser.
 const KNOWN = { 22: null, 80: "HTTP", 443: "HTTPS", 3306: null, 4646: "Nomad", 4647: null, 4648: null, 5432: null, 6379: null, 8300: null, 8301: null, 8302: null, 8500: "Consul", 8502: null, 8600: null, 9090: "Prometheus" };
 
 function port([host, guest], address) {
@@ -31,7 +31,7 @@ function port([host, guest], address) {
 }
 
 function agent(node, supervised) {
-  if (!supervised) return node.state === "running" ? "not asked" : "–";
+  if (!supervised) return node.state === "running" ? "unknown" : "–";
   if (node.state === "running") return "answers";
   return ["booting", "silent", "panicked"].includes(node.state) ? "silent" : "–";
 }
@@ -43,7 +43,7 @@ function span(seconds) {
   return Math.floor(seconds / 86400) + " days";
 }
 
-// Times run on while nothing happens.
+// Times advance even if nothing happens.
 function age(element) {
   element.textContent = span(Math.max(0, Math.floor((Date.now() - Number(element.dataset.since)) / 1000)));
 }
@@ -122,11 +122,11 @@ function sentence(happened) {
       return happened.node + (state.state === "crashed" ? " " : " is ") + (WORDS[state.state] || state.state) + (state.why ? ": " + state.why : "");
     }
     case "kernel": {
-      const says = { panic: "its kernel has panicked", oops: "its kernel has met a fault of its own", stall: "its kernel says that something stood still, as it may on a busy host" };
+      const says = { panic: "its kernel has panicked", oops: "its kernel reports an internal fault", stall: "its kernel reports a stall, which can happen on a busy host" };
       return happened.node + ": " + (says[happened.trouble] || happened.trouble) + ": " + happened.line;
     }
     case "rebooted": {
-      const causes = { asked: "rebooted, after ", panic: "rebooted after its kernel’s panic; it had run for ", itself: "rebooted by itself (another boot id), after " };
+      const causes = { asked: "rebooted, after ", panic: "rebooted after a kernel panic; it had been up for ", itself: "rebooted by itself (another boot id), after " };
       return happened.node + ": " + (causes[happened.cause] || "rebooted, after ") + span(Math.floor(happened.ran_ms / 1000));
     }
     case "work": return happened.what + ": " + happened.step;
@@ -138,7 +138,7 @@ function showEvent(happened) {
   byId("no-events").hidden = true;
   const kind = { node: () => happened.state.state, kernel: () => happened.trouble, rebooted: () => (happened.cause === "itself" ? "warning" : "rebooted") }[happened.event]?.() || happened.event;
   byId("events").prepend(make("li", {}, clock(happened.at_unix_ms), make("span", { class: kind }, sentence(happened))));
-  // As many as the server keeps.
+  // The server keeps the same number.
   while (byId("events").children.length > 500) byId("events").lastElementChild.remove();
 }
 
@@ -146,7 +146,7 @@ const VERDICTS = { passed: "good", failed: "bad", aborted: "bad", no_effect: "bu
 
 function report(line) {
   const text = make("pre", {}, "…");
-  const seconds = (line.elapsed_ms / 1000).toFixed(1) + " s in all";
+  const seconds = (line.elapsed_ms / 1000).toFixed(1) + " s total";
   const back = line.recovery_seconds === null ? null : "steady again after " + line.recovery_seconds.toFixed(1) + " s";
   const details = make("details", { "data-name": line.name },
     make("summary", {},
@@ -159,9 +159,9 @@ function report(line) {
     if (!details.open) return;
     try {
       const answer = await fetch("/api/reports/" + encodeURIComponent(line.name));
-      text.textContent = answer.ok ? await answer.text() : "This report is gone.";
+      text.textContent = answer.ok ? await answer.text() : "This report no longer exists.";
     } catch {
-      text.textContent = "The dashboard does not answer.";
+      text.textContent = "The dashboard does not respond.";
     }
   });
   return details;
@@ -170,7 +170,7 @@ function report(line) {
 function showReports(lines) {
   byId("no-reports").hidden = lines.length > 0;
   const open = new Set([...byId("reports").querySelectorAll("details[open]")].map((details) => details.dataset.name));
-  // `#NAME` in the address opens a report.
+  // `#NAME` in the URL opens a report.
   if (!byId("reports").children.length) open.add(location.hash.slice(1));
   byId("reports").replaceChildren(...lines.map(report));
   for (const details of byId("reports").children) details.open = open.has(details.dataset.name);
@@ -193,7 +193,7 @@ stream.addEventListener("status", (message) => showStatus(JSON.parse(message.dat
 stream.addEventListener("happened", (message) => showEvent(JSON.parse(message.data)));
 stream.addEventListener("reports", (message) => showReports(JSON.parse(message.data)));
 stream.addEventListener("error", () => {
-  // The browser comes back by itself unless it was refused, as by a dashboard that was started anew.
+  // The browser reconnects by itself unless it was refused, for example by a restarted dashboard.
   const refused = stream.readyState === EventSource.CLOSED;
-  link(refused ? "ended: open the new address" : "no answer", "bad");
+  link(refused ? "closed: open the new address" : "no response", "bad");
 });

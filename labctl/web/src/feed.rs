@@ -1,4 +1,4 @@
-//! What is shown, and the changes to it, for any number of pages.
+//! The displayed state and its changes, for any number of pages.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,46 +8,46 @@ use labctl_core::control::{LabStatus, Stamped};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-/// Events that a page gets to see when it opens.
+/// Number of events that a page gets when it opens.
 const KEPT: usize = 500;
 
-/// Updates that a slow page may lag behind; then it gets everything anew.
+/// Number of updates that a slow page may lag behind; beyond that it gets everything again.
 const LAG: usize = 256;
 
 /// A change.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
-    /// The lab's state is this now.
+    /// The lab's new state.
     Status(LabStatus),
-    /// Something happened.
+    /// An event.
     Happened(Stamped),
-    /// The reports are these now, the latest first.
+    /// The new list of reports, latest first.
     Reports(Vec<ReportLine>),
 }
 
-/// A scenario's report in a line.
+/// One-line summary of a scenario's report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReportLine {
     /// The report's name.
     pub name: String,
-    /// The scenario's.
+    /// The scenario's name.
     pub scenario: String,
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
     /// Why it did not pass.
     pub reason: Option<String>,
-    /// Seed, as text: a browser's numbers end at 2^53.
+    /// Seed, as text, because integers in a browser are exact only up to 2^53.
     pub seed: String,
-    /// When it began, in milliseconds since 1970.
+    /// Start time in milliseconds since 1970.
     pub started_unix_ms: u64,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub elapsed_ms: u64,
-    /// Seconds until the steady state was back, if it came back.
+    /// Seconds until the steady state returned, if it did.
     pub recovery_seconds: Option<f64>,
 }
 
 impl ReportLine {
-    /// Of that report.
+    /// Summarizes a report.
     pub fn of(name: String, report: &Report) -> Self {
         Self {
             name,
@@ -69,7 +69,7 @@ struct Shown {
     reports: Vec<ReportLine>,
 }
 
-/// What is shown now, and whom to tell of changes.
+/// The displayed state, and who is notified of changes.
 pub struct Feed {
     shown: Mutex<Shown>,
     sender: broadcast::Sender<Update>,
@@ -83,18 +83,18 @@ impl Default for Feed {
 
 impl Feed {
     fn shown(&self) -> MutexGuard<'_, Shown> {
-        // The data behind it is changed by single assignments.
+        // The data behind it is changed only by single assignments.
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a change on. What is no change is told to nobody.
+    /// Publishes an update. Updates that change nothing are not sent.
     pub fn publish(&self, update: Update) {
-        // Told under the lock: `subscribe` must neither miss a change nor see it twice.
+        // Sent under the lock, so that `subscribe` neither misses a change nor sees it twice.
         let mut shown = self.shown();
         match &update {
             Update::Status(status) if shown.status.as_ref() == Some(status) => return,
             Update::Reports(reports) if shown.reports == *reports => return,
-            // A supervisor tells what it remembers to everybody who comes again.
+            // A supervisor repeats the events it remembers to every client that reconnects.
             Update::Happened(stamped) if shown.happened.contains(stamped) => return,
             Update::Status(status) => shown.status = Some(status.clone()),
             Update::Reports(reports) => shown.reports.clone_from(reports),
@@ -105,16 +105,16 @@ impl Feed {
                 shown.happened.push_back(stamped.clone());
             }
         }
-        // Nobody may be looking.
+        // There may be no viewers.
         let _ = self.sender.send(update);
     }
 
-    /// The state last taken on.
+    /// The last published state.
     pub fn status(&self) -> Option<LabStatus> {
         self.shown().status.clone()
     }
 
-    /// What brings an empty page up to date, and the changes from then on.
+    /// The updates that bring an empty page up to date, and the changes from then on.
     pub fn subscribe(&self) -> (Vec<Update>, broadcast::Receiver<Update>) {
         let shown = self.shown();
         let mut updates: Vec<Update> = shown.status.iter().cloned().map(Update::Status).collect();

@@ -1,8 +1,8 @@
 //! Who may see the dashboard: a browser on this host that was given the token.
 //!
-//! Another user of the host, or a page from elsewhere that the user's browser shows, reaches the port too. The first lacks the token; the
-//! second cannot read it, its requests carry no cookie (`SameSite=Strict`), and if it makes its own name mean 127.0.0.1 (DNS rebinding), the
-//! `Host` header gives it away.
+//! Other users of the host, and foreign pages in the user's browser, can reach the port too. The former lack the token.
+//! The latter cannot read it, and their requests carry no cookie (`SameSite=Strict`); if such a page resolves its own
+//! name to 127.0.0.1 (DNS rebinding), the `Host` header reveals it.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// The page asks this server alone; no frame, no form, no foreign script.
+/// The page talks only to this server; no frames, no forms, no foreign scripts.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What is asked for.
+/// What a request must present.
 pub struct Guard {
     token: String,
-    /// Cookies do not know ports (RFC 6265, 8.5): two dashboards need two names.
+    /// Cookies are not separated by port (RFC 6265, 8.5), so two dashboards need two names.
     cookie: String,
 }
 
@@ -27,7 +27,7 @@ impl Guard {
         Self { token: token.to_owned(), cookie: format!("labctl-{port}") }
     }
 
-    /// Whether the request has the right token. One in the address counts before a cookie of an earlier time.
+    /// Whether the request has the right token. One in the address takes precedence over an old cookie.
     fn admits(&self, query: Option<&str>, headers: &HeaderMap) -> bool {
         match query.and_then(in_query) {
             Some(token) => equal(token, &self.token),
@@ -36,21 +36,22 @@ impl Guard {
     }
 }
 
-/// Refuses strangers; gives a browser that came with the token its cookie, and every answer the headers of a private page.
+/// Rejects unauthorized requests. A browser that came with the token gets its cookie, and every response gets the
+/// headers of a private page.
 pub async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     if !host(request.headers()).is_some_and(is_loopback) {
-        return hardened(refusal(StatusCode::FORBIDDEN, "labctl's dashboard answers only at 127.0.0.1 and localhost.\n"));
+        return hardened(refusal(StatusCode::FORBIDDEN, "labctl's dashboard is only available at 127.0.0.1 and localhost.\n"));
     }
     let query = request.uri().query();
     if !guard.admits(query, request.headers()) {
-        let text = "The token is missing or wrong: open the address that `labctl dashboard` printed. Each start has a new one.\n";
+        let text = "The token is missing or wrong: open the address that `labctl dashboard` printed. Every start creates a new token.\n";
         return hardened(refusal(StatusCode::UNAUTHORIZED, text));
     }
     let came_with_token = query.and_then(in_query).is_some();
     let mut response = next.run(request).await;
     if came_with_token {
         let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Strict", guard.cookie, guard.token);
-        // Both parts are letters, digits and hyphens.
+        // Both parts consist of letters, digits and hyphens.
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
@@ -75,7 +76,7 @@ fn hardened(mut response: Response) -> Response {
     response
 }
 
-/// The host that the client believes it talks to, if it names exactly one.
+/// The host that the client addresses, if it names exactly one.
 fn host(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(header::HOST).iter();
     match (all.next(), all.next()) {
@@ -84,7 +85,7 @@ fn host(headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-/// Whether it is a name of the loopback. Any port will do: the dashboard may be reached through `ssh -L`.
+/// Whether it is a loopback name. Any port is accepted, because the dashboard may be reached through `ssh -L`.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -102,7 +103,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
 
-/// Compares in a time that tells nothing of where two texts differ.
+/// Compares in constant time, so that the timing does not reveal where two texts differ.
 fn equal(one: &str, other: &str) -> bool {
     let differing = one.bytes().zip(other.bytes()).fold(0, |differing, (a, b)| differing | (a ^ b));
     one.len() == other.len() && differing == 0

@@ -1,4 +1,4 @@
-//! A lab as a source: what its supervisor tells as long as one runs, what its folder holds otherwise.
+//! A lab as a source: reports from its supervisor while one is running, the contents of its folder otherwise.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{Feed, ReportLine, Source, Update};
 
-/// How often the dashboard looks for what nobody tells it: a supervisor that was started, a report that was written. Both are a system
-/// call or two.
+/// How often the dashboard polls for things that are not announced: a supervisor that was started, a report that was
+/// written. Each check is a system call or two.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A lab of this host.
+/// A lab on this host.
 pub struct LabSource {
     home: LabHome,
     feed: Feed,
 }
 
-/// Follows the lab until it is dropped.
+/// Follows the lab until dropped.
 pub struct Following(AbortHandle);
 
 impl Drop for Following {
@@ -34,7 +34,7 @@ impl Drop for Following {
 }
 
 impl LabSource {
-    /// The lab, followed from now on. Must be called in a tokio runtime.
+    /// Starts following the lab. Must be called in a tokio runtime.
     pub async fn follow(home: Home, lab: Lab) -> Result<(Arc<Self>, Following), Failure> {
         let source = Arc::new(Self { home: home.lab(&lab.name), feed: Feed::default() });
         source.feed.publish(Update::Status(lifecycle::status(&home, &lab).await?));
@@ -51,7 +51,7 @@ impl LabSource {
             tokio::select! {
                 told = told(&mut connection) => match told {
                     Some(update) => self.feed.publish(update),
-                    // It ended, or it is of another labctl; the next look finds out what is there now.
+                    // The supervisor exited, or belongs to another labctl; the next poll finds out.
                     None => connection = None,
                 },
                 _ = look.tick() => {
@@ -81,7 +81,7 @@ impl LabSource {
     }
 }
 
-/// The next thing that the supervisor tells; none at its end. Never anything without a connection.
+/// The next update from the supervisor; `None` when it exits. Never returns without a connection.
 async fn told(connection: &mut Option<Connection>) -> Option<Update> {
     let Some(connection) = connection else { return std::future::pending().await };
     match connection.answer().await.ok()? {
@@ -97,7 +97,7 @@ impl Source for LabSource {
     }
 
     fn report(&self, name: &str) -> Option<String> {
-        // Chosen from those that exist: a name from the network is never a path.
+        // Chosen from the existing ones: a name from the network is never used as a path.
         let (_, report) = chaos::reports(&self.home).into_iter().find(|(known, _)| known == name)?;
         Some(chaos::render(&report, false))
     }

@@ -1,10 +1,10 @@
-//! The dashboard: a page on the host's loopback that shows a lab as it changes. It reads and changes nothing.
+//! The dashboard: a page on the host's loopback that shows a lab live. It only reads and changes nothing.
 //!
 //! ```text
 //! browser ──GET /?token=T──▶ guard (Host, token) ──▶ page, which opens ──GET /api/stream──▶ feed ◀── lab (supervisor's socket, reports)
 //! ```
 //!
-//! Whoever has the token sees the lab. The page comes from this program alone: no other server is asked for anything.
+//! Anyone with the token can see the lab. The page comes from this program alone; no other server is contacted.
 
 mod feed;
 mod guard;
@@ -27,14 +27,14 @@ use guard::Guard;
 
 /// What a dashboard shows.
 pub trait Source: Send + Sync + 'static {
-    /// The state and what happens to it.
+    /// The state and its events.
     fn feed(&self) -> &Feed;
 
-    /// A scenario's report as text; none if there is none of that name.
+    /// A scenario's report as text; `None` if there is none with that name.
     fn report(&self, name: &str) -> Option<String>;
 }
 
-/// A dashboard that listens.
+/// A listening dashboard.
 pub struct Dashboard {
     listener: TcpListener,
     address: SocketAddr,
@@ -42,7 +42,7 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// Listens on 127.0.0.1; `port` 0 takes a free one.
+    /// Listens on 127.0.0.1; `port` 0 selects a free one.
     pub async fn bind(port: u16) -> Result<Self, Failure> {
         let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let failed = |why: std::io::Error| {
@@ -58,20 +58,20 @@ impl Dashboard {
         Ok(Self { listener, address, token: hex::encode(rand::random::<[u8; 32]>()) })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address to open, with the token in it.
+    /// The URL to open, including the token.
     pub fn url(&self) -> String {
         format!("http://{}/?token={}", self.address, self.token)
     }
 
-    /// Serves until it is dropped.
+    /// Serves until dropped.
     pub async fn serve(self, source: Arc<dyn Source>) -> Result<(), Failure> {
         let guard = Arc::new(Guard::new(&self.token, self.address.port()));
-        // Also in front of what does not exist: a stranger learns nothing.
+        // Also guards paths that do not exist, so that unauthorized requests learn nothing.
         let router: Router = pages::router(source).layer(middleware::from_fn_with_state(guard, guard::check));
         axum::serve(self.listener, router).await.map_err(Failure::io("serve the dashboard"))
     }

@@ -1,4 +1,4 @@
-//! What is served: the page, its parts, and the state as JSON and as a stream.
+//! What is served: the page, its assets, and the state as JSON and as a stream.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use crate::{Source, Update};
 
 type Shared = Arc<dyn Source>;
 
-/// All addresses.
+/// All routes.
 pub fn router(source: Shared) -> Router {
     Router::new()
         .route("/", get(|| part("text/html; charset=utf-8", include_str!("../assets/index.html"))))
@@ -36,7 +36,7 @@ async fn part(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind)], text)
 }
 
-/// The lab's state, as `labctl status --json` has it.
+/// The lab's state, in the format of `labctl status --json`.
 async fn status(State(source): State<Shared>) -> Response {
     match source.feed().status() {
         Some(status) => match serde_json::to_vec(&status) {
@@ -55,7 +55,7 @@ async fn report(State(source): State<Shared>, Path(name): Path<String>) -> Respo
     }
 }
 
-/// Where a page's stream stands.
+/// Position of a page's stream.
 struct Follower {
     source: Shared,
     due: VecDeque<Event>,
@@ -82,7 +82,7 @@ impl Follower {
     }
 }
 
-/// `begin` empties the page; what follows fills it.
+/// `begin` clears the page; the following events fill it.
 fn begin(source: &Shared) -> (VecDeque<Event>, Receiver<Update>) {
     let (shown, updates) = source.feed().subscribe();
     let start = Event::default().event("begin").data("{}");
@@ -98,12 +98,12 @@ fn event(update: &Update) -> Event {
 }
 
 fn named<T: Serialize>(name: &str, value: &T) -> Event {
-    // Plain data with text keys always is JSON.
+    // Plain data with text keys can always be written as JSON.
     Event::default().event(name).data(serde_json::to_string(value).unwrap_or_default())
 }
 
 /// The state and every change of it, as server-sent events (HTML Standard, 9.2).
 async fn follow(State(source): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    // The comments keep a dead connection from being taken for a quiet lab.
+    // The keep-alive comments distinguish a dead connection from a quiet lab.
     Sse::new(stream::unfold(Follower::new(source), Follower::next)).keep_alive(KeepAlive::default())
 }

@@ -1,4 +1,4 @@
-//! The dashboard over real connections, with a lab that is none.
+//! The dashboard over real connections, with a fake lab.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl Served {
         text
     }
 
-    /// As a browser that was given the token before.
+    /// The headers of a browser that was given the token before.
     fn headers(&self) -> String {
         let port = self.host.rsplit(':').next().unwrap();
         format!("Host: {}\r\nCookie: labctl-{port}={}\r\n", self.host, self.token)
@@ -138,7 +138,7 @@ async fn the_page_asks_no_other_server() {
         assert_status(&answer, 200);
         assert!(answer.contains(&format!("content-type: {kind}")), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        // The policy forbids inline code too; what would need it must not be there.
+        // The policy forbids inline code too, so there must be none.
         for forbidden in ["src=\"http", "href=\"http", "url(", "@import", "<style", "onclick", "innerHTML", "eval("] {
             assert!(!body.contains(forbidden), "{path} contains {forbidden}");
         }
@@ -174,7 +174,7 @@ async fn nothing_can_be_changed() {
     assert_status(&answer, 405);
 }
 
-/// Reads until the text is there.
+/// Reads until the text appears.
 async fn read_until(stream: &mut TcpStream, seen: &mut String, wanted: &str) {
     let mut buffer = [0; 4096];
     while !seen.contains(wanted) {
@@ -193,7 +193,7 @@ async fn changes_reach_the_page() {
     let mut seen = String::new();
     read_until(&mut stream, &mut seen, r#""text":"before""#).await;
     assert!(seen.contains("event: begin") && seen.contains("event: status") && seen.contains("vm1"), "{seen}");
-    // What is known already is not told again.
+    // What is already known is not sent again.
     served.source.feed.publish(Update::Happened(before));
     served.source.feed.publish(Update::Status(status(NODE)));
     let after = Event::Warning { text: "line one\nline two".into() };

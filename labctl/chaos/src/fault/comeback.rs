@@ -1,7 +1,7 @@
-//! Killed units on their way back.
+//! Tracks killed units until they come back.
 //!
 //! ```text
-//! shot ──▶ down ──▶ up (another main pid) ──▶ down (it ended again) ──▶ up ...
+//! shot ──▶ down ──▶ up (new main pid) ──▶ down (it died again) ──▶ up ...
 //! ```
 
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ struct Comeback {
     old_pid: i32,
     shot: Instant,
     seen: Option<UnitState>,
-    /// When its present main process was first seen.
+    /// When its current main process was first seen.
     up: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ struct Comeback {
 pub(crate) struct Comebacks(Vec<Comeback>);
 
 impl Comebacks {
-    /// Expects the targets of a fault to come back.
+    /// Expects a fault's targets to come back.
     pub(crate) fn expect(&mut self, fault: usize, shot: Instant, targets: &[TargetReport]) {
         self.0.extend(targets.iter().map(|target| Comeback {
             fault,
@@ -40,7 +40,7 @@ impl Comebacks {
         }));
     }
 
-    /// Takes what was seen into the fault's report.
+    /// Records a sighting in the fault's report.
     pub(crate) fn see(&mut self, sighting: Sighting, faults: &mut [KillReport]) -> Option<What> {
         let Sighting { fault, node, state, at } = sighting;
         let comeback = self.0.iter_mut().find(|c| c.fault == fault && c.node == node && c.unit == state.unit)?;
@@ -52,7 +52,7 @@ impl Comebacks {
         if now == before {
             return None;
         }
-        // Whatever the signal was: the process that got it is not the unit's any more.
+        // Whichever signal it was, the process that got it is no longer the unit's.
         if target.fate == Fate::Signalled {
             target.fate = Fate::Died;
         }
@@ -71,26 +71,26 @@ impl Comebacks {
         Some(What::Back { node, unit, old_pid: comeback.old_pid, new_pid: now, after_ms })
     }
 
-    /// When the last unit came back, `start` if none was expected; none while one is down.
+    /// When the last unit came back, `start` if none was expected, `None` while one is down.
     pub(crate) fn all_up(&self, start: Instant) -> Option<Instant> {
         self.0.iter().try_fold(start, |latest, comeback| Some(latest.max(comeback.up?)))
     }
 
-    /// The units that are down, in words.
+    /// The units that are down, for display.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let down = self.0.iter().filter(|comeback| comeback.up.is_none());
         down.map(|comeback| {
             let state = match &comeback.seen {
                 Some(state) => format!("{}/{}", state.active, state.sub),
-                None => "its state was not seen again".to_owned(),
+                None => "its state has not been seen since".to_owned(),
             };
             format!("{} on {} did not come back: {state}", comeback.unit, comeback.node)
         })
         .collect()
     }
 
-    /// The last word on the faults: a unit whose main process is the one that was shot at was not killed, whatever the agent
-    /// said.
+    /// Final judgement of the faults: a unit whose main process is still the one that was signalled was not killed,
+    /// whatever the agent reported.
     pub(crate) fn conclude(&self, faults: &mut [KillReport]) {
         for comeback in &self.0 {
             let unchanged = comeback.seen.as_ref().is_some_and(|s| s.main_pid == comeback.old_pid);

@@ -1,13 +1,13 @@
-//! A signal to the main processes of systemd units, on all picked nodes at once.
+//! Sends a signal to the main processes of systemd units, on all picked nodes at once.
 //!
 //! ```text
 //! pick ▶ arm everywhere ▶ journal ▶ hold the network ▶ fire everywhere ▶ last death confirmed ▶ release
 //!            │ a unit without a process: nothing is fired, no effect
 //! ```
 //!
-//! With SIGKILL the agents answer when the processes are dead, so that the network is held from the first shot to the last
-//! confirmed death and no survivor can see one death before another. With other signals it is held until every signal is
-//! sent: a process that is asked to end needs the network to say goodbye.
+//! With SIGKILL the agents answer when the processes are dead. The network is therefore held from the first shot to the
+//! last confirmed death, so that no survivor can see one death before another. With other signals it is held only until
+//! every signal is sent, because a process that is asked to exit needs the network to shut down cleanly.
 
 use futures_util::future::join_all;
 use labctl_spec::scenario::{KillStep, Pick, Signal};
@@ -20,17 +20,17 @@ use crate::lease::{OpenLease, Undo, UnitsOn, next_shot};
 use crate::pick;
 use crate::target::{Armed, Death, FaultError, Held, UnitState};
 
-/// How much longer than the agents' limit the switch holds on if nobody releases it.
+/// How much longer than the agents' limit the switch holds the network if nothing releases it.
 const HOLD_MARGIN: Duration = Duration::from_secs(1);
 
-/// What remains of a kill step.
+/// The outcome of a kill step.
 pub(crate) struct Fired {
     pub report: KillReport,
-    /// When the first shot fell and the last agent had answered; none if nothing was fired.
+    /// Instants of the first shot and of the last agent's answer; `None` if nothing was fired.
     pub shot: Option<(Instant, Instant)>,
-    /// Stopped processes, to be continued.
+    /// Stopped processes, to be continued later.
     pub lease: Option<OpenLease>,
-    /// The shot fell, but the network could not be released after it.
+    /// The shot was fired, but the network could not be released afterwards.
     pub broken: Option<FaultError>,
 }
 
@@ -40,7 +40,7 @@ impl Fired {
     }
 }
 
-/// The step in words: `SIGKILL consul.service on minority of servers, clients`.
+/// The step, for display: `SIGKILL consul.service on minority of servers, clients`.
 pub(crate) fn text(step: &KillStep) -> String {
     let pick = match step.pick {
         Pick::One => "one of ",
@@ -61,7 +61,8 @@ fn name(signal: Signal) -> &'static str {
     }
 }
 
-/// Runs the step. `remaining` is how long the rest of the method takes by itself: so long stopped processes stay stopped.
+/// Runs the step. `remaining` is the planned duration of the rest of the method; stopped processes stay stopped that
+/// long.
 ///
 /// # Errors
 /// Nothing was fired: an agent, the switch or the journal failed before the shot.
@@ -82,7 +83,7 @@ pub(crate) async fn kill(scene: &Scene<'_>, index: usize, step: &KillStep, remai
     };
     if report.picked.is_empty() {
         let n = report.candidates.len();
-        report.no_effect = Some(format!("that is none of {n} nodes: nobody to shoot at"));
+        report.no_effect = Some(format!("that is none of {n} nodes, so there is no target"));
         return Ok(Fired::nothing(report));
     }
 
@@ -105,7 +106,7 @@ pub(crate) async fn kill(scene: &Scene<'_>, index: usize, step: &KillStep, remai
     Ok(Fired { report, shot: Some((at, end)), lease, broken })
 }
 
-/// Holds the processes on all nodes; their list, node by node. Nothing has happened to them yet.
+/// Holds the processes on all nodes; returns them node by node. They are not affected yet.
 async fn arm(scene: &Scene<'_>, shot: u64, step: &KillStep, nodes: &[String]) -> Result<Vec<TargetReport>, FaultError> {
     let limit = scene.options.arm_limit;
     let answers = join_all(nodes.iter().map(|node| async move {
@@ -113,7 +114,7 @@ async fn arm(scene: &Scene<'_>, shot: u64, step: &KillStep, nodes: &[String]) ->
         match timeout(limit, both).await {
             Ok(Ok(answers)) => Ok(answers),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(FaultError::new(format!("{node}: the agent does not answer within {limit:?}"))
+            Err(_) => Err(FaultError::new(format!("{node}: no answer from the agent within {limit:?}"))
                 .hint(format!("see `labctl status` and `labctl console {node}`"))),
         }
     }))
@@ -126,8 +127,8 @@ async fn arm(scene: &Scene<'_>, shot: u64, step: &KillStep, nodes: &[String]) ->
     Ok(existing(targets))
 }
 
-/// Leaves out the units that a node does not have and another one has: a step may name the units of several kinds of nodes,
-/// because they are to die in the same moment. A unit that no node has stays, and is reported.
+/// Leaves out units that exist on another node but not on this one: a step may name the units of several kinds of nodes
+/// so that all are killed at the same moment. A unit that exists on no node is kept and reported.
 fn existing(targets: Vec<TargetReport>) -> Vec<TargetReport> {
     let missing = |target: &TargetReport| target.state.ends_with("/not-found");
     let somewhere: Vec<String> = targets.iter().filter(|target| !missing(target)).map(|target| target.unit.clone()).collect();
@@ -149,7 +150,7 @@ fn target(node: &str, unit: &str, armed: &[Armed], states: &[UnitState]) -> Targ
     }
 }
 
-/// Why nothing should be fired: a process that is meant is not there (or is not stopped, for SIGCONT).
+/// Why nothing should be fired: an intended process does not exist (or, for SIGCONT, is not stopped).
 async fn nothing_to_shoot(scene: &Scene<'_>, signal: Signal, targets: &mut [TargetReport]) -> Result<Option<String>, FaultError> {
     for target in targets.iter_mut() {
         if target.old_pid == 0 {
@@ -171,8 +172,8 @@ fn stop_lease(scene: &Scene<'_>, step: &KillStep, report: &KillReport, remaining
     scene.lease(report.text.clone(), undo, length)
 }
 
-/// Holds the network, fires everywhere, lets the network go. The instants of the shot and of the last answer, and why the
-/// network could not be released.
+/// Holds the network, fires everywhere, and releases the network. Returns the instants of the shot and of the last
+/// answer, and why the network could not be released, if so.
 async fn fire(
     scene: &Scene<'_>,
     shot: u64,
@@ -182,7 +183,7 @@ async fn fire(
     let limit = scene.options.fire_limit;
     let hold_limit = limit + HOLD_MARGIN;
     let what = format!("network held for {}", report.text);
-    // Dropped in any way, it releases the network.
+    // Releases the network however it is dropped.
     let mut hold = scene.lease(what, Undo::ReleaseNetwork, hold_limit)?;
     scene.target.hold_network(hold_limit).await?;
 
@@ -198,7 +199,7 @@ async fn fire(
     let end = Instant::now();
     let released = match timeout(limit, scene.target.release_network()).await {
         Ok(Ok(held)) => hold.settled().map(|()| held),
-        // Once more; what fails twice stays in the journal.
+        // Try once more; if that fails too, the lease stays in the journal.
         _ => hold.close().await.map(|()| Held::default()),
     };
 
@@ -222,7 +223,7 @@ async fn fire(
     Ok((at, end, released.err()))
 }
 
-/// What the agent's answer says about a process.
+/// Evaluates the agent's answer about a process.
 fn judge(target: &mut TargetReport, signal: Signal, deaths: &[Death]) {
     let Some(death) = deaths.iter().find(|death| death.unit == target.unit) else {
         target.error = Some("the agent does not mention it".to_owned());
@@ -234,7 +235,7 @@ fn judge(target: &mut TargetReport, signal: Signal, deaths: &[Death]) {
     }
     target.fate = match (signal, death.dead_ns) {
         (_, Some(dead)) => {
-            // A clock that was set meanwhile must not give a wild number.
+            // A clock that was set meanwhile must not produce a nonsensical value.
             target.latency_us = dead.checked_sub(death.sent_ns).map(|ns| ns / 1000);
             Fate::Died
         }
@@ -246,7 +247,7 @@ fn judge(target: &mut TargetReport, signal: Signal, deaths: &[Death]) {
     };
 }
 
-/// Looks until every process is stopped (or goes on), or the time for it is over.
+/// Polls until every process is stopped (or continued), or the time limit is reached.
 async fn confirm_stop(scene: &Scene<'_>, signal: Signal, targets: &mut [TargetReport]) {
     let options = scene.options;
     let want = signal == Signal::Sigstop;
@@ -270,7 +271,7 @@ async fn confirm_stop(scene: &Scene<'_>, signal: Signal, targets: &mut [TargetRe
     join_all(looks).await;
 }
 
-/// Why the shot counts as without effect. SIGTERM is judged later, by the units' next main processes.
+/// Why the shot counts as having no effect. SIGTERM is judged later, by the units' next main processes.
 fn missed(signal: Signal, targets: &[TargetReport]) -> Option<String> {
     let wanted = match signal {
         Signal::Sigkill => [Fate::Died, Fate::Died],
@@ -281,7 +282,7 @@ fn missed(signal: Signal, targets: &[TargetReport]) -> Option<String> {
     why(targets, |target| target.error.is_none() && wanted.contains(&target.fate))
 }
 
-/// `2 of 3 processes were hit; consul.service on client1 did not die`, unless all were.
+/// `2 of 3 processes were hit; consul.service on client1 did not die`; `None` if all were hit.
 pub(super) fn why(targets: &[TargetReport], hit: impl Fn(&TargetReport) -> bool) -> Option<String> {
     let misses: Vec<String> = targets
         .iter()

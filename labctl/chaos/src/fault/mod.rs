@@ -1,4 +1,4 @@
-//! Faults: one file each, and what they have in common.
+//! Faults, one file each, and what they share.
 
 mod comeback;
 mod kill;
@@ -22,9 +22,9 @@ pub(crate) use watch::{Sighting, watch};
 /// What a kill step did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KillReport {
-    /// The step's place in the method, from 0.
+    /// The step's position in the method, from 0.
     pub step: usize,
-    /// The step in words.
+    /// The step, for display.
     pub text: String,
     /// The signal's name.
     pub signal: String,
@@ -32,19 +32,19 @@ pub struct KillReport {
     pub candidates: Vec<String>,
     /// Nodes that were picked, sorted.
     pub picked: Vec<String>,
-    /// When the first shot fell, in milliseconds since the run's start; none if nothing was fired.
+    /// Time of the first shot in milliseconds since the run's start; none if nothing was fired.
     pub shot_ms: Option<u64>,
-    /// Every process that was meant.
+    /// Every intended process.
     pub targets: Vec<TargetReport>,
     /// How simultaneous it was.
     pub skew: Option<Skew>,
     /// What the switch held meanwhile.
     pub held: Option<HeldReport>,
-    /// Why the fault counts as without effect; none if it hit everything that was meant.
+    /// Why the fault counts as having no effect; none if it hit every intended process.
     pub no_effect: Option<String>,
 }
 
-/// One unit's main process under fire.
+/// A unit's main process as the target of a fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetReport {
     /// Node.
@@ -53,15 +53,15 @@ pub struct TargetReport {
     pub unit: String,
     /// Main pid when it was armed; 0 if there was none.
     pub old_pid: i32,
-    /// Main pid when last seen, if it is another one.
+    /// Main pid when last seen, if it has changed.
     pub new_pid: Option<i32>,
-    /// What became of the process.
+    /// What happened to the process.
     pub fate: Fate,
     /// Microseconds from the signal to the death, by the guest's own clock.
     pub latency_us: Option<u64>,
     /// Milliseconds from the shot to the agent's answer, by the controller's clock.
     pub answered_ms: Option<f64>,
-    /// Milliseconds from the shot to the first sight of the new main process.
+    /// Milliseconds from the shot until the new main process was first seen.
     pub back_after_ms: Option<u64>,
     /// The unit's state when last seen, such as `active/running`.
     pub state: String,
@@ -69,25 +69,25 @@ pub struct TargetReport {
     pub error: Option<String>,
 }
 
-/// What became of a process that was shot at.
+/// What happened to a process that was signalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// Nothing was sent.
     Untouched,
-    /// It got the signal; whether it ended is not known yet.
+    /// It received the signal; whether it died is not known yet.
     Signalled,
-    /// It ended.
+    /// It died.
     Died,
     /// It is stopped.
     Stopped,
-    /// It goes on after having been stopped.
+    /// It continued after having been stopped.
     Continued,
-    /// It got the signal and lives on as before.
+    /// It received the signal and is still running as before.
     Survived,
 }
 
-/// How simultaneous a shot was, by the controller's clock alone: clocks of guests are not comparable.
+/// How simultaneous a shot was, by the controller's clock alone, because clocks of guests are not comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Skew {
     /// Milliseconds between the first and the last confirmed death.
@@ -103,9 +103,9 @@ pub struct HeldReport {
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames that found no room and were dropped.
+    /// Frames that were dropped for lack of room.
     pub dropped: u64,
-    /// For how long, in milliseconds.
+    /// Duration of the hold in milliseconds.
     pub duration_ms: f64,
 }
 
@@ -115,7 +115,7 @@ impl From<Held> for HeldReport {
     }
 }
 
-/// What a fault needs to know of its run.
+/// What a fault needs to know about its run.
 pub(crate) struct Scene<'a> {
     pub scenario: &'a str,
     pub groups: &'a BTreeMap<String, Vec<String>>,
@@ -126,7 +126,7 @@ pub(crate) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Journals a fault that must be undone after `length`.
+    /// Records a fault in the journal that must be undone after `length`.
     fn lease(&self, what: String, undo: Undo, length: std::time::Duration) -> Result<OpenLease, FaultError> {
         let lease = Lease {
             id: format!("{:020}", crate::lease::next_shot()),

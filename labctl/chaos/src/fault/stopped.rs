@@ -1,4 +1,5 @@
-//! Whether a process is stopped, by the third field of `/proc/PID/stat` (proc(5)): systemd does not tell.
+//! Whether a process is stopped, from the third field of `/proc/PID/stat` (proc(5)), because systemd does not report
+//! it.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ pub(super) async fn is_stopped(target: &dyn FaultTarget, node: &str, pid: i32, l
     }
     state(&answer.stdout)
         .map(|state| state == b'T')
-        .ok_or_else(|| FaultError::new(format!("{node}: /proc/{pid}/stat cannot be understood")))
+        .ok_or_else(|| FaultError::new(format!("{node}: /proc/{pid}/stat has an unexpected format")))
 }
 
-/// The state's letter. The name before it is in parentheses and may hold anything, parentheses included.
+/// The state's letter. The name before it is in parentheses and may contain anything, including parentheses.
 fn state(stat: &[u8]) -> Option<u8> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(end + 2).copied()

@@ -1,4 +1,4 @@
-//! Watches units that were killed until the run ends: when they come back, and whether they stay.
+//! Watches killed units until the run ends: when they come back, and whether they stay up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use tokio::time::Instant;
 
 use crate::target::{FaultTarget, UnitState};
 
-/// How much slower a unit is watched once it is back.
+/// How many times less often a unit is polled once it is back.
 const SLOWER: u32 = 10;
 
-/// A unit's state that was not seen before.
+/// A change of a unit's state.
 #[derive(Debug)]
 pub(crate) struct Sighting {
-    /// The fault's place in the report.
+    /// The fault's index in the report.
     pub fault: usize,
     pub node: String,
     pub state: UnitState,
-    /// When the answer was there: a new main process is older than this.
+    /// When the answer arrived; a new main process started before this.
     pub at: Instant,
 }
 
-/// Asks for the units' states until the receiver is gone (or the task is aborted) and reports each change. `old` gives the
-/// pids that were shot at.
+/// Polls the units' states until the receiver is gone (or the task is aborted) and reports each change. `old` contains
+/// the pids that were signalled.
 pub(crate) async fn watch<M: From<Sighting>>(
     fault: usize,
     node: String,
@@ -36,7 +36,7 @@ pub(crate) async fn watch<M: From<Sighting>>(
     let units: Vec<String> = old.iter().map(|(unit, _)| unit.clone()).collect();
     let mut last: Vec<UnitState> = Vec::new();
     loop {
-        // An agent that does not answer is no news of its units: a guest may be busy or rebooting.
+        // An agent that does not answer says nothing about its units: the guest may be busy or rebooting.
         if let Ok(Ok(states)) = tokio::time::timeout(limit, target.units(&node, &units)).await {
             let at = Instant::now();
             for state in states.iter().filter(|state| !last.contains(state)) {

@@ -1,4 +1,4 @@
-//! A lab with prepared answers, for the tests of probes.
+//! A lab with prepared responses, for tests of probes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use labctl_spec::scenario::{Check, Signal};
 use super::{Answer, ask};
 use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};
 
-/// Answers to `PORT PATH`; everything else is refused.
+/// Responses to `PORT PATH`; everything else is refused.
 #[derive(Default)]
 pub(super) struct Canned {
     pub http: BTreeMap<String, (u16, String)>,
@@ -27,7 +27,7 @@ impl Canned {
 }
 
 fn unused<T>() -> BoxFuture<'static, Result<T, FaultError>> {
-    Box::pin(async { Err(FaultError::new("probes only ask")) })
+    Box::pin(async { Err(FaultError::new("probes only query")) })
 }
 
 impl FaultTarget for Canned {

@@ -1,8 +1,9 @@
-//! Consul's health through one agent's HTTP interface
+//! Consul's health, queried over one agent's HTTP interface
 //! (<https://developer.hashicorp.com/consul/api-docs>: status, health, agent).
 //!
-//! `/v1/status/leader` alone is not fresh: a server that has not yet missed a heartbeat names a dead leader for seconds.
-//! So the catalog is read with `consistent`, which the leader answers only after a quorum has confirmed it.
+//! `/v1/status/leader` alone is not fresh: a server that has not yet missed a heartbeat names a dead leader for
+//! seconds. The catalog is therefore read with `consistent`, which the leader answers only after a quorum has confirmed
+//! it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -53,7 +54,7 @@ struct InstanceNode {
 
 pub(super) async fn ask(check: &ConsulCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
     let api = Api { target, node: &check.node, port: PORT, limit };
-    // Without a leader nothing else can be answered, and every question would only wait.
+    // Without a leader nothing else can be answered, and every further query would only time out.
     let leader = match api.leader().await {
         Ok(leader) => leader,
         Err(why) => return Answer::no(why),
@@ -89,9 +90,9 @@ pub(super) async fn ask(check: &ConsulCheck, target: &dyn FaultTarget, limit: Du
 fn all_passing(checks: &[HealthCheck]) -> Result<String, String> {
     let passing = checks.iter().filter(|c| c.status == "passing").count();
     let total = checks.len();
-    // The servers' own serfHealth is always registered: nothing at all means that the catalog is not filled yet.
+    // The servers' own serfHealth is always registered, so no checks at all means that the catalog is not filled yet.
     if total == 0 {
-        return Err("no check is registered".to_owned());
+        return Err("no checks are registered".to_owned());
     }
     if passing == total {
         return Ok(format!("{total} of {total} checks passing"));
@@ -120,7 +121,7 @@ fn enough_members(members: &[Member], wanted: u32) -> Result<String, String> {
     Err(words + &blamed("others", others))
 }
 
-/// serf's words for its states.
+/// serf's names for its states.
 fn serf_status(status: u8) -> &'static str {
     match status {
         1 => "alive",
@@ -140,7 +141,7 @@ fn enough_instances(name: &str, instances: &[Instance], wanted: u32) -> Result<S
     }
     let mut by_status: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for instance in instances.iter().filter(|i| !healthy(i)) {
-        // The worst one speaks for the instance; Consul counts maintenance and unknown words as critical.
+        // The worst check determines the instance's status; Consul counts maintenance and unknown states as critical.
         let warning = |c: &HealthCheck| matches!(c.status.as_str(), "passing" | "warning");
         let status = match instance.checks.iter().all(warning) {
             true => "warning",

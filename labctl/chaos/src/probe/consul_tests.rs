@@ -1,4 +1,4 @@
-//! Answers are in the form of Consul 1.12 (fields that are not read are left in where they might confuse).
+//! Responses have the format of Consul 1.12 (fields that are not read are included where they might confuse).
 
 use std::collections::BTreeMap;
 
@@ -61,14 +61,14 @@ async fn without_a_leader_nothing_else_is_asked() {
     let lab = Canned::default().answer(LEADER, 200, r#""""#);
     assert_eq!(lab.ask(check(Some(2), &[])).await, Answer::no("no leader"));
     let lab = Canned::default().answer(LEADER, 500, "No known Consul servers");
-    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("/v1/status/leader answers 500: No known Consul servers"));
+    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("/v1/status/leader returned 500: No known Consul servers"));
     assert_eq!(Canned::default().ask(check(None, &[])).await, Answer::no("root:8500/v1/status/leader refuses"));
 }
 
 #[tokio::test]
 async fn a_leader_that_has_no_quorum_does_not_hold() {
     let lab = good().answer(HEALTH, 500, "rpc error: No cluster leader");
-    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("/v1/health/state/any answers 500: rpc error: No cluster leader"));
+    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("/v1/health/state/any returned 500: rpc error: No cluster leader"));
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_service_that_nobody_registered_does_not_hold() {
 #[tokio::test]
 async fn an_empty_catalog_does_not_hold() {
     let lab = good().answer(HEALTH, 200, "[]");
-    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("no check is registered"));
+    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("no checks are registered"));
 }
 
 #[tokio::test]
@@ -113,5 +113,5 @@ async fn what_is_not_consul_is_said() {
     let lab = good().answer(MEMBERS, 200, "<html>");
     let answer = lab.ask(check(Some(1), &[])).await;
     assert!(!answer.holds);
-    assert!(answer.words.starts_with("/v1/agent/members answers something else than expected: expected value"), "{}", answer.words);
+    assert!(answer.words.starts_with("/v1/agent/members returned an unexpected response: expected value"), "{}", answer.words);
 }

@@ -1,4 +1,4 @@
-//! A command in a node.
+//! Runs a command in a node.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ pub(super) async fn ask(check: &ExecCheck, target: &dyn FaultTarget, limit: Dura
         Ok(answer) => answer,
         Err(error) => return Answer::no(error.message),
     };
-    // Its complaint says more than its output, where there is one.
+    // Its error output, if any, says more than its standard output.
     let said = match excerpt(&answer.stderr) {
         said if said.is_empty() => excerpt(&answer.stdout),
         said => said,
     };
     if let Some(text) = &check.contains {
         return if holds(&answer.stdout, text) {
-            Answer::yes(format!("says `{text}`"))
+            Answer::yes(format!("printed `{text}`"))
         } else {
             let code = answer.code;
             Answer::no(format!("`{text}` is not in its output, exit code {code}: {said}"))

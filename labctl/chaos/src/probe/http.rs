@@ -24,12 +24,12 @@ pub(super) async fn ask(check: &HttpCheck, target: &dyn FaultTarget, limit: Dura
     if let Some(text) = &check.contains
         && !holds(&answer.body, text)
     {
-        return Answer::no(format!("status {}, but `{text}` is not in the answer: {}", answer.status, excerpt(&answer.body)));
+        return Answer::no(format!("status {}, but `{text}` is not in the response: {}", answer.status, excerpt(&answer.body)));
     }
     Answer::yes(format!("status {}, {} bytes", answer.status, answer.body.len()))
 }
 
-/// Whether the bytes hold the text.
+/// Whether the bytes contain the text.
 pub(super) fn holds(bytes: &[u8], text: &str) -> bool {
     text.is_empty() || bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::excerpt;
 use crate::target::FaultTarget;
 
-/// Whom to ask: one agent's HTTP interface.
+/// The HTTP interface of one agent.
 pub(super) struct Api<'a> {
     pub target: &'a dyn FaultTarget,
     pub node: &'a str,
@@ -16,19 +16,19 @@ pub(super) struct Api<'a> {
 }
 
 impl Api<'_> {
-    /// The decoded answer to `GET path`, or why there is none, in words.
+    /// The decoded response to `GET path`, or an error message.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
         let answer = self.target.http(self.node, self.port, path, self.limit).await.map_err(|error| error.message)?;
-        // Queries belong to the engine, not to the reader.
+        // The query string is not interesting to the user.
         let short = path.split('?').next().unwrap_or(path);
         if answer.status != 200 {
             let said = excerpt(&answer.body);
-            return Err(format!("{short} answers {}: {said}", answer.status));
+            return Err(format!("{short} returned {}: {said}", answer.status));
         }
-        serde_json::from_slice(&answer.body).map_err(|error| format!("{short} answers something else than expected: {error}"))
+        serde_json::from_slice(&answer.body).map_err(|error| format!("{short} returned an unexpected response: {error}"))
     }
 
-    /// The leader's address as the agent knows it; an empty one is "no leader".
+    /// The leader's address as known to the agent; an empty one means "no leader".
     pub(super) async fn leader(&self) -> Result<String, String> {
         let leader: String = self.get("/v1/status/leader").await?;
         if leader.is_empty() {
@@ -38,7 +38,7 @@ impl Api<'_> {
     }
 }
 
-/// A name as one segment of a path (RFC 3986: everything but unreserved characters is escaped).
+/// A name as one path segment (RFC 3986: all characters except unreserved ones are escaped).
 pub(super) fn segment(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -51,10 +51,10 @@ pub(super) fn segment(name: &str) -> String {
     escaped
 }
 
-/// Both complaints of two parts of an answer, or both findings.
+/// Combines the parts of an answer: all findings if every part holds, otherwise all complaints.
 pub(super) fn verdict(found: Vec<Result<String, String>>) -> super::Answer {
     let holds = found.iter().all(Result::is_ok);
-    // A probe that does not hold tells only what is amiss.
+    // A probe that fails reports only what is wrong.
     let words: Vec<String> =
         if holds { found.into_iter().filter_map(Result::ok).collect() } else { found.into_iter().filter_map(Result::err).collect() };
     super::Answer { holds, words: words.join("; ") }

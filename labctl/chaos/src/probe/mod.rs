@@ -1,4 +1,4 @@
-//! Probes: one question to the lab, one answer in plain words.
+//! Probes: one query to the lab, one answer in plain words.
 
 #[cfg(test)]
 mod canned;
@@ -21,12 +21,12 @@ use crate::target::FaultTarget;
 
 pub(crate) use repeat::repeat;
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whether it is as expected.
+    /// Whether the expectation holds.
     pub holds: bool,
-    /// For people, such as `2 of 5 members alive`.
+    /// Description, for display, such as `2 of 5 members alive`.
     pub words: String,
 }
 
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-/// Asks once. Never an error: whatever goes wrong is an answer that does not hold. Ends within `limit`.
+/// Queries once. Never returns an error: any failure is an answer that does not hold. Finishes within `limit`.
 pub async fn ask(check: &Check, target: &dyn FaultTarget, limit: Duration) -> Answer {
     let answer = async {
         match check {
@@ -51,14 +51,14 @@ pub async fn ask(check: &Check, target: &dyn FaultTarget, limit: Duration) -> An
             Check::Nomad(check) => nomad::ask(check, target, limit).await,
         }
     };
-    // Each question has the limit too, but a probe may ask several and a target may be late.
+    // Each query has its own limit, but a probe may send several and a target may be slow.
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_) => Answer::no(format!("no answer within {limit:?}")),
     }
 }
 
-/// The nodes a probe asks: to check their names before anything starts.
+/// The node that a probe queries, so that its name can be checked before anything starts.
 pub fn node(check: &Check) -> &str {
     match check {
         Check::Http(check) => &check.node,
@@ -69,7 +69,7 @@ pub fn node(check: &Check) -> &str {
     }
 }
 
-/// The first line of a text that someone else wrote, short enough for a table and free of control characters.
+/// The first line of foreign text, short enough for a table and without control characters.
 fn excerpt(bytes: &[u8]) -> String {
     const LONGEST: usize = 100;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * LONGEST)]);
@@ -81,7 +81,7 @@ fn excerpt(bytes: &[u8]) -> String {
     short
 }
 
-/// `" (critical: a, b)"`, or nothing.
+/// `" (critical: a, b)"`, or an empty string.
 fn blamed(word: &str, mut names: Vec<String>) -> String {
     const MOST: usize = 6;
     if names.is_empty() {

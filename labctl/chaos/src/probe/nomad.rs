@@ -1,8 +1,8 @@
-//! Nomad's health through one agent's HTTP interface
+//! Nomad's health, queried over one agent's HTTP interface
 //! (<https://developer.hashicorp.com/nomad/api-docs>: status, nodes, jobs).
 //!
-//! `/v1/status/leader` may name a dead leader for seconds. Lists are read without `stale`, so that they come from the leader
-//! itself, which gives up leading once it misses its quorum: an answer is a fresh proof of a leader.
+//! `/v1/status/leader` may name a dead leader for seconds. Lists are read without `stale`, so they come from the leader
+//! itself, which steps down once it loses its quorum: a response is fresh proof of a leader.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Client {
 }
 
 impl Allocation {
-    /// Runs, is meant to, and no deployment says or has yet to say otherwise.
+    /// Running, meant to run, and healthy according to its deployment, if it has one.
     fn healthy(&self) -> bool {
         self.client_status == "running" && self.deployment_status.as_ref().is_none_or(|status| status.healthy == Some(true))
     }
@@ -61,7 +61,7 @@ pub(super) async fn ask(check: &NomadCheck, target: &dyn FaultTarget, limit: Dur
         Ok(leader) => leader,
         Err(why) => return Answer::no(why),
     };
-    // Asked even if no number of clients is wanted: the answer comes from a leader that leads.
+    // Queried even if no number of clients is expected, because the response proves that a leader is active.
     let clients = async {
         let clients: Vec<Client> = api.get("/v1/nodes").await?;
         enough_clients(&clients, check.clients)

@@ -1,4 +1,4 @@
-//! Answers are in the form of Nomad 1.6 (fields that are not read are left in where they might confuse).
+//! Responses have the format of Nomad 1.6 (fields that are not read are included where they might confuse).
 
 use std::collections::BTreeMap;
 
@@ -62,9 +62,9 @@ async fn a_healthy_cluster_holds() {
 async fn a_leader_that_does_not_answer_does_not_hold() {
     let lab = good().answer(LEADER, 200, r#""""#);
     assert_eq!(lab.ask(check(None, &[])).await, Answer::no("no leader"));
-    // The old leader's name is still known, but nobody leads.
+    // The old leader's name is still known, but there is no leader.
     let lab = good().answer(NODES, 500, "No cluster leader");
-    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("/v1/nodes answers 500: No cluster leader"));
+    assert_eq!(lab.ask(check(None, &[])).await, Answer::no("/v1/nodes returned 500: No cluster leader"));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ async fn http_judges_status_and_text() {
         (http(None, None, None), true, "status 204, 0 bytes"),
         (http(None, Some(200), None), false, "status 204 instead of 200: "),
         (http(Some("/fib?n=20"), None, Some("6765")), true, "status 200, 14 bytes"),
-        (http(Some("/fib?n=20"), None, Some("6766")), false, "status 200, but `6766` is not in the answer: fib(20) = 6765"),
+        (http(Some("/fib?n=20"), None, Some("6766")), false, "status 200, but `6766` is not in the response: fib(20) = 6765"),
         (http(Some("/moved"), None, None), false, "status 301 instead of 2xx: <h1>Moved</h1>"),
         (http(Some("/moved"), Some(301), None), true, "status 301, 14 bytes"),
         (http(Some("/x"), None, None), false, "lb:80/x refuses"),
@@ -48,7 +48,7 @@ async fn commands_are_judged_by_exit_code_or_text() {
     };
     assert_eq!(lab(0, "", "").ask(check(None)).await, Answer::yes("exit code 0"));
     assert_eq!(lab(1, "out", "bad\nworse").ask(check(None)).await, Answer::no("exit code 1: bad"));
-    assert_eq!(lab(1, "all ok", "").ask(check(Some("ok"))).await, Answer::yes("says `ok`"));
+    assert_eq!(lab(1, "all ok", "").ask(check(Some("ok"))).await, Answer::yes("printed `ok`"));
     assert_eq!(lab(0, "meh", "").ask(check(Some("ok"))).await, Answer::no("`ok` is not in its output, exit code 0: meh"));
     let missing = Check::Exec(ExecCheck { node: "lb".into(), command: Command::Argv(vec!["missing".into()]), contains: None });
     assert_eq!(lab(0, "", "").ask(missing).await, Answer::no("missing: no such program"));

@@ -1,4 +1,4 @@
-//! A probe that is asked again and again.
+//! Repeats a probe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::ask;
 use crate::observe::Sample;
 use crate::target::FaultTarget;
 
-/// No interval is shorter: a probe must leave the processor to others.
+/// Shortest interval, so that a probe leaves the processor to others.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Asks until the receiver is gone (or the task is aborted). A question is never asked while its predecessor is open. The
-/// pause after an answer is half an interval at least: a guest that is slow to answer is not made slower by being asked.
+/// Queries until the receiver is gone (or the task is aborted). A query never starts while the previous one is open.
+/// The pause after an answer is at least half an interval, so that a slow guest is not slowed down further by queries.
 pub(crate) async fn repeat<M: From<Sample>>(
     probe: usize,
     check: Check,

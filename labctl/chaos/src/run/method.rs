@@ -1,4 +1,4 @@
-//! The method's steps, one after the other, and their undoing.
+//! Runs the method's steps in order, and undoes them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::fault::{Fate, Fired, KillReport, TargetReport, kill, text, watch};
 use crate::report::Verdict;
 use crate::target::FaultError;
 
-/// How often undoing a fault is tried before it is left to the journal, and the pause between.
+/// How often undoing a fault is tried before it is left to the journal, and the pause between attempts.
 const HEAL_TRIES: u32 = 3;
 const HEAL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,7 +43,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         Ok(())
     }
 
-    /// Takes in what a kill step did.
+    /// Processes the result of a kill step.
     fn fired(&mut self, fired: Fired) -> Result<(), Outcome> {
         let Fired { report, shot, lease, broken } = fired;
         let fault = self.faults.len();
@@ -105,7 +105,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         }
     }
 
-    /// Undoes what is still to be undone at the method's end.
+    /// Undoes the remaining faults at the end of the method.
     pub(super) async fn heal(&mut self) -> Result<(), Outcome> {
         let mut failed = Ok(());
         for mut lease in std::mem::take(&mut self.leases) {
@@ -125,7 +125,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                     lease.leave();
                     let reason = format!("{what}: could not be undone: {error}");
                     let mut outcome = Outcome::new(Verdict::Aborted, reason);
-                    outcome.hint = Some("repeat it with `labctl scenario heal`".to_owned());
+                    outcome.hint = Some("retry with `labctl scenario heal`".to_owned());
                     failed = Err(outcome);
                     self.tell(What::NotHealed { what, error: error.message });
                 }
@@ -136,7 +136,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     }
 }
 
-/// What became of a target, in words.
+/// What happened to a target, for display.
 fn fate(target: &TargetReport) -> String {
     let fate = match target.fate {
         Fate::Untouched => "untouched",

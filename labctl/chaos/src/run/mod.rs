@@ -31,16 +31,17 @@ use crate::report::{Before, REPORT_VERSION, Recovery, Report, Verdict};
 use crate::target::{FaultError, FaultTarget, Mishap};
 use crate::{pick, probe};
 
-/// Runs the scenario and reports. `groups` gives each group's nodes and must hold every node at least once (a group `all` does).
+/// Runs the scenario and reports. `groups` lists each group's nodes and must contain every node at least once (as the
+/// group `all` does).
 ///
-/// Must be called within a tokio runtime: probes are tasks of their own.
+/// Must be called within a tokio runtime, because probes are tasks.
 ///
-/// Never fails: whatever goes wrong is the report's verdict. Faults that need it are healed when this returns, except those that
-/// the report says could not be; these stay in the journal for [`heal`](crate::heal).
+/// Never fails: any failure becomes the report's verdict. Faults that need healing are healed when this returns, except
+/// those that the report lists as not healed; these stay in the journal for [`heal`](crate::heal).
 ///
-/// Dropping the future cancels the run: probes stop, and open leases (a held network, stopped processes) are undone by tasks
-/// spawned on the current runtime. If the runtime goes away as well, the switch releases the network by its own limit, and the
-/// journal keeps the rest for the next supervisor.
+/// Dropping the future cancels the run: probes stop, and open leases (a held network, stopped processes) are undone by
+/// tasks spawned on the current runtime. If the runtime goes away too, the switch releases the network after its own
+/// limit, and the journal keeps the rest for the next supervisor.
 pub async fn run(
     scenario: &Scenario,
     groups: &BTreeMap<String, Vec<String>>,
@@ -78,8 +79,8 @@ pub async fn run(
     run.report(outcome, started_unix_ms)
 }
 
-/// What probes and watchers send. The channel has no bound: each sender pauses between two messages by itself, and a probe
-/// that had to wait for a slow reader would miss what it is there to see.
+/// Messages from probes and watchers. The channel is unbounded: each sender pauses between two messages by itself, and
+/// a probe that had to wait for a slow reader would miss what it should observe.
 enum Message {
     Sample(Sample),
     Sighting(Sighting),
@@ -98,13 +99,14 @@ impl From<Sighting> for Message {
     }
 }
 
-/// A duration of the file, short enough to be added to any instant: a file may ask for more than a clock can hold.
+/// A duration from the file, limited so that it can be added to any instant: a file may specify more than a clock can
+/// hold.
 fn bounded(duration: scenario::Duration) -> Duration {
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
     duration.0.min(LONGEST)
 }
 
-/// How a run ended, and why.
+/// The result of a run, and the reason.
 struct Outcome {
     verdict: Verdict,
     reason: Option<String>,
@@ -127,24 +129,24 @@ struct Run<'a, F> {
     scene: Scene<'a>,
     scenario: &'a Scenario,
     events: F,
-    /// Probes and watchers; they end with this.
+    /// Probes and watchers, which are aborted when this is dropped.
     tasks: JoinSet<()>,
     send: UnboundedSender<Message>,
     inbox: UnboundedReceiver<Message>,
     observer: Observer,
     comebacks: Comebacks,
     faults: Vec<KillReport>,
-    /// What is stopped at the moment.
+    /// Currently stopped processes.
     leases: Vec<OpenLease>,
     timeline: Vec<Event>,
     before: Before,
     recovery: Option<Recovery>,
-    /// What befell nodes, as it is told.
+    /// Mishaps of nodes, as reported.
     mishaps: Vec<String>,
     last_shot: Option<Instant>,
-    /// When the last shot was confirmed or the last fault undone: the time to recover is allowed from here.
+    /// When the last shot was confirmed or the last fault undone: the recovery time is counted from here.
     last_end: Option<Instant>,
-    /// The recovery that was told last.
+    /// The recovery that was last reported.
     announced: Option<Instant>,
 }
 
@@ -167,9 +169,9 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         self.wait_until_recovered().await
     }
 
-    /// No fault of a scenario's makes a kernel panic: a lab that had one has not shown what the scenario is to show, whatever it came to.
+    /// No fault of a scenario makes a kernel panic. If one did, the scenario's result proves nothing, whatever it was.
     fn in_spite_of_mishaps(&mut self, outcome: Outcome) -> Outcome {
-        // Those that have come while nobody listened.
+        // Those that arrived while nothing was reading.
         while let Ok(message) = self.inbox.try_recv() {
             self.take(message);
         }
@@ -177,19 +179,19 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             return outcome;
         }
         let reasons: Vec<String> = self.mishaps.iter().cloned().chain(outcome.reason).collect();
-        let hint = "no fault of the scenario does that; `labctl logs NODE --console` shows what the kernel said".to_owned();
+        let hint = "no fault of the scenario does that; `labctl logs NODE --console` shows the kernel's messages".to_owned();
         Outcome { verdict: Verdict::Failed, reason: Some(reasons.join("; ")), hint: Some(hint) }
     }
 
-    /// Everything that can be known to be wrong before anything starts.
+    /// Checks everything that can be checked before starting.
     fn check_names(&self) -> Result<(), FaultError> {
         if self.scenario.steady_state.is_empty() {
-            return Err(FaultError::new("the scenario has no steady state to come back to").hint("give `steady_state` a probe"));
+            return Err(FaultError::new("the scenario has no steady state to return to").hint("add a probe to `steady_state`"));
         }
         let nodes = self.scenario.steady_state.iter().map(|probe| probe::node(&probe.check));
         for node in nodes {
             if !self.scene.groups.values().flatten().any(|known| known == node) {
-                return Err(FaultError::new(format!("a probe asks `{node}`, which is not a node of the lab"))
+                return Err(FaultError::new(format!("a probe queries `{node}`, which is not a node of the lab"))
                     .hint("`labctl status` lists the nodes"));
             }
         }
@@ -212,17 +214,17 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     fn watch_for_mishaps(&mut self) {
         let (target, send) = (self.scene.target.clone(), self.send.clone());
         self.tasks.spawn(async move {
-            // Until nobody listens any more, or the task is aborted.
+            // Until the receiver is gone, or the task is aborted.
             while send.send(Message::Mishap(target.mishap().await)).is_ok() {}
         });
     }
 
-    /// Takes the next message, or returns at the deadline if that comes first and is still to come.
+    /// Handles the next message, or returns at the deadline if that comes first and has not passed yet.
     async fn listen(&mut self, deadline: Instant) {
         let over = deadline <= Instant::now();
         tokio::select! {
             biased;
-            // Never none: this holds a sender itself.
+            // Never `None`, because `self` holds a sender.
             Some(message) = self.inbox.recv() => self.take(message),
             () = sleep_until(deadline), if !over => {}
         }
@@ -257,7 +259,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         }
     }
 
-    /// The steady state counts only behind the last shot, with every killed unit back and nothing stopped.
+    /// The steady state counts only after the last shot, with every killed unit back and nothing stopped.
     fn move_barrier(&mut self) {
         let from = self.last_end.unwrap_or(self.scene.start);
         let barrier = match self.leases.is_empty() {

@@ -1,4 +1,4 @@
-//! The steady state, before the method and after it.
+//! Waits for the steady state, before the method and after it.
 
 use tokio::time::Instant;
 
@@ -18,13 +18,13 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                 return None;
             }
             let now = Instant::now();
-            // What holds at the deadline may still show that it lasts.
+            // If the state holds at the deadline, it may still prove to last.
             if now >= deadline && self.observer.steady_since().is_none() {
                 let complaints = self.observer.complaints();
                 self.before = Before { steady: false, waited_ms: self.since_start(now), complaints: complaints.clone() };
                 let reason = match complaints.is_empty() {
                     true => {
-                        format!("within {limit:?} the probes never held together for {settle:?}")
+                        format!("within {limit:?} the probes never all held for {settle:?}")
                     }
                     false => format!("after {limit:?} {}", complaints.join("; ")),
                 };
@@ -44,7 +44,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             if let Some(since) = self.observer.settled(settle) {
                 break Some(since);
             }
-            // What holds at the deadline may still show that it lasts.
+            // If the state holds at the deadline, it may still prove to last.
             if Instant::now() >= deadline && self.observer.steady_since().is_none() {
                 break None;
             }
@@ -64,12 +64,12 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             Some(since) if since <= deadline => Outcome { verdict: Verdict::Passed, reason: None, hint: None },
             Some(since) => {
                 let late = (since - deadline).as_secs_f64();
-                let reason = format!("steady again {late:.1} s later than the {allowed:?} that are allowed");
+                let reason = format!("steady again {late:.1} s later than the allowed {allowed:?}");
                 Outcome::new(Verdict::Failed, reason)
             }
             None => {
                 let why = match complaints.is_empty() {
-                    true => format!("the probes never held together for {settle:?}"),
+                    true => format!("the probes never all held for {settle:?}"),
                     false => complaints.join("; "),
                 };
                 Outcome::new(Verdict::Failed, format!("not steady again within {allowed:?}: {why}"))

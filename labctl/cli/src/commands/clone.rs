@@ -12,7 +12,7 @@ use crate::session::Session;
 /// Arguments of `labctl clone`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl clone demo anna berta              two more labs like it, with the same addresses inside\n  labctl clone demo anna --subnet 10.99.0.0/24    10.1.0.77 becomes 10.99.0.77; then: labctl --lab anna provision\n  labctl clone demo anna berta --subnet auto      each in a subnet of its own\n\nCut off, it can be repeated with the names that are not ready."
+    after_help = "Examples:\n  labctl clone demo anna berta              two more labs like it, with the same internal addresses\n  labctl clone demo anna --subnet 10.99.0.0/24    10.1.0.77 becomes 10.99.0.77; then: labctl --lab anna provision\n  labctl clone demo anna berta --subnet auto      each in its own subnet\n\nIf it is interrupted, repeat it with the names that are not ready."
 )]
 pub struct Args {
     /// The lab: its file, or its name
@@ -20,11 +20,11 @@ pub struct Args {
     /// Names of the new labs
     #[arg(required = true, value_name = "NEW")]
     clones: Vec<LabName>,
-    /// Begin from this snapshot of the lab [default: what the lab is now]
+    /// Start from this snapshot of the lab [default: the lab's current state]
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
-    /// Give the nodes of the new lab addresses in this subnet, each with the host part that it has; `auto`: in the subnet of a lab of that
-    /// name whose file names none [default: the same addresses]
+    /// Move the nodes of the new lab to this subnet, keeping each address's host part; `auto`: the subnet that a lab of
+    /// that name gets if its file names none [default: the same addresses]
     #[arg(long, value_name = "SUBNET|auto")]
     subnet: Option<String>,
 }
@@ -40,10 +40,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     for clone in &args.clones {
         let status = lifecycle::status(&home, &labctl_core::spec::lab::Lab { name: clone.clone(), ..lab.clone() }).await?;
         session.out.result(&status, || {
-            format!(
-                "{}\n\n`{clone}` is a lab of its own: labctl --lab {clone} exec|ssh|snapshot|destroy ...",
-                super::status::table(&status)
-            )
+            format!("{}\n\n`{clone}` is a separate lab: labctl --lab {clone} exec|ssh|snapshot|destroy ...", super::status::table(&status))
         });
     }
     Ok(ExitCode::SUCCESS)

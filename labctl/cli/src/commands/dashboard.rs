@@ -10,7 +10,7 @@ use crate::session::Session;
 /// Arguments of `labctl dashboard`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// TCP port on 127.0.0.1; a free one unless given
+    /// TCP port on 127.0.0.1 [default: a free one]
     #[arg(long, short, default_value_t = 0, hide_default_value = true)]
     port: u16,
     /// Open it in the browser
@@ -25,25 +25,25 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let (source, _following) = LabSource::follow(home, lab).await?;
     let url = dashboard.url();
     session.out.result(&serde_json::json!({ "event": "dashboard", "url": url, "address": dashboard.address() }), || url.clone());
-    session.out.say("Whoever has this address sees the lab. Ctrl-C ends the dashboard, not the lab.");
+    session.out.say("Anyone with this address can see the lab. Ctrl-C stops the dashboard, not the lab.");
     if args.open
         && let Err(why) = open(&url)
     {
-        session.out.say(&format!("warning: the browser was not opened: {why}; open the address by hand"));
+        session.out.say(&format!("warning: the browser could not be opened: {why}; open the address by hand"));
     }
     tokio::select! {
         served = dashboard.serve(source) => served?,
-        // Without the signal there is no way to end but being killed, which is as good.
+        // If the signal cannot be caught, the process can only be killed, which is just as good.
         Ok(()) = tokio::signal::ctrl_c() => {}
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the desktop for its browser.
+/// Asks the desktop to open the browser.
 fn open(url: &str) -> Result<(), String> {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let mut command = Command::new(opener);
     command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Not waited for: some openers stay as long as the browser does.
+    // Not waited for, because some openers run as long as the browser does.
     command.spawn().map(drop).map_err(|why| format!("{opener}: {why}"))
 }

@@ -11,9 +11,9 @@ use crate::session::Session;
 /// Arguments of `labctl destroy`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nodes or groups; the whole lab unless given
+    /// Nodes or groups [default: the whole lab]
     nodes: Vec<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short, visible_alias = "yes")]
     force: bool,
 }
@@ -46,7 +46,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
 
 fn confirmed(what: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(Kind::Input, format!("destroy {what}? there is no terminal to ask on")).hint("add --force"));
+        return Err(Failure::new(Kind::Input, format!("destroy {what}? there is no terminal to ask for confirmation")).hint("add --force"));
     }
     eprint!("destroy {what}? [y/N] ");
     let mut answer = String::new();

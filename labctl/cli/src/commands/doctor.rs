@@ -9,7 +9,7 @@ use crate::session::Session;
 /// Arguments of `labctl doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Prove the accelerator anew instead of trusting the last proof
+    /// Probe the accelerator again instead of trusting the last result
     #[arg(long)]
     fresh: bool,
 }

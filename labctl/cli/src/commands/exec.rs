@@ -12,10 +12,10 @@ use crate::session::Session;
 /// Arguments of `labctl exec`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl exec web1 -- systemctl status nginx\n  labctl exec all -- uptime                      every node; each line says whose it is\n  labctl exec -t web1 -- top\n  labctl exec -i web1 -- tee /root/x < x\n\nThe exit code is the command's; of several nodes, the highest."
+    after_help = "Examples:\n  labctl exec web1 -- systemctl status nginx\n  labctl exec all -- uptime                      every node; each line starts with the node's name\n  labctl exec -t web1 -- top\n  labctl exec -i web1 -- tee /root/x < x\n\nThe exit code is the command's; with several nodes, the highest."
 )]
 pub struct Args {
-    /// Node, or a group: then the command runs in all of its nodes and each line says whose it is
+    /// Node, or a group: then the command runs on all of its nodes and each line starts with the node's name
     node: String,
     /// User
     #[arg(long, short, default_value = "root")]
@@ -26,10 +26,10 @@ pub struct Args {
     /// Environment variable
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// With a terminal, for programs that want one
+    /// Allocate a terminal, for programs that need one
     #[arg(long, short)]
     tty: bool,
-    /// Pass standard input on
+    /// Forward standard input
     #[arg(long, short)]
     interactive: bool,
     /// Program and arguments, after `--`
@@ -63,7 +63,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     }
     let print = |node: &NodeName, stream: Stream, line: &[u8]| {
         let text = [node.as_str().as_bytes(), b": ", line, b"\n"].concat();
-        // The other nodes go on if our reader has gone.
+        // The other nodes continue even if our reader is gone.
         let _ = match stream {
             Stream::Out => std::io::stdout().write_all(&text),
             Stream::Err => std::io::stderr().write_all(&text),

@@ -10,9 +10,9 @@ use crate::session::Session;
 /// Arguments of `labctl halt`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nodes or groups; all unless given
+    /// Nodes or groups [default: all]
     nodes: Vec<String>,
-    /// Do not ask the guests: end the machines at once, as if the power failed
+    /// Do not shut the guests down: stop the machines immediately, like a power failure
     #[arg(long, short)]
     force: bool,
 }

@@ -22,7 +22,7 @@ pub struct Args {
 enum Action {
     /// Write the lab's names into the hosts file
     Apply,
-    /// Take them out again
+    /// Remove them again
     Remove,
     /// Print the lines without touching any file
     Print,
@@ -44,7 +44,7 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     for shadowed in &edited.shadowed {
         session.out.say(&format!("warning: {shadowed}"));
     }
-    let said = if edited.changed { "changed" } else { "is as it should be; nothing to do" };
+    let said = if edited.changed { "changed" } else { "is up to date; nothing to do" };
     session.out.say(&format!("{} {said}", args.file.display()));
     Ok(ExitCode::SUCCESS)
 }

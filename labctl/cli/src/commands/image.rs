@@ -19,9 +19,9 @@ pub struct Args {
 /// What to do with images.
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Show the images in the store and those that could be made
+    /// Show the images in the store and those that can be made
     List,
-    /// Build or download images now; those of the lab unless given
+    /// Build or download images now [default: those of the lab]
     #[command(visible_alias = "pull")]
     Build {
         /// Names of image files
@@ -32,7 +32,7 @@ enum Action {
         #[command(subcommand)]
         action: template::Action,
     },
-    /// Show the baked layers in the store: templates on which the tasks with the tag `bake` were done already
+    /// Show the baked layers in the store: templates on which the tasks tagged `bake` have already run
     Layers {
         /// Show what a node is forked from, and why
         #[arg(long, value_name = "NODE")]

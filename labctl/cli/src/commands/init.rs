@@ -11,7 +11,7 @@ use crate::session::Session;
 /// Arguments of `labctl init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Name of the lab; the folder's unless given
+    /// Name of the lab [default: the folder's name]
     name: Option<String>,
     /// Write the demo lab: Consul and Nomad on five machines, a job, a load balancer
     #[arg(long, conflicts_with = "name")]
@@ -36,14 +36,14 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     };
     let file = here.join(LAB_FILE);
     if file.exists() && !args.force {
-        return Err(Failure::new(Kind::Conflict, format!("{} exists already", file.display())).hint("--force replaces it"));
+        return Err(Failure::new(Kind::Conflict, format!("{} already exists", file.display())).hint("--force replaces it"));
     }
     labctl_core::persist::write_public(&file, spec::example_lab(&name).as_bytes())?;
     session.out.say(&format!("wrote {}: one plain virtual machine, with everything else as comments\nNext: labctl up", file.display()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// A lab's name from a folder's: what a name cannot hold becomes a hyphen.
+/// Derives a lab name from a folder name: characters that a name cannot contain become hyphens.
 fn from_folder(folder: &str) -> LabName {
     let mut name: String = folder.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     name = name.trim_matches(|c: char| c == '-').chars().take(40).collect();

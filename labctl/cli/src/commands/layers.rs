@@ -71,7 +71,7 @@ fn list(session: &Session) -> Result<(), Failure> {
 
 fn told(why: &Why) -> String {
     let key = |key: &Option<String>| key.as_deref().map_or_else(|| "-".to_owned(), short);
-    let mut text = format!("{} rests on {}; its stock template is {}", why.node, key(&why.rests_on), key(&why.stock));
+    let mut text = format!("{} is based on {}; its stock template is {}", why.node, key(&why.rests_on), key(&why.stock));
     if !why.steps.is_empty() {
         let mut table = Table::new(&["STEP", "TASK", "MODULE", ""]);
         for step in &why.steps {
@@ -82,7 +82,7 @@ fn told(why: &Why) -> String {
     }
     text += &match (&why.layer, &why.reason) {
         (Some(layer), _) => {
-            format!("\nA new {} is forked from layer {}: every step above is done on it, with the same inputs.", why.node, short(layer))
+            format!("\nA new {} is forked from layer {}: every step above has run on it with the same inputs.", why.node, short(layer))
         }
         (None, Some(reason)) => format!("\nNo layer fits: {reason}."),
         (None, None) => String::new(),

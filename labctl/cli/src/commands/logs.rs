@@ -12,21 +12,21 @@ use crate::session::Session;
 /// Arguments of `labctl logs`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl logs web1 --unit nginx --follow\n  labctl logs web1 --console       what the machine printed, also when it does not run\n  labctl logs                      the supervisor's own"
+    after_help = "Examples:\n  labctl logs web1 --unit nginx --follow\n  labctl logs web1 --console       what the machine printed, even if it is not running\n  labctl logs                      the supervisor's log"
 )]
 pub struct Args {
     /// Node; without it, the log of the lab's supervisor
     node: Option<String>,
-    /// What the node's serial console printed
+    /// Output of the node's serial console
     #[arg(long, short, conflicts_with = "unit")]
     console: bool,
-    /// A unit's journal in the node
+    /// Journal of a unit in the node
     #[arg(long, short)]
     unit: Option<String>,
-    /// How many lines at most
+    /// Maximum number of lines
     #[arg(long, short = 'n', default_value_t = 200)]
     lines: usize,
-    /// Go on as lines come, until ctrl-c
+    /// Continue with new lines until Ctrl-C
     #[arg(long, short)]
     follow: bool,
 }
@@ -51,14 +51,14 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code))
 }
 
-/// Prints the end of a log file, and what is added to it if that is wanted.
+/// Prints the end of a log file and, if requested, what is appended to it.
 async fn file(session: &Session, path: &std::path::Path, args: &Args) -> Result<ExitCode, Failure> {
     let text = std::fs::read(path).map_err(|why| match why.kind() {
         std::io::ErrorKind::NotFound => Failure::new(Kind::NotFound, format!("there is no log yet: {}", path.display())),
         _ => Failure::io(path.display())(why),
     })?;
     if text.is_empty() && !args.follow {
-        session.out.say(&format!("nothing was logged: {} is empty", path.display()));
+        session.out.say(&format!("the log is empty: {}", path.display()));
     }
     write_out(last_lines(&text, args.lines));
     if args.follow {

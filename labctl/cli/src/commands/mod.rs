@@ -1,4 +1,4 @@
-//! The commands, one file each: its arguments and what it does.
+//! The commands, one file each: arguments and implementation.
 
 mod clone;
 mod completion;
@@ -52,10 +52,10 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start the lab (or some of its nodes) and provision what is new
+    /// Start the lab (or some of its nodes) and provision new nodes
     Up(up::Args),
     /// Show the nodes, their addresses and published ports
     Status(status::Args),
@@ -63,38 +63,38 @@ pub enum Command {
     Halt(halt::Args),
     /// Shut nodes down and start them again
     Reload(reload::Args),
-    /// Save all nodes and end their machines; `resume` or `up` goes on where they were
+    /// Save all nodes and stop their machines; `resume` or `up` continues from there
     Suspend(suspend::Args),
-    /// Wake a suspended lab
+    /// Resume a suspended lab
     Resume(resume::Args),
     /// Save the whole lab, and rewind it in seconds
     Snapshot(snapshot::Args),
-    /// Make second labs from what a lab is, with the same addresses inside or in another subnet
+    /// Make copies of a lab, with the same internal addresses or in another subnet
     Clone(clone::Args),
-    /// Remove nodes or the whole lab; nothing stays behind
+    /// Remove nodes or the whole lab, leaving nothing behind
     Destroy(destroy::Args),
     /// Run the lab file's plays on the running nodes
     Provision(provision::Args),
-    /// Run playbooks on the lab's nodes, or on machines of an inventory
+    /// Run playbooks on the lab's nodes, or on machines in an inventory
     Play(play::Args),
     /// Run a command in a node
     Exec(exec::Args),
-    /// Log in to a node by SSH
+    /// Log in to a node with SSH
     Ssh(ssh::Args),
     /// Print an ssh configuration for the lab's nodes
     SshConfig(ssh_config::Args),
     /// Attach to a node's serial console
     Console(console::Args),
-    /// Show logs: of the supervisor, a machine, its console or a unit
+    /// Show logs of the supervisor, a node, its console or a unit
     Logs(logs::Args),
-    /// Show the lab in the browser, as it changes
+    /// Show the lab live in the browser
     Dashboard(dashboard::Args),
     /// Manage the lab's names in the hosts file
     Hosts(hosts::Args),
     /// Run a chaos scenario against the lab
     #[command(alias = "chaos")]
     Scenario(scenario::Args),
-    /// Check the lab file, or other files of labctl's
+    /// Check the lab file, or other labctl files
     Validate(validate::Args),
     /// Write an example lab file into this folder
     Init(init::Args),
@@ -102,13 +102,13 @@ pub enum Command {
     Image(image::Args),
     /// Find what this host lacks, and print the commands that install it
     Doctor(doctor::Args),
-    /// Find machines and folders that belong to no lab any more, and templates that were never finished
+    /// Find machines and folders that no longer belong to a lab, and unfinished templates
     Prune(prune::Args),
     /// Print the JSON schema of a file format, for editors
     Schema(schema::Args),
     /// Print shell completion, or the manual page
     Completion(completion::Args),
-    /// The process that a lab's machines belong to; started by the other commands
+    /// The process that owns a lab's machines; started by the other commands
     #[command(hide = true)]
     Supervisor(supervisor::Args),
 }

@@ -1,4 +1,4 @@
-//! `labctl play`, and what it shares with `labctl provision`.
+//! `labctl play`, and code shared with `labctl provision`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,17 +19,17 @@ const INTERRUPTED: i32 = 130;
 /// Arguments of `labctl play`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Playbooks, run one after the other
+    /// Playbooks, run in order
     #[arg(required = true, value_name = "FILE")]
     playbooks: Vec<PathBuf>,
-    /// Inventory: a file (INI, YAML), a folder of them, or hosts with a comma (`web1,`). Without one: the nodes of the lab here,
-    /// or only localhost
+    /// Inventory: a file (INI, YAML), a folder of such files, or hosts with a comma (`web1,`) [default: the nodes of
+    /// the lab here, or only localhost]
     #[arg(long, short, value_name = "INVENTORY")]
     inventory: Vec<String>,
-    /// Log in as this user where neither inventory nor play names one
+    /// Log in as this user unless the inventory or the play names one
     #[arg(long, short, value_name = "NAME")]
     user: Option<String>,
-    /// Log in with this private key where the inventory names none
+    /// Log in with this private key unless the inventory names one
     #[arg(long, value_name = "FILE")]
     private_key: Option<PathBuf>,
     #[command(flatten)]
@@ -39,44 +39,44 @@ pub struct Args {
 /// How plays run.
 #[derive(Debug, Default, clap::Args)]
 pub struct How {
-    /// Only say what would change
+    /// Only report what would change
     #[arg(long, short = 'C')]
     pub check: bool,
-    /// Show the differences of changed files
+    /// Show the differences in changed files
     #[arg(long, short = 'D')]
     pub diff: bool,
-    /// Only tasks with one of these tags, separated by commas
+    /// Only run tasks with one of these tags, separated by commas
     #[arg(long, short, value_delimiter = ',')]
     pub tags: Vec<String>,
-    /// No tasks with one of these tags, separated by commas
+    /// Skip tasks with one of these tags, separated by commas
     #[arg(long, value_delimiter = ',')]
     pub skip_tags: Vec<String>,
-    /// Only nodes that match this pattern (`client1`, `clients:!client2`, `client*`)
+    /// Only run on nodes that match this pattern (`client1`, `clients:!client2`, `client*`)
     #[arg(long, short)]
     pub limit: Option<String>,
     /// Extra variable: NAME=VALUE, JSON, or @FILE
     #[arg(long, short, value_name = "VARS")]
     pub extra_vars: Vec<String>,
-    /// Start at the task of that name
+    /// Start at the task with this name
     #[arg(long, value_name = "NAME")]
     pub start_at_task: Option<String>,
     /// Ask before each task
     #[arg(long)]
     pub step: bool,
-    /// Run handlers even where a task failed
+    /// Run handlers even if a task failed
     #[arg(long)]
     pub force_handlers: bool,
-    /// How many hosts work at a time [default: all]
+    /// How many hosts to work on at a time [default: all]
     #[arg(long, short, value_name = "N")]
     pub forks: Option<usize>,
     #[command(flatten)]
     pub list: List,
-    /// Say more: results of tasks with -v
+    /// Print more: task results with -v
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
 
-/// What is only listed.
+/// Listing instead of running.
 #[derive(Debug, Default, clap::Args)]
 #[group(multiple = false)]
 pub struct List {
@@ -92,7 +92,7 @@ pub struct List {
 }
 
 impl How {
-    /// As the engine takes it.
+    /// As options for the engine.
     pub fn options(&self) -> Options {
         Options {
             check: self.check,
@@ -110,7 +110,7 @@ impl How {
         }
     }
 
-    /// Prints what is asked for instead of a run; false if a run is asked for. `plays` gives names and hosts.
+    /// Prints the requested listing; returns false if a run was requested instead. `plays` returns names and hosts.
     pub fn listed(
         &self,
         session: &Session,
@@ -153,7 +153,7 @@ impl How {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    // A lab is meant if it is named, or if there is one here and no inventory is given.
+    // A lab is used if it is named, or if there is one here and no inventory is given.
     if args.inventory.is_empty()
         && let Ok(lab) = session.lab(&home)
     {
@@ -208,28 +208,28 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first Ctrl-C ends a run between two tasks, the second one at once.
+/// The first Ctrl-C stops a run between two tasks, the second one immediately.
 pub fn cancelled_by_user(cancel: CancellationToken) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            eprintln!("\nstopping after the running tasks; Ctrl-C again stops at once");
+            eprintln!("\nstopping after the running tasks; press Ctrl-C again to stop immediately");
             cancel.cancel();
         }
         if tokio::signal::ctrl_c().await.is_ok() {
-            // Nothing of ours is half-written: agents replace files atomically and drop what is cut off.
+            // Nothing is left half-written: agents replace files atomically and discard interrupted transfers.
             std::process::exit(INTERRUPTED);
         }
     })
 }
 
-/// Prints the recap; a failure if a host failed or the run was interrupted.
+/// Prints the recap; returns a failure if a host failed or the run was interrupted.
 pub fn judge(printer: &PlayPrinter, recap: &Recap, command: &str) -> Result<(), Failure> {
     printer.recap(recap);
     match (recap.cancelled, recap.succeeded()) {
-        (true, _) => Err(Failure::new(Kind::Provision, "the run was interrupted between two tasks").hint(format!("{command} goes on"))),
+        (true, _) => Err(Failure::new(Kind::Provision, "the run was interrupted between two tasks").hint(format!("{command} continues"))),
         (false, true) => Ok(()),
         (false, false) => Err(Failure::new(Kind::Provision, format!("provisioning failed on {}", recap.lost.join(", ")))
-            .hint(format!("{command} repeats it; what is done already is not done again"))),
+            .hint(format!("repeat it with {command}; what is already done is not done again"))),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::session::Session;
 /// Arguments of `labctl provision`.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
-    /// A playbook instead of the lab file's plays
+    /// A playbook to run instead of the lab file's plays
     playbook: Option<PathBuf>,
     #[command(flatten)]
     how: How,
@@ -29,7 +29,7 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    // A lab file with a fault: those of its plays are told with it.
+    // If the lab file has errors, report those in its plays too.
     let lab = session.lab(&home).or_else(|_| session.sound_lab(&home, Plays::Read))?;
     let what = args.playbook.clone().map_or(What::Lab, What::Playbook);
     let options = args.how.options();
@@ -46,7 +46,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies files, runs plays, prints what happens, and fails if a node failed.
+/// Copies files, runs plays, prints progress, and fails if a node failed.
 pub async fn perform(
     session: &Session,
     home: &Home,

@@ -10,7 +10,7 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Without --force nothing is removed.")]
 pub struct Args {
-    /// End and remove what is found
+    /// Stop and remove what is found
     #[arg(long, short)]
     force: bool,
 }
@@ -30,13 +30,13 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         if !args.force || removed.is_empty() {
             break;
         }
-        // The sockets of machines are left over once those have ended.
+        // The sockets of machines remain after the machines have stopped.
         orphans = prune::find(&home)?.into_iter().filter(|orphan| !removed.contains(orphan)).collect();
     }
     match (none, args.force) {
         (true, _) => session.out.say("nothing is left over"),
         (false, true) => session.out.say("removed"),
-        (false, false) => session.out.say("--force ends and removes these"),
+        (false, false) => session.out.say("--force stops and removes these"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,22 +11,22 @@ use crate::session::Session;
 /// Arguments of `labctl reload`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nodes or groups; all unless given
+    /// Nodes or groups [default: all]
     nodes: Vec<String>,
-    /// End the machines at once instead of shutting them down
+    /// Stop the machines immediately instead of shutting them down
     #[arg(long, short)]
     force: bool,
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    // What `up` would refuse is refused before anything is shut down.
+    // Anything that `up` would refuse is refused before shutting anything down.
     let lab = session.sound_lab(&home, Plays::Left)?;
     let nodes = session.nodes(&lab, &args.nodes, None)?;
     let each = |event| session.out.event(&event);
     let _work = Work::begin(&home.lab(&lab.name), &each).await?;
     snapshot::refuse_failed(&home.lab(&lab.name))?;
-    // The file may name nodes that do not exist yet; those have nothing to halt.
+    // The file may contain nodes that do not exist yet; they need no halt.
     lifecycle::halt_existing(&home, &lab.name, &nodes, args.force, &each).await?;
     let supervisor = lifecycle::up(&home, lab, &nodes, lifecycle::Birth::Fork, &each).await?;
     session.out.finish();

@@ -20,17 +20,17 @@ pub struct Args {
 /// What to do with scenarios.
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Run a scenario and report; exit code 9 unless it passed
+    /// Run a scenario and print a report; exit code 9 unless it passed
     Run {
         /// The scenario's file, or its name in the list
         file: PathBuf,
-        /// Decides all random choices; a new one unless given
+        /// Seed of all random choices [default: a new one]
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Show the scenarios beside the lab file, and those that come with labctl
+    /// Show the scenarios next to the lab file, and those that come with labctl
     List,
-    /// Undo every fault that is in force
+    /// Undo every active fault
     Heal,
 }
 
@@ -45,7 +45,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             let supervisor = session.supervisor(&lab_home, &lab.name).await?;
             let healing = chaos::heal(supervisor, &lab_home, None).await?;
             session.out.result(&healing, || match (healing.healed.is_empty(), healing.failed.is_empty()) {
-                (true, true) => "no fault is in force".to_owned(),
+                (true, true) => "no fault is active".to_owned(),
                 _ => [healing.healed.iter().map(|what| format!("healed: {what}")).collect::<Vec<_>>(), healing.failed.clone()]
                     .concat()
                     .join("\n"),
@@ -86,7 +86,7 @@ async fn run_one(session: &Session, file: &Path, seed: Option<u64>) -> Result<Ex
     })
 }
 
-/// An event as a line of the running commentary.
+/// An event as a line of live output.
 fn line(event: &Event) -> String {
     let text = match &event.what {
         What::Started { scenario, seed } => format!("{scenario}, seed {seed}"),

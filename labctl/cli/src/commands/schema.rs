@@ -14,7 +14,7 @@ pub struct Args {
     format: Format,
 }
 
-/// A file format of labctl's.
+/// A labctl file format.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Format {
     Lab,

@@ -23,23 +23,23 @@ pub struct Args {
 /// What to do with snapshots.
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Save memory, devices and disks of all nodes at one moment; they go on at once
+    /// Save memory, devices and disks of all nodes at one moment; they resume immediately
     Save {
         /// Its name
         name: String,
-        /// Replace the snapshot of that name
+        /// Replace an existing snapshot with this name
         #[arg(long)]
         replace: bool,
-        /// Compare what was saved with the nodes' memory, page by page; they stand still for longer
+        /// Compare the saved memory with the nodes' memory, page by page; they are paused for longer
         #[arg(long)]
         verify: bool,
     },
-    /// Put the whole lab back to a snapshot; what happened since is given up
+    /// Restore the whole lab to a snapshot; everything since then is discarded
     #[command(visible_alias = "rewind")]
     Restore {
         /// Its name
         name: String,
-        /// Put only the disks back and boot the nodes
+        /// Restore only the disks and boot the nodes
         #[arg(long)]
         cold: bool,
     },
@@ -96,7 +96,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             session.out.finish();
             session.out.result(&Listed::of(&saved), || {
                 format!(
-                    "saved `{name}`: {} nodes, {} MiB of memory; they stood still for {} ms",
+                    "saved `{name}`: {} nodes, {} MiB of memory; they were paused for {} ms",
                     saved.nodes.len(),
                     saved.memory() >> 20,
                     saved.pause_ms
@@ -122,7 +122,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             let listed: Vec<Listed> = good.iter().map(Listed::of).collect();
             for one in listed.iter().filter(|one| one.memory_may_be_wrong) {
                 let text = format!(
-                    "the memory of `{0}` may be wrong: an older labctl saved it; use `labctl snapshot restore {0} --cold`",
+                    "the memory of `{0}` may be wrong: it was saved by an older labctl; use `labctl snapshot restore {0} --cold`",
                     one.name
                 );
                 session.out.event(&Event::Warning { text });
@@ -141,7 +141,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             let found = snapshot::find(&home.lab(&record.lab.name), &name)?;
             let record = match session.lab(&home) {
                 Ok(lab) => record.with_lab(lab),
-                // A lab file that cannot be read differs; its text is shown.
+                // A lab file that cannot be read counts as different; its text is shown.
                 Err(why) if why.kind == Kind::Input => record,
                 Err(why) => return Err(why),
             };
@@ -152,10 +152,10 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses names of labctl's own.
+/// Rejects names reserved for labctl.
 fn own(name: &str) -> Result<(), Failure> {
     match name.starts_with('+') {
-        true => Err(Failure::new(Kind::Input, format!("`{name}`: names that begin with `+` are labctl's own")).hint("choose another name")),
+        true => Err(Failure::new(Kind::Input, format!("`{name}`: names that start with `+` are reserved")).hint("choose another name")),
         false => Ok(()),
     }
 }
@@ -180,7 +180,7 @@ fn show(difference: &snapshot::Difference) -> String {
     for (node, written) in &difference.disks {
         lines.push(match written {
             Some(bytes) => format!("{node}: its disk has grown by {} KiB since", bytes >> 10),
-            None => format!("{node}: its disk does not rest on this snapshot"),
+            None => format!("{node}: its disk is not based on this snapshot"),
         });
     }
     match &difference.lab_file {

@@ -9,12 +9,12 @@ use crate::session::Session;
 /// Arguments of `labctl ssh`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl ssh web1\n  labctl ssh web1 -- journalctl -n 5\n\nThe exit code is the command's. After Enter, `~.` ends a session that hangs.\nFor scp, rsync and editors: labctl ssh-config > lab.ssh && scp -F lab.ssh FILE web1:"
+    after_help = "Examples:\n  labctl ssh web1\n  labctl ssh web1 -- journalctl -n 5\n\nThe exit code is the command's. After Enter, `~.` closes a session that hangs.\nFor scp, rsync and editors: labctl ssh-config > lab.ssh && scp -F lab.ssh FILE web1:"
 )]
 pub struct Args {
-    /// Node; the lab's only one unless given
+    /// Node [default: the only node of the lab]
     node: Option<String>,
-    /// Carry the connection to the node's SSH port on standard input and output, for `ProxyCommand`
+    /// Forward the node's SSH port to standard input and output, for `ProxyCommand`
     #[arg(long, conflicts_with = "command")]
     proxy: bool,
     /// Command to run instead of a shell, after `--`

@@ -9,7 +9,7 @@ use crate::session::Session;
 /// Arguments of `labctl ssh-config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nodes or groups; all unless given
+    /// Nodes or groups [default: all]
     nodes: Vec<String>,
 }
 

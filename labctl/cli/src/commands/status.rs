@@ -21,7 +21,7 @@ pub async fn run(session: &Session, _args: Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The nodes as a table, and below it what is wrong with them.
+/// The nodes as a table, followed by their problems.
 pub fn table(status: &LabStatus) -> String {
     let mut table = Table::new(&["NODE", "STATE", "UPTIME", "ADDRESS", "HOST ADDRESS", "CPUS", "MEMORY", "GROUPS", "PUBLISHED"]);
     for node in &status.nodes {
@@ -47,7 +47,7 @@ pub fn table(status: &LabStatus) -> String {
     text
 }
 
-/// What is wrong with a node, and what was.
+/// A node's current problem, and its last panic.
 fn troubles(node: &NodeStatus) -> Vec<String> {
     let now = node.state.why().map(|why| format!("{} is {}: {why}", node.name, node.state.word()));
     let panicked = matches!(node.state, NodeState::Panicked { .. });

@@ -17,9 +17,10 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     let lab: LabName = args.lab.parse().map_err(|why: labctl_core::spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?;
     labctl_core::supervisor::run(&lab, |word| {
-        // The starter may have been killed meanwhile; the next command will want us all the same.
+        // The process that started us may have been killed; the next command will need us all the same.
         let _ = writeln!(std::io::stdout(), "{word}");
-        // The starter reads no further; keep nothing of its open. Standard error goes to the log already.
+        // The process that started us reads no further; do not keep its pipe open. Standard error already goes to the
+        // log.
         let _ = rustix::stdio::dup2_stdout(std::io::stderr().as_fd());
     })
     .await?;

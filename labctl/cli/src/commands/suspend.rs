@@ -18,6 +18,6 @@ pub async fn run(session: &Session, _: Args) -> Result<ExitCode, Failure> {
     let _work = Work::begin(&home.lab(&lab.name), &each).await?;
     let saved = snapshot::suspend(&home, &lab.name, &each).await?;
     session.out.finish();
-    session.out.say(&format!("lab `{}` is suspended ({} MiB); `labctl resume` or `labctl up` wakes it", lab.name, saved.memory() >> 20));
+    session.out.say(&format!("lab `{}` is suspended ({} MiB); `labctl resume` or `labctl up` resumes it", lab.name, saved.memory() >> 20));
     Ok(ExitCode::SUCCESS)
 }

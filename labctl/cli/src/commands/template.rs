@@ -16,9 +16,9 @@ pub enum Action {
     List,
     /// Make the templates that the lab's nodes are forked from
     Build,
-    /// Remove templates that no lab rests on, by key
+    /// Remove templates that no lab uses, by key
     Rm {
-        /// Keys, or what they begin with
+        /// Keys, or their beginnings
         #[arg(required = true)]
         keys: Vec<String>,
     },

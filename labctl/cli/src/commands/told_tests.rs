@@ -1,4 +1,4 @@
-//! Every command line that labctl tells its users, in messages, hints, help and documents, is one that it understands.
+//! Every command line in messages, hints, help and documents is valid.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use clap::{CommandFactory, Parser};
 
 use super::Cli;
 
-/// A command line and where it stands.
+/// A command line and where it was found.
 #[derive(Debug)]
 struct Told {
     place: String,
     line: String,
 }
 
-/// Files below a folder with one of these endings.
+/// Files below a folder with one of these extensions.
 fn files(folder: &Path, endings: &[&str], out: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -28,7 +28,8 @@ fn files(folder: &Path, endings: &[&str], out: &mut Vec<PathBuf>) {
     }
 }
 
-/// The texts of a Rust file with their lines: its literals, and the comments that become help and documentation.
+/// The texts of a Rust file with their line numbers: string literals, and the comments that become help and
+/// documentation.
 fn texts(source: &str) -> Vec<(usize, String)> {
     let chars: Vec<char> = source.chars().collect();
     let (mut out, mut at, mut line) = (Vec::new(), 0, 1);
@@ -67,7 +68,7 @@ fn texts(source: &str) -> Vec<(usize, String)> {
     out
 }
 
-/// A literal's text, and how long it is in the source.
+/// A literal's text, and its length in the source.
 fn literal(source: &[char]) -> (String, usize) {
     let (mut text, mut at) = (String::new(), 0);
     while at < source.len() && source[at] != '"' {
@@ -79,7 +80,7 @@ fn literal(source: &[char]) -> (String, usize) {
         match source.get(at + 1) {
             Some('n') => text.push('\n'),
             Some('\n') => {
-                // A line that goes on.
+                // A continuation line.
                 while source.get(at + 2).is_some_and(|c| c.is_whitespace()) {
                     at += 1;
                 }
@@ -92,8 +93,8 @@ fn literal(source: &[char]) -> (String, usize) {
     (text, at)
 }
 
-/// The command lines in a text: between backquotes, at the beginning of a line of code, or after a word that announces one. `code` says
-/// of each line whether it is code.
+/// The command lines in a text: in backquotes, at the start of a line of code, or after a word that announces one.
+/// `code` returns whether a line is code.
 fn commands(text: &str, code: impl Fn(usize, &str) -> bool) -> Vec<(usize, String)> {
     let known: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let mut out = Vec::new();
@@ -111,7 +112,7 @@ fn commands(text: &str, code: impl Fn(usize, &str) -> bool) -> Vec<(usize, Strin
                 || before.ends_with("&& ")
                 || before.ends_with("; ")
                 || before.ends_with("| ");
-            // In prose it may be a word of the sentence: `labctl up` is not, wherever it stands.
+            // In prose, the name may be part of a sentence. A `labctl up` in backquotes is always a command.
             let announced = before.ends_with(": ") || before.ends_with("or ") || before.ends_with("; ");
             let is_word = before.ends_with(|c: char| c.is_alphanumeric() || "-/_".contains(c));
             if !is_word && (begins && code(at, line) || announced && (known.iter().any(|name| name == first) || first.starts_with('-'))) {
@@ -128,7 +129,7 @@ fn commands(text: &str, code: impl Fn(usize, &str) -> bool) -> Vec<(usize, Strin
     out
 }
 
-/// All that labctl tells.
+/// All command lines that users can see.
 fn told() -> Vec<Told> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut out = Vec::new();
@@ -136,7 +137,7 @@ fn told() -> Vec<Told> {
     files(&root.join("labctl"), &[".rs"], &mut sources);
     for path in sources.iter().filter(|path| !path.ends_with("told_tests.rs") && !path.ancestors().any(|above| above.ends_with("tests"))) {
         for (line, text) in texts(&fs::read_to_string(path).unwrap()) {
-            // A text that begins with a command is one, unless what follows is a sentence.
+            // A text that starts with a command is a command, unless what follows reads like a sentence.
             let found = commands(&text, |_, line| looks_like_a_command(line));
             out.extend(found.into_iter().map(|(at, command)| Told { place: format!("{}:{}", path.display(), line + at), line: command }));
         }
@@ -168,9 +169,9 @@ fn told() -> Vec<Told> {
     out
 }
 
-/// Whether a line that begins with labctl's name tells a command, rather than what labctl does.
+/// Whether a line that starts with labctl's name is a command, rather than a sentence about labctl.
 fn looks_like_a_command(line: &str) -> bool {
-    /// What follows labctl's name in sentences and marks.
+    /// Words that follow labctl's name in sentences and markers.
     const SENTENCES: &[&str] = &[
         "begin", "end", "agent", "block", "is", "cannot", "could", "does", "has", "needs", "goes", "and", "demo", "serves", "starts",
         "runs", "calls", "knows",
@@ -179,7 +180,7 @@ fn looks_like_a_command(line: &str) -> bool {
     words.next() == Some("labctl") && words.next().is_some_and(|word| !SENTENCES.contains(&word))
 }
 
-/// The words of a command line as a shell takes them apart, placeholders filled in by `stand_in`.
+/// Splits a command line into words like a shell, and replaces placeholders with `stand_in`.
 fn words(line: &str, stand_in: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let (mut word, mut quote, mut depth) = (String::new(), None, 0);
@@ -211,7 +212,7 @@ fn words(line: &str, stand_in: &str) -> Vec<String> {
     filled.collect()
 }
 
-/// Why a command line is none of labctl's.
+/// Why a command line is invalid.
 fn fault(line: &str) -> Option<String> {
     // `exec|ssh` stands for two commands.
     let choices: Vec<String> = match line.split(' ').find(|word| word.contains('|') && !word.starts_with('|')) {
@@ -226,7 +227,7 @@ fn fault(line: &str) -> Option<String> {
                 Ok(_) => return None,
                 Err(why) => match why.kind() {
                     ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return None,
-                    // Only named, not told with all that it needs.
+                    // Only mentioned, without its required arguments.
                     ErrorKind::MissingRequiredArgument
                     | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
                     | ErrorKind::MissingSubcommand
@@ -242,7 +243,7 @@ fn fault(line: &str) -> Option<String> {
     })
 }
 
-/// Whether all words are names of commands and of options.
+/// Whether all words are names of commands and options.
 fn names_only(words: &[String]) -> bool {
     let mut command = Cli::command();
     words.iter().skip(1).all(|word| {
@@ -260,7 +261,7 @@ fn every_command_line_that_is_told_is_understood() {
     assert!(told.len() > 150, "only {} were found", told.len());
 }
 
-/// What is looked for is found, in each of the ways in which it is told.
+/// The search finds command lines in each form in which they occur.
 #[test]
 fn command_lines_are_found() {
     let source = "/// `labctl status` shows it\nfn f<'a>(c: &'a str) { hint(\"see `labctl chaos mend`; then: labctl --lab {name} up\"); g('\"', r#\"labctl \"x\"\"#, \"a\\\n   labctl up\\nlabctl halt  now\") }";

@@ -19,12 +19,12 @@ use crate::session::Session;
 /// Arguments of `labctl up`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl up                        the whole lab\n  labctl up client1 --cold         one node, booted\n  labctl up --limit servers        a group\n\nRepeated, it starts what does not run, and applies what can be applied of a changed lab file."
+    after_help = "Examples:\n  labctl up                        the whole lab\n  labctl up client1 --cold         one node, booted\n  labctl up --limit servers        a group\n\nWhen repeated, it starts what is not running, and applies those changes to the lab file that can be applied."
 )]
 pub struct Args {
-    /// Nodes or groups; all unless given
+    /// Nodes or groups [default: all]
     nodes: Vec<String>,
-    /// Further nodes or groups, separated by commas
+    /// More nodes or groups, separated by commas
     #[arg(long, value_name = "GROUPS")]
     limit: Option<String>,
     /// Only start the machines
@@ -33,28 +33,28 @@ pub struct Args {
     /// Boot new nodes instead of forking them from templates
     #[arg(long)]
     cold: bool,
-    /// Reuse nothing that was provisioned before: neither a kept lab nor baked layers
+    /// Do not reuse previously provisioned state: neither a kept lab nor baked layers
     #[arg(long)]
     no_cache: bool,
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    // A missing role is known before the first machine starts.
+    // A missing role is reported before the first machine starts.
     let lab = session.sound_lab(&home, if args.no_provision { Plays::Left } else { Plays::Read })?;
     let nodes = session.nodes(&lab, &args.nodes, args.limit.as_deref())?;
     let each = |event| session.out.event(&event);
     let birth = match args.cold {
         true => Birth::Cold,
-        // What is only to be started must be as the image is.
+        // If nodes are only to be started, they must be exactly as the image is.
         false if args.no_provision || args.no_cache => Birth::Fork,
         false => Birth::Layered,
     };
     let lab_home = home.lab(&lab.name);
     let _work = Work::begin(&lab_home, &each).await?;
-    // A suspended lab goes on as a whole, whichever nodes were asked for: its disks are of one moment.
+    // A suspended lab always resumes as a whole, because its disks belong to one moment.
     snapshot::finish_interrupted(&home, &lab.name, &each).await?;
-    // Only a whole new lab is kept, and restored: then nothing can be in it that is not in its inputs.
+    // Only a complete new lab is kept and restored, because it cannot contain anything that is not in its inputs.
     let whole = nodes.is_empty() && !args.no_provision && !lab.provision.is_empty() && provisioned::is_absent(&home, &lab)?;
     let key = match whole && !args.cold {
         true => kept_under(session, &home, &lab).await?,
@@ -63,9 +63,10 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     if let Some(key) = key.as_deref().filter(|_| !args.no_cache)
         && let Some((_, kept)) = provisioned::restore(&home, &lab, key, &each).await?
     {
-        session
-            .out
-            .say(&format!("restored as it was provisioned {}, for no input has changed; --no-cache provisions anew", ago(kept.created)));
+        session.out.say(&format!(
+            "restored as it was provisioned {}, because no input has changed; --no-cache provisions again",
+            ago(kept.created)
+        ));
         let supervisor = lifecycle::up(&home, lab.clone(), &nodes, birth, &each).await?;
         return finish(session, &supervisor).await;
     }
@@ -77,7 +78,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         super::provision::perform(session, &home, &lab, &supervisor, &provisioning::What::Lab, &nodes, options).await?;
     }
     if let Some(key) = key {
-        // The lab is up; that it cannot be kept is no failure of this command.
+        // The lab is up, so failing to keep it is not a failure of this command.
         match provisioned::keep(&home, &lab, &key, &inputs, &supervisor, &each).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => session.out.event(&Event::Note { text: format!("the provisioned lab is not kept: {why}") }),
@@ -87,7 +88,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     finish(session, &supervisor).await
 }
 
-/// The key under which a provisioned lab is kept; none, and a note, if there can be none.
+/// The key under which a provisioned lab is kept; if it cannot be kept, `None` and a note.
 async fn kept_under(session: &Session, home: &Home, lab: &Lab) -> Result<Option<String>, Failure> {
     let each = |event| session.out.event(&event);
     match provisioned::key(home, lab, &each).await? {
@@ -115,7 +116,7 @@ async fn finish(session: &Session, supervisor: &Supervisor) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a user wants to see when a lab has come up.
+/// What a user wants to see after a lab has come up.
 fn summary(status: &LabStatus) -> String {
     let mut text = super::status::table(status);
     let mut urls = Table::new(&["PUBLISHED", "", "NAME (after `labctl hosts apply`)"]);

@@ -10,10 +10,10 @@ use crate::session::Session;
 /// Arguments of `labctl validate`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl validate\n  labctl validate hosts/*.yml images/*.yml scenarios/*.yml\n\nNothing is started or changed. All faults of all files are told; the exit code is 0 only if there are none."
+    after_help = "Examples:\n  labctl validate\n  labctl validate hosts/*.yml images/*.yml scenarios/*.yml\n\nNothing is started or changed. All errors in all files are reported; the exit code is 0 only if there are none."
 )]
 pub struct Args {
-    /// Files: lab files, scenarios, images, artifact files; the lab of this folder unless given
+    /// Lab files, scenarios, images or artifact files [default: the lab of this folder]
     files: Vec<PathBuf>,
 }
 
@@ -30,7 +30,7 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
                 let notes = summary.notes.iter().map(|note| format!("\n  note: if it runs, it fails: {note}"));
                 format!("{}: {}{}", file.display(), summary.text, notes.collect::<String>())
             }),
-            // Those after it are checked as well: one pass to mend them all.
+            // Check the rest too, so that the user can fix everything in one pass.
             Err(why) => {
                 session.out.failure(&why);
                 code = ExitCode::from(why.kind.exit_code());

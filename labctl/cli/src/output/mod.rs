@@ -15,21 +15,21 @@ use serde::Serialize;
 use progress::Bars;
 pub use table::Table;
 
-/// How things are printed; cheap to clone.
+/// How to print; cheap to clone.
 #[derive(Clone)]
 pub struct Output {
     json: bool,
     quiet: bool,
-    /// Whether standard error is a terminal that wants bars and colours.
+    /// Whether standard error is a terminal that supports progress bars and colours.
     lively: bool,
     colour: bool,
-    /// Whether standard error takes colours.
+    /// Whether standard error supports colours.
     colour_of_errors: bool,
     bars: Arc<Mutex<Option<Bars>>>,
 }
 
 impl Output {
-    /// Chooses by the options, the environment (`NO_COLOR`, `TERM`) and what the streams are.
+    /// Decides from the options, the environment (`NO_COLOR`, `TERM`) and the type of the streams.
     pub fn new(json: bool, quiet: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -50,17 +50,17 @@ impl Output {
         self.json
     }
 
-    /// Whether standard output takes colours.
+    /// Whether standard output supports colours.
     pub fn colour(&self) -> bool {
         self.colour
     }
 
-    /// Whether standard error, where events and notes go, takes colours.
+    /// Whether standard error, which receives events and notes, supports colours.
     pub fn colour_of_errors(&self) -> bool {
         self.colour_of_errors
     }
 
-    /// Shows an event.
+    /// Prints an event.
     pub fn event(&self, event: &Event) {
         if self.json {
             return self.json_line(event);
@@ -76,14 +76,14 @@ impl Output {
         }
     }
 
-    /// Takes the bars down; what follows is printed below.
+    /// Removes the progress bars; what follows is printed below them.
     pub fn finish(&self) {
         if let Some(bars) = self.bars.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bars.finish();
         }
     }
 
-    /// Prints text of a result; nothing with `--json`.
+    /// Prints the text of a result; nothing with `--json`.
     pub fn text(&self, text: &str) {
         if !self.json {
             self.finish();
@@ -92,7 +92,7 @@ impl Output {
         }
     }
 
-    /// Says something about the work, on standard error; nothing with `--json` or `--quiet`.
+    /// Prints a remark about the work to standard error; nothing with `--json` or `--quiet`.
     pub fn say(&self, text: &str) {
         if !self.json && !self.quiet {
             self.finish();
@@ -100,7 +100,7 @@ impl Output {
         }
     }
 
-    /// Prints a result: JSON with `--json`, else the text.
+    /// Prints a result: as JSON with `--json`, else as text.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         if self.json { self.json_line(value) } else { self.text(&text()) }
     }
@@ -113,7 +113,7 @@ impl Output {
         }
     }
 
-    /// The one way in which failures are shown.
+    /// The only place where failures are printed.
     pub fn failure(&self, failure: &Failure) {
         self.finish();
         if self.json {
@@ -129,15 +129,15 @@ impl Output {
     }
 }
 
-/// Writes to standard output. A reader that has gone (`labctl status | head -1`) ends the command quietly, as other tools do: with what
-/// SIGPIPE (13) would have done. Any other reason is told, for the result is lost.
+/// Writes to standard output. If the reader is gone (`labctl status | head -1`), the command exits quietly, like other
+/// tools, with the exit code of SIGPIPE (13). Any other error is reported, because the result is lost.
 pub fn write_out(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => {}
         Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(128 + 13),
         Err(why) => {
-            // Standard error may be the same full disk.
+            // Standard error may be on the same full disk.
             let _ = writeln!(std::io::stderr(), "error: standard output: {why}");
             std::process::exit(i32::from(labctl_core::Kind::Host.exit_code()));
         }

@@ -1,4 +1,4 @@
-//! What happens during provisioning, as Ansible's users know it.
+//! Progress of provisioning, in the format that Ansible users know.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Output;
 
-/// Prints a run. A task's heading is printed with its first line, so that tasks that no node ran leave no trace.
+/// Prints a run. A task's heading is printed with its first result, so that tasks that no node ran are not shown.
 pub struct PlayPrinter {
     out: Output,
     verbosity: u8,
@@ -15,7 +15,7 @@ pub struct PlayPrinter {
     heading: Mutex<Option<String>>,
 }
 
-/// How many of the slowest tasks are shown.
+/// Number of slowest tasks to show.
 const SLOWEST: usize = 5;
 
 impl PlayPrinter {
@@ -30,7 +30,7 @@ impl PlayPrinter {
         self.out.say(&self.paint(colour, text));
     }
 
-    /// Sets the heading that the next line is printed under; the one that was not printed yet.
+    /// Sets the heading for the next line; returns the previous one if it was not printed.
     fn head(&self, heading: Option<String>) -> Option<String> {
         std::mem::replace(&mut *self.heading.lock().unwrap_or_else(PoisonError::into_inner), heading)
     }
@@ -70,7 +70,7 @@ impl PlayPrinter {
             Status::Ignored => ("failed, ignored", "36", true),
             Status::Unreachable => ("unreachable", "31", true),
         };
-        // A loop's sum says nothing that its items have not said.
+        // The summary of a loop adds nothing to its items.
         if item.is_none() && result.contains_key("results") && status != Status::Failed {
             return;
         }
@@ -113,7 +113,7 @@ impl PlayPrinter {
         format!(" => {}", serde_json::to_string(&shown).unwrap_or_default())
     }
 
-    /// The table at the end, and the slowest tasks.
+    /// The final table, and the slowest tasks.
     pub fn recap(&self, recap: &Recap) {
         if self.out.is_json() {
             return self.out.json_line(&serde_json::json!({ "event": "recap", "recap": recap }));
@@ -145,7 +145,7 @@ impl PlayPrinter {
     }
 }
 
-/// Ansible's differences: an object or a list of them, with `prepared` text or `before` and `after`.
+/// Ansible's diffs: an object or a list of them, with `prepared` text or `before` and `after`.
 fn diff_text(diff: &Value) -> Vec<String> {
     let parts: Vec<&Value> = match diff {
         Value::Array(parts) => parts.iter().collect(),

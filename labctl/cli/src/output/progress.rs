@@ -1,4 +1,4 @@
-//! Progress: a line per node and per piece of work on a terminal, plain lines elsewhere.
+//! Progress: one line per node and per task on a terminal, plain lines elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -54,13 +54,13 @@ impl Bars {
                 bar.set_message(step.clone());
             }
             Event::Kernel { .. } | Event::Rebooted { .. } | Event::Note { .. } | Event::Warning { .. } => {
-                // A terminal that cannot be written to is nothing to fail for.
+                // Failing to write to a terminal is not a reason to fail.
                 let _ = self.all.println(line(event).unwrap_or_default());
             }
         }
     }
 
-    /// Leaves what was reached on the screen.
+    /// Leaves the final state on the screen.
     pub fn finish(self) {
         for bar in self.bars.values().filter(|bar| !bar.is_finished()) {
             bar.finish();
@@ -81,7 +81,7 @@ fn counted() -> ProgressStyle {
     style("{spinner:.cyan} {prefix:<16} [{bar:24.cyan}] {binary_bytes}/{binary_total_bytes} {wide_msg} {elapsed:>4}")
 }
 
-/// The event as a plain line; none for those that only move a bar.
+/// The event as a plain line; `None` for events that only move a bar.
 pub fn line(event: &Event) -> Option<String> {
     match event {
         Event::Node { node, state } => Some(match state.why() {
@@ -92,14 +92,14 @@ pub fn line(event: &Event) -> Option<String> {
         Event::Work { .. } => None,
         Event::Kernel { node, trouble, line } => Some(match trouble {
             Trouble::Panic => format!("warning: {node}: its kernel has panicked: {line}"),
-            Trouble::Oops => format!("warning: {node}: its kernel has met a fault of its own: {line}"),
-            Trouble::Stall => format!("{node}: its kernel says that something stood still, as it may on a busy host: {line}"),
+            Trouble::Oops => format!("warning: {node}: its kernel reports an internal fault: {line}"),
+            Trouble::Stall => format!("{node}: its kernel reports a stall, which can happen on a busy host: {line}"),
         }),
         Event::Rebooted { node, cause, ran_ms, .. } => {
             let after = spell(ran_ms / 1000);
             Some(match cause {
                 RebootCause::Asked => format!("{node}: rebooted, after {after}"),
-                RebootCause::Panic => format!("{node}: rebooted after its kernel's panic; it had run for {after}"),
+                RebootCause::Panic => format!("{node}: rebooted after a kernel panic; it had been up for {after}"),
                 RebootCause::Itself => format!("warning: {node}: rebooted by itself (another boot id), after {after}"),
             })
         }
@@ -108,7 +108,7 @@ pub fn line(event: &Event) -> Option<String> {
     }
 }
 
-/// Whether an event is something wrong, which is told however quiet labctl is to be.
+/// Whether an event is a problem, which is printed even with `--quiet`.
 pub fn is_warning(event: &Event) -> bool {
     match event {
         Event::Warning { .. } => true,
@@ -129,10 +129,10 @@ mod tests {
         let rebooted = |cause| Event::Rebooted { node: node.clone(), cause, ran_ms: 90_000, boot_id: "x".into() };
         for (event, said, warns) in [
             (kernel(Trouble::Panic), "warning: web1: its kernel has panicked: LINE", true),
-            (kernel(Trouble::Oops), "warning: web1: its kernel has met a fault of its own: LINE", true),
-            (kernel(Trouble::Stall), "web1: its kernel says that something stood still, as it may on a busy host: LINE", false),
+            (kernel(Trouble::Oops), "warning: web1: its kernel reports an internal fault: LINE", true),
+            (kernel(Trouble::Stall), "web1: its kernel reports a stall, which can happen on a busy host: LINE", false),
             (rebooted(RebootCause::Asked), "web1: rebooted, after 90 s", false),
-            (rebooted(RebootCause::Panic), "web1: rebooted after its kernel's panic; it had run for 90 s", false),
+            (rebooted(RebootCause::Panic), "web1: rebooted after a kernel panic; it had been up for 90 s", false),
             (rebooted(RebootCause::Itself), "warning: web1: rebooted by itself (another boot id), after 90 s", true),
             (Event::Node { node: node.clone(), state: NodeState::Silent { why: "WHY".into() } }, "web1: silent: WHY", false),
         ] {

@@ -1,4 +1,4 @@
-//! Tables: columns as wide as they need to be, nothing drawn around them, easy to cut with awk.
+//! Tables: columns as wide as needed, no borders, easy to process with awk.
 
 /// Rows of text under headings.
 #[derive(Debug, Default)]

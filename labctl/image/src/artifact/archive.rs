@@ -1,5 +1,5 @@
-//! Takes one program out of an archive. Only the member that is asked for is ever written, and only to the place
-//! that labctl chose: no name in an archive decides where anything goes.
+//! Extracts one program from an archive. Only the requested member is ever written, and only to the path that labctl
+//! chose: no name inside an archive determines a destination.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -8,11 +8,11 @@ use std::path::Path;
 use super::error::Failure;
 use crate::error::at;
 
-/// Largest program that is unpacked.
+/// Size limit of an extracted program.
 const LARGEST: u64 = 4 << 30;
 
-/// Writes the member `member` of the archive at `packed` to `to`. `name` is the archive's own name, whose ending says
-/// what it is; a name without such an ending is the bare program.
+/// Writes the member `member` of the archive at `packed` to `to`. The extension of `name`, the archive's own name,
+/// determines its type; without a known extension it is the bare program.
 pub(super) fn extract(packed: &Path, name: &str, member: &str, to: &Path) -> Result<(), Failure> {
     let file = File::open(packed).map_err(at("open", packed))?;
     if name.ends_with(".zip") {
@@ -67,10 +67,10 @@ fn from_tar(file: File, name: &str, member: &str, to: &Path) -> Result<(), Failu
     Err(absent(name, member))
 }
 
-/// Writes `size` bytes of a member, and not one more than it says it has.
+/// Writes `size` bytes of a member, and never more than its declared size.
 fn write(member: impl Read, size: u64, name: &str, to: &Path) -> Result<(), Failure> {
     if size > LARGEST {
-        return Err(damaged(name, format!("its program has {size} bytes, which no program has")));
+        return Err(damaged(name, format!("its program claims {size} bytes, which is too large for a program")));
     }
     crate::space::require(name, to, size)?;
     let mut out = File::create(to).map_err(at("create", to))?;
@@ -97,7 +97,7 @@ mod tests {
         let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
         let mut add = |name: &str, kind: tar::EntryType, content: &[u8]| {
             let mut header = tar::Header::new_gnu();
-            // Set by hand: the library refuses to write such names.
+            // Set by hand, because the library refuses to write such names.
             header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_entry_type(kind);
             header.set_size(content.len() as u64);

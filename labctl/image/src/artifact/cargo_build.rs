@@ -1,4 +1,4 @@
-//! Builds a program of this project statically by the host's cargo.
+//! Builds a program of this project as a static binary with the host's cargo.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,8 @@ use crate::doctor::{self, Missing, Tool};
 use crate::error::{StoreError, at};
 use crate::progress::Event;
 
-/// Builds Rust programs.
 const CARGO: Tool = Tool { program: "cargo", package: "cargo", why: "builds this project's own programs" };
-/// Free space below which a build is not begun.
+/// A build does not start with less free space than this.
 const NEEDED: u64 = 512 << 20;
 
 pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Failure> {
@@ -29,7 +28,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
     let target = target();
     has_target(&target)?;
     crate::space::require(&wanted.artifact.name, &wanted.folder, NEEDED)?;
-    // A folder of its own, kept: the workspace's is locked while cargo runs labctl itself.
+    // A separate target folder, kept between builds: the workspace's own is locked while cargo runs labctl itself.
     let target_folder = wanted.root.join("cargo");
     wanted.progress.event(Event::Step(format!("building {} from {}", wanted.artifact.name, crate_folder.display())));
     let mut command = Command::new("cargo");
@@ -42,7 +41,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     match child::run(command, &wanted.lock, &wanted.log)? {
         Ended::Well => {}
-        Ended::NotFound => return Err(Failure::Source("cargo vanished".into())),
+        Ended::NotFound => return Err(Failure::Source("cargo has disappeared".into())),
         Ended::Badly { disk_full: true, .. } => {
             return Err(Failure::Store(StoreError::NoSpace {
                 what: format!("building {}", wanted.artifact.name),
@@ -90,8 +89,8 @@ pub fn doctor() -> Result<(), Missing> {
     has_target(&target())
 }
 
-/// Hash of everything that a build takes from the source tree: the crate's files, and of the workspace around it the
-/// manifest and the lock file.
+/// Hash of everything that a build takes from the source tree: the crate's files, plus the manifest and the lock file
+/// of the workspace around it.
 pub(super) fn fingerprint(crate_folder: &Path) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut paths = Vec::new();
@@ -115,7 +114,7 @@ pub(super) fn fingerprint(crate_folder: &Path) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Every file below, but for what builds and version control leave there.
+/// Every file below `folder`, except build output and version control.
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;

@@ -1,5 +1,5 @@
-//! A program in a local folder: for work without a network. Checked by a checksum of the declaration or by a
-//! `SHA256SUMS` file beside the program; never taken unchecked.
+//! A program in a local folder, for work without a network. It is checked against a checksum in the declaration or a
+//! `SHA256SUMS` file beside the program, and never used unchecked.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,15 +11,16 @@ use super::{Wanted, sums};
 use crate::checksum;
 use crate::error::at;
 
-/// The environment's folder of artifacts.
+/// Environment variable that names a folder of artifacts.
 pub(super) const VARIABLE: &str = "LABCTL_ARTIFACTS";
 
-/// The environment's folder of artifacts, which comes before the vendors' releases; none if the variable is not set.
+/// The folder of artifacts from the environment, which takes precedence over vendors' releases; `None` if the variable
+/// is not set.
 pub fn offline() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// The folder that is looked at; `None` if none is named.
+/// The folder to look in; `None` if none is configured.
 pub(super) fn folder(wanted: &Wanted<'_>, source: &DirectorySource) -> Option<PathBuf> {
     match &source.path {
         Some(path) => Some(wanted.base.join(wanted.fill(&path.to_string_lossy()))),
@@ -29,7 +30,7 @@ pub(super) fn folder(wanted: &Wanted<'_>, source: &DirectorySource) -> Option<Pa
 
 pub(super) fn fetch(wanted: &Wanted<'_>, source: &DirectorySource) -> Result<(), Failure> {
     let Some(folder) = folder(wanted, source) else {
-        return Err(Failure::Source(format!("the variable {VARIABLE} is not set")));
+        return Err(Failure::Source(format!("the environment variable {VARIABLE} is not set")));
     };
     let name = &wanted.artifact.name;
     let from = folder.join(name);
@@ -43,12 +44,12 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &DirectorySource) -> Result<(),
         None => {
             let list = folder.join("SHA256SUMS");
             let text = fs::read_to_string(&list)
-                .map_err(|error| Failure::Source(format!("nothing to check {} by: {}: {error}", from.display(), list.display())))?;
+                .map_err(|error| Failure::Source(format!("nothing to check {} against: {}: {error}", from.display(), list.display())))?;
             sums::find(&text, name).ok_or_else(|| Failure::Source(format!("{} does not list {name}", list.display())))?
         }
     };
     crate::space::require(name, &wanted.to, size)?;
-    // The copy is what is checked: the folder may change under our eyes.
+    // Check the copy: the original may change at any time.
     fs::copy(&from, &wanted.to).map_err(at("copy", &from))?;
     let got = checksum::sha256(&wanted.to)?;
     if got != expected {

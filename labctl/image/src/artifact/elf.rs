@@ -1,11 +1,11 @@
-//! Whether a program is self-contained.
+//! Checks that a program is self-contained.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Fails unless the file is a 64-bit ELF program that asks for no dynamic loader (elf(5), PT_INTERP): only such a
-/// program runs in every guest, whatever C library that has.
+/// Fails unless the file is a 64-bit ELF program that does not request a dynamic loader (elf(5), PT_INTERP). Only such
+/// a program runs in every guest, whichever C library the guest has.
 pub(super) fn require_static(path: &Path) -> Result<(), String> {
     const PT_INTERP: u32 = 3;
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", path.display());

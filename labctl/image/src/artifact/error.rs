@@ -1,4 +1,4 @@
-//! Why an artifact cannot be had.
+//! Why an artifact is not available.
 
 use labctl_spec::artifact::Artifact;
 
@@ -7,24 +7,24 @@ use crate::doctor::Missing;
 use crate::download::DownloadError;
 use crate::error::StoreError;
 
-/// An artifact cannot be had.
+/// An artifact is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No source answered.
-    #[error("{artifact} {version} cannot be had from any of its sources: {}", list(passed_over))]
+    /// No source worked.
+    #[error("{artifact} {version} is not available from any of its sources: {}", list(passed_over))]
     NoSource {
         /// The artifact.
         artifact: String,
         /// Its version.
         version: String,
-        /// Every source and why it did not answer.
+        /// Every source and why it failed.
         passed_over: Vec<PassedOver>,
     },
-    /// No source answered, and one of them would if the host had what it lacks.
-    #[error("{artifact} {version} cannot be had: {missing}; its sources: {}", list(passed_over))]
+    /// No source worked, but one of them would if the host had what it lacks.
+    #[error("{artifact} {version} is not available: {missing}; its sources: {}", list(passed_over))]
     Missing {
         /// The artifact.
         artifact: String,
@@ -32,7 +32,7 @@ pub enum ArtifactError {
         version: String,
         /// What the host lacks and how to get it.
         missing: Box<Missing>,
-        /// Every source and why it did not answer.
+        /// Every source and why it failed.
         passed_over: Vec<PassedOver>,
     },
     /// The declaration asks for something impossible.
@@ -48,13 +48,13 @@ pub enum ArtifactError {
     Aborted {
         /// The artifact.
         artifact: String,
-        /// The runtime's word.
+        /// The error from the runtime.
         reason: String,
     },
 }
 
 impl ArtifactError {
-    /// The next step.
+    /// What the user can do next.
     pub fn hint(&self) -> String {
         match self {
             Self::Store(error) => error.hint(),
@@ -84,14 +84,14 @@ fn list(passed_over: &[PassedOver]) -> String {
     lines.collect::<Vec<_>>().join(", ")
 }
 
-/// Why one source did not answer.
+/// Why one source failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The store itself failed: no other source would do better.
+    /// The store itself failed; no other source would help.
     Store(StoreError),
     /// The host lacks something.
     Missing(Missing),
-    /// In one line.
+    /// The reason, in one line.
     Source(String),
 }
 

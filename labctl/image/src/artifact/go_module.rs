@@ -1,5 +1,6 @@
-//! Builds a program from a Go module by the host's Go client, in a module of its own that only names it. Every module
-//! that goes in is checked by Go's checksum database; an environment that turns that off is overruled or refused.
+//! Builds a program from a Go module with the host's Go client, in a temporary module that only requires it. Go's
+//! checksum database checks every module in the build. Environment settings that would disable it are overridden or
+//! refused.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +16,8 @@ use crate::error::{StoreError, at};
 use crate::files;
 use crate::progress::Event;
 
-/// Free space below which a build is not begun: a large program's packages and link take about this.
+/// A build does not start with less free space than this: roughly what the packages and the link of a large program
+/// take.
 const NEEDED: u64 = 1 << 30;
 
 /// The compiler that cgo runs.
@@ -28,11 +30,11 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
         doctor::need(&CC)?;
     }
     if setting(&go, "GOSUMDB").as_deref() == Some("off") {
-        return Err(Failure::Source("GOSUMDB is off, so nothing would check the modules".into()));
+        return Err(Failure::Source("GOSUMDB is off, so the modules would not be verified".into()));
     }
     crate::space::require(&wanted.artifact.name, &wanted.folder, NEEDED)?;
     let folder = wanted.folder.join("go");
-    // An earlier source may have left its own.
+    // A previous source may have left its own files.
     files::remove_folder(&folder)?;
     files::create_folder(&folder)?;
     let mod_file = folder.join("go.mod");
@@ -58,7 +60,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
         .env("CGO_ENABLED", if source.cgo { "1" } else { "0" })
         .env("GOOS", "linux")
         .env("GOARCH", architecture())
-        // The project around must not leak in, nor the user's flags; the exact Go may be fetched.
+        // Keep out any project around the build folder and the user's flags. Go may fetch the exact toolchain version.
         .env("GO111MODULE", "on")
         .env("GOWORK", "off")
         .env("GOFLAGS", "")
@@ -70,7 +72,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
         .env("GOINSECURE", "");
     match child::run(command, &wanted.lock, &wanted.log)? {
         Ended::Well => elf::require_static(&wanted.to).map_err(Failure::Source),
-        Ended::NotFound => Err(Failure::Source(format!("{} vanished", go.display()))),
+        Ended::NotFound => Err(Failure::Source(format!("{} has disappeared", go.display()))),
         Ended::Badly { disk_full: true, .. } => Err(Failure::Store(StoreError::NoSpace {
             what: format!("building {}", wanted.artifact.name),
             path: wanted.folder.clone(),
@@ -83,7 +85,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
     }
 }
 
-/// Refuses what would break out of a line of go.mod or be taken for an option.
+/// Rejects values that would break out of a go.mod line or be parsed as an option.
 fn check(source: &GoModuleSource) -> Result<(), String> {
     let word = |field: &str, text: &str| {
         let good =
@@ -110,7 +112,7 @@ fn check(source: &GoModuleSource) -> Result<(), String> {
     source.exclude.iter().try_for_each(|(path, version)| word("exclude", path).and(word("exclude", version)))
 }
 
-/// A go.mod (go.dev/ref/mod) that requires the module and nothing of its own; `go build -mod=mod` completes it.
+/// A go.mod (go.dev/ref/mod) that requires only the module itself; `go build -mod=mod` completes it.
 fn go_mod(source: &GoModuleSource) -> String {
     let mut text = format!(
         "module labctl.invalid/artifact\n\ngo {}\n\nrequire {} {}\n",
@@ -127,7 +129,7 @@ fn go_mod(source: &GoModuleSource) -> String {
     text
 }
 
-/// The module's own tags; with C also those that keep the C library's name and user look-ups out, which need shared
+/// The module's own tags. With cgo, also the tags that avoid the C library's name and user lookups, which need shared
 /// libraries at run time even in a static program.
 fn tags(source: &GoModuleSource) -> Vec<String> {
     let mut tags = source.tags.clone();
@@ -150,7 +152,7 @@ fn ldflags(source: &GoModuleSource) -> String {
     flags
 }
 
-/// Go's word for this machine, which is the guests' too.
+/// Go's name for this machine's architecture, which is also the guests'.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -159,7 +161,7 @@ fn architecture() -> &'static str {
     }
 }
 
-/// A setting of the Go client, by the environment or the user's `go env -w`.
+/// A setting of the Go client, from the environment or the user's `go env -w`.
 fn setting(go: &Path, name: &str) -> Option<String> {
     let output = Command::new(go)
         .args(["env", name])

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::child;
 use crate::doctor::Missing;
 
-/// Oldest Go that can fetch the exact version that a module asks for (Go 1.21 release notes, "Toolchains").
+/// Oldest Go that can fetch the exact version that a module requires (Go 1.21 release notes, "Toolchains").
 const SWITCHES: Version = Version(1, 21, 0);
 
 /// A version of Go.
@@ -14,7 +14,7 @@ const SWITCHES: Version = Version(1, 21, 0);
 pub(super) struct Version(u32, u32, u32);
 
 impl Version {
-    /// `1.21`, `1.22.12`, `go1.23rc1` (taken as 1.23).
+    /// `1.21`, `1.22.12`, `go1.23rc1` (read as 1.23).
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let mut numbers = text.strip_prefix("go").unwrap_or(text).split('.');
@@ -27,7 +27,8 @@ impl Version {
     }
 }
 
-/// The program, if it is new enough to build what asks for `wanted` (`1.20`; none: any that can fetch another).
+/// The program, if it is new enough to build what requires Go `wanted` (such as `1.20`; `None` accepts any Go that can
+/// fetch another).
 pub(super) fn find(wanted: Option<&str>) -> Result<PathBuf, Missing> {
     let Some((go, version)) = newest() else {
         return Err(missing("Go".into(), wanted));
@@ -40,7 +41,7 @@ pub(super) fn find(wanted: Option<&str>) -> Result<PathBuf, Missing> {
     Err(missing(format!("Go {needed} or newer (this host has {major}.{minor}.{patch})"), wanted))
 }
 
-/// Fails unless the host can build Go modules that ask for Go `wanted`, such as `1.20`.
+/// Fails unless the host can build Go modules that require Go `wanted`, such as `1.20`.
 ///
 /// # Errors
 /// What is missing and how to get it.
@@ -53,25 +54,25 @@ fn is_enough(version: Version, wanted: Option<&str>) -> bool {
     version >= wanted || version >= SWITCHES
 }
 
-/// The newest Go of those in the usual places.
+/// The newest Go in the usual places.
 fn newest() -> Option<(PathBuf, Version)> {
     let mut places: Vec<PathBuf> = child::find("go").into_iter().collect();
     places.push("/usr/local/go/bin/go".into());
     if let Some(home) = std::env::var_os("HOME") {
         places.push(PathBuf::from(home).join(".local/bin/go"));
     }
-    // Debian keeps versions side by side.
+    // Debian installs versions side by side.
     let versions = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     places.extend(versions.filter(|entry| entry.file_name().to_string_lossy().starts_with("go-")).map(|entry| entry.path().join("bin/go")));
     let with_version = places.into_iter().filter(|path| path.is_file()).filter_map(|path| Some((version(&path)?, path)));
-    // The first of equals: the one in PATH.
+    // On a tie the first wins, which is the one in PATH.
     with_version.reduce(|best, other| if other.0 > best.0 { other } else { best }).map(|(version, path)| (path, version))
 }
 
 fn version(go: &PathBuf) -> Option<Version> {
     let output = Command::new(go)
         .arg("version")
-        // Its own version, not the one that a go.mod nearby would make it fetch.
+        // Its own version, not one that a nearby go.mod would make it fetch.
         .env("GOTOOLCHAIN", "local")
         .current_dir("/")
         .stdin(Stdio::null())
@@ -89,7 +90,7 @@ fn missing(what: String, wanted: Option<&str>) -> Missing {
         what,
         why: "builds artifacts from Go modules".into(),
         fix: format!(
-            "install Go {needed} or newer: `{command}` puts it into ~/.local/bin (from Debian 13 on `sudo apt-get install golang-go` will do too)"
+            "install Go {needed} or newer: `{command}` installs it into ~/.local/bin (from Debian 13 on, `sudo apt-get install golang-go` works too)"
         ),
         fix_command: Some(command),
     }
@@ -114,14 +115,14 @@ mod tests {
         assert!(is_enough(old, Some("1.18")));
         assert!(!is_enough(old, Some("1.20")));
         assert!(!is_enough(old, None));
-        // It fetches 1.99 by itself.
+        // Go 1.21 fetches 1.99 by itself.
         assert!(is_enough(SWITCHES, Some("1.99")));
     }
 
     #[test]
     fn the_fix_is_a_command() {
         let missing = missing("Go".into(), Some("1.20"));
-        assert_eq!(missing.to_string(), "Go is missing, which builds artifacts from Go modules");
+        assert_eq!(missing.to_string(), "Go is missing; it builds artifacts from Go modules");
         assert!(missing.fix.contains("1.20") && missing.fix.contains(missing.fix_command.as_deref().unwrap()));
     }
 }

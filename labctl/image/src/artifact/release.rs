@@ -1,5 +1,5 @@
-//! A vendor's signed release: the checksum list is fetched with its signature, the signature is checked against the
-//! pinned key, the archive against the list, and only then is the program unpacked.
+//! A vendor's signed release. The checksum list and its signature are fetched, the signature is verified with the
+//! pinned key, the archive is checked against the list, and only then is the program extracted.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &ReleaseSource) -> Result<(), F
     let base = wanted.fill(&source.base);
     let url = |file: &str| format!("{}/{}", base.trim_end_matches('/'), wanted.fill(file));
 
-    wanted.progress.event(Event::Step(format!("asking {base}")));
+    wanted.progress.event(Event::Step(format!("contacting {base}")));
     let list_url = url(&source.checksums);
     let list = fetch_small(&list_url)?;
     let signed = fetch_small(&url(&source.signature))?;

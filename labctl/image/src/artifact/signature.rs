@@ -1,7 +1,7 @@
-//! Detached OpenPGP signatures (RFC 9580), checked against a pinned public key.
+//! Detached OpenPGP signatures (RFC 9580), verified with a pinned public key.
 //!
-//! A signature counts if the pinned key or one of its subkeys made it while that key was valid for signing: bound by
-//! the pinned key, not revoked, not expired at the time of signing, with a hash that is not broken.
+//! A signature counts if the pinned key or one of its subkeys made it while that key was valid for signing: bound to
+//! the pinned key, not revoked, not expired at the time of signing, and with an unbroken hash.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,12 +11,12 @@ use pgp::packet::{Signature, SignatureType};
 use pgp::types::{KeyDetails, Tag, Timestamp};
 
 /// Checks that `signature` (binary or armoured) over `content` was made by `key` (armoured). Returns the key's
-/// fingerprint and first name, or why not.
+/// fingerprint and first user name, or why the check failed.
 pub(super) fn verify(content: &[u8], signature: &[u8], key: &str) -> Result<String, String> {
     let (key, _) = SignedPublicKey::from_string(key).map_err(|error| format!("the pinned key cannot be read: {error}"))?;
     key.primary_key_is_good()?;
     let signatures = parse(signature)?;
-    let mut why = "it holds no signature".to_string();
+    let mut why = "it contains no signature".to_string();
     for signature in &signatures {
         match check(content, signature, &key) {
             Ok(()) => {
@@ -44,7 +44,7 @@ fn check(content: &[u8], detached: &DetachedSignature, key: &SignedPublicKey) ->
         return Err("it is not a signature of a document".into());
     }
     strong(signature)?;
-    let at = signature.created().ok_or("it does not say when it was made")?;
+    let at = signature.created().ok_or("it has no creation time")?;
     let lifetime = signature.signature_expiration_time().map_or(0, |lifetime| lifetime.as_secs());
     if ends(at, lifetime).is_some_and(|end| end < SystemTime::now()) {
         return Err("it has expired".into());
@@ -57,10 +57,10 @@ fn check(content: &[u8], detached: &DetachedSignature, key: &SignedPublicKey) ->
             return subkey_signs(key, subkey, at);
         }
     }
-    Err("no key of it made this signature, or the list was changed".into())
+    Err("none of its keys made this signature, or the list was modified".into())
 }
 
-/// Refuses hashes for which two documents with one signature can be made.
+/// Rejects hashes for which two documents with the same signature can be constructed.
 fn strong(signature: &Signature) -> Result<(), String> {
     match signature.hash_alg() {
         Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512) => Ok(()),
@@ -69,18 +69,18 @@ fn strong(signature: &Signature) -> Result<(), String> {
     }
 }
 
-/// When something that began at `start` and lives `seconds` ends; `None`: never.
+/// When something that started at `start` and lives `seconds` ends; `None` means never.
 fn ends(start: Timestamp, seconds: u32) -> Option<SystemTime> {
     (seconds != 0).then(|| SystemTime::from(start) + Duration::from_secs(u64::from(seconds)))
 }
 
-/// What is asked of the pinned key itself.
+/// Checks of the pinned key itself.
 trait Primary {
-    /// Not revoked.
+    /// Whether it is not revoked.
     fn primary_key_is_good(&self) -> Result<(), String>;
-    /// Allowed to sign at that time.
+    /// Whether it was allowed to sign at that time.
     fn primary_key_signs(&self, at: Timestamp) -> Result<(), String>;
-    /// The latest certificate by which the key speaks of itself.
+    /// The key's latest self-signature.
     fn latest_self_signature(&self) -> Option<&Signature>;
 }
 
@@ -133,7 +133,7 @@ pub(super) fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, a
     valid_at(subkey.key.created_at(), binding, at)
 }
 
-/// Whether a key was alive when it signed, by the signature that describes it.
+/// Whether a key was valid when it signed, according to the signature that describes it.
 fn valid_at(created: Timestamp, description: &Signature, at: Timestamp) -> Result<(), String> {
     if at < created {
         return Err("it claims to be older than the key that made it".into());

@@ -1,10 +1,10 @@
-//! Checksum lists as sha256sum(1) writes them.
+//! Checksum lists in the format of sha256sum(1).
 
-/// The SHA-256 that a list gives for `name`, in lower-case hex.
+/// The SHA-256 that a list has for `name`, in lower-case hex.
 pub(super) fn find(list: &str, name: &str) -> Option<String> {
     list.lines().find_map(|line| {
         let (sum, rest) = line.trim().split_once(char::is_whitespace)?;
-        // A star marks a file that was read as binary.
+        // A star marks a file that was read in binary mode.
         let file = rest.trim_start();
         let file = file.strip_prefix('*').unwrap_or(file);
         let file = file.strip_prefix("./").unwrap_or(file);

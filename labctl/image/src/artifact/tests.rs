@@ -13,7 +13,7 @@ use super::*;
 use crate::progress::Silent;
 use crate::test_server::{Served, TestServer};
 
-/// A key with one signing subkey, made for one test.
+/// A key with one signing subkey, created for one test.
 fn new_key() -> SignedSecretKey {
     let subkey =
         SubkeyParamsBuilder::default().key_type(KeyType::Ed25519Legacy).can_sign(true).can_encrypt(EncryptionCaps::None).build().unwrap();
@@ -58,7 +58,7 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// A vendor with a release of `consul` 1.0 on a server of its own, and a store.
+/// A vendor with its own server that publishes a release of `consul` 1.0, and a store.
 struct Vendor {
     server: TestServer,
     folder: tempfile::TempDir,
@@ -117,13 +117,13 @@ impl Vendor {
         self.store.artifact(&self.artifact(), self.folder.path(), &Silent).await
     }
 
-    /// What is in the store besides logs and locks.
+    /// Number of entries in the store besides logs and locks.
     fn stored(&self) -> usize {
         let artifacts = fs::read_dir(self.store.root().join("artifacts")).unwrap().count();
         artifacts + fs::read_dir(self.store.root().join("building")).unwrap().count()
     }
 
-    /// The one reason why the release was passed over.
+    /// Why the release, the only source, was skipped.
     async fn refused(&self) -> String {
         let error = self.fetch().await.unwrap_err();
         let ArtifactError::NoSource { passed_over, .. } = &error else { panic!("{error}") };
@@ -186,7 +186,7 @@ async fn a_list_that_was_changed_after_signing_is_refused() {
 
 #[test]
 fn weak_hashes_empty_and_garbled_signatures_are_refused() {
-    // RSA, because nobody signs a weak hash by a modern key.
+    // RSA, because the library refuses to sign a weak hash with a modern key.
     let key = SecretKeyParamsBuilder::default()
         .key_type(KeyType::Rsa(2048))
         .can_sign(true)
@@ -243,7 +243,7 @@ async fn names_in_an_archive_decide_nothing() {
     assert!(why.contains("does not contain consul"), "{why}");
     assert!(!vendor.folder.path().join("consul").exists());
 
-    // A link in the program's place is not followed.
+    // A symlink in place of the program is not followed.
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     writer.add_symlink("consul", "/etc/passwd", zip::write::SimpleFileOptions::default()).unwrap();
     vendor.publish(&writer.finish().unwrap().into_inner());
@@ -257,7 +257,7 @@ async fn a_local_folder_comes_first_and_is_checked() {
     let offline = vendor.folder.path().join("offline");
     fs::create_dir(&offline).unwrap();
     fs::write(offline.join("consul"), "local").unwrap();
-    // Nothing to check it by: passed over, the release answers.
+    // Nothing to check it against: skipped in favour of the release.
     let got = vendor.fetch().await.unwrap();
     assert!(got.source.starts_with("release"));
     assert!(got.passed_over[0].why.contains("nothing to check"), "{:?}", got.passed_over);
@@ -321,7 +321,7 @@ fn the_shipped_key_is_the_vendors_and_can_sign() {
     let fingerprint = pgp::types::KeyDetails::fingerprint(&key).to_string().to_uppercase();
     assert_eq!(fingerprint, "C874011F0AB405110D02105534365D9472D7468F");
     assert!(signature::verify(b"", &sign(&new_key(), HashAlgorithm::Sha256, b""), &text).is_err());
-    // Of its subkeys one encrypts, one expired in 2022, and one signs the vendor's releases.
+    // One of its subkeys encrypts, one expired in 2022, and one signs the vendor's releases.
     let in_2026 = pgp::types::Timestamp::from_secs(1_767_225_600);
     let signs = |subkey| signature::subkey_signs(&key, subkey, in_2026);
     let answers: Vec<_> = key.public_subkeys.iter().map(signs).collect();

@@ -1,5 +1,5 @@
-//! Which Debian archive packages come from: the image file's mirror, else the one of the host's own apt, else
-//! Debian's default. Proxies of the host's apt are honoured in the last two cases too.
+//! Chooses the Debian archive that packages come from: the image file's mirror, else the one that the host's own apt
+//! uses, else Debian's default. Proxies of the host's apt apply in the last two cases too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use labctl_spec::image::Bootstrap;
 
 use crate::progress::{Event, Progress};
 
-/// Debian's own archive, served from nearby.
+/// Debian's own archive, served by a nearby mirror.
 const DEFAULT: &str = "http://deb.debian.org/debian";
 /// Debian's security archive.
 const DEFAULT_SECURITY: &str = "http://security.debian.org/debian-security";
 
-/// What mmdebstrap is told.
+/// Input for mmdebstrap.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Mirror {
     /// `sources.list` lines.
@@ -23,7 +23,7 @@ pub(super) struct Mirror {
     pub options: Vec<String>,
 }
 
-/// One place that the host's apt uses: address, suites, components.
+/// One entry in the host's apt sources: address, suites, components.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     uri: String,
@@ -31,11 +31,11 @@ struct Place {
     components: Vec<String>,
 }
 
-/// Decides the mirror.
+/// Chooses the mirror.
 pub(super) fn mirror(bootstrap: &Bootstrap, progress: &dyn Progress) -> Mirror {
     let options = host_options();
     if let Some(mirror) = &bootstrap.mirror {
-        // A mirror of one's own may lack the security archive's siblings, so those come from where Debian keeps them.
+        // A custom mirror may lack the security archive, so that one comes from Debian.
         return Mirror { sources: source_lines(&bootstrap.suite, mirror, DEFAULT_SECURITY), options };
     }
     let (main, security) = host_mirrors(Path::new("/"));
@@ -45,10 +45,10 @@ pub(super) fn mirror(bootstrap: &Bootstrap, progress: &dyn Progress) -> Mirror {
     Mirror { sources: source_lines(&bootstrap.suite, &main, &security), options }
 }
 
-/// Shell lines for the end of the tuning script: the guest's own sources.
+/// Shell lines appended to the tuning script: the guest's own sources.
 ///
-/// The guest gets Debian's default archives, not the host's mirror: that one may be reachable from the host alone.
-/// A mirror of the image file is meant for the guest too.
+/// The guest gets Debian's default archives, not the host's mirror, which may be reachable only from the host. A mirror
+/// in the image file applies to the guest too.
 pub(super) fn guest_sources(bootstrap: &Bootstrap) -> String {
     let main = bootstrap.mirror.as_deref().unwrap_or(DEFAULT);
     let lines = source_lines(&bootstrap.suite, main, DEFAULT_SECURITY).join("\n");
@@ -57,7 +57,7 @@ pub(super) fn guest_sources(bootstrap: &Bootstrap) -> String {
     )
 }
 
-/// The suite, its updates and its security updates; Debian's unstable suites have only themselves.
+/// The suite, its updates and its security updates; Debian's unstable suites have no others.
 fn source_lines(suite: &str, main: &str, security: &str) -> Vec<String> {
     let mut lines = vec![format!("deb {main} {suite} main")];
     if !["sid", "unstable", "experimental"].contains(&suite) {
@@ -67,7 +67,7 @@ fn source_lines(suite: &str, main: &str, security: &str) -> Vec<String> {
     lines
 }
 
-/// Debian's keys, if they are not among those that apt trusts anyway (as on Debian 13 and on other distributions).
+/// Debian's keys, if apt does not already trust them (as on Debian 13 and on other distributions).
 pub(super) fn keyring() -> Option<PathBuf> {
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"]
         .map(PathBuf::from)
@@ -75,7 +75,7 @@ pub(super) fn keyring() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// How the host's apt reaches its archives: proxies, and whether it takes old release files.
+/// How the host's apt reaches its archives: proxies, and whether it accepts old release files.
 fn host_options() -> Vec<String> {
     let output = Command::new("apt-config").arg("dump").stdin(Stdio::null()).stderr(Stdio::null()).output();
     match output {
@@ -94,13 +94,13 @@ fn options_of(dump: &str) -> Vec<String> {
     dump.lines()
         .map(str::trim)
         .filter(wanted)
-        // A group's head has no value of its own.
+        // The head of a group has no value of its own.
         .filter(|line| !line.ends_with("\"\";"))
         .map(str::to_string)
         .collect()
 }
 
-/// The main and the security archive that the host uses, if the host is a Debian. `root` is `/` but for tests.
+/// The main and the security archive that the host uses, if the host runs Debian. `root` is `/` except in tests.
 fn host_mirrors(root: &Path) -> (Option<String>, Option<String>) {
     let release = fs::read_to_string(root.join("etc/os-release")).unwrap_or_default();
     let field = |name: &str| {

@@ -1,4 +1,4 @@
-//! From a root folder (or its archive) to an ext4 disk, without a loop device.
+//! Turns a root folder (or its archive) into an ext4 disk, without a loop device.
 
 use std::io;
 use std::path::Path;
@@ -10,22 +10,22 @@ use crate::child::{self, Ended};
 use crate::entry::EntryLock;
 use crate::error::{StoreError, at};
 
-/// What is made from what.
+/// Inputs and output.
 pub(super) struct Making<'a> {
-    /// The root folder; made from the archive if there is one.
+    /// The root folder; created from the archive if there is one.
     pub root: &'a Path,
     /// The archive of the root folder.
     pub archive: Option<&'a Path>,
-    /// The disk to be made.
+    /// The disk to create.
     pub disk: &'a Path,
     /// Its size.
     pub size: Size,
 }
 
-/// `$1` root folder, `$2` its archive or nothing, `$3` disk, `$4` its size in KiB.
+/// `$1` root folder, `$2` its archive or empty, `$3` disk, `$4` its size in KiB.
 ///
 /// No blocks reserved for root, nothing left for the guest's kernel to initialise in the background, and a small
-/// journal: a killed guest must find its file system whole, but a lab's disk is not worth 64 MiB of log.
+/// journal: the file system of a killed guest must stay intact, but a lab's disk is not worth a 64 MiB journal.
 const SCRIPT: &str = r#"
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -36,7 +36,7 @@ fi
 exec mke2fs -q -F -t ext4 -L root -m 0 -J size=16 -E lazy_itable_init=0,lazy_journal_init=0 -d "$1" "$3" "$4"k
 "#;
 
-/// Makes the disk.
+/// Creates the disk.
 pub(super) fn make(making: &Making<'_>, lock: &EntryLock, log: &Path) -> Result<Ended, StoreError> {
     let mut command = match making.archive {
         None => Command::new("sh"),
@@ -58,7 +58,7 @@ fn in_namespace(program: &str) -> Command {
     command
 }
 
-/// Removes a folder of a build, files of the namespace's users included; absent is fine.
+/// Removes a build folder, including files owned by the namespace's users. Succeeds if the folder does not exist.
 pub(crate) fn remove_tree(folder: &Path) -> Result<(), StoreError> {
     match std::fs::remove_dir_all(folder) {
         Ok(()) => return Ok(()),

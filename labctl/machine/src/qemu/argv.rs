@@ -1,4 +1,4 @@
-//! QEMU's command line: one pure function per device. Options as in QEMU's qemu-options.hx, 7.2 and newer.
+//! QEMU's command line: one pure function per device. Options as in qemu-options.hx of QEMU 7.2 and newer.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Boot, Machine, Ram};
 use crate::accel::Accel;
 
-/// Name of the program for this host's own architecture.
+/// Name of the program for this host's architecture.
 pub fn program() -> &'static str {
     if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" }
 }
@@ -34,7 +34,7 @@ fn words<const N: usize>(words: [&str; N]) -> Vec<OsString> {
     words.map(OsString::from).to_vec()
 }
 
-/// A path as a value in QEMU's option syntax: commas are doubled.
+/// A path as a value in QEMU's option syntax, in which commas are doubled.
 fn value(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
@@ -83,14 +83,14 @@ fn boot(boot: &Boot) -> Vec<OsString> {
     }
 }
 
-/// A virtio disk. `cache=unsafe`: overlays are thrown away, a host crash may cost them.
+/// A virtio disk. `cache=unsafe`: overlays are disposable, so losing them in a host crash is acceptable.
 fn disk(id: &str, path: &Path, format: &str, read_only: bool) -> Vec<OsString> {
     let access = if read_only { "readonly=on" } else { "discard=unmap,detect-zeroes=unmap" };
     let drive = format!("if=none,id={id},file={},format={format},cache=unsafe,{access}", value(path));
     words(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={id}")])
 }
 
-/// A NIC whose frames go over a unix socket, each with its length before it, so that the switch can die and come back.
+/// A NIC whose frames go over a unix socket, each prefixed with its length, so that the switch can die and come back.
 fn nic(machine: &Machine) -> Vec<OsString> {
     let net = format!("stream,id=net,server=on,addr.type=unix,addr.path={}", value(&machine.files.net));
     // No option ROM: nothing boots from the network.

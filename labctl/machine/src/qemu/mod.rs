@@ -21,20 +21,20 @@ pub use state::{Save, Saving};
 pub use version::version;
 pub use vitals::{Process, Share};
 
-/// Everything that QEMU is told about a machine.
+/// Everything that QEMU needs to know about a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Shown by ps(1): `labctl:LAB/NODE`.
     pub label: String,
-    /// Tells this machine from all others, for as long as its lab exists.
+    /// Identifies this machine for as long as its lab exists.
     pub uuid: String,
-    /// Accelerator that was proved to work.
+    /// Accelerator that was shown to work.
     pub accel: Accel,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory.
     pub memory: Size,
-    /// What the memory rests on.
+    /// What backs the memory.
     #[serde(default)]
     pub ram: Ram,
     /// Ethernet address of the only NIC.
@@ -43,26 +43,26 @@ pub struct Machine {
     pub disk: PathBuf,
     /// A read-only disk with the NoCloud seed.
     pub seed: Option<PathBuf>,
-    /// What is booted.
+    /// What the machine boots.
     pub boot: Boot,
     /// The machine's sockets and files.
     pub files: Files,
 }
 
-/// What a machine's memory rests on.
+/// What backs a machine's memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ram {
-    /// Nothing but the host's memory.
+    /// Anonymous memory of the host.
     #[default]
     Anonymous,
-    /// This file, which gets every change: a template in the making.
+    /// This file, which receives every change: a template being made.
     Shared(PathBuf),
-    /// This file, read as far as the machine has not written: a fork of the template.
+    /// This file, for pages that the machine has not written yet: a fork of the template.
     Private(PathBuf),
 }
 
 impl Ram {
-    /// The file, if it rests on one.
+    /// The backing file, if there is one.
     pub fn file(&self) -> Option<&PathBuf> {
         match self {
             Self::Anonymous => None,
@@ -87,7 +87,7 @@ pub enum Boot {
     Firmware,
 }
 
-/// Where a machine's sockets and files are. Sockets have short paths: sun_path holds 108 bytes (unix(7)).
+/// Paths of a machine's sockets and files. Socket paths are short, because sun_path holds 108 bytes (unix(7)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
     /// QMP.
@@ -98,16 +98,16 @@ pub struct Files {
     pub net: PathBuf,
     /// The serial console.
     pub console: PathBuf,
-    /// What the console printed.
+    /// Output of the console.
     pub console_log: PathBuf,
     /// QEMU's own messages.
     pub log: PathBuf,
-    /// Locked as long as the machine runs.
+    /// Locked for as long as the machine runs.
     pub lock: PathBuf,
 }
 
 impl Files {
-    /// The files of the machine that is the `position`-th of its lab: sockets in `sockets`, the rest in `folder`.
+    /// The files of machine number `position` in its lab: sockets in `sockets`, the rest in `folder`.
     pub fn new(sockets: &Path, position: u32, folder: &Path) -> Self {
         let socket = |kind: &str| sockets.join(format!("{position}.{kind}"));
         Self {
@@ -121,7 +121,7 @@ impl Files {
         }
     }
 
-    /// The sockets, all of which QEMU makes.
+    /// The sockets, all of which QEMU creates.
     pub fn sockets(&self) -> [&Path; 4] {
         [&self.qmp, &self.agent, &self.net, &self.console]
     }

@@ -1,4 +1,4 @@
-//! QEMU's network socket, before a saved guest comes into it.
+//! QEMU's network socket, before a saved guest is loaded.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use super::Qemu;
 /// Longest wait; QEMU takes a millisecond unless the host is very busy.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Waits until QEMU's network socket listens, which it sees to on a thread of its own. QEMU 7.2 takes the link for up until that is done:
-/// what the guest sends before, such as the announcement after its state was read, waits for a connection that is not there, and QEMU ends
-/// by a fault when the guest goes on (net/stream.c, `net_stream_receive`). A visitor who comes and goes leaves the link down for certain.
+/// Waits until QEMU's network socket listens, which QEMU sets up on a separate thread. Until that is done, QEMU 7.2
+/// regards the link as up: anything the guest sends, such as the announcement after its state was loaded, waits for a
+/// connection that does not exist, and QEMU crashes when the guest resumes (net/stream.c, `net_stream_receive`).
+/// Connecting and disconnecting once makes sure that the link is down.
 pub(super) async fn listens(qemu: &Qemu, socket: &Path) {
     let mut events = qemu.qmp().events();
     let mut reported = async |name: &str| {
@@ -34,6 +35,6 @@ pub(super) async fn listens(qemu: &Qemu, socket: &Path) {
         drop(visitor);
         reported("NETDEV_STREAM_DISCONNECTED").await;
     };
-    // A QEMU that does not report it is not kept from its work.
+    // If QEMU does not report it, continue anyway.
     let _ = timeout(DEADLINE, visit).await;
 }

@@ -7,8 +7,8 @@
 //!                        └───┘ adopt: the next one connects to QMP and compares the UUID
 //! ```
 //!
-//! The machine's lock file is locked (flock(2)) on a descriptor that QEMU inherits, so it is held exactly as long as QEMU
-//! lives: no pid file can lie about it.
+//! The machine's lock file is locked (flock(2)) through a descriptor that QEMU inherits, so it is held exactly as long
+//! as QEMU lives. Unlike a pid file, it cannot be stale.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom};
@@ -27,13 +27,13 @@ use super::{Files, Machine, argv};
 use crate::MachineError;
 use crate::qmp::Qmp;
 
-/// How long QEMU may take from its start to its QMP socket.
+/// How long QEMU may take from its start until its QMP socket works.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long QEMU may take to end once it was told to.
+/// How long QEMU may take to exit once it was told to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A running QEMU under control.
+/// A running QEMU process under our control.
 #[derive(Debug)]
 pub struct Qemu {
     qmp: Qmp,
@@ -41,42 +41,42 @@ pub struct Qemu {
     pid: i32,
 }
 
-/// What becomes of a machine when its parent process dies.
+/// What happens to a machine when its parent process dies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Orphan {
     LivesOn,
     Dies,
 }
 
-/// How a machine was ended.
+/// How a machine was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It had ended by itself.
+    /// It had already exited by itself.
     Gone,
-    /// QEMU obeyed `quit`.
+    /// QEMU exited on `quit`.
     Quit,
     /// The process was killed.
     Killed,
 }
 
 impl Qemu {
-    /// Starts the machine. Its disk must exist. Fails with [`MachineError::InUse`] if it runs already.
+    /// Starts the machine. Its disk must exist. Fails with [`MachineError::InUse`] if the machine is already running.
     pub async fn launch(machine: &Machine) -> Result<Self, MachineError> {
         Self::spawn(machine, &[], Orphan::LivesOn).await
     }
 
-    /// Starts QEMU without a guest: [`Qemu::load`] brings one.
+    /// Starts QEMU without a guest; [`Qemu::load`] loads one.
     pub async fn launch_empty(machine: &Machine) -> Result<Self, MachineError> {
         Self::spawn_empty(machine, Orphan::LivesOn).await
     }
 
-    /// Starts a machine that must not outlive the calling process, where the kernel can see to that (prctl(2),
+    /// Starts a machine that must not outlive the calling process, if the kernel can ensure that (prctl(2),
     /// `PR_SET_PDEATHSIG`).
     pub async fn launch_bound(machine: &Machine) -> Result<Self, MachineError> {
         Self::spawn(machine, &[], Orphan::Dies).await
     }
 
-    /// Both: QEMU without a guest, which must not outlive the calling process.
+    /// Starts QEMU without a guest, and it must not outlive the calling process.
     pub async fn launch_empty_bound(machine: &Machine) -> Result<Self, MachineError> {
         Self::spawn_empty(machine, Orphan::Dies).await
     }
@@ -100,7 +100,8 @@ impl Qemu {
         let mut command = Command::new(argv::program());
         command.args(argv(machine)).args(further).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(false);
         let inherited = lock.as_raw_fd();
-        // SAFETY: fcntl(2) on an open descriptor and prctl(2) are plain system calls, allowed between fork and exec.
+        // SAFETY: fcntl(2) on an open descriptor and prctl(2) are plain system calls, which are allowed between fork
+        // and exec.
         unsafe {
             command.pre_exec(move || {
                 #[cfg(target_os = "linux")]
@@ -117,12 +118,12 @@ impl Qemu {
             connected = Self::connect(machine, START_DEADLINE) => connected,
             _ = child.wait() => Err(MachineError::Ended(tail(&files.log, seen))),
         };
-        // The runtime reaps the process when it ends; from here on it is watched by its pidfd like an adopted one.
+        // The runtime reaps the process when it exits; from here on its pidfd is watched, like that of an adopted one.
         tokio::spawn(async move { child.wait().await });
         connected
     }
 
-    /// Takes control of the machine if it runs; none if it does not.
+    /// Takes control of the machine if it is running; `None` if it is not.
     pub async fn adopt(machine: &Machine) -> Result<Option<Self>, MachineError> {
         if !is_running(&machine.files)? {
             return Ok(None);
@@ -134,7 +135,8 @@ impl Qemu {
         }
     }
 
-    /// Connects to QMP, waiting for the socket, and compares the UUID. QEMU tells nobody when its sockets are there: it is looked for every 2 ms.
+    /// Connects to QMP, waiting for the socket, and compares the UUID. QEMU does not announce that its sockets exist,
+    /// so it is polled every 2 ms.
     async fn connect(machine: &Machine, limit: Duration) -> Result<Self, MachineError> {
         let socket = &machine.files.qmp;
         let deadline = Instant::now() + limit;
@@ -150,7 +152,7 @@ impl Qemu {
         if found != machine.uuid {
             return Err(MachineError::Stranger { socket: socket.clone(), found, wanted: machine.uuid.clone() });
         }
-        let pid = pid.ok_or_else(|| MachineError::Disconnected("QEMU's process is not known".into()))?;
+        let pid = pid.ok_or_else(|| MachineError::Disconnected("QEMU's process id is unknown".into()))?;
         let process = Pid::from_raw(pid)
             .ok_or(rustix::io::Errno::SRCH)
             .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK))
@@ -170,13 +172,13 @@ impl Qemu {
         self.pid
     }
 
-    /// Waits until the process has ended.
+    /// Waits until the process has exited.
     pub async fn ended(&self) {
-        // A pidfd is readable once its process has ended (pidfd_open(2)); an error here could only mean the same.
+        // A pidfd is readable once its process has exited (pidfd_open(2)); an error here could only mean the same.
         let _ = self.process.readable().await;
     }
 
-    /// Whether the process is known to have ended.
+    /// Whether the process has exited.
     pub async fn has_ended(&self) -> bool {
         timeout(Duration::ZERO, self.ended()).await.is_ok()
     }
@@ -186,7 +188,7 @@ impl Qemu {
         self.qmp.execute("system_powerdown", Value::Null).await.map(drop)
     }
 
-    /// Ends QEMU at once: `quit`, and SIGKILL if it does not obey.
+    /// Stops QEMU immediately: `quit`, then SIGKILL if it does not exit.
     pub async fn end(&self) -> Ending {
         if self.has_ended().await {
             return Ending::Gone;
@@ -198,7 +200,7 @@ impl Qemu {
         if obeyed.await.is_ok() {
             return Ending::Quit;
         }
-        // It may end at this very moment, which is as good.
+        // It may exit at this very moment, which is fine.
         let _ = pidfd_send_signal(self.process.as_fd(), Signal::KILL);
         self.ended().await;
         Ending::Killed
@@ -213,12 +215,12 @@ pub fn is_running(files: &Files) -> Result<bool, MachineError> {
     let Some(free) = try_lock(&files.lock)? else {
         return Ok(true);
     };
-    // Closing is not enough: a process that another thread is just starting has a copy of the open file until it runs its program.
+    // Closing is not enough: a process that another thread is starting holds a copy of the open file until it execs.
     free.unlock().map_err(MachineError::io(files.lock.display().to_string()))?;
     Ok(false)
 }
 
-/// The lock file, locked; none if another process holds it.
+/// The lock file, locked; `None` if another process holds the lock.
 fn try_lock(path: &Path) -> Result<Option<File>, MachineError> {
     let what = || path.display().to_string();
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(MachineError::io(what()))?;
@@ -229,7 +231,7 @@ fn try_lock(path: &Path) -> Result<Option<File>, MachineError> {
     }
 }
 
-/// What QEMU wrote to its log after `from` bytes, at most the last 2 KiB.
+/// What QEMU appended to its log after `from` bytes, at most the last 2 KiB.
 fn tail(log: &Path, from: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;

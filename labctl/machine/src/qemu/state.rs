@@ -1,5 +1,5 @@
-//! A machine's state in a file: QEMU's own migration stream (docs/devel/migration.rst), written by one QEMU and read by another of the
-//! same command line and version.
+//! A machine's state in a file: QEMU's own migration stream (docs/devel/migration.rst), written by one QEMU and read by
+//! another with the same command line and version.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -17,7 +17,7 @@ use crate::MachineError;
 pub enum Saving {
     /// Devices and memory.
     Everything,
-    /// All but the memory that lies in a shared file ([`super::Ram::Shared`]).
+    /// Everything except memory in a shared file ([`super::Ram::Shared`]).
     WithoutSharedMemory,
 }
 
@@ -27,23 +27,24 @@ impl Qemu {
         self.qmp().execute("stop", Value::Null).await.map(drop)
     }
 
-    /// Lets the virtual CPUs go on.
+    /// Resumes the virtual CPUs.
     pub async fn resume(&self) -> Result<(), MachineError> {
         self.qmp().execute("cont", Value::Null).await.map(drop)
     }
 
-    /// Whether the virtual CPUs run.
+    /// Whether the virtual CPUs are running.
     pub async fn is_active(&self) -> Result<bool, MachineError> {
         Ok(self.qmp().execute("query-status", Value::Null).await?["running"] == true)
     }
 
-    /// Writes the state of a machine that stands still to `to`, a file or the write end of a pipe; it stays paused. Returns when the memory is
-    /// written; then its disk may still be given another file, before [`Save::finish`]. A machine that runs is refused: what it writes
-    /// meanwhile would be found by dirty tracking, which loses pages under emulation (QEMU before 9.0; fixed there by "physmem: Fix
-    /// migration dirty bitmap coherency with TCG memory access").
+    /// Writes the state of a stopped machine to `to`, a file or the write end of a pipe. The machine stays paused.
+    /// Returns when the memory is written; its disk may then still be switched to another file before [`Save::finish`].
+    /// A running machine is refused: its writes during the save would have to be found by dirty tracking, which loses
+    /// pages under emulation (QEMU before 9.0; fixed there by "physmem: Fix migration dirty bitmap coherency with TCG
+    /// memory access").
     pub async fn save(&self, to: OwnedFd, saving: Saving) -> Result<Save<'_>, MachineError> {
         if self.is_active().await? {
-            let why = "the machine runs; it must be stopped before it is saved".to_owned();
+            let why = "the machine is running; it must be stopped before it is saved".to_owned();
             return Err(MachineError::Refused { command: "migrate".into(), why });
         }
         self.prepare_transfer(saving, true).await?;
@@ -52,17 +53,17 @@ impl Qemu {
         Ok(Save(self))
     }
 
-    /// Reads the state into a QEMU that was started empty. The guest stays paused.
+    /// Loads the state into a QEMU that was started empty. The guest stays paused.
     pub async fn load(&self, from: File, saving: Saving) -> Result<(), MachineError> {
         self.prepare_transfer(saving, false).await?;
         self.qmp().pass("state", from.into()).await?;
         self.transfer("migrate-incoming", json!({ "uri": "fd:state" }), "completed").await
     }
 
-    /// Gives up a save that is under way, if any, and lets the machine go on.
+    /// Cancels a save in progress, if any, and resumes the machine.
     pub async fn save_nothing(&self) -> Result<(), MachineError> {
         self.qmp().execute("migrate_cancel", Value::Null).await?;
-        // QEMU has events for this, but not for one who comes later: the supervisor that began the save may be dead.
+        // QEMU's events for this do not help here: the supervisor that started the save may be dead.
         while matches!(
             self.qmp().execute("query-migrate", Value::Null).await?["status"].as_str(),
             Some("cancelling" | "setup" | "active" | "pre-switchover" | "device")
@@ -70,22 +71,24 @@ impl Qemu {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.settle().await?;
-        // It goes on by itself if it was stopped for the save alone.
+        // It resumes by itself if it was stopped only for the save.
         if self.is_active().await? { Ok(()) } else { self.resume().await }
     }
 
-    /// Writes the guest's memory, `length` bytes from physical address 0, to the file `to`, which QEMU makes. For checks: it is slow.
+    /// Writes `length` bytes of the guest's memory from physical address 0 to the file `to`, which QEMU creates. For
+    /// checks, because it is slow.
     pub async fn dump_memory(&self, to: &Path, length: u64) -> Result<(), MachineError> {
         self.qmp().execute("pmemsave", json!({ "val": 0, "size": length, "filename": to })).await.map(drop)
     }
 
-    /// From now on the machine writes to `overlay`, whose backing file is what it wrote to so far.
+    /// Redirects the machine's writes to `overlay`, whose backing file is the disk written so far.
     pub async fn write_to(&self, overlay: &Path) -> Result<(), MachineError> {
         let arguments = json!({ "device": "root", "snapshot-file": overlay, "format": "qcow2", "mode": "existing" });
         self.qmp().execute("blockdev-snapshot-sync", arguments).await.map(drop)
     }
 
-    /// Waits until QEMU would let the machine go on: the end of a transfer is told a moment before, and nothing says when.
+    /// Waits until QEMU would let the machine resume. QEMU reports the end of a transfer a moment too early, and has no
+    /// event for the right moment.
     async fn settle(&self) -> Result<(), MachineError> {
         while self.qmp().execute("query-status", Value::Null).await?["status"] == "finish-migrate" {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -101,14 +104,14 @@ impl Qemu {
             capability("pause-before-switchover", wait_at_the_end),
         ];
         self.qmp().execute("migrate-set-capabilities", json!({ "capabilities": capabilities })).await?;
-        // Bytes per second; the default of 128 MiB/s is meant for networks. A guest that comes back need not tell the network where it is
-        // now: our switch knows, and the guest's own programs wake up each time to see its interface change. Not once at all is no choice:
-        // QEMU 7.2 then ends by a fault when the guest reboots.
+        // Bytes per second; the default of 128 MiB/s is meant for networks. A restored guest need not announce its
+        // location on the network: our switch knows it, and every announcement wakes the guest's programs to an
+        // interface change. Zero rounds is not an option, because QEMU 7.2 then crashes when the guest reboots.
         let parameters = json!({ "max-bandwidth": 1_u64 << 40, "announce-rounds": 1 });
         self.qmp().execute("migrate-set-parameters", parameters).await.map(drop)
     }
 
-    /// Runs a migration command and waits until the transfer has that status.
+    /// Runs a migration command and waits until the transfer reaches the given status.
     async fn transfer(&self, command: &str, arguments: Value, wanted: &str) -> Result<(), MachineError> {
         let mut events = self.qmp().events();
         self.qmp().execute(command, arguments).await?;
@@ -118,19 +121,19 @@ impl Qemu {
                     Some(reached) if reached == wanted => return Ok(()),
                     Some("failed" | "cancelled") => {
                         let about = self.qmp().execute("query-migrate", Value::Null).await?;
-                        let why = about["error-desc"].as_str().unwrap_or("QEMU's log says why").to_owned();
+                        let why = about["error-desc"].as_str().unwrap_or("see QEMU's log").to_owned();
                         return Err(MachineError::Refused { command: command.to_owned(), why });
                     }
                     _ => {}
                 },
                 Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return Err(MachineError::Disconnected(format!("QEMU ended during `{command}`"))),
+                Err(RecvError::Closed) => return Err(MachineError::Disconnected(format!("QEMU exited during `{command}`"))),
             }
         }
     }
 }
 
-/// A machine whose memory is written, and its devices not yet.
+/// A machine whose memory has been written, but not yet its devices.
 #[derive(Debug)]
 pub struct Save<'a>(&'a Qemu);
 
@@ -142,7 +145,7 @@ impl Save<'_> {
     }
 }
 
-/// The transfer's status, if the event is about that.
+/// The transfer's status, if the event is about the transfer.
 fn status(event: &Value) -> Option<&str> {
     (event["event"] == "MIGRATION").then(|| event["data"]["status"].as_str()).flatten()
 }

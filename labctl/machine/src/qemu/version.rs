@@ -1,4 +1,4 @@
-//! QEMU's version, asked once for each program.
+//! QEMU's version, queried once for each program.
 
 use std::fs;
 use std::io::Read;
@@ -13,7 +13,7 @@ use super::argv::program;
 use crate::MachineError;
 use crate::cache;
 
-/// A program that was asked, as it was then.
+/// The program that was queried, as it was then.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Asked {
     path: PathBuf,
@@ -29,8 +29,9 @@ struct Answer {
     version: String,
 }
 
-/// QEMU's version line, such as `QEMU emulator version 7.2.22 (Debian ...)`: saved state fits only the version that wrote it. From
-/// `cache` if the program is still the one that was asked: to start it for this takes a tenth of what a fork takes.
+/// QEMU's version line, such as `QEMU emulator version 7.2.22 (Debian ...)`: saved state fits only the version that
+/// wrote it. Read from `cache` if the program has not changed since it was queried, because starting it for this takes
+/// a tenth of the time of a fork.
 pub async fn version(cache: &Path) -> Result<String, MachineError> {
     let asked = found();
     if let (Some(asked), Some(known)) = (&asked, cache::read::<Answer>(cache))
@@ -47,7 +48,7 @@ pub async fn version(cache: &Path) -> Result<String, MachineError> {
     Ok(version)
 }
 
-/// The program that a start would run; none if it is a script, which may run any other one.
+/// The program that would be started; `None` if it is a script, which may run any other program.
 fn found() -> Option<Asked> {
     let folders = std::env::var_os("PATH")?;
     let path = std::env::split_paths(&folders).map(|folder| folder.join(program())).find(|path| path.is_file())?;

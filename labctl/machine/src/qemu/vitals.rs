@@ -1,4 +1,5 @@
-//! Signs of life of a running QEMU, seen from outside: since when it runs, what its virtual CPUs got of the host's processors.
+//! Vital signs of a running QEMU, seen from outside: its start time, and how much of the host's processors its virtual
+//! CPUs got.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -9,26 +10,27 @@ use serde_json::Value;
 use super::Qemu;
 use crate::MachineError;
 
-/// A process, told from every other one of this host's boot: its id alone may be another's some day.
+/// A process, unique within this boot of the host: its id alone may be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Process id.
     pub pid: i32,
-    /// When it was started, in clock ticks since the host's boot (proc_pid_stat(5), `starttime`); 0 where the system does not tell.
+    /// Start time in clock ticks since the host booted (proc_pid_stat(5), `starttime`); 0 if the system does not report
+    /// it.
     pub ticks: u64,
 }
 
-/// What a thread got of the host's processors since it was started.
+/// How much of the host's processors a thread got since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Time for which it ran.
+    /// Time running.
     pub ran: Duration,
-    /// Time for which it wanted to run, and something else ran instead.
+    /// Time runnable while something else ran.
     pub waited: Duration,
 }
 
 impl Process {
-    /// The process that has the id now, and when it was started.
+    /// The process that currently has the id, and its start time.
     pub fn of(pid: i32) -> (Self, Option<SystemTime>) {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok();
         let uptime = fs::read_to_string("/proc/uptime").ok();
@@ -39,29 +41,29 @@ impl Process {
 }
 
 impl Qemu {
-    /// The process, and when it was started.
+    /// The process, and its start time.
     pub fn process(&self) -> (Process, Option<SystemTime>) {
         Process::of(self.pid())
     }
 
-    /// Thread ids of its virtual CPUs.
+    /// Thread ids of the virtual CPUs.
     pub async fn vcpus(&self) -> Result<Vec<i32>, MachineError> {
         let cpus = self.qmp().execute("query-cpus-fast", Value::Null).await?;
         let ids = cpus.as_array().into_iter().flatten().filter_map(|cpu| i32::try_from(cpu["thread-id"].as_i64()?).ok());
         Ok(ids.collect())
     }
 
-    /// What these of its threads got, in their order; none where the system does not tell, or if one has ended.
+    /// The shares of these threads, in order; `None` if the system does not report them, or if one has exited.
     pub fn shares(&self, threads: &[i32]) -> Option<Vec<Share>> {
         let pid = self.pid();
         threads.iter().map(|thread| share(&fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).ok()?)).collect()
     }
 }
 
-/// `starttime` of a stat file. The program's name, in parentheses, may hold blanks and parentheses itself.
+/// `starttime` in a stat file. The program's name, in parentheses, may itself contain blanks and parentheses.
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
-    // The state is field 3, `starttime` field 22.
+    // The state is field 3, `starttime` is field 22.
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
@@ -70,7 +72,8 @@ fn age(ticks: u64, per_second: u64, uptime: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(up - ticks as f64 / per_second as f64).ok()
 }
 
-/// A schedstat file: nanoseconds on a processor, nanoseconds on a run queue, turns (Documentation/scheduler/sched-stats.rst).
+/// A schedstat file: nanoseconds on a processor, nanoseconds on a run queue, timeslices
+/// (Documentation/scheduler/sched-stats.rst).
 fn share(schedstat: &str) -> Option<Share> {
     let mut numbers = schedstat.split_ascii_whitespace().map(str::parse);
     let mut next = || numbers.next()?.ok().map(Duration::from_nanos);

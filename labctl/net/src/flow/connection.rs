@@ -1,5 +1,5 @@
-//! The switch's end of one guest's TCP connection: smoltcp with a single socket. One stack per connection instead of one
-//! for all makes the cost of a packet independent of the number of connections.
+//! The switch's end of one guest's TCP connection: smoltcp with a single socket. Using one stack per connection makes
+//! the cost of a packet independent of the number of connections.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -15,13 +15,14 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use crate::frame;
 use crate::packet::{Hop, IPV4, MTU};
 
-/// Bytes of each direction's window: enough for 1 Gbit/s at 1 ms. The kernel backs them only once they are used.
+/// Window size in bytes for each direction: enough for 1 Gbit/s at 1 ms. The kernel allocates the memory only when it
+/// is used.
 const WINDOW: usize = 128 << 10;
 
-/// Silence after which the guest is asked whether it is still there.
+/// Silence after which the guest is probed.
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
 
-/// Silence of a guest that owes an answer, after which the connection is given up. Long, because a guest may be paused.
+/// Silence of a guest that owes a reply, after which the connection is closed. Long, because a guest may be paused.
 const GIVE_UP: Duration = Duration::from_secs(900);
 
 /// One TCP connection.
@@ -55,7 +56,8 @@ impl Connection {
     fn new(hop: Hop, local: SocketAddrV4) -> Self {
         let mut wire = Wire { hop, from_guest: VecDeque::new(), to_guest: BytesMut::new() };
         let mut config = Config::new(HardwareAddress::Ip);
-        // A random first sequence number (RFC 6528 wants it hard to guess): the standard library's hasher is seeded by the system.
+        // A random initial sequence number (RFC 6528 requires it to be hard to guess); the standard library's hasher is
+        // seeded by the system.
         config.random_seed = RandomState::new().build_hasher().finish();
         let mut interface = Interface::new(config, &mut wire, smoltcp::time::Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
@@ -79,30 +81,30 @@ impl Connection {
         self.sockets.get_mut(self.handle)
     }
 
-    /// Takes a packet of the guest's.
+    /// Queues a packet from the guest.
     pub(crate) fn receive(&mut self, packet: Bytes) {
         self.wire.from_guest.push_back(packet);
     }
 
-    /// Lets packets and timers take effect.
+    /// Processes packets and timers.
     pub(crate) fn poll(&mut self) {
         let now = self.now();
         self.interface.poll(now, &mut self.wire, &mut self.sockets);
     }
 
-    /// How long until a timer is due.
+    /// Time until the next timer is due.
     pub(crate) fn next_timer(&mut self) -> Option<Duration> {
         let now = self.now();
         self.interface.poll_delay(now, &self.sockets).map(Into::into)
     }
 
-    /// The frames that `poll` made for the guest; empty if none.
+    /// The frames that `poll` produced for the guest; may be empty.
     pub(crate) fn take_frames(&mut self) -> Bytes {
         self.wire.to_guest.split().freeze()
     }
 
     fn now(&self) -> smoltcp::time::Instant {
-        // Not smoltcp's own `Instant::now`: that is the wall clock, which may jump.
+        // Not smoltcp's own `Instant::now`, which is the wall clock and may jump.
         smoltcp::time::Instant::from_micros(i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX))
     }
 }

@@ -9,23 +9,23 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes under way in each direction between a dialled stream and its flow.
+/// Buffer size in bytes for each direction between a dialled stream and its flow.
 const PIPE: usize = 64 << 10;
 
-/// A byte stream that can also be broken off.
+/// A byte stream that can also be reset.
 pub(crate) trait HostSide: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Makes the drop that follows a reset instead of an orderly end.
+    /// Makes the following drop send a reset instead of closing in order.
     fn reset(&mut self);
 }
 
 impl HostSide for TcpStream {
     fn reset(&mut self) {
-        // Fails only on a socket that is broken already.
+        // Fails only on a socket that is already broken.
         let _ = self.set_zero_linger();
     }
 }
 
-/// One end of a pipe in memory; the other is a [`DialStream`].
+/// One end of an in-memory pipe; the other is a [`DialStream`].
 #[derive(Debug)]
 pub(crate) struct PipeEnd {
     stream: DuplexStream,
@@ -36,7 +36,7 @@ pub(crate) struct PipeEnd {
 #[derive(Debug)]
 pub struct DialStream(PipeEnd);
 
-/// A pipe in memory.
+/// An in-memory pipe.
 pub(crate) fn pipe() -> (PipeEnd, DialStream) {
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let broken = Arc::new(AtomicBool::new(false));
@@ -44,7 +44,7 @@ pub(crate) fn pipe() -> (PipeEnd, DialStream) {
 }
 
 impl PipeEnd {
-    /// A pipe tells of its end only; whether that was a reset stands beside it.
+    /// A pipe reports only its end; a separate flag records whether that was a reset.
     fn checked<T>(&self, at_end: bool, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if at_end && self.broken.load(Ordering::Acquire) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));

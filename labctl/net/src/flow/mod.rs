@@ -1,5 +1,5 @@
-//! Flows: TCP connections and UDP exchanges of guests that end in the switch. Each has a task of its own; the switch's
-//! task only hands packets to it by their addresses and ports.
+//! Flows: TCP connections and UDP exchanges of guests that are terminated in the switch. Each has its own task; the
+//! switch's task only dispatches packets to it by addresses and ports.
 
 pub(crate) mod connection;
 pub(crate) mod host;
@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use crate::packet::Hop;
 use crate::place::Run;
 
-/// Packets that may wait for a flow's task: more than the window of a connection holds.
+/// Packets that may wait for a flow's task: more than a connection's window holds.
 pub(crate) const BACKLOG: usize = 512;
 
-/// Who talks to whom.
+/// The two ends of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FlowKey {
     /// TCP or UDP.
@@ -28,7 +28,7 @@ pub(crate) struct FlowKey {
     pub(crate) remote: SocketAddrV4,
 }
 
-/// What a flow is made of.
+/// A flow's transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Transport {
     /// TCP.
@@ -37,35 +37,34 @@ pub(crate) enum Transport {
     Udp,
 }
 
-/// A flow's connection to the switch. The flow is over for the switch when this is dropped, and over for the flow when
-/// `packets` ends.
+/// A flow's link to the switch. Dropping it ends the flow for the switch; the end of `packets` ends it for the flow.
 #[derive(Debug)]
 pub(crate) struct FlowLink {
-    /// Who talks to whom.
+    /// The two ends of the flow.
     pub(crate) key: FlowKey,
     /// From the gateway to the guest.
     pub(crate) hop: Hop,
-    /// The guest's packets: whole IPv4 packets.
+    /// Packets from the guest, each a whole IPv4 packet.
     pub(crate) packets: mpsc::Receiver<Bytes>,
-    /// Where frames for the guest go.
+    /// Channel for frames to the guest.
     pub(crate) ingress: mpsc::Sender<Run>,
-    /// Tells the switch about the end.
+    /// Reports the end to the switch.
     pub(crate) _ending: Ending,
 }
 
-/// Reports a flow's end when dropped, however it ends.
+/// Reports a flow's end when dropped, whatever the reason.
 #[derive(Debug)]
 pub(crate) struct Ending {
     /// Which flow.
     pub(crate) ended: Ended,
-    /// Who wants to know. Without a bound: each flow sends one message in its life.
+    /// Receiver of the report. Unbounded, because each flow sends only one message in its life.
     pub(crate) to: mpsc::UnboundedSender<Ended>,
 }
 
-/// A flow that ended. The number tells it from a later one with the same key.
+/// A flow that ended. The number distinguishes it from a later one with the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// Who talked to whom.
+    /// The two ends of the flow.
     pub(crate) key: FlowKey,
     /// The flow's number.
     pub(crate) number: u64,
@@ -73,7 +72,7 @@ pub(crate) struct Ended {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // The switch is gone: nobody needs to know.
+        // Fails only if the switch is gone.
         let _ = self.to.send(self.ended);
     }
 }

@@ -1,11 +1,12 @@
-//! One TCP connection of a guest joined to a stream on the host, with backpressure and half-close both ways.
+//! One TCP connection of a guest joined to a stream on the host, with backpressure and half-close in both directions.
 //!
 //! ```text
 //!   guest ⇄ smoltcp socket ⇄ host stream
 //!     FIN  ─────────────────▶ shutdown        EOF  ─────────────────▶ FIN
 //!     RST  ─────────────────▶ reset           error ────────────────▶ RST
 //! ```
-//! There is no TIME-WAIT: a late segment meets a reset, which ends what the guest still has of the connection.
+//! There is no TIME-WAIT: a late segment is answered with a reset, which ends whatever the guest still has of the
+//! connection.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,26 +26,26 @@ use super::host::HostSide;
 use crate::dial::DialError;
 use crate::place::{GATEWAY, Run};
 
-/// Most packets taken from the switch at once.
+/// Limit on packets taken from the switch at once.
 const BATCH: usize = 64;
 
-/// Timers further away than this are not part of an orderly end.
+/// Timers further away than this are not part of an orderly close.
 const SOON: Duration = Duration::from_secs(1);
 
 /// A connection that the gateway opens and that is not yet established.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    /// Who waits for the outcome, if anybody does.
+    /// Channel for the outcome, if anyone waits for it.
     pub(crate) outcome: Option<oneshot::Sender<Result<(), DialError>>>,
-    /// When the guest must have answered.
+    /// Deadline for the guest's reply.
     pub(crate) deadline: Instant,
 }
 
 impl Opening {
-    /// Tells who waits that it came to nothing.
+    /// Reports the failure, if anyone waits for it.
     pub(crate) fn fail(self, error: DialError) {
         if let Some(outcome) = self.outcome {
-            // Nobody waits any more.
+            // The caller no longer waits.
             let _ = outcome.send(Err(error));
         }
     }
@@ -56,11 +57,11 @@ struct Flow<H> {
     host: H,
     opening: Option<Opening>,
     timer: Pin<Box<Sleep>>,
-    /// The host sends no more.
+    /// The host has closed its sending side.
     host_ended: bool,
-    /// The guest sends no more, and the host was told so.
+    /// The guest has closed its sending side, and the host was informed.
     host_told: bool,
-    /// The guest sends no more.
+    /// The guest has closed its sending side.
     guest_ended: bool,
     /// The host's stream failed; the guest gets a reset.
     broken: bool,
@@ -70,7 +71,7 @@ struct Flow<H> {
 enum Step {
     /// Frames for the guest.
     Send(Bytes),
-    /// Both sides are done, or one broke off.
+    /// Both sides are done, or one was reset.
     End,
 }
 
@@ -91,7 +92,7 @@ pub(crate) async fn join(link: FlowLink, connection: Connection, host: impl Host
     loop {
         match poll_fn(|cx| flow.step(cx)).await {
             Step::Send(bytes) => {
-                // A full channel slows this flow down, and with it the host's end.
+                // A full channel slows down this flow, and with it the host's end.
                 if flow.link.ingress.send(Run { from: GATEWAY, bytes }).await.is_err() {
                     flow.host.reset();
                     return;
@@ -108,7 +109,7 @@ impl<H: HostSide> Flow<H> {
             let mut moved = false;
             match self.link.packets.poll_recv_many(cx, &mut self.packets, BATCH) {
                 Poll::Ready(0) => {
-                    // The switch let go of the flow: its node is gone or it stops.
+                    // The switch dropped the flow, because its node is gone or the switch is stopping.
                     self.fail_opening(DialError::Unreachable(self.link.key.guest));
                     self.host.reset();
                     return Poll::Ready(Step::End);
@@ -127,7 +128,7 @@ impl<H: HostSide> Flow<H> {
                 match self.feed_host(cx).and_then(|to| self.feed_guest(cx).map(|from| to || from)) {
                     Ok(carried) => moved |= carried,
                     Err(error) => {
-                        tracing::trace!(key = ?self.link.key, %error, "host side broke off");
+                        tracing::trace!(key = ?self.link.key, %error, "the host side failed");
                         self.broken = true;
                         self.connection.socket().abort();
                     }
@@ -147,7 +148,7 @@ impl<H: HostSide> Flow<H> {
         }
     }
 
-    /// Waits for the next timer. Ready means: look again.
+    /// Waits for the next timer. Ready means that the caller should poll again.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let next = self.connection.next_timer().map(|delay| Instant::now() + delay);
         let next = next.into_iter().chain(self.opening.as_ref().map(|opening| opening.deadline)).min();
@@ -171,7 +172,7 @@ impl<H: HostSide> Flow<H> {
             State::Closed => self.fail_opening(DialError::Refused(self.link.key.guest)),
             _ => {
                 if let Some(outcome) = self.opening.take().and_then(|opening| opening.outcome) {
-                    // Nobody waits any more: the dropped stream ends the connection.
+                    // The caller no longer waits, and dropping its stream ends the connection.
                     let _ = outcome.send(Ok(()));
                 }
             }
@@ -184,7 +185,7 @@ impl<H: HostSide> Flow<H> {
         }
     }
 
-    /// Moves what the guest sent. Whether anything moved.
+    /// Moves data from the guest to the host. Returns whether anything moved.
     fn feed_host(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Self { connection, host, .. } = self;
         let socket = connection.socket();
@@ -204,7 +205,7 @@ impl<H: HostSide> Flow<H> {
         if self.guest_ended && !self.host_told && socket.recv_queue() == 0 {
             match Pin::new(&mut *host).poll_shutdown(cx) {
                 Poll::Ready(Ok(())) => (self.host_told, moved) = (true, true),
-                // The host has broken off meanwhile, which its read side tells.
+                // The host has reset the connection meanwhile; its read side reports that.
                 Poll::Ready(Err(_)) => self.host_told = true,
                 Poll::Pending => {}
             }
@@ -212,7 +213,7 @@ impl<H: HostSide> Flow<H> {
         Ok(moved)
     }
 
-    /// Moves what the host sent. Whether anything moved.
+    /// Moves data from the host to the guest. Returns whether anything moved.
     fn feed_guest(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let Self { connection, host, .. } = self;
         let socket = connection.socket();
@@ -246,11 +247,12 @@ impl<H: HostSide> Flow<H> {
             return false;
         }
         if self.broken || !(self.guest_ended && self.host_ended) {
-            // Reset by the guest, given up, or broken off by the host.
+            // Reset by the guest, timed out, or reset by the host.
             self.host.reset();
             return true;
         }
-        // What the guest sent before its end may still wait for the host, and the last acknowledgement for its timer.
+        // Data that the guest sent before closing may still wait for the host, and the last acknowledgement for its
+        // timer.
         let acknowledged = state == State::Closed || self.connection.next_timer().is_none_or(|delay| delay > SOON);
         self.host_told && acknowledged
     }

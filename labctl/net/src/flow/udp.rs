@@ -1,4 +1,4 @@
-//! UDP of a guest with one outside address: an ordinary connected socket on the host, until both sides fall silent.
+//! UDP between a guest and one outside address: an ordinary connected socket on the host, until both sides fall silent.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::place::{GATEWAY, Run};
 /// Silence after which a flow ends.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The same for name service, which is one question and one answer.
+/// The same for DNS, which is one query and one response.
 const IDLE_NAMES: Duration = Duration::from_secs(10);
 
 /// Longest UDP payload in bytes.
@@ -39,8 +39,8 @@ pub(crate) async fn join(mut link: FlowLink, target: SocketAddrV4) {
             packet = link.packets.recv() => {
                 let Some(packet) = packet else { return };
                 if let Some(payload) = payload_of(&packet) {
-                    // Waits while the socket's buffer is full, which holds up this flow only. An error is an earlier
-                    // datagram's, that nobody took.
+                    // Waits while the socket's buffer is full, which blocks only this flow. An error is for an earlier
+                    // datagram that was rejected.
                     if socket.send(payload).await.is_err() {
                         refuse(&link, &last, Unreachable::Port);
                         return;
@@ -53,7 +53,7 @@ pub(crate) async fn join(mut link: FlowLink, target: SocketAddrV4) {
                     ident = ident.wrapping_add(1);
                     let mut run = BytesMut::new();
                     packet::udp(&mut run, link.hop, link.key.remote, link.key.guest, &buffer[..length], ident);
-                    // A full channel loses datagrams, as a network does.
+                    // When the channel is full, datagrams are lost, as on any network.
                     let _ = link.ingress.try_send(Run { from: GATEWAY, bytes: run.freeze() });
                 }
                 Err(_) => {
@@ -73,7 +73,7 @@ async fn connect(target: SocketAddrV4) -> std::io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// The payload of a whole IPv4 packet that holds UDP.
+/// The UDP payload of a whole IPv4 packet.
 pub(crate) fn payload_of(packet: &[u8]) -> Option<&[u8]> {
     let datagram = UdpPacket::new_checked(Ipv4Packet::new_checked(packet).ok()?.payload()).ok()?;
     Some(datagram.payload())

@@ -9,7 +9,7 @@ fn frame_of(number: u32) -> Frame {
     frame::frames(run.freeze()).next().unwrap()
 }
 
-/// Passes `count` frames, `apart` from each other: for each copy its number and its delay.
+/// Passes `count` frames, `apart` from each other, and returns the number and delay of each copy.
 fn pass(impairment: Impairment, count: u32, apart: Duration) -> (Vec<(u32, Duration)>, EdgeCounters) {
     let mut edge = EdgeState::new(impairment);
     let start = Instant::now();
@@ -101,7 +101,7 @@ fn duplicates_and_damage_are_counted() {
 
 #[test]
 fn a_rate_spaces_frames_and_drops_the_excess() {
-    // A frame has 114 bytes: 912 bits, one per millisecond.
+    // A frame has 114 bytes: 912 bits, one frame per millisecond.
     let slow = Impairment { rate: 912_000, ..Impairment::default() };
     let (passed, counters) = pass(slow, 1000, Duration::ZERO);
     assert_eq!(passed.len() as u64 + counters.dropped, 1000);

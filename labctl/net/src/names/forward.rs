@@ -1,4 +1,4 @@
-//! Questions to the host's name servers.
+//! Forwards queries to the host's name servers.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -11,28 +11,29 @@ use tokio::time::timeout;
 
 use super::{Names, failure};
 
-/// How long one name server may take. Two of them fit into a resolver's usual five seconds (resolv.conf(5), `timeout`).
+/// Timeout for one name server. Two of them fit into a resolver's usual five seconds (resolv.conf(5), `timeout`).
 const PATIENCE: Duration = Duration::from_millis(2000);
 
-/// Most name servers that are asked (resolv.conf(5), `MAXNS`).
+/// Limit on name servers that are tried (resolv.conf(5), `MAXNS`).
 const MOST_SERVERS: usize = 3;
 
-/// Where the host keeps its name servers.
+/// File that lists the host's name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 impl Names {
-    /// Asks the host's name servers in turn; an answer that says so if none answers. `None` if `question` is not a message.
+    /// Tries the host's name servers in turn; returns a failure response if none of them answers, `None` if `question`
+    /// is not a DNS message.
     pub(crate) async fn forward(&self, question: &[u8]) -> Option<Vec<u8>> {
         self.ask_all(question, Transport::Udp).await
     }
 
-    /// The same over TCP, for answers that do not fit a datagram.
+    /// The same over TCP, for responses that do not fit in a datagram.
     pub(super) async fn forward_stream(&self, question: &[u8]) -> Option<Vec<u8>> {
         self.ask_all(question, Transport::Tcp).await
     }
 
     async fn ask_all(&self, question: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        // Too many questions at a time: the guest's resolver repeats its own.
+        // Too many concurrent queries: the guest's resolver will retry.
         let Ok(_permit) = self.forwards.try_acquire() else { return failure(question) };
         for server in self.servers().await.into_iter().take(MOST_SERVERS) {
             let asked = async {
@@ -50,7 +51,7 @@ impl Names {
         failure(question)
     }
 
-    /// The name servers. Read anew each time: laptops change networks.
+    /// The name servers. Read again each time, because laptops change networks.
     async fn servers(&self) -> Vec<SocketAddr> {
         if !self.upstream.is_empty() {
             return self.upstream.clone();
@@ -78,7 +79,8 @@ fn parse_servers(text: &str) -> Vec<SocketAddr> {
 
 async fn ask_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // A port of its own for each question, chosen by the kernel, and an id of our own: hard to forge an answer to (RFC 5452).
+    // Each query has its own port, chosen by the kernel, and its own id, so that responses are hard to forge (RFC
+    // 5452).
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     let (ours, theirs) = exchange_id(question)?;
@@ -97,14 +99,14 @@ async fn ask_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
 async fn ask_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;
-    // In one piece: some servers want the length and the message in the same segment (RFC 7766, 8).
+    // In one write: some servers want the length and the message in the same segment (RFC 7766, 8).
     stream.write_all(&[&length.to_be_bytes(), question].concat()).await?;
     let mut reply = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut reply).await?;
     Ok(reply)
 }
 
-/// The question under an id of our own, and the id it had.
+/// The query with a new id, and its original id.
 fn exchange_id(question: &[u8]) -> io::Result<(Vec<u8>, [u8; 2])> {
     let [high, low, ..] = *question else { return Err(io::ErrorKind::InvalidData.into()) };
     let [first, second, ..] = RandomState::new().build_hasher().finish().to_be_bytes();

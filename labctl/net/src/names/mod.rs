@@ -1,4 +1,4 @@
-//! The name service of the lab: its own names with authority, everything else from the host's name servers.
+//! The lab's name service: authoritative for its own names; other queries go to the host's name servers.
 //!
 //! RFC 1035 (messages), RFC 2308 (negative answers carry the zone's SOA), RFC 8020 (a name above an existing one exists).
 
@@ -17,13 +17,13 @@ use tokio::sync::Semaphore;
 
 pub(crate) use stream::serve_stream;
 
-/// Seconds that an answer may be kept. Short, because labs come and go under the same names.
+/// Seconds that a response may be cached. Short, because labs come and go under the same names.
 const TTL: u32 = 5;
 
-/// Questions that are with the host's name servers at a time.
+/// Limit on concurrent queries to the host's name servers.
 const MOST_FORWARDED: usize = 256;
 
-/// What the lab knows by name.
+/// The names that the lab knows.
 #[derive(Debug)]
 pub(crate) struct Names {
     addresses: HashMap<String, Vec<Ipv4Addr>>,
@@ -35,30 +35,30 @@ pub(crate) struct Names {
     forwards: Semaphore,
 }
 
-/// What to do with a question.
+/// What to do with a query.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Send this message.
     Reply(Vec<u8>),
     /// Ask the host's name servers.
     Forward,
-    /// It is no question.
+    /// It is not a query.
     Nothing,
 }
 
-/// What is known about a question.
+/// What is known about a query.
 enum Known {
-    /// Records, possibly none of the type that was asked for.
+    /// Records, possibly none of the requested type.
     Records(Vec<RData>),
     /// No such name.
     Missing,
-    /// Not the lab's business.
+    /// Not one of the lab's names.
     Foreign,
 }
 
 impl Names {
-    /// `names` are lower-case; those with a dot are complete, the others stand for themselves and for `name.domain`. The first
-    /// complete name of an address is its reverse name.
+    /// `names` are lower-case. A name with a dot is complete; any other is known both as is and as `name.domain`. The
+    /// first complete name of an address becomes its reverse name.
     pub(crate) fn new(network: &Network, names: &[(String, Ipv4Addr)], upstream: Vec<SocketAddr>) -> Self {
         let domain = network.domain.trim_matches('.').to_ascii_lowercase();
         let mut known = Self {
@@ -91,7 +91,7 @@ impl Names {
         }
     }
 
-    /// Answers a question, or says who should.
+    /// Answers a query, or decides who should.
     pub(crate) fn answer(&self, question: &[u8]) -> Answer {
         let Ok(question) = Message::from_vec(question) else { return Answer::Nothing };
         if question.metadata.message_type != MessageType::Query {
@@ -103,7 +103,7 @@ impl Names {
                 Known::Records(data) => self.add_records(&mut reply, query, data),
                 Known::Missing => self.deny(&mut reply, ResponseCode::NXDomain),
                 Known::Foreign if self.internet => return Answer::Forward,
-                // Not a refusal: resolvers repeat those, and a lab without internet should fail fast.
+                // Not REFUSED, because resolvers retry those, and a lab without internet should fail fast.
                 Known::Foreign => reply.metadata.response_code = ResponseCode::NXDomain,
             },
             (OpCode::Query, [_]) => reply.metadata.response_code = ResponseCode::Refused,
@@ -129,7 +129,7 @@ impl Names {
         if name == self.domain || self.addresses.keys().any(|known| known.ends_with(&below)) {
             return Known::Records(Vec::new());
         }
-        // Names without a dot are nobody else's business either.
+        // Names without a dot are not forwarded either.
         if name.ends_with(&format!(".{}", self.domain)) || (!name.contains('.') && !name.is_empty()) {
             return Known::Missing;
         }
@@ -173,13 +173,13 @@ fn reply_to(question: &Message) -> Message {
     reply.metadata.recursion_available = true;
     reply.add_queries(question.queries.iter().cloned());
     if question.edns.is_some() {
-        // An answer to a question with EDNS has it as well (RFC 6891, 6.1.1).
+        // A response to a query with EDNS must include EDNS too (RFC 6891, 6.1.1).
         reply.set_edns(hickory_proto::op::Edns::new());
     }
     reply
 }
 
-/// The answer when no name server could be reached.
+/// The response when no name server could be reached.
 fn failure(question: &[u8]) -> Option<Vec<u8>> {
     let mut reply = reply_to(&Message::from_vec(question).ok()?);
     reply.metadata.response_code = ResponseCode::ServFail;

@@ -1,4 +1,4 @@
-//! Questions over TCP (RFC 7766): each message with a 2-byte length before it.
+//! Queries over TCP (RFC 7766): each message has a 2-byte length prefix.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Answer, Names};
 /// How long a connection may be silent.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Answers the questions of one connection in turn until it ends or falls silent.
+/// Answers the queries of one connection in turn until it ends or falls silent.
 pub(crate) async fn serve_stream(names: Arc<Names>, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     while let Ok(Ok(length)) = timeout(IDLE, stream.read_u16()).await {
         let mut question = vec![0; usize::from(length)];

@@ -1,4 +1,4 @@
-//! A guest without a machine: a smoltcp stack behind a unix socket that speaks as QEMU's `stream` backend does.
+//! A guest without a machine: a smoltcp stack behind a unix socket that behaves like QEMU's `stream` backend.
 #![allow(dead_code, reason = "each test uses a part")]
 
 mod stack;
@@ -45,7 +45,7 @@ impl Guest {
         PortConfig { name: self.name.clone(), mac: MacAddr(self.mac), address: self.address, socket: self.socket.clone() }
     }
 
-    /// Stops the QEMU side: the socket is gone from the file system and its connection closed.
+    /// Stops the QEMU side: its socket is removed and its connection closed.
     pub async fn unplug(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -73,7 +73,7 @@ pub fn network() -> Network {
 /// A switch on the test network with `guests` attached and connected.
 pub async fn switch_with(network: Network, guests: &[&Guest]) -> Switch {
     let names = guests.iter().map(|guest| (guest.name.to_string(), guest.address)).collect();
-    // Nobody listens at the discard port: names outside fail, and nothing leaves the machine.
+    // Nothing listens on the discard port: outside names fail, and nothing leaves the machine.
     let switch = Switch::start(SwitchConfig { network, names, upstream: vec!["127.0.0.1:9".parse().unwrap()] });
     for guest in guests {
         switch.attach(guest.port()).await;
@@ -89,7 +89,7 @@ pub async fn connected(switch: &Switch, guests: &[&Guest]) {
     }
 }
 
-/// Waits for a condition, and no longer than 20 s.
+/// Waits for a condition for at most 20 s.
 pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
     let patience = tokio::time::timeout(std::time::Duration::from_secs(20), async {
         while !condition().await {

@@ -28,9 +28,9 @@ pub struct Inner {
     pub sockets: SocketSet<'static>,
     wire: Wire,
     next_port: u16,
-    /// Frames to send as they are.
+    /// Frames to send unmodified.
     raw: VecDeque<Vec<u8>>,
-    /// Every frame that was heard.
+    /// Every frame received.
     pub heard: Vec<Vec<u8>>,
     pub keep_heard: bool,
 }
@@ -102,7 +102,7 @@ impl Stack {
         (std::mem::take(&mut wire.sent), interface.poll_delay(now, sockets).map(Into::into))
     }
 
-    /// Sends a frame as it is.
+    /// Sends a frame unmodified.
     pub fn send_raw(&self, frame: Vec<u8>) {
         self.inner.lock().unwrap().raw.push_back(frame);
         self.poke.notify_one();
@@ -115,7 +115,7 @@ impl Stack {
         inner.sockets.add(socket)
     }
 
-    /// Starts to listen; the stream is that of the first connection.
+    /// Starts listening; returns the stream of the first connection.
     pub fn listen(self: &Arc<Self>, port: u16) -> GuestStream {
         let mut inner = self.inner.lock().unwrap();
         let handle = Self::add_tcp(&mut inner);
@@ -123,7 +123,7 @@ impl Stack {
         GuestStream { stack: self.clone(), handle }
     }
 
-    /// Connects; an error is a refusal.
+    /// Connects; an error means that the connection was refused.
     pub async fn connect(self: &Arc<Self>, to: SocketAddrV4) -> std::io::Result<GuestStream> {
         let stream = {
             let mut inner = self.inner.lock().unwrap();
@@ -139,7 +139,7 @@ impl Stack {
         Ok(stream)
     }
 
-    /// Sends an echo request; the answer's payload.
+    /// Sends an echo request; returns the reply's payload.
     pub async fn ping(&self, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
         let handle = {
             let mut inner = self.inner.lock().unwrap();
@@ -168,7 +168,7 @@ impl Stack {
         .await
     }
 
-    /// Sends a datagram from `port` and waits for one.
+    /// Sends a datagram from `port` and waits for a response.
     pub async fn ask(&self, port: u16, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
         let handle = {
             let mut inner = self.inner.lock().unwrap();
@@ -228,7 +228,7 @@ impl Device for Wire {
     }
 
     fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Sent<'_>> {
-        // A burst at most, as a NIC's ring holds it.
+        // At most a burst, as much as a NIC's ring holds.
         (self.sent.len() < 1 << 20).then_some(Sent(&mut self.sent))
     }
 

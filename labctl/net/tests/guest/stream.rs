@@ -15,7 +15,7 @@ pub struct GuestStream {
 }
 
 impl GuestStream {
-    /// Waits until the connection stands; an error is a refusal.
+    /// Waits until the connection is established; an error means that it was refused.
     pub async fn established(&self) -> io::Result<()> {
         self.wait(|socket| match socket.state() {
             tcp::State::Closed => Some(Err(io::ErrorKind::ConnectionRefused.into())),
@@ -41,7 +41,7 @@ impl GuestStream {
         Ok(())
     }
 
-    /// Receives; 0 is the end.
+    /// Receives; 0 means end of stream.
     pub async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         let count = self
             .wait(|socket| match socket.recv_slice(room) {
@@ -57,7 +57,7 @@ impl GuestStream {
         Ok(count)
     }
 
-    /// Receives until the end.
+    /// Receives until the end of the stream.
     pub async fn read_to_end(&self) -> io::Result<Vec<u8>> {
         let (mut all, mut room) = (Vec::new(), vec![0; 64 << 10]);
         loop {
@@ -82,17 +82,17 @@ impl GuestStream {
         Ok(all)
     }
 
-    /// Sends no more.
+    /// Closes the sending side.
     pub fn close(&self) {
         self.with(|socket| socket.close());
     }
 
-    /// Breaks the connection off.
+    /// Resets the connection.
     pub fn abort(&self) {
         self.with(|socket| socket.abort());
     }
 
-    /// What the socket says.
+    /// The socket's state.
     pub fn state(&self) -> tcp::State {
         self.with(|socket| socket.state())
     }

@@ -1,4 +1,4 @@
-//! Faults without effect.
+//! Faults that have no effect.
 
 use super::*;
 

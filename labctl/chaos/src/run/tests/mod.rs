@@ -1,4 +1,4 @@
-//! Whole runs in virtual time, against a lab that is only pretended.
+//! Whole runs in virtual time, against a fake lab.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The way back to the steady state.
+//! The return to the steady state.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn a_killed_cluster_that_comes_back_passes() {
     assert_eq!((skew.spread_ms.round(), skew.within_ms.round()), (40.0, 50.0));
     let held = fault.held.unwrap();
     assert_eq!((held.frames, held.duration_ms.round()), (12, 50.0));
-    // The last unit dies 50 ms after the shot, is back a second later, and the service needs four more.
+    // The last unit dies 50 ms after the shot, is back a second later, and the service needs four more seconds.
     let seconds = report.recovery.as_ref().unwrap().seconds.unwrap();
     assert!((5.05..5.3).contains(&seconds), "{seconds}");
     let web = &report.probes[0];
@@ -67,7 +67,7 @@ async fn a_cluster_that_never_recovers_fails_at_the_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_state_that_flaps_is_steady_only_after_the_last_failure() {
     let bench = Bench::new(&["n1"]);
-    // Good and bad in turns of a second, shorter than what counts as settled.
+    // Alternates between good and bad every second, which is shorter than the settle time.
     bench.lab.serve(Service::Flaps(ms(1000), ms(5500)));
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
@@ -144,7 +144,7 @@ async fn recovery_that_comes_too_late_fails_though_the_method_takes_longer() {
     let report = bench.run(&scenario(method)).await;
     assert_eq!(report.verdict, Verdict::Failed);
     let reason = report.reason.unwrap();
-    assert!(reason.starts_with("steady again 6.") && reason.ends_with("later than the 10s that are allowed"), "{reason}");
+    assert!(reason.starts_with("steady again 6.") && reason.ends_with("later than the allowed 10s"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,7 +85,7 @@ async fn what_cannot_be_continued_is_said_and_stays_in_the_journal() {
     let report = bench.run(&scenario(method)).await;
     assert_eq!(report.verdict, Verdict::Aborted);
     assert!(report.reason.unwrap().contains("could not be undone"));
-    assert_eq!(report.hint.as_deref(), Some("repeat it with `labctl scenario heal`"));
+    assert_eq!(report.hint.as_deref(), Some("retry with `labctl scenario heal`"));
     assert_eq!(bench.journal.open().unwrap().len(), 1);
     assert!(bench.lab.is_stopped("n1", UNIT));
 

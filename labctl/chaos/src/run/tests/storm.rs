@@ -1,4 +1,5 @@
-//! Many random labs, scenarios, failures and cancellations, all from seeds: what must hold in every run.
+//! Many random labs, scenarios, failures and cancellations, all derived from seeds: invariants that must hold in every
+//! run.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -69,7 +70,7 @@ fn method(dice: &mut Dice) -> Vec<Step> {
     steps
 }
 
-/// Nothing but a healing fires while the network is free.
+/// Only a healing fires while the network is not held.
 fn fired_only_while_held(deeds: &[String]) {
     let mut held = false;
     for deed in deeds.iter().filter(|deed| !deed.contains("failed")) {
@@ -106,7 +107,7 @@ fn a_pass_is_a_pass(report: &Report, scenario: &Scenario) {
     }
 }
 
-/// One run of the seed's world; its report without what the wall clock puts in, or none if it was cancelled.
+/// One run of the world that the seed describes; its report without wall-clock values, or `None` if it was cancelled.
 async fn storm(seed: u64) -> Option<Report> {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     let bench = bench(&mut dice);
@@ -118,7 +119,7 @@ async fn storm(seed: u64) -> Option<Report> {
         () = tokio::time::sleep(cancel.unwrap_or(Duration::MAX)) => None,
     };
     fired_only_while_held(&bench.lab.deeds());
-    // What a cancelled run undoes in the background has its time; what could not be undone is for `heal`.
+    // Gives a cancelled run time to undo in the background; what could not be undone is left to `heal`.
     tokio::time::sleep(ms(60_000)).await;
     for _ in 0..20 {
         heal(&*bench.journal, &*bench.lab, None).await.unwrap();
@@ -145,7 +146,7 @@ async fn in_every_weather() {
         let verdict = storm(seed).await.map_or("cancelled", |report| report.verdict.words());
         *verdicts.entry(verdict).or_default() += 1;
     }
-    // The weather is worth something only if it has all kinds of days.
+    // The test is meaningful only if all kinds of outcomes occur.
     for kind in ["passed", "failed", "no effect", "aborted", "cancelled"] {
         assert!(verdicts.get(kind).is_some_and(|n| *n >= 10), "{kind}: {verdicts:?}");
     }

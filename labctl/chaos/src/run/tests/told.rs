@@ -1,4 +1,4 @@
-//! Seeds, and what is told of a run.
+//! Seeds, and the reports of a run.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn the_seed_decides_who_is_hit() {
     assert!(hit[2..].iter().any(|other| *other != hit[0]));
 }
 
-/// A run with everything in it.
+/// A run that exercises everything.
 async fn rich() -> Report {
     let bench = Bench::new(&["n1", "n2", "n3"]);
     bench.lab.serve(Service::AfterUnits(ms(30_000)));

@@ -1,4 +1,4 @@
-//! Labs that are not steady, and machinery that fails.
+//! Labs that are not steady, and failures of the machinery.
 
 use super::*;
 
@@ -115,7 +115,7 @@ async fn a_release_that_fails_is_tried_again() {
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::Aborted);
     assert_eq!(report.faults[0].targets[0].fate, Fate::Died, "what was killed is said");
-    // The guard's own try, in the background.
+    // The guard's own attempt, in the background.
     until(|| bench.journal.open().unwrap().is_empty()).await;
     bench.nothing_left();
 }
@@ -137,7 +137,7 @@ async fn a_cancelled_run_releases_the_network() {
     bench.nothing_left();
 }
 
-/// No fault makes a kernel panic: a run in which one did has not passed, even though everything was well again in time.
+/// No fault makes a kernel panic, so a run in which one panicked has not passed, even if the lab recovered in time.
 #[tokio::test(start_paused = true)]
 async fn a_kernel_that_panics_fails_a_run_that_would_have_passed() {
     let bench = Bench::new(&["n1", "n2"]);
@@ -153,7 +153,7 @@ async fn a_kernel_that_panics_fails_a_run_that_would_have_passed() {
     bench.nothing_left();
 }
 
-/// What went wrong besides is told too.
+/// Other failures are reported too.
 #[tokio::test(start_paused = true)]
 async fn a_panic_stands_before_what_follows_from_it() {
     let bench = Bench::new(&["n1"]);
