@@ -1,4 +1,4 @@
-//! Puts two things into the program: the files that it ships, and a name for the code that a supervisor is made of.
+//! Embeds the files that labctl ships in the program.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -10,26 +10,14 @@ use sha2::{Digest, Sha256};
 /// Folders of the repository whose files are shipped.
 const SHIPPED: [&str; 4] = ["roles", "images", "scenarios", "hosts"];
 
-/// Crates whose code runs in a supervisor or travels over its socket.
-const SUPERVISOR: [&str; 7] = ["spec", "wire", "machine", "net", "guest", "chaos", "core"];
-
 fn main() {
     let crate_folder = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo gives it"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo gives it"));
     let repository = crate_folder.join("../..").canonicalize().expect("the repository is there");
-    let mut code = Sha256::new();
-    for name in SUPERVISOR {
-        let folder = repository.join("labctl").join(name).join("src");
-        println!("cargo::rerun-if-changed={}", folder.display());
-        for file in files(&folder) {
-            add(&mut code, file.strip_prefix(&repository).expect("it is below"), &fs::read(&file).expect("a readable file"));
-        }
-    }
-    println!("cargo::rustc-env=LABCTL_SUPERVISOR_BUILD={}", &hex(code)[..8]);
     fs::write(out.join("shipped.rs"), shipped(&repository, &out)).expect("OUT_DIR can be written to");
 }
 
-/// Rust code: `FILES`, and `DIGEST` of them.
+/// Generates Rust code: `FILES`, and their `DIGEST`.
 fn shipped(repository: &Path, out: &Path) -> String {
     let mut digest = Sha256::new();
     let mut table = String::from("/// Path, mode and contents of each shipped file.\npub const FILES: &[(&str, u32, &[u8])] = &[\n");
@@ -44,7 +32,7 @@ fn shipped(repository: &Path, out: &Path) -> String {
             put(file.strip_prefix(repository).expect("it is below"), &file);
         }
     }
-    // The shipped programs are members of a workspace; this is what they take from it.
+    // The shipped programs are members of a workspace; this is what they inherit from it.
     let root = repository.join("Cargo.toml");
     println!("cargo::rerun-if-changed={}", root.display());
     let manifest = fs::read_to_string(&root).expect("a readable manifest");
@@ -59,7 +47,7 @@ fn shipped(repository: &Path, out: &Path) -> String {
     table
 }
 
-/// A workspace of the shipped programs alone: of the repository's manifest, what members inherit, without dependencies.
+/// A workspace of the shipped programs alone: what members inherit from the repository's manifest, without dependencies.
 fn workspace(manifest: &str) -> String {
     let mut text = String::from("[workspace]\nresolver = \"3\"\nmembers = [\"hosts/programs/*\"]\n");
     let mut wanted = false;
@@ -75,8 +63,8 @@ fn workspace(manifest: &str) -> String {
     text
 }
 
-/// What cargo would write as the lock file of that workspace: it must not change at the first build, because it is part of what the built
-/// program's identity is made of.
+/// The lock file that cargo would write for that workspace: it must not change at the first build, because it is an input to the built
+/// program's identity.
 fn lock(repository: &Path, manifest: &str) -> String {
     let version = manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("the workspace has a version");
     let mut text =
@@ -97,7 +85,7 @@ fn lock(repository: &Path, manifest: &str) -> String {
     text
 }
 
-/// All files below, sorted; what builds and editors leave is not ours.
+/// All files below, sorted; leftovers of builds and editors are skipped.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let entries = fs::read_dir(folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));

@@ -1,4 +1,4 @@
-//! Set-up shared by the tests that cross crates: the `labctl` program in a home of its own.
+//! Shared setup for the tests that cross crates: the `labctl` program in a home of its own.
 
 pub mod writers;
 
@@ -26,16 +26,16 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository").to_owned()
 }
 
-/// Whether QEMU is there; prints the reason for skipping if not.
+/// Whether QEMU is installed; prints the reason for skipping if not.
 pub fn can_boot() -> bool {
     let there = Command::new(labctl_machine::qemu::program()).arg("--version").stdin(Stdio::null()).output().is_ok();
     if !there {
-        println!("skipped: {} is not installed; make install-packages installs it", labctl_machine::qemu::program());
+        labctl_skip::skip!("qemu", "{} is not installed; make install-packages installs it", labctl_machine::qemu::program());
     }
     there
 }
 
-/// labctl in a home of its own, with the user's store of images and artifacts, and a folder for a lab. The lab is destroyed when this is dropped.
+/// labctl in a home of its own, with the user's store of images and artifacts, and a folder for a lab. Dropping it destroys the lab.
 pub struct Sandbox {
     folder: TempDir,
 }
@@ -47,15 +47,15 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// A new one.
+    /// Creates a new sandbox.
     ///
     /// # Panics
-    /// If there is no place for temporary files.
+    /// If no temporary folder can be created.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("labctl-test-").tempdir().expect("a temporary folder");
         let sandbox = Self { folder };
         std::fs::create_dir_all(sandbox.home()).expect("a home");
-        // Images take long to build: all tests share those of the user.
+        // Images take long to build: all tests share the user's.
         let store = user_store();
         std::fs::create_dir_all(&store).expect("the store");
         std::os::unix::fs::symlink(&store, sandbox.home().join("store")).expect("a link to the store");
@@ -72,12 +72,12 @@ impl Sandbox {
         self.folder.path()
     }
 
-    /// Lets a Perl program run on a node in the background.
+    /// Runs a Perl program on a node in the background.
     pub fn run_perl(&self, node: &str, program: &str) {
         self.good(&["exec", node, "--", "systemd-run", "-q", "perl", "-e", program]);
     }
 
-    /// How many disk layers the home holds.
+    /// The number of disk layers in the home.
     pub fn disk_layers(&self) -> usize {
         std::fs::read_dir(self.home().join("layers")).map_or(0, Iterator::count)
     }
@@ -93,7 +93,7 @@ impl Sandbox {
         path
     }
 
-    /// The command with its surroundings.
+    /// The command with its environment.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.args(args).current_dir(self.folder()).stdin(Stdio::null());
@@ -101,7 +101,7 @@ impl Sandbox {
         command
     }
 
-    /// Runs the command to its end.
+    /// Runs the command until it exits.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -109,10 +109,10 @@ impl Sandbox {
         self.command(args).output().expect("labctl runs")
     }
 
-    /// Runs the command and gives its standard output.
+    /// Runs the command and returns its standard output.
     ///
     /// # Panics
-    /// If it fails; with everything that it said.
+    /// If it fails; with all its output.
     pub fn good(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -120,7 +120,7 @@ impl Sandbox {
         out.into_owned()
     }
 
-    /// Runs the command with `--json` and gives its result: the last of the objects that it prints.
+    /// Runs the command with `--json` and returns its result: the last of the objects that it prints.
     ///
     /// # Panics
     /// If it fails.
@@ -129,7 +129,7 @@ impl Sandbox {
         serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON")
     }
 
-    /// Runs a command that must fail, and gives exit code and standard error.
+    /// Runs a command that must fail, and returns its exit code and standard error.
     ///
     /// # Panics
     /// If it succeeds.
@@ -139,7 +139,7 @@ impl Sandbox {
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// Starts the command and does not wait; its output goes to files of the sandbox.
+    /// Starts the command without waiting; its output goes to files in the sandbox.
     ///
     /// # Panics
     /// If it cannot be started.
@@ -157,7 +157,7 @@ impl Sandbox {
         self.json(&["status"])
     }
 
-    /// Process ids of this sandbox's QEMUs, by what stands on their command lines.
+    /// Process ids of this sandbox's QEMUs, found by their command lines.
     pub fn machines(&self) -> Vec<i32> {
         machines(&self.home().display().to_string())
     }
@@ -166,7 +166,7 @@ impl Sandbox {
 /// Waits for a condition.
 ///
 /// # Panics
-/// If it does not hold in time; with its name.
+/// If it does not hold in time; the message names it.
 pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !holds() {
@@ -175,14 +175,14 @@ pub fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The seed of a test's random numbers: `$LABCTL_SEED`, or `usual`. Printed, so that a failure can be repeated.
+/// The seed of a test's random numbers: `$LABCTL_SEED`, or `usual`. Printed, so that a failure can be reproduced.
 pub fn seed(usual: u64) -> u64 {
     let seed = std::env::var("LABCTL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(usual);
     println!("seed {seed} (LABCTL_SEED repeats another)");
     seed
 }
 
-/// kill -9. The pid was read a moment ago from a process of this test; one that has ended meanwhile is no failure.
+/// kill -9. The pid was just read from a process of this test; if that has exited meanwhile, this is not a failure.
 pub fn kill(pid: i32) {
     let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
 }
@@ -196,7 +196,7 @@ pub fn kill_supervisor(sandbox: &Sandbox) {
     }
 }
 
-/// Process ids of QEMUs whose command line has `word`.
+/// Process ids of QEMUs whose command line contains `word`.
 pub fn machines(word: &str) -> Vec<i32> {
     let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -223,7 +223,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// Where this user's labctl keeps images and artifacts.
+/// Where this user's labctl stores images and artifacts.
 fn user_store() -> PathBuf {
     let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
     let data = data.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share")));

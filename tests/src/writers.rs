@@ -1,12 +1,12 @@
-//! Guests that are busy with their memory, and notice when it is not what they left: an idle guest hides what a snapshot loses.
+//! Guests that keep writing to their memory, and detect when it is not what they left: an idle guest hides what a snapshot loses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::{Sandbox, until};
 
-/// Writes a growing number into each page of a block of memory, round after round, and checks before each write that the page still
-/// holds what the round before left there. Notes each page that does not, and every round.
+/// Writes an increasing number into each page of a block of memory, round after round, and checks before each write that the page still
+/// holds what the previous round left there. Records each page that does not, and every round.
 pub const PROGRAM: &str = "my $pages = (shift) << 8; my $memory = qq(\\0) x ($pages << 12); my ($next, $round) = (1, 0); \
     open my $lost, '>>', '/run/writer.lost'; select $lost; $| = 1; open my $rounds, '>', '/run/writer.rounds'; \
     while (1) { for my $page (0 .. $pages - 1) { \
@@ -24,7 +24,7 @@ pub struct Writers<'a> {
 }
 
 impl<'a> Writers<'a> {
-    /// Starts a writer of so many MiB on each of the nodes, and waits until all are at work.
+    /// Starts a writer of that many MiB on each of the nodes, and waits until all are working.
     ///
     /// # Panics
     /// If one does not start.
@@ -36,7 +36,7 @@ impl<'a> Writers<'a> {
         Self::started(sandbox, lab, nodes)
     }
 
-    /// Nodes on which something else has started [`PROGRAM`].
+    /// Nodes on which [`PROGRAM`] was started some other way.
     ///
     /// # Panics
     /// If one does not work.
@@ -53,10 +53,10 @@ impl<'a> Writers<'a> {
         Self { lab, sandbox: self.sandbox, boots: self.boots.clone() }
     }
 
-    /// Every writer goes on, no page went back in time, and no node was booted since.
+    /// Every writer keeps working, no page went back in time, and no node was booted since.
     ///
     /// # Panics
-    /// If one of that is not so; with the node.
+    /// If any of this does not hold; the message names the node.
     pub fn assert_whole(&self) {
         for (node, boot) in &self.boots {
             assert_eq!(self.boot_id(node), *boot, "{node} has booted");
@@ -69,7 +69,7 @@ impl<'a> Writers<'a> {
         }
     }
 
-    /// Waits until every writer has looked at each of its pages twice.
+    /// Waits until every writer has checked each of its pages twice.
     fn work_on(&self) {
         let rounds = |node: &str| -> u64 {
             let read = self.sandbox.run(&["--lab", self.lab, "exec", node, "--", "cat", "/run/writer.rounds"]);

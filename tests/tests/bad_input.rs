@@ -1,4 +1,4 @@
-//! Wrong input: a clear error, the documented exit code, and nothing changed. No machine is started.
+//! Wrong input: a clear error, the documented exit code, and no changes. No machine is started.
 
 use std::net::TcpListener;
 
@@ -89,15 +89,15 @@ fn two_labs_on_one_subnet_are_refused() {
     let lab = |name: &str| format!("name: {name}\nnetwork: {{subnet: 10.99.0.0/24}}\nnodes: [{{name: a}}]\n");
     sandbox.write("one/lab.yml", &lab("one"));
     sandbox.write("bad/lab.yml", &lab("bad"));
-    // What `up` does first; killed before anything boots, it has taken the subnet.
-    let record = labctl_core::record::Record::prepare(&home(&sandbox), load(&sandbox, "one")).unwrap();
+    // The first step of `up`; if it is killed before anything boots, it has already taken the subnet.
+    let record = labctl_lab::record::Record::prepare(&home(&sandbox), load(&sandbox, "one")).unwrap();
     record.save(&home(&sandbox).lab(&record.lab.name)).unwrap();
-    let clash = labctl_core::record::Record::prepare(&home(&sandbox), load(&sandbox, "bad")).unwrap_err();
+    let clash = labctl_lab::record::Record::prepare(&home(&sandbox), load(&sandbox, "bad")).unwrap_err();
     assert!(clash.message.contains("overlaps") && clash.message.contains("`one`"), "{clash}");
 }
 
-fn home(sandbox: &Sandbox) -> labctl_core::home::Home {
-    labctl_core::home::Home::at(&sandbox.home(), &sandbox.folder().join("run")).unwrap()
+fn home(sandbox: &Sandbox) -> labctl_lab::home::Home {
+    labctl_lab::home::Home::at(&sandbox.home(), &sandbox.folder().join("run")).unwrap()
 }
 
 fn load(sandbox: &Sandbox, name: &str) -> labctl_spec::lab::Lab {
@@ -112,7 +112,7 @@ fn no_disk_space_is_refused_before_anything_is_written() {
     std::fs::create_dir(&full).unwrap();
     let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(&full).status();
     if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: this user may not mount a small file system");
+        labctl_skip::skip!("small-disk", "this user may not mount a small file system");
         return;
     }
     let output = sandbox.command(&["up"]).env("LABCTL_HOME", full.join("home")).output().unwrap();
@@ -179,7 +179,7 @@ fn plays_are_checked_with_their_roles() {
     sandbox.write("roles/web/tasks/main.yml", "- coppy: {src: a, dest: /b}\n  when: false\n");
     let lab = "name: plays\nnodes: [{name: a}]\nprovision:\n  - {hosts: all, roles: [web]}\n";
     sandbox.write("lab.yml", lab);
-    // It may never run: no fault, but told.
+    // It may never run: not an error, but reported.
     let said = sandbox.good(&["validate"]);
     assert!(said.contains("all good") && said.contains("'coppy' is not supported") && said.contains("main.yml:1"), "{said}");
     assert!(said.contains("the nearest that are: copy"), "{said}");

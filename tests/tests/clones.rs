@@ -1,4 +1,4 @@
-//! Clones of a lab: labs of their own, with the same addresses inside or others, whatever is killed on the way.
+//! Clones of a lab: separate labs, with the same addresses inside or others, whatever is killed on the way.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -12,20 +12,20 @@ use serde_json::Value;
 
 const LAB: &str = "name: past\nnodes: [{name: 'past{index}', count: 2, memory: 256M}]\n";
 
-/// Says hello to everybody at a port that the lab publishes.
+/// Answers hello to every connection on a port that the lab publishes.
 const PAGE: &str = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 7000, Listen => 5, ReuseAddr => 1) or die; \
     while ($c = $s->accept) { print $c qq(hello\\n); close $c }";
 
-/// All that has to do with a node's addresses, one a line: what must be the same after a reboot.
+/// Everything related to a node's addresses, one item a line: this must be the same after a reboot.
 const ADDRESSES: &str = "ip -4 -o addr show dev eth0 | awk '/10[.]99/ {print $4}'; ip route show default; grep nameserver /etc/resolv.conf; \
     getent hosts past1 past2; cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub";
 
-/// Asks the name service itself for past2.past: /etc/hosts would answer any other question.
+/// Asks the name service itself for past2.past: /etc/hosts would answer any other query.
 const ASK: &str = "use IO::Socket::INET; $s = IO::Socket::INET->new(PeerAddr => shift, PeerPort => 53, Proto => 'udp') or die; alarm 5; \
     $s->send(pack('n6', 1, 256, 1, 0, 0, 0) . join('', map { pack 'C/a*', $_ } qw(past2 past)) . pack('Cnn', 0, 1, 1)); \
     $s->recv($a, 512); print join '.', unpack 'C4', substr $a, -4";
 
-/// What the node's page says on the host.
+/// The node's page as seen from the host.
 fn page(node: &Value) -> String {
     let mut said = String::new();
     let stream = TcpStream::connect((node["loopback"].as_str().unwrap(), 7000));
@@ -34,11 +34,11 @@ fn page(node: &Value) -> String {
     if read.is_ok() { said } else { String::new() }
 }
 
-/// A clone in another subnet: everything that has to do with addresses follows, and the lab that it was made from notices nothing.
+/// A clone in another subnet: everything related to addresses follows, and the original lab is unaffected.
 fn clones_in_other_subnets(sandbox: &Sandbox) {
     let of = |lab: &str, node: &str, script: &str| sandbox.good(&["--lab", lab, "exec", node, "--", "sh", "-c", script]);
     let status = |lab: &str| -> Value { sandbox.json(&["--lab", lab, "status"]) };
-    // An address that is nobody's business stays, and stands in nobody's way.
+    // An unrelated address stays, and does not interfere.
     sandbox.good(&["exec", "past1", "--", "ip", "addr", "add", "10.200.0.5/32", "dev", "eth0"]);
     sandbox.run_perl("past1", PAGE);
     until("the page", Duration::from_secs(20), || page(&status("past")["nodes"][0]) == "hello\n");
@@ -79,7 +79,7 @@ fn clones_in_other_subnets(sandbox: &Sandbox) {
     // The same machines: ids and keys are those of the first lab.
     assert_eq!(lines[5..], origin[0].lines().collect::<Vec<_>>()[4..]);
     assert!(of("carla", "past1", "ip -4 addr").contains("10.200.0.5/32"));
-    // The routes are those of the new subnet alone.
+    // Only the routes of the new subnet exist.
     let old =
         origin[1].lines().find_map(|line| line.trim().strip_prefix("inet ")?.strip_prefix("10.")?.split('.').next()).unwrap().to_owned();
     let now = of("carla", "past1", "ip -4 addr; ip route; cat /etc/hosts /etc/resolv.conf");
@@ -91,7 +91,7 @@ fn clones_in_other_subnets(sandbox: &Sandbox) {
     assert!(known.contains(&format!("{} ", carla["nodes"][0]["loopback"].as_str().unwrap())) && known.contains("past1.carla"), "{known}");
     assert_eq!(page(&carla["nodes"][0]), "hello\n", "the published port");
 
-    // It stays there: over a reboot, its own snapshots, halt and up.
+    // It keeps its subnet: over a reboot, its own snapshots, halt and up.
     let boot = |node: &str| sandbox.run(&["--lab", "carla", "exec", node, "--", "cat", "/proc/sys/kernel/random/boot_id"]).stdout;
     let before = (boot("past1"), of("carla", "past2", ADDRESSES));
     sandbox.good(&["--lab", "carla", "exec", "past1", "--", "systemctl", "reboot"]);
@@ -104,7 +104,7 @@ fn clones_in_other_subnets(sandbox: &Sandbox) {
     assert_eq!(of("carla", "past1", ADDRESSES), inside);
     assert!(of("carla", "past1", "ping -c1 -W5 past2").contains("10.99.0.11"));
 
-    // A clone of the clone, in the subnet of its name; nobody else gets one that is taken.
+    // A clone of the clone, in the subnet of its name; a subnet that is already taken is refused.
     let (code, said) = sandbox.bad(&["clone", "past", "dora", "--subnet", "10.99.0.0/25"]);
     assert!(code == 6 && said.contains("overlaps with 10.99.0.0/24 of lab `carla`"), "{said}");
     sandbox.good(&["clone", "carla", "dora", "--subnet", "auto"]);
@@ -119,7 +119,7 @@ fn clones_in_other_subnets(sandbox: &Sandbox) {
     }
 }
 
-/// kill -9 of the command, the clone's supervisor or one of its machines: repeated, or brought up, it is the clone that was asked for.
+/// kill -9 of the command, the clone's supervisor or one of its machines: after a retry or an `up`, the requested clone exists.
 #[test]
 fn a_clone_that_is_cut_off_is_repeated_or_finished() {
     if !can_boot() {
@@ -136,7 +136,7 @@ fn a_clone_that_is_cut_off_is_repeated_or_finished() {
         let mut command = sandbox.start(&["clone", "past", "anna", "--subnet", &format!("{subnet}.0/24")]);
         let moment = Duration::from_millis(random.random_range(5..2000));
         let victim = random.random_range(0..3);
-        // All drawn before anything happens: what happens must not change what the seed gives next.
+        // All random numbers are drawn first: what happens must not change what the seed gives next.
         let (finish, other) = (random.random_bool(0.5), random.random_bool(0.5));
         std::thread::sleep(moment);
         println!("round {round}: after {moment:?} kill {}", ["the command", "the supervisor", "a QEMU"][victim]);
@@ -152,7 +152,7 @@ fn a_clone_that_is_cut_off_is_repeated_or_finished() {
             println!("round {round}: up");
             sandbox.good(&["--lab", "anna", "up"]);
         } else {
-            // A slip of the first time can be mended by the second.
+            // A mistake in the first attempt can be corrected in the second.
             let again = if other { "10.97.0" } else { subnet };
             println!("round {round}: again, in {again}.0/24");
             let output = sandbox.run(&["clone", "past", "anna", "--subnet", &format!("{again}.0/24")]);
@@ -165,7 +165,7 @@ fn a_clone_that_is_cut_off_is_repeated_or_finished() {
                 sandbox.good(&["--lab", "anna", "up"]);
             }
         }
-        // A machine that was killed after all was done boots.
+        // A machine that was killed after everything was done boots.
         if victim != 2 {
             assert_eq!(sandbox.good(&["--lab", "anna", "exec", "past1", "--", "cat", "/run/word"]), "origin\n", "round {round}");
         }
@@ -201,7 +201,7 @@ fn clones_are_labs_of_their_own() {
     sandbox.good(&["--lab", "anna", "exec", "past1", "--", "sh", "-c", "echo anna > /run/word"]);
     assert_eq!([word("past"), word("anna"), word("berta")], ["origin\n", "anna\n", "origin\n"]);
 
-    // The same addresses inside, others on the host, and names of their own there.
+    // The same addresses inside, others on the host, and separate names there.
     let status = |lab: &str| -> Value { sandbox.json(&["--lab", lab, "status"]) };
     let (origin, anna) = (status("past"), status("anna"));
     assert_eq!(origin["nodes"][0]["address"], anna["nodes"][0]["address"]);
@@ -211,7 +211,7 @@ fn clones_are_labs_of_their_own() {
         sandbox.run(&["--lab", "anna", "exec", "past1", "--", "ping", "-c1", "-W1", "past2"]).status.success()
     });
 
-    // Each lives and ends by itself.
+    // Each lab lives and stops independently.
     sandbox.good(&["--lab", "anna", "reload", "past2"]);
     sandbox.good(&["--lab", "anna", "snapshot", "save", "own"]);
     sandbox.good(&["--lab", "anna", "up"]);

@@ -1,5 +1,5 @@
-//! A vendor's cloud image from the download to the running node. The image is a stand-in that is made from distribution packages
-//! and served on this host; it has a boot loader, cloud-init and nothing of labctl's, like the vendors' own.
+//! A vendor's cloud image from the download to the running node. The image is a stand-in made from distribution packages and served on this
+//! host; it has a boot loader, cloud-init and nothing from labctl, like the vendors' own.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use std::process::Command;
 use labctl_tests::{Sandbox, can_boot, repository};
 use sha2::{Digest, Sha256};
 
-/// The stand-in, made once and kept beside the tests' other products; none, and a printed reason, where it cannot be made.
+/// The stand-in, made once and kept beside the tests' other products; none, with a printed reason, if it cannot be made.
 fn stand_in() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("LABCTL_CLOUD_IMAGE") {
         return Some(named.into());
@@ -21,7 +21,7 @@ fn stand_in() -> Option<PathBuf> {
     if !kept.is_file() {
         let made = Command::new("sh").arg(&script).arg(&kept).output();
         if !made.as_ref().is_ok_and(|output| output.status.success()) {
-            println!("skipped: no stand-in for a vendor's image can be made here (as root, with mmdebstrap): {made:?}");
+            labctl_skip::skip!("cloud-image", "no stand-in for a vendor's image can be made here (as root, with mmdebstrap): {made:?}");
             return None;
         }
     }
@@ -32,7 +32,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Serves the file; the first answer breaks off half-way, later ones start where they are asked to.
+/// Serves the file; the first response breaks off half-way, later ones start at the requested offset.
 fn serve(file: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/cloud.qcow2", listener.local_addr().unwrap());
@@ -75,7 +75,7 @@ fn a_vendors_image_is_downloaded_booted_and_rebooted() {
     let Some(image) = stand_in() else { return };
     let sum = hex(&Sha256::digest(std::fs::read(&image).unwrap()));
     let sandbox = Sandbox::new();
-    // A store of its own: the image is to be downloaded.
+    // A separate store: the image must be downloaded.
     std::fs::remove_file(sandbox.home().join("store")).unwrap();
     let url = serve(image);
     let image_file = |sum: &str| format!("cloud:\n  url: {url}\n  checksum: sha256:{sum}\n");
@@ -99,7 +99,7 @@ fn a_vendors_image_is_downloaded_booted_and_rebooted() {
     assert_eq!(exec("cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub"), key);
     assert_eq!(sandbox.good(&["ssh", "c1", "--", "echo", "in"]), "in\n");
 
-    // A clone in another subnet: what cloud-init wrote when the first lab booted names the old address, and must not come back.
+    // A clone in another subnet: what cloud-init wrote when the first lab booted contains the old address, and must not come back.
     sandbox.good(&["clone", "vendor", "moved", "--subnet", "10.99.0.0/24"]);
     let network = || sandbox.good(&["--lab", "moved", "exec", "c1", "--", "sh", "-c", "hostname -I; ip route show default"]);
     assert!(network().starts_with("10.99.0.10 \ndefault via 10.99.0.1 "), "{}", network());

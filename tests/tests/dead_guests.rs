@@ -1,30 +1,30 @@
-//! Guests that are dead, or have died: that is told, in seconds, and no lab is stuck because of it.
+//! Guests that are dead, or have died: this is reported within seconds, and no lab gets stuck because of it.
 
 use std::time::{Duration, Instant};
 
-use labctl_core::client;
-use labctl_core::control::{Answer, Stamped};
-use labctl_core::event::{Event, RebootCause, Trouble};
-use labctl_core::home::Home;
+use labctl_lab::client;
+use labctl_lab::control::{Answer, Stamped};
+use labctl_lab::event::{Event, RebootCause, Trouble};
+use labctl_lab::home::Home;
 use labctl_tests::{Sandbox, can_boot, kill_supervisor, until};
 use serde_json::Value;
 
 const LAB: &str = "name: dead\nnodes: [{name: a, memory: 256M}]\n";
 
-/// A kernel that gives up, as any kernel does (Documentation/admin-guide/sysrq.rst).
+/// Makes any kernel panic (Documentation/admin-guide/sysrq.rst).
 const PANIC: &str = "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger";
 
 /// How long an emulated guest may take to boot on a busy host.
 const BOOT: Duration = Duration::from_secs(240);
 
-/// What the lab's supervisor remembers, the oldest first.
+/// The lab's events that the supervisor remembers, oldest first.
 fn happened(sandbox: &Sandbox) -> Vec<Event> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let home = Home::at(&sandbox.home(), &sandbox.folder().join("labctl")).unwrap().lab(&"dead".parse().unwrap());
     runtime.block_on(async {
         let mut watch = client::Supervisor::running(&home).await.expect("a supervisor").watch().await.unwrap();
         let mut events = Vec::new();
-        // What it remembers comes at once; what follows is what happens next, perhaps nothing.
+        // Remembered events arrive at once; after them come new events, perhaps none.
         while let Ok(answer) = tokio::time::timeout(Duration::from_secs(3), watch.answer()).await {
             if let Answer::Watched(Stamped { event, .. }) = answer.unwrap() {
                 events.push(event);
@@ -54,7 +54,7 @@ fn node(sandbox: &Sandbox) -> Value {
     sandbox.status()["nodes"][0].clone()
 }
 
-/// Waits until the node has come back from so many reboots.
+/// Waits until the node has come back from that many reboots.
 fn back(sandbox: &Sandbox, reboots: u64) -> Value {
     until(&format!("reboot {reboots}"), BOOT, || {
         let node = node(sandbox);
@@ -63,7 +63,8 @@ fn back(sandbox: &Sandbox, reboots: u64) -> Value {
     node(sandbox)
 }
 
-/// Runs a command that must fail, and gives what it said. How long that takes follows from what the guest gets of the host.
+/// Runs a command that must fail, and returns its standard error. How long that takes depends on how much processor time the guest gets
+/// from the host.
 fn fails(sandbox: &Sandbox, args: &[&str]) -> String {
     let start = Instant::now();
     let (code, said) = sandbox.bad(args);
@@ -89,7 +90,7 @@ fn a_kernel_that_panics_is_told_and_so_is_every_reboot() {
     let table = sandbox.good(&["status"]);
     assert!(table.contains("UPTIME") && !table.contains("panic"), "{table}");
 
-    // Another supervisor knows the same.
+    // A new supervisor knows the same.
     kill_supervisor(&sandbox);
     let unattended = node(&sandbox);
     assert_eq!((&unattended["since_unix_ms"], &unattended["boot_id"]), (&first["since_unix_ms"], &boot_id));
@@ -97,7 +98,7 @@ fn a_kernel_that_panics_is_told_and_so_is_every_reboot() {
     let adopted = back(&sandbox, 0);
     assert_eq!((&adopted["since_unix_ms"], &adopted["boot_id"]), (&first["since_unix_ms"], &boot_id));
 
-    // What was asked of a guest that panics fails; it boots anew, and that is told.
+    // A request to a guest that panics fails; the guest boots again, and that is reported.
     fails(&sandbox, &["exec", "a", "--", "sh", "-c", PANIC]);
     let second = back(&sandbox, 1);
     assert_eq!(second["panics"], 1);
@@ -110,14 +111,14 @@ fn a_kernel_that_panics_is_told_and_so_is_every_reboot() {
     let table = sandbox.good(&["status"]);
     assert!(table.contains("a: its kernel panicked") && table.contains("sysrq triggered crash"), "{table}");
 
-    // Asked for, and not.
+    // A requested reboot, and one that was not.
     sandbox.run(&["exec", "a", "--", "systemctl", "reboot"]);
     back(&sandbox, 2);
     sandbox.run(&["exec", "a", "--", "sh", "-c", "echo 1 > /proc/sys/kernel/sysrq; echo b > /proc/sysrq-trigger"]);
     back(&sandbox, 3);
     assert_eq!(reboots(&sandbox), [RebootCause::Panic, RebootCause::Asked, RebootCause::Itself]);
 
-    // While nobody looks.
+    // While no supervisor is watching.
     sandbox.good(&["exec", "a", "--", "systemd-run", "-q", "sh", "-c", &format!("sleep 3; {PANIC}")]);
     kill_supervisor(&sandbox);
     let console = sandbox.home().join("labs/dead/nodes/a/console.log");
@@ -130,7 +131,7 @@ fn a_kernel_that_panics_is_told_and_so_is_every_reboot() {
     assert_eq!(reboots(&sandbox), [RebootCause::Panic]);
     assert_eq!(panics(&sandbox).len(), 1, "this supervisor's");
 
-    // A guest that does not boot anew.
+    // A guest that does not reboot after a panic.
     fails(&sandbox, &["exec", "a", "--", "sh", "-c", &format!("echo 0 > /proc/sys/kernel/panic; {PANIC}")]);
     until("the panic", BOOT, || node(&sandbox)["state"] == "panicked");
     let said = fails(&sandbox, &["exec", "a", "--", "true"]);
@@ -144,8 +145,8 @@ fn a_kernel_that_panics_is_told_and_so_is_every_reboot() {
     sandbox.good(&["exec", "a", "--", "true"]);
 }
 
-/// Has a program run in the node a second from now, when nothing else is asked of it, and waits until the console has that word. The
-/// program must not name it in one piece: systemd prints its command line.
+/// Has a program run in the node a second from now, when nothing else is asked of it, and waits until the console shows that word. The
+/// program must not contain it in one piece: systemd prints its command line.
 fn later(sandbox: &Sandbox, program: &str, word: &str) {
     sandbox.good(&["exec", "a", "--", "systemd-run", "-q", "sh", "-c", &format!("sleep 1; {program}")]);
     let console = sandbox.home().join("labs/dead/nodes/a/console.log");
@@ -162,7 +163,7 @@ fn a_guest_whose_memory_is_dead_is_given_up_in_time() {
     sandbox.good(&["up"]);
     sandbox.good(&["exec", "a", "--", "sh", "-c", "echo good > /root/word; sync"]);
     sandbox.good(&["snapshot", "save", "good"]);
-    // A guest that idles, and whose agent says nothing any more.
+    // A guest that idles, and whose agent no longer answers.
     sandbox.good(&["exec", "a", "--", "sh", "-c", "echo idles > /root/word; sync"]);
     later(&sandbox, "kill -STOP $(systemctl show --property MainPID --value labctl-agent); echo '<1>it-'stops > /dev/kmsg", "it-stops");
     sandbox.good(&["snapshot", "save", "idles"]);
@@ -175,7 +176,7 @@ fn a_guest_whose_memory_is_dead_is_given_up_in_time() {
     let table = sandbox.good(&["status"]);
     assert!(table.contains("a is silent: its agent has not answered"), "{table}");
 
-    // A guest that uses all of its processor for nothing.
+    // A guest that burns all of its processor time.
     sandbox.good(&["snapshot", "restore", "good"]);
     sandbox.good(&["exec", "a", "--", "sh", "-c", "echo -1 > /proc/sys/kernel/sched_rt_runtime_us; echo loops > /root/word; sync"]);
     later(&sandbox, "exec chrt --fifo 99 sh -c 'echo \"<1>it-\"loops > /dev/kmsg; while :; do :; done'", "it-loops");
@@ -183,9 +184,9 @@ fn a_guest_whose_memory_is_dead_is_given_up_in_time() {
     let said = fails(&sandbox, &["exec", "a", "--", "true"]);
     assert!(said.contains("loops"), "{said}");
 
-    // One that wants its processor is waited for longer where others want it too.
+    // A guest that wants its processor is waited for longer if others want it too.
     for (name, how) in [("idles", "idle"), ("loops", "loops")] {
-        // It is told what is wrong and what to do, then and afterwards, and nothing runs.
+        // The error states what is wrong and what to do, then and afterwards, and nothing runs.
         let said = fails(&sandbox, &["snapshot", "restore", name]);
         for part in [&format!("snapshot `{name}`"), "a: its agent has not answered for ", how] {
             assert!(said.contains(part), "{part}: {said}");
@@ -201,7 +202,7 @@ fn a_guest_whose_memory_is_dead_is_given_up_in_time() {
         assert!(table.contains("the last restore failed:") && table.contains(how), "{table}");
         fails(&sandbox, &["up"]);
 
-        // Every way out is one.
+        // Every suggested remedy works.
         sandbox.good(&["snapshot", "restore", "good"]);
         assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/root/word"]), "good\n");
         fails(&sandbox, &["snapshot", "restore", name]);
@@ -211,7 +212,7 @@ fn a_guest_whose_memory_is_dead_is_given_up_in_time() {
         sandbox.good(&["up"]);
     }
 
-    // Suspended dead, it is booted once its memory is given up.
+    // Suspended while dead, it boots once its memory is discarded.
     later(&sandbox, "kill -STOP $(systemctl show --property MainPID --value labctl-agent); echo '<1>it-'stops-again > /dev/kmsg", "again");
     sandbox.good(&["suspend"]);
     fails(&sandbox, &["resume"]);

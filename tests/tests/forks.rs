@@ -1,4 +1,4 @@
-//! Nodes that are forked from one template: who they are, what they share, what they keep, and what a crash leaves.
+//! Nodes that are forked from one template: their identity, what they share, what they keep, and what a crash leaves behind.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, machines, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// What must differ from node to node, one a line.
+/// What must differ from node to node, one item a line.
 const OWN: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id /sys/class/dmi/id/product_uuid /sys/class/net/eth0/address; \
     cat /etc/hostname; hostname; cat /etc/ssh/ssh_host_*_key.pub; cat /etc/ssh/ssh_host_*_key | sha256sum; \
     ip -4 -o addr show dev eth0 | awk '{print $4}'; cat /proc/sys/kernel/random/uuid; \
@@ -31,7 +31,7 @@ fn forks_share_nothing_that_identifies_them_and_keep_it() {
     sandbox.good(&["up"]);
     let nodes = ["fork1", "fork2", "fork3"];
 
-    // The wall clock is right at once.
+    // The wall clock is right immediately.
     for node in nodes {
         let before = seconds();
         let said: f64 = sandbox.good(&["exec", node, "--", "date", "+%s.%N"]).trim().parse().unwrap();
@@ -39,7 +39,7 @@ fn forks_share_nothing_that_identifies_them_and_keep_it() {
         assert!(said > before - 0.1 && said < after + 0.1, "{node}'s clock says {said}, here it was {before} to {after}");
     }
 
-    // Nothing that is anybody's own is another's too.
+    // No node shares any of these with another.
     let own: Vec<Vec<String>> =
         nodes.iter().map(|node| sandbox.good(&["exec", node, "--", "sh", "-c", OWN]).lines().map(str::to_owned).collect()).collect();
     assert!(own[0].len() == 12, "{own:#?}");
@@ -51,7 +51,7 @@ fn forks_share_nothing_that_identifies_them_and_keep_it() {
         assert_eq!((own[4].as_str(), own[5].as_str()), (*node, *node));
     }
 
-    // They know and reach each other; the journal goes on; a service that starts now sees no jump of time.
+    // They know and reach each other; the journal continues; a service that starts now sees no jump in time.
     until("fork1 reaches fork3", Duration::from_secs(20), || {
         sandbox.run(&["exec", "fork1", "--", "ping", "-c1", "-W1", "fork3"]).status.success()
     });
@@ -64,14 +64,14 @@ fn forks_share_nothing_that_identifies_them_and_keep_it() {
     assert_eq!(sandbox.good(&["exec", "fork2", "--", "sh", "-c", timed]), "fine\n");
     assert_eq!(sandbox.good(&["ssh", "fork2", "--", "hostname"]), "fork2\n");
 
-    // After a reboot each is who it was.
+    // After a reboot each has the same identity.
     let before = sandbox.good(&["exec", "fork2", "--", "sh", "-c", KEPT]);
     let boot_id = sandbox.good(&["exec", "fork2", "--", "cat", "/proc/sys/kernel/random/boot_id"]);
     sandbox.good(&["reload", "fork2"]);
     assert_eq!(sandbox.good(&["exec", "fork2", "--", "sh", "-c", KEPT]), before);
     assert_ne!(sandbox.good(&["exec", "fork2", "--", "cat", "/proc/sys/kernel/random/boot_id"]), boot_id);
 
-    // A template that carries disks stays.
+    // A template in use by disks is not removed.
     let listed: serde_json::Value = sandbox.json(&["image", "template", "list"]);
     let used = listed.as_array().unwrap().iter().max_by_key(|template| template["used_unix"].as_u64()).unwrap();
     let (_, said) = sandbox.bad(&["image", "template", "rm", used["key"].as_str().unwrap()]);
@@ -79,7 +79,7 @@ fn forks_share_nothing_that_identifies_them_and_keep_it() {
     assert_eq!(sandbox.good(&["exec", "fork3", "--", "hostname"]), "fork3\n");
 }
 
-/// kill -9 while a template is made: it is there whole or not at all, and nothing stays behind.
+/// kill -9 while a template is being made: it exists complete or not at all, and nothing is left over.
 #[test]
 fn a_template_whose_making_is_killed_is_whole_or_absent() {
     if !can_boot() {
@@ -120,7 +120,8 @@ fn a_template_whose_making_is_killed_is_whole_or_absent() {
     assert!(ours(&sandbox).is_empty());
 }
 
-/// kill -9 of `up`, the supervisor or a machine while nodes are forked: the next `up` has them all, each as itself, on one whole disk.
+/// kill -9 of `up`, the supervisor or a machine while nodes are forked: the next `up` starts them all, each with its own identity, on one
+/// intact disk.
 #[test]
 fn forks_whose_start_is_killed_come_up_as_themselves() {
     if !can_boot() {

@@ -1,4 +1,5 @@
-//! Baked layers on real machines: shared by nodes that want the same, made anew when an input changes, reported as without layers.
+//! Baked layers on real machines: shared by nodes with the same tasks, made again when an input changes, reported as if there were no
+//! layers.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ provision:
       - {name: note, shell: "echo noted >> /srv/base/noted"}
 "#;
 
-/// Everything that a command says.
+/// All output of a command.
 fn said(sandbox: &Sandbox, args: &[&str]) -> String {
     let output = sandbox.run(args);
     assert!(output.status.success(), "{output:?}");
@@ -39,7 +40,7 @@ fn a_layer_is_shared_reported_and_never_stale() {
     }
     let sandbox = Sandbox::new();
     sandbox.write("lab.yml", LAB);
-    // A content of this test alone: its layers are not those of an earlier run.
+    // Content unique to this run: its layers are not those of an earlier run.
     let content = format!("{} {{{{ content }}}} {{{{ ansible_facts.os_family }}}}", std::process::id());
     sandbox.write("base.j2", &content);
     let told = said(&sandbox, &["up"]);
@@ -60,17 +61,17 @@ fn a_layer_is_shared_reported_and_never_stale() {
     let first = why("w1");
     assert_eq!(first["layer"], first["rests_on"], "{first}");
     assert_eq!(first["layer"], why("w2")["layer"]);
-    // What has nothing baked rests on the stock template, however many there are.
+    // Nodes without baked tasks are based on the stock template, however many there are.
     let plain = why("plain2");
     assert_eq!(plain["rests_on"], plain["stock"], "{plain}");
     assert_eq!(first["steps"].as_array().map(Vec::len), Some(4), "facts and three tasks: {first}");
-    // Nothing is new: there is nothing to fork.
+    // No node is new: there is nothing to fork.
     sandbox.good(&["up", "--no-cache"]);
     let again = said(&sandbox, &["provision"]);
-    // Only the shell task has no way to know.
+    // Only the shell task cannot detect that nothing changed.
     recap(&again, "w1", "ok=5    changed=1");
 
-    // A node whose variable differs has no part in the layer.
+    // A node whose variable differs does not share the layer.
     sandbox.write("lab.yml", &LAB.replace("provision:", "  - {name: other, memory: 384M, variables: {content: another}}\nprovision:"));
     sandbox.good(&["up", "other"]);
     assert_eq!(read("other", "base/file"), format!("{} another Debian", std::process::id()));
@@ -93,13 +94,13 @@ fn a_layer_is_shared_reported_and_never_stale() {
     let stock = why("w1");
     assert_eq!(stock["rests_on"], stock["stock"], "--no-cache uses none: {stock}");
     sandbox.good(&["destroy", "--force"]);
-    // Kept labs rest on layers; they go with the sandbox, and its layers with them.
+    // Kept labs are based on layers; they are removed with the sandbox, and their layers with them.
     for layer in [&first["layer"], &second["layer"]] {
         let _ = sandbox.run(&["image", "template", "rm", layer.as_str().expect("a key")]);
     }
 }
 
-/// Nothing of it is kept beyond `destroy`, for it asks a program of the controller: so each `up` begins with the layers alone.
+/// It is not kept beyond `destroy`, because it runs a program on the controller: so each `up` starts with only the layers.
 const CRASHED: &str = r#"
 name: crashed
 nodes:
@@ -115,26 +116,26 @@ provision:
       - {name: note, shell: "echo noted >> /srv/base/noted"}
 "#;
 
-/// The sockets of builders of layers: one folder each, named after the layer, as long as its making goes on.
+/// The sockets of layer builders: one folder each, named after the layer, while it is being made.
 fn builders(sandbox: &Sandbox) -> BTreeSet<String> {
     let entries = std::fs::read_dir(sandbox.folder().join("labctl")).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter_map(|name| name.strip_prefix("l-").map(str::to_owned)).collect()
 }
 
-/// What appears one after the other in the folder of a layer that is being made: its memory, its devices when it is saved, its notes, the disk of
-/// its forks.
+/// The files that appear one after the other in the folder of a layer in the making: its memory, its devices when it is saved, its notes,
+/// the disk of its forks.
 const STAGES: [&str; 4] = ["ram", "state", "layer.json", "overlay.qcow2"];
 
-/// Unfinished layers in the store, of those whose names begin so.
+/// Unfinished layers in the store whose names start with one of `ours`.
 fn unfinished(sandbox: &Sandbox, ours: &BTreeSet<String>) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(sandbox.home().join("store/templates")).into_iter().flatten().flatten();
     let is_ours = |name: &str| name.strip_prefix(".building-").is_some_and(|key| ours.iter().any(|short| key.starts_with(short.as_str())));
     entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect()
 }
 
-/// kill -9 of `up` or of the builder's machine while a layer is made: the layer is whole or absent, nothing runs on, what was left goes with
-/// the next build or with `prune`, and the next `up` says what an undisturbed one says.
+/// kill -9 of `up` or of the builder's machine while a layer is being made: the layer is complete or absent, nothing keeps running,
+/// leftovers are removed by the next build or by `prune`, and the next `up` reports the same as an undisturbed one.
 #[test]
 fn a_layer_whose_making_is_killed_is_whole_or_absent() {
     if !can_boot() {
@@ -162,7 +163,7 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
         assert_eq!(sandbox.machines(), Vec::<i32>::new(), "{round}");
         recap.join("\n")
     };
-    // Templates and images first: then the making of the layer is what takes the time.
+    // Templates and images first: then making the layer is what takes the time.
     write("warm");
     outcome(&mut keys, "warm");
     write("undisturbed");
@@ -173,12 +174,12 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
     let length = start.elapsed();
     assert!(up.wait().unwrap().success());
     sandbox.good(&["destroy", "--force"]);
-    // From a layer that is there, `up` says the same as one that makes it.
+    // With an existing layer, `up` reports the same as when it makes one.
     let undisturbed = outcome(&mut keys, "undisturbed");
     println!("undisturbed: a layer takes {length:?}\n{undisturbed}");
 
     for round in 0..STAGES.len() + 3 {
-        // All drawn before anything happens: what happens must not change what the seed gives next.
+        // All random numbers are drawn first: what happens must not change what the seed gives next.
         let (share, short) = (random.random_range(0.0..0.8), random.random_range(0..100));
         let machine = matches!(round, 1 | 3);
         write(&round.to_string());
@@ -189,7 +190,7 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
                 std::thread::sleep(length.mul_f64(share));
                 format!("after {:?}", length.mul_f64(share))
             }
-            // Short stages would hardly ever be met by chance.
+            // Short stages would hardly ever be hit by chance.
             Some(file) => {
                 let making = || unfinished(&sandbox, &builders(&sandbox));
                 while !making().iter().any(|folder| folder.join(file).exists()) && !builders(&sandbox).is_empty() {
@@ -212,7 +213,7 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
         });
         println!("round {round}: {code}; left: {:?}", unfinished(&sandbox, &ours));
         if round % 3 == 2 {
-            // Another layer is wanted next, from the first task on: its build removes what this one has left.
+            // Next, a different layer is needed, from the first task on: building it removes the leftovers of this one.
             sandbox.write(
                 "lab.yml",
                 &std::fs::read_to_string(sandbox.folder().join("lab.yml"))
@@ -220,14 +221,14 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
                     .replace("state: directory", "state: directory, mode: '0755'"),
             );
         }
-        // Machines may run already if the layer was done.
+        // Machines may already be running if the layer was finished.
         sandbox.good(&["destroy", "--force"]);
         let round = format!("round {round}");
         assert_eq!(outcome(&mut keys, &round), undisturbed, "{round}");
         assert_eq!(unfinished(&sandbox, &ours), Vec::<PathBuf>::new(), "{round}");
     }
 
-    // `prune` finds what nobody will make again, and leaves alone what is being made.
+    // `prune` finds leftovers that no build will replace, and leaves alone what is being made.
     write("pruned");
     let mut up = sandbox.start(&["up"]);
     until("a layer is being made", Duration::from_secs(120), || !builders(&sandbox).is_empty());

@@ -1,5 +1,5 @@
-//! Real virtual machines: boot, commands, network, provisioning, names, faults, crashes. Each test has a lab of its own and
-//! asserts along one story, because a boot is what costs time.
+//! Real virtual machines: boot, commands, network, provisioning, names, faults, crashes. Each test has its own lab and asserts along one
+//! story, because booting is the expensive part.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, until};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// A role with a service that systemd keeps alive, and what most roles do.
+/// A role with a service that systemd keeps alive, and typical tasks.
 const ROLE: &str = r"
 - name: Make a folder
   file: {path: /srv/web, state: directory, mode: '0755'}
@@ -71,7 +71,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     assert!(both.contains("node1: node1") && both.contains("node2: node2"), "{both}");
     assert_eq!(sandbox.good(&["exec", "node2", "--", "cat", "/lab/files/deep/hello.txt"]), "hello\n");
 
-    // Names inside the lab, and the way from node to node.
+    // Names inside the lab, and connections from node to node.
     let page = "exec 3<>/dev/tcp/n2.story.test/8080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
     until("the page of node2 from node1", Duration::from_secs(30), || {
         String::from_utf8_lossy(&sandbox.run(&["exec", "node1", "--", "bash", "-c", page]).stdout).contains("page on node2")
@@ -94,7 +94,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(again.status.success() && !said.contains("changed:") && said.contains("changed=0"), "{said}");
 
-    // The hosts file: only our block, undone without a trace.
+    // The hosts file: only our block, removed without a trace.
     let hosts = sandbox.write("hosts", "127.0.0.1 localhost\n");
     let file = hosts.to_str().unwrap();
     sandbox.good(&["hosts", "apply", "--file", file]);
@@ -106,7 +106,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     // SSH, with the pinned host key.
     assert_eq!(sandbox.good(&["ssh", "node2", "--", "hostname"]), "node2\n");
 
-    // Kill the service everywhere at once: it dies, comes back under another pid, and the report says so.
+    // Kill the service on all nodes at once: it dies, comes back with another pid, and the report shows that.
     let report = sandbox.json(&["scenario", "run", "kill_web.yml", "--seed", "1"]);
     assert_eq!(report["verdict"], "passed", "{report:#}");
     let targets = report["faults"][0]["targets"].as_array().unwrap();

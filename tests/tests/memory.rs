@@ -1,4 +1,4 @@
-//! Whether saved memory is what the nodes had, while they are busy with it and while the host is busy with something else.
+//! Whether saved memory matches what the nodes had, while they are busy with it and while the host is busy with other work.
 //!
 //! `LABCTL_MEMORY_ROUNDS` is the number of rounds; `make soak` takes 500.
 
@@ -12,10 +12,10 @@ use serde_json::Value;
 const LAB: &str = "name: memory\nnodes:\n  - {name: 'small{index}', count: 3, memory: 256M}\n  - {name: large, memory: 768M}\n";
 const NODES: [&str; 4] = ["small1", "small2", "small3", "large"];
 
-/// Rounds unless told otherwise.
+/// Number of rounds by default.
 const ROUNDS: usize = 20;
 
-/// Processes that take what the host's processors have, until this is dropped.
+/// Processes that use up the host's processors, until this is dropped.
 struct Busy(Vec<Child>);
 
 impl Busy {
@@ -47,7 +47,7 @@ fn no_page_is_lost() {
     let writers = Writers::start(&sandbox, "memory", &NODES, 16);
     let mut pauses = Vec::new();
     for round in 1..=rounds {
-        // The second half with a busy host: then some nodes are much further than others.
+        // The second half with a busy host: then some nodes are much further along than others.
         let _busy = (round > rounds / 2).then(|| Busy::start(2));
         let saved: Value = sandbox.json(&["snapshot", "save", "now", "--replace", "--verify"]);
         pauses.push(saved["pause_ms"].as_u64().expect("a pause"));

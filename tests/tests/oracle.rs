@@ -1,7 +1,7 @@
-//! Playbook cases by ansible-core and by labctl, compared: see `tests/oracle/run.py`.
+//! Playbook cases run by ansible-core and by labctl, compared: see `tests/oracle/run.py`.
 //!
-//! Needs ansible-core in `target/ansible-venv` (`make install-ansible`, or ANSIBLE_VENV) and mount namespaces; skipped with a
-//! printed reason where they are not to be had.
+//! Needs ansible-core in `target/ansible-venv` (`make install-ansible`, or ANSIBLE_VENV) and mount namespaces; skipped with a printed
+//! reason where they are missing.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ fn labctl_does_what_ansible_does() {
     let python = match found {
         Ok(python) => python,
         Err(why) => {
-            eprintln!("skipped: {why}");
+            labctl_skip::skip!("oracle", "{why}");
             return;
         }
     };

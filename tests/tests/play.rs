@@ -1,4 +1,4 @@
-//! `labctl play` as users see it: the controller as the machine, large things, what breaks in the middle, Ctrl-C.
+//! `labctl play` as users see it: the controller as the machine, large inputs, failures half-way, Ctrl-C.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A folder with a playbook and a home of labctl's own.
+/// A folder with a playbook and a separate labctl home.
 struct Case {
     folder: tempfile::TempDir,
 }
@@ -68,7 +68,7 @@ fn ten_thousand_items_take_seconds() {
     let begin = Instant::now();
     let events = case.events(&[]);
     assert!(events.iter().any(|event| event["result"]["msg"] == 9999));
-    // Ansible takes some minutes; the limit is for a busy machine and an unoptimised program.
+    // Ansible takes some minutes; the limit allows for a busy machine and an unoptimised program.
     assert!(begin.elapsed() < Duration::from_secs(90), "{:?}", begin.elapsed());
 }
 
@@ -190,7 +190,7 @@ fn ctrl_c_ends_between_tasks_and_twice_at_once() {
     assert!(errors.any(|line| line.unwrap().contains("stopping after")));
     interrupt(child.id());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    // Lets the shell end that was left behind.
+    // Lets the leftover shell exit.
     case.write("go", "");
 }
 

@@ -1,5 +1,5 @@
-//! Provisioning real machines: what shipped roles promise, and what goes wrong on the way. One lab serves all checks, because
-//! starting it is what costs time.
+//! Provisioning real machines: what the shipped roles promise, and what goes wrong on the way. One lab serves all checks, because starting
+//! it is the expensive part.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const LAB: &str = "name: rough\nnetwork: {domain: rough.test}\nnodes:\n  - {name: \"n{index}\", count: 2, memory: 512M}\n";
 
-/// One run of a playbook, as its events tell it.
+/// One run of a playbook, as recorded in its events.
 struct Run {
     events: Vec<Value>,
     code: Option<i32>,
@@ -34,7 +34,7 @@ impl Run {
         self.results().find(|event| event["task"] == name).unwrap_or_else(|| panic!("no task {name}: {:#?}", self.events))
     }
 
-    /// Tasks, handlers too, with what became of them; those that only look left out.
+    /// Host and name of each task that changed something, handlers included.
     fn changes(&self) -> Vec<(String, String)> {
         let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
         self.results().filter(|event| event["status"] == "changed").map(|event| (text(event, "host"), text(event, "task"))).collect()
@@ -55,7 +55,7 @@ fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A part of the story, told in a lab that is up.
+/// One part of the story, run in a lab that is up.
 type Check = fn(&Sandbox);
 
 #[test]
@@ -100,7 +100,8 @@ fn shipped_roles(sandbox: &Sandbox) {
     let first = Run::of(sandbox, playbook, &[]);
     assert_eq!(first.code, Some(0), "{:#?}", first.events);
     assert!(first.changes().len() >= 2, "{:?}", first.changes());
-    // Debian's package starts nginx itself, which no check can know: it says that the role will, and that there is nothing to reload.
+    // Debian's package starts nginx itself, which check mode cannot know: it reports that the role will start it, and that there is nothing
+    // to reload.
     let ours = |run: &Run| -> Vec<_> {
         run.changes()
             .into_iter()

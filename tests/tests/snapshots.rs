@@ -1,4 +1,4 @@
-//! Snapshots of a whole lab: what they bring back, what they refuse, and what a crash in the middle leaves.
+//! Snapshots of a whole lab: what they restore, what they refuse, and what a crash half-way leaves behind.
 
 use std::fs;
 use std::process::Command;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const LAB: &str = "name: past\nnodes: [{name: 'past{index}', count: 2, memory: 256M}]\n";
 
-/// Takes one connection and notes every line with its own time.
+/// Accepts one connection and appends every received line to a file.
 const SERVER: &str = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 7000, Listen => 1, ReuseAddr => 1) or die; \
     open $f, '>>', '/run/lines'; $f->autoflush; $c = $s->accept; while (<$c>) { print $f $_ } print $f qq(closed\\n)";
 
@@ -21,7 +21,7 @@ const CLIENT: &str = "use IO::Socket::INET; until ($c = IO::Socket::INET->new('p
     $c->autoflush; $SIG{PIPE} = 'IGNORE'; while (1) { print $c ++$n, qq(\\n) or last; select undef, undef, undef, 0.1 } \
     open $f, '>', '/run/broken'";
 
-/// The number of the last line that came over the connection.
+/// The number of the last line that arrived over the connection.
 fn last_line(sandbox: &Sandbox) -> u64 {
     let said = sandbox.run(&["exec", "past2", "--", "tail", "-n1", "/run/lines"]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
@@ -72,7 +72,7 @@ fn a_lab_goes_back_to_what_it_was() {
     assert!(different.contains("past1: its disk has grown by") && different.contains("the lab file is the same"), "{different}");
     assert!(sandbox.bad(&["snapshot", "save", "one"]).1.contains("there is a snapshot `one` already"));
 
-    // Back: files, memory, the connection, the clock.
+    // Restored: files, memory, the connection, the clock.
     for _ in 0..2 {
         let start = Instant::now();
         sandbox.good(&["snapshot", "restore", "one"]);
@@ -88,7 +88,7 @@ fn a_lab_goes_back_to_what_it_was() {
         writers.assert_whole();
     }
 
-    // Suspended, everything is on the disk; awake, everything goes on.
+    // Suspended, everything is on disk; resumed, everything continues.
     sandbox.good(&["suspend"]);
     assert_eq!(sandbox.machines(), Vec::<i32>::new());
     assert_eq!(sandbox.status()["nodes"][0]["state"], "suspended");
@@ -98,7 +98,7 @@ fn a_lab_goes_back_to_what_it_was() {
     writers.assert_whole();
     assert!(sandbox.bad(&["resume"]).1.contains("is not suspended"));
 
-    // Nothing of what is refused changes anything.
+    // Refused commands change nothing.
     let place = sandbox.home().join("labs/past/snapshots/one");
     let (state, about) = (place.join("past2/state"), place.join("snapshot.json"));
     let (whole, text) = (fs::read(&state).unwrap(), fs::read_to_string(&about).unwrap());
@@ -115,7 +115,7 @@ fn a_lab_goes_back_to_what_it_was() {
     let said = sandbox.bad(&["clone", "past", "anna", "--snapshot", "one", "--subnet", "10.99.0.0/24"]).1;
     assert!(said.contains("QEMU emulator version 3.1") && !sandbox.home().join("labs/anna").exists(), "{said}");
     other["qemu"] = serde_json::from_str::<Value>(&text).unwrap()["qemu"].clone();
-    // What older versions wrote does not say whether the nodes stood still.
+    // Snapshots of older versions do not record whether the nodes were stopped.
     other.as_object_mut().unwrap().remove("stopped");
     fs::write(&about, other.to_string()).unwrap();
     let emulated = sandbox.status()["accel"] == "tcg";
@@ -150,7 +150,7 @@ fn a_lab_goes_back_to_what_it_was() {
     assert!(all_run(&sandbox));
     until("the connection goes on after halt", Duration::from_secs(20), || last_line(&sandbox) > 3);
 
-    // The disks alone: the nodes boot with the files of then.
+    // The disks alone: the nodes boot with the files of the snapshot.
     sandbox.good(&["exec", "past1", "--", "sh", "-c", "echo three > /root/word; sync"]);
     sandbox.good(&["snapshot", "restore", "one", "--cold"]);
     assert_eq!(sandbox.good(&["exec", "past1", "--", "sh", "-c", "cat /root/word; ls /run/memory 2>/dev/null; hostname"]), "one\npast1\n");
@@ -161,8 +161,8 @@ fn a_lab_goes_back_to_what_it_was() {
     assert_eq!(sandbox.disk_layers(), 0, "nobody rests on a layer any more");
 }
 
-/// kill -9 of the command, the supervisor or a machine while a snapshot is saved or restored: it is there whole or not at all, and the
-/// lab comes up.
+/// kill -9 of the command, the supervisor or a machine while a snapshot is saved or restored: it exists complete or not at all, and the lab
+/// comes up.
 #[test]
 fn a_snapshot_that_is_cut_off_is_whole_or_absent() {
     if !can_boot() {
@@ -206,7 +206,7 @@ fn a_snapshot_that_is_cut_off_is_whole_or_absent() {
     assert_eq!(sandbox.disk_layers(), 0);
 }
 
-/// The second `up` of a lab from the same inputs restores it; from others it provisions.
+/// The second `up` of a lab from the same inputs restores it; with different inputs it provisions.
 #[test]
 fn a_provisioned_lab_comes_back_without_provisioning() {
     if !can_boot() {
@@ -253,7 +253,7 @@ fn a_provisioned_lab_comes_back_without_provisioning() {
     assert!(once(&sandbox).ends_with("other"));
 }
 
-/// The sandbox's home on a small file system of its own; gone with this, and the lab with it.
+/// Puts the sandbox's home on a small file system of its own; dropping it removes that, and the lab with it.
 struct Small<'a>(&'a Sandbox);
 
 impl Drop for Small<'_> {
@@ -272,14 +272,14 @@ fn a_full_disk_costs_the_snapshot_alone() {
     let store = std::fs::read_link(sandbox.home().join("store")).unwrap();
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=290m", "tmpfs"]).arg(sandbox.home()).status();
     if !mounted.is_ok_and(|status| status.success()) {
-        println!("skipped: only root mounts a small file system");
+        labctl_skip::skip!("small-disk", "only root mounts a small file system");
         return;
     }
     let _small = Small(&sandbox);
     std::os::unix::fs::symlink(store, sandbox.home().join("store")).unwrap();
     sandbox.write("lab.yml", "name: full\nnodes: [{name: a, memory: 256M}]\n");
     sandbox.good(&["up"]);
-    // What no template has, more than there is room for.
+    // Data that no template has, more than there is room for.
     sandbox.good(&["exec", "a", "--", "sh", "-c", "head -c 80000000 /dev/urandom > /dev/shm/much; echo kept > /dev/shm/kept"]);
     let filler = sandbox.home().join("filler");
     std::fs::write(&filler, vec![0; 230_000_000]).unwrap();

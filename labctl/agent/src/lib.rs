@@ -3,8 +3,9 @@
 //!
 //! Blocking threads and system calls, no async runtime: what a fork costs is what it touches when it wakes.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod accounts;
-pub mod facts;
 pub mod identity;
 pub mod init;
 pub mod modules;

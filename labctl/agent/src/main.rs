@@ -1,5 +1,7 @@
 //! `labctl-agent`: see the library.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 use std::process::ExitCode;
 
 use labctl_agent::{init, modules, serve};

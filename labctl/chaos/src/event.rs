@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::Verdict;
+use crate::verdict::Verdict;
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,8 +8,11 @@ use std::time::Duration;
 use labctl_spec::scenario::Signal;
 use tokio::time::{Instant, sleep};
 
+use crate::impaired::ImpairedEdges;
 use crate::lease::{Journal, Lease};
-use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};
+use crate::target::{BoxFuture, ExecAnswer, FaultError, FaultTarget, HttpAnswer, Mishap, ProbeTarget};
+use labctl_spec::network::{EdgeCounters, HeldFrames};
+use labctl_wire::{ArmedProcess, Death, UnitState};
 
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -27,7 +30,7 @@ pub(crate) struct FakeUnit {
     pub dies: bool,
     /// Whether SIGTERM kills it.
     pub obeys: bool,
-    /// Its death is reported but its pid stays, as from an agent that lies.
+    /// Its death is reported but its pid stays, as with an agent that reports it wrongly.
     pub keeps_pid: bool,
     /// Whether SIGSTOP stops it.
     pub stops: bool,
@@ -116,6 +119,9 @@ struct State {
     slow: BTreeMap<String, Duration>,
     /// Mishaps of nodes, and when they happen.
     mishaps: Vec<(Instant, Mishap)>,
+    impaired: BTreeMap<String, ImpairedEdges>,
+    /// No frames are sent.
+    quiet: bool,
 }
 
 impl FakeLab {
@@ -135,12 +141,24 @@ impl FakeLab {
                 fails: Vec::new(),
                 slow: BTreeMap::new(),
                 mishaps: Vec::new(),
+                impaired: BTreeMap::new(),
+                quiet: false,
             }),
         })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// The impairments that are in effect.
+    pub(crate) fn impairments(&self) -> Vec<ImpairedEdges> {
+        self.state().impaired.values().cloned().collect()
+    }
+
+    /// Nothing sends frames from now on.
+    pub(crate) fn be_quiet(&self) {
+        self.state().quiet = true;
     }
 
     pub(crate) fn serve(&self, service: Service) {
@@ -211,27 +229,7 @@ impl FakeLab {
 }
 
 impl FaultTarget for FakeLab {
-    fn units<'a>(&'a self, node: &'a str, units: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
-        Box::pin(async move {
-            sleep(ms(2)).await;
-            let mut state = self.state();
-            let look = |unit: &String| {
-                let Some(fake) = state.units.get_mut(&(node.to_owned(), unit.clone())) else {
-                    return unit_state(unit, "inactive", "dead", 0, 0);
-                };
-                fake.settle();
-                match fake.died {
-                    None if fake.pid == 0 => unit_state(unit, "inactive", "dead", 0, fake.restarts),
-                    None => unit_state(unit, "active", "running", fake.pid, fake.restarts),
-                    Some(_) if fake.comes_back_after.is_some() => unit_state(unit, "activating", "auto-restart", 0, fake.restarts),
-                    Some(_) => unit_state(unit, "failed", "failed", 0, fake.restarts),
-                }
-            };
-            Ok(units.iter().map(look).collect())
-        })
-    }
-
-    fn arm<'a>(&'a self, node: &'a str, _shot: u64, units: &'a [String]) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
+    fn arm<'a>(&'a self, node: &'a str, _shot: u64, units: &'a [String]) -> BoxFuture<'a, Result<Vec<ArmedProcess>, FaultError>> {
         Box::pin(async move {
             sleep(ms(5)).await;
             self.deed(format!("arm {node}"))?;
@@ -244,7 +242,7 @@ impl FaultTarget for FakeLab {
                     }
                     None => 0,
                 };
-                Armed { unit: unit.clone(), pid }
+                ArmedProcess { unit: unit.clone(), pid }
             };
             Ok(units.iter().map(pid).collect())
         })
@@ -292,11 +290,54 @@ impl FaultTarget for FakeLab {
         })
     }
 
-    fn release_network(&self) -> BoxFuture<'_, Result<Held, FaultError>> {
+    fn release_network(&self) -> BoxFuture<'_, Result<HeldFrames, FaultError>> {
         Box::pin(async move {
             self.deed("release".into())?;
             let since = self.state().held.take();
-            Ok(since.map_or_else(Held::default, |since| Held { frames: 12, bytes: 1200, dropped: 0, duration: since.elapsed() }))
+            Ok(since.map_or_else(HeldFrames::default, |since| HeldFrames {
+                frames: 12,
+                bytes: 1200,
+                dropped: 0,
+                duration_ms: since.elapsed().as_secs_f64() * 1e3,
+            }))
+        })
+    }
+
+    fn impair<'a>(&'a self, edges: &'a ImpairedEdges) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            self.deed(format!("impair {} edges", edges.edges.len()))?;
+            self.state().impaired.insert(edges.id.clone(), edges.clone());
+            Ok(())
+        })
+    }
+
+    fn mend<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            self.deed("mend".into())?;
+            self.state().impaired.remove(id);
+            Ok(())
+        })
+    }
+}
+
+impl ProbeTarget for FakeLab {
+    fn units<'a>(&'a self, node: &'a str, units: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
+        Box::pin(async move {
+            sleep(ms(2)).await;
+            let mut state = self.state();
+            let look = |unit: &String| {
+                let Some(fake) = state.units.get_mut(&(node.to_owned(), unit.clone())) else {
+                    return unit_state(unit, "inactive", "dead", 0, 0);
+                };
+                fake.settle();
+                match fake.died {
+                    None if fake.pid == 0 => unit_state(unit, "inactive", "dead", 0, fake.restarts),
+                    None => unit_state(unit, "active", "running", fake.pid, fake.restarts),
+                    Some(_) if fake.comes_back_after.is_some() => unit_state(unit, "activating", "auto-restart", 0, fake.restarts),
+                    Some(_) => unit_state(unit, "failed", "failed", 0, fake.restarts),
+                }
+            };
+            Ok(units.iter().map(look).collect())
         })
     }
 
@@ -329,6 +370,16 @@ impl FaultTarget for FakeLab {
                 },
                 None => ExecAnswer { code: 1, ..ExecAnswer::default() },
             })
+        })
+    }
+
+    fn impaired<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<EdgeCounters, FaultError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let edges = state.impaired.get(id).ok_or_else(|| FaultError::new("nothing is impaired"))?;
+            let frames = if state.quiet { 0 } else { 10 * edges.edges.len() as u64 };
+            let dropped = if edges.impairment.cut || edges.impairment.loss > 0.0 { frames } else { 0 };
+            Ok(EdgeCounters { matched: frames, dropped, delayed: frames - dropped, ..EdgeCounters::default() })
         })
     }
 

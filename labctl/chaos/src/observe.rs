@@ -1,5 +1,4 @@
-//! What the probes observed: windows of unavailability, time to detect, time to recover, and since when the state is
-//! steady.
+//! What the probes saw: windows of unavailability, time to detect, time to recover, and since when the state has been steady.
 //!
 //! ```text
 //!            barrier set                 all probes held since
@@ -8,57 +7,48 @@
 //!      └──────── a probe fails, or the barrier is moved ────────────┘
 //! ```
 //!
-//! The *barrier* prevents "steady because nothing has noticed yet": only samples started after it count. While a killed
-//! unit is not back, there is no barrier and none count.
+//! The *barrier* guards against "steady because nothing has noticed yet": only samples started after it count. While a killed unit is not
+//! back, there is no barrier and no sample counts.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::probe::Answer;
+use crate::probe::Sample;
 
-/// One answer from a probe.
-#[derive(Debug, Clone)]
-pub(crate) struct Sample {
-    pub probe: usize,
-    pub started: Instant,
-    pub ended: Instant,
-    pub answer: Answer,
-}
-
-/// A period in which a probe did not hold: from the start of the first query that failed to the end of the first that
-/// held again. Both ends therefore overestimate the outage, each by at most one interval and one answer.
+/// A period in which a probe did not hold: from the start of the first query that failed to the end of the first that held again. Both ends
+/// err towards a longer outage, each by at most one interval and one answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Start, in milliseconds since the run's start.
     pub from_ms: u64,
     /// End, likewise; none if the probe never held again.
     pub to_ms: Option<u64>,
-    /// Failed queries in the window.
+    /// Failed queries in this window.
     pub failures: u64,
-    /// The first failed answer.
+    /// The first answer that did not hold.
     pub first: String,
-    /// The last failed answer.
+    /// The last one that did not hold.
     pub last: String,
 }
 
-/// What a probe observed from the first step on.
+/// What a probe saw from the first step on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProbeReport {
     /// The probe's name.
     pub name: String,
-    /// Number of queries.
+    /// Queries made.
     pub asked: u64,
-    /// Number of queries that failed.
+    /// Queries whose answer did not hold.
     pub failed: u64,
-    /// Periods in which it did not hold.
+    /// When it did not hold.
     pub windows: Vec<Window>,
     /// Milliseconds from the first shot to the end of the first query that failed after it.
     pub detected_after_ms: Option<u64>,
     /// Milliseconds from the last shot to the end of the last window; none if there is no window, or if it never held again.
     pub recovered_after_ms: Option<u64>,
-    /// Total milliseconds in which it did not hold.
+    /// Total milliseconds for which it did not hold.
     pub unavailable_ms: u64,
     /// Whether the last answer held.
     pub holds: bool,
@@ -69,13 +59,13 @@ pub struct ProbeReport {
 #[derive(Default)]
 struct Watched {
     report: ProbeReport,
-    /// The last sample, which counts again when the barrier moves.
+    /// The last sample, evaluated again when the barrier moves.
     last: Option<Sample>,
-    /// End of the first sample in the unbroken series of good ones after the barrier, and the length of that series.
+    /// End of the first good sample in the unbroken sequence after the barrier, and the length of that sequence.
     good: Option<(Instant, u64)>,
 }
 
-/// Collects samples in the order in which they end.
+/// Takes samples in the order in which they ended.
 pub(crate) struct Observer {
     start: Instant,
     probes: Vec<Watched>,
@@ -87,24 +77,24 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(start: Instant, names: impl Iterator<Item = String>) -> Self {
         let watched = |name| Watched {
-            report: ProbeReport { name, last: "not queried yet".to_owned(), ..ProbeReport::default() },
+            report: ProbeReport { name, last: "not asked yet".to_owned(), ..ProbeReport::default() },
             ..Watched::default()
         };
         Self { start, probes: names.map(watched).collect(), barrier: Some(start), shots: Vec::new(), recording: false }
     }
 
-    /// From now on, samples are recorded in the report.
+    /// From now on samples go into the report.
     pub(crate) fn record(&mut self) {
         self.recording = true;
     }
 
-    /// A shot was fired. The state no longer counts as steady until the barrier is set again.
+    /// A shot was fired. The state is not steady again until the barrier is set again.
     pub(crate) fn shot(&mut self, at: Instant) {
         self.shots.push(at);
         self.set_barrier(None);
     }
 
-    /// Only samples started after `barrier` count towards the steady state; with `None`, no sample counts.
+    /// Only samples started after `barrier` count towards the steady state; without a barrier, none count.
     pub(crate) fn set_barrier(&mut self, barrier: Option<Instant>) {
         if self.barrier == barrier {
             return;
@@ -118,12 +108,12 @@ impl Observer {
         }
     }
 
-    /// Adds a sample. Returns whether the probe's state changed (or was unknown before).
+    /// Takes a sample. Returns whether it changed the probe's state (or the state was unknown before).
     pub(crate) fn take(&mut self, sample: Sample) -> bool {
         let (start, recording) = (self.start, self.recording);
         let since = |at: Instant| (at - start).as_millis() as u64;
         let first_shot = self.shots.first().copied();
-        // An outage cannot start before the shot that caused it, even if the query did.
+        // The outage cannot be older than the shot that caused it, although the query may be.
         let began = self.shots.iter().copied().filter(|shot| *shot <= sample.ended).fold(sample.started, Instant::max);
         let counts = self.barrier.is_some_and(|barrier| sample.started > barrier);
         let Some(watched) = self.probes.get_mut(sample.probe) else {
@@ -182,13 +172,13 @@ impl Observer {
     /// [`steady_since`](Self::steady_since), once it has lasted for `settle` and each probe has held at least twice.
     pub(crate) fn settled(&self, settle: Duration) -> Option<Instant> {
         let since = self.steady_since()?;
-        // The probe with the oldest sample is the limit.
+        // The state has only lasted as long as the probe with the oldest answer confirms.
         let heard = self.probes.iter().map(|watched| watched.last.as_ref().map(|last| last.ended)).min()??;
         let twice = self.probes.iter().all(|watched| watched.good.is_some_and(|(_, n)| n >= 2));
         (twice && heard >= since + settle).then_some(since)
     }
 
-    /// The probes that currently fail, with their last answers.
+    /// The probes that do not hold now, with their last answers.
     pub(crate) fn complaints(&self) -> Vec<String> {
         self.probes
             .iter()

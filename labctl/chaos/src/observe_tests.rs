@@ -1,4 +1,5 @@
 use super::*;
+use crate::probe::Answer;
 
 struct Script {
     start: Instant,

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Options of a run. All randomness derives from `seed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Decides which nodes are picked. Keep it below 2^53, so that every reader of the JSON report reads the same
-    /// number.
+    /// Decides which nodes are picked. Keep it below 2^53 so that every JSON parser reads the same number from the
+    /// report.
     pub seed: u64,
     /// The command that ran this scenario, without `--seed`, such as `labctl scenario run scenarios/kill_nomad.yml`.
     pub command: String,
@@ -25,7 +25,7 @@ pub struct Options {
     pub arm_limit: Duration,
     /// Time limit for agents to confirm deaths. The network is held at most a second longer.
     pub fire_limit: Duration,
-    /// How much longer than the rest of the method a process stays stopped if the run dies.
+    /// How much longer than the rest of the method a process stays stopped if the run is killed.
     pub lease_margin: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Which nodes are hit: resolves names to nodes, and makes the seeded choice among them.
+//! Which nodes are hit: resolves names to nodes and picks some of them by seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,18 +8,17 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::target::FaultError;
 
-/// The nodes that `on` refers to, sorted and without duplicates. A name is a group's or a node's; groups take
-/// precedence.
+/// The nodes that `on` names, each once, sorted. A name is that of a group or a node; a group takes precedence.
 ///
 /// # Errors
-/// A name that is neither, or a group without nodes.
+/// A name is neither, or a group has no nodes.
 pub fn resolve(on: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<Vec<String>, FaultError> {
     let mut nodes = BTreeSet::new();
     for name in on {
         if let Some(members) = groups.get(name) {
             if members.is_empty() {
                 return Err(
-                    FaultError::new(format!("group `{name}` has no nodes")).hint("add a node to it in the lab file, or use another group")
+                    FaultError::new(format!("group `{name}` has no nodes")).hint("give it a node in the lab file, or name another group")
                 );
             }
             nodes.extend(members.iter().cloned());
@@ -34,7 +33,17 @@ pub fn resolve(on: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<
     Ok(nodes.into_iter().collect())
 }
 
-/// The number of nodes out of `n` that a pick selects.
+/// A pick as text, to precede the names that it picks from.
+pub(crate) fn words(pick: Pick) -> &'static str {
+    match pick {
+        Pick::One => "one of ",
+        Pick::Minority => "a minority of ",
+        Pick::Majority => "a majority of ",
+        Pick::All => "",
+    }
+}
+
+/// How many of `n` nodes a pick selects.
 pub fn count(pick: Pick, n: usize) -> usize {
     match pick {
         Pick::One => n.min(1),
@@ -45,8 +54,8 @@ pub fn count(pick: Pick, n: usize) -> usize {
     }
 }
 
-/// The chosen nodes, sorted. Depends only on the arguments, and not on the order of `nodes`. `step` (the step's
-/// position in the method) makes the choices of different steps independent.
+/// The nodes picked from `nodes`, sorted. Depends only on the arguments and not on the order of `nodes`; `step` (the step's position in the
+/// method) makes the choices of two steps independent.
 pub fn choose(seed: u64, step: usize, pick: Pick, nodes: &[String]) -> Vec<String> {
     let mut nodes: Vec<String> = nodes.to_vec();
     nodes.sort();
@@ -71,7 +80,7 @@ fn random(seed: u64, step: usize) -> ChaCha20Rng {
     random
 }
 
-/// An unbiased number below `limit` (at least 1). Implemented here because a library's method may change between
+/// An unbiased number below `limit` (at least 1). Implemented here because a library may change its sampling between
 /// versions, and a seed must keep its meaning.
 fn below(random: &mut impl Rng, limit: u64) -> u64 {
     let fair = u64::MAX - u64::MAX % limit;
@@ -102,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_seed_means_the_same_nodes_for_ever() {
-        // Fixed values: if this fails, seeds printed by earlier versions no longer reproduce their runs.
+        // Fixed values: if this fails, seeds printed by earlier versions no longer repeat their runs.
         let picked: Vec<Vec<String>> = (0..4).map(|seed| choose(seed, 0, Pick::Minority, &names(5))).collect();
         assert_eq!(picked, [["n1", "n2"], ["n2", "n3"], ["n4", "n5"], ["n3", "n5"]]);
     }

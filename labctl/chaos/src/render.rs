@@ -1,12 +1,12 @@
 //! A report as text. Times are in seconds relative to the first shot, `+` after it and `-` before; relative to the
 //! run's start if no shot was fired.
 
-use std::fmt::Write as _;
-
 use crate::event::What;
-use crate::fault::KillReport;
+use crate::fault::{FaultReport, registry};
 use crate::observe::ProbeReport;
-use crate::report::{Report, Verdict};
+use crate::page::{Colour, Page};
+use crate::report::Report;
+use crate::verdict::Verdict;
 
 /// Limit on the windows of one probe that are listed individually.
 const MOST_WINDOWS: usize = 5;
@@ -28,51 +28,10 @@ pub fn render(report: &Report, colour: bool) -> String {
 
 /// The first shot's time in milliseconds since the run's start.
 fn zero(report: &Report) -> u64 {
-    report.faults.iter().find_map(|fault| fault.shot_ms).unwrap_or(0)
-}
-
-#[derive(Clone, Copy)]
-enum Colour {
-    Good,
-    Bad,
-    Faint,
-    Bold,
-}
-
-struct Page {
-    text: String,
-    colour: bool,
-    zero_ms: u64,
+    report.faults.iter().find_map(|fault| fault.injected_ms).unwrap_or(0)
 }
 
 impl Page {
-    fn line(&mut self, line: impl AsRef<str>) {
-        self.text.push_str(line.as_ref().trim_end());
-        self.text.push('\n');
-    }
-
-    fn paint(&self, colour: Colour, text: &str) -> String {
-        if !self.colour {
-            return text.to_owned();
-        }
-        let code = match colour {
-            Colour::Good => "32",
-            Colour::Bad => "31",
-            Colour::Faint => "2",
-            Colour::Bold => "1",
-        };
-        format!("\x1b[{code}m{text}\x1b[0m")
-    }
-
-    /// A time of the run, relative to the first shot.
-    fn at(&self, ms: u64) -> String {
-        if ms >= self.zero_ms {
-            format!("+{:.2} s", (ms - self.zero_ms) as f64 / 1e3)
-        } else {
-            format!("-{:.2} s", (self.zero_ms - ms) as f64 / 1e3)
-        }
-    }
-
     fn header(&mut self, report: &Report) {
         let name = self.paint(Colour::Bold, &report.scenario);
         match &report.description {
@@ -101,7 +60,7 @@ impl Page {
         }
     }
 
-    fn fault(&mut self, fault: &KillReport) {
+    fn fault(&mut self, fault: &FaultReport) {
         let (picked, candidates) = (fault.picked.len(), fault.candidates.len());
         let title = self.paint(Colour::Bold, &fault.text);
         let picked = match picked == candidates {
@@ -113,30 +72,7 @@ impl Page {
             let label = self.paint(Colour::Bad, "no effect");
             self.line(format!("  {label}: {reason}"));
         }
-        let mut rows = vec![["node", "unit", "pid", "new pid", "fate", "latency", "back", "state"].map(str::to_owned)];
-        for target in &fault.targets {
-            rows.push([
-                target.node.clone(),
-                target.unit.clone(),
-                target.old_pid.to_string(),
-                target.new_pid.map_or("-".to_owned(), |pid| pid.to_string()),
-                format!("{:?}", target.fate).to_lowercase(),
-                target.latency_us.map_or("-".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3)),
-                target.back_after_ms.map_or("-".to_owned(), |ms| format!("{:.2} s", ms as f64 / 1e3)),
-                target.state.clone(),
-            ]);
-        }
-        if !fault.targets.is_empty() {
-            self.table(&rows);
-        }
-        if let Some(skew) = fault.skew {
-            let (within, spread) = (skew.within_ms, skew.spread_ms);
-            self.line(format!("  skew: {spread:.1} ms from the first to the last answer, {within:.1} ms from the first shot to the last"));
-        }
-        if let Some(held) = fault.held {
-            let (ms, frames, bytes, dropped) = (held.duration_ms, held.frames, held.bytes, held.dropped);
-            self.line(format!("  network held for {ms:.1} ms: {frames} frames ({bytes} bytes), {dropped} dropped"));
-        }
+        registry::show(fault, self);
     }
 
     fn probes(&mut self, report: &Report) {
@@ -193,24 +129,6 @@ impl Page {
                 None => words,
             };
             self.line(format!("{at}  {words}"));
-        }
-    }
-
-    /// Columns as wide as their widest cell.
-    fn table<const N: usize>(&mut self, rows: &[[String; N]]) {
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; N] = std::array::from_fn(width);
-        for (index, row) in rows.iter().enumerate() {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(widths) {
-                // Writing to a string cannot fail.
-                let _ = write!(line, "  {cell:width$}");
-            }
-            let line = match index {
-                0 => self.paint(Colour::Faint, line.trim_end()),
-                _ => line,
-            };
-            self.line(line);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `labctl`: a real cluster on a laptop. One file per command in `commands`; only this crate prints.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod commands;
 mod output;
 mod session;
@@ -7,7 +9,6 @@ mod session;
 use std::process::ExitCode;
 
 use clap::Parser;
-
 use commands::Cli;
 use session::Session;
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(commands::run(&session, cli.command)),
-        Err(why) => Err(labctl_core::Failure::io("start")(why)),
+        Err(why) => Err(labctl_lab::Failure::io("start")(why)),
     };
     match outcome {
         Ok(code) => code,

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use labctl_core::client::Supervisor;
-use labctl_core::home::{Home, LabHome};
 use labctl_core::project;
-use labctl_core::record::Record;
-use labctl_core::spec::ident::{LabName, NodeName};
-use labctl_core::spec::lab::Lab;
 use labctl_core::validation::{self, Plays};
-use labctl_core::{Failure, Kind};
+use labctl_lab::client::Supervisor;
+use labctl_lab::home::{Home, LabHome};
+use labctl_lab::record::Record;
+use labctl_lab::{Failure, Kind};
+use labctl_spec::ident::{LabName, NodeName};
+use labctl_spec::lab::Lab;
 
 use crate::output::Output;
 

@@ -1,26 +1,24 @@
-//! What a changed lab file means for nodes that exist: what `up` applies at once, what needs a restart, what needs a new node, and
-//! what it must refuse because a running guest would lose its network.
+//! What a changed lab file means for existing nodes: what `up` applies at once, what needs a restart, what needs a new node, and what it
+//! must refuse because a running guest would lose its network.
 
 use std::collections::BTreeMap;
 
 use labctl_image::BootImage;
+use labctl_lab::event::{Each, Event};
+use labctl_lab::home::LabHome;
+use labctl_lab::record::Record;
+use labctl_lab::{Failure, Kind, node_folder, persist};
 use labctl_machine::disk;
 use labctl_machine::qemu::{Files, Machine};
 use labctl_spec::lab::{Lab, Node};
 use labctl_spec::size::Size;
 
-use crate::event::Event;
-use crate::home::LabHome;
-use crate::lifecycle::Each;
-use crate::record::Record;
-use crate::{Failure, Kind, persist, supervisor};
-
-/// Whether a machine runs on these files.
+/// Whether a running machine uses these files.
 pub fn runs(files: &Files) -> bool {
     labctl_machine::qemu::is_running(files).unwrap_or(false)
 }
 
-/// Refuses a lab file whose network cannot be applied while machines run. Nothing has been changed then.
+/// Refuses a lab file whose network cannot be applied while machines run. Nothing has been changed at that point.
 pub fn refuse(home: &LabHome, kept: &Record, lab: &Lab) -> Result<(), Failure> {
     let running: Vec<&Node> = kept.existing().filter(|node| runs(&kept.files(home, node))).collect();
     match obstacles(&kept.lab, lab, &running) {
@@ -31,7 +29,7 @@ pub fn refuse(home: &LabHome, kept: &Record, lab: &Lab) -> Result<(), Failure> {
     }
 }
 
-/// What is in the way, and the way out.
+/// What prevents the change, and the remedy.
 fn obstacles(kept: &Lab, lab: &Lab, running: &[&Node]) -> Option<(String, String)> {
     if running.is_empty() {
         return None;
@@ -72,14 +70,14 @@ fn obstacles(kept: &Lab, lab: &Lab, running: &[&Node]) -> Option<(String, String
     None
 }
 
-/// Says what of the lab file is not in force yet, and which command brings it in force.
+/// Reports what in the lab file has not taken effect yet, and which command applies it.
 pub fn report(home: &LabHome, record: &Record, images: &BTreeMap<String, BootImage>, each: Each<'_>) -> Result<(), Failure> {
     for node in &record.lab.nodes {
-        if supervisor::is_new(home, &node.name) {
+        if node_folder::is_new(home, &node.name) {
             continue;
         }
         let folder = home.node(&node.name);
-        let machine = persist::read_json::<Machine>(&supervisor::machine(&folder))?;
+        let machine = persist::read_json::<Machine>(&node_folder::machine(&folder))?;
         let machine = machine.filter(|_| runs(&record.files(home, node)));
         let image = persist::read_json::<BootImage>(&folder.join("image.json"))?;
         let disk = disk::virtual_size(&folder.join("disk.qcow2")).ok();
@@ -98,13 +96,13 @@ pub fn report(home: &LabHome, record: &Record, images: &BTreeMap<String, BootIma
     Ok(())
 }
 
-/// What a node has.
+/// The current state of a node.
 struct Found {
     /// Virtual CPUs and memory of its running machine.
     machine: Option<(u32, Size)>,
     /// Size of its disk.
     disk: Option<Size>,
-    /// Id of the image that its disk rests on.
+    /// Id of the image that its disk is based on.
     image: Option<String>,
 }
 

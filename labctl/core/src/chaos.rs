@@ -1,24 +1,23 @@
-//! Chaos scenarios on a lab: the engine's eyes and hands ([`LabTarget`]) and its journal ([`FaultJournal`]).
+//! Chaos scenarios on a lab: the engine's access to it ([`LabTarget`]) and its journal ([`FaultJournal`]).
 
 mod http;
-mod journal;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use labctl_chaos::Journal;
 pub use labctl_chaos::{Event, Healing, Options, Report, Verdict, What, render};
 use labctl_spec::lab::Lab;
 use labctl_spec::load_scenario;
 use labctl_spec::scenario::Scenario;
 
-use crate::client::Supervisor;
-use crate::home::{Home, LabHome};
-use crate::{Failure, Kind, persist, project, shipped};
+use crate::{project, shipped};
+use labctl_lab::client::Supervisor;
+use labctl_lab::home::{Home, LabHome};
+use labctl_lab::journal::FaultJournal;
+use labctl_lab::{Failure, Kind, persist};
 
-pub use journal::FaultJournal;
 pub use target::LabTarget;
 
 /// Reads a scenario for a lab.
@@ -42,28 +41,23 @@ pub async fn run(
     labctl_chaos::run(scenario, &groups, target, journal, options, events).await
 }
 
-/// Undoes every fault that is in force, or only those whose time is over (`expired_by`, milliseconds since 1970).
-pub async fn heal(supervisor: Supervisor, home: &LabHome, expired_by: Option<u64>) -> Result<Healing, Failure> {
+/// Undoes every fault in force.
+pub async fn heal(supervisor: Supervisor, home: &LabHome) -> Result<Healing, Failure> {
     let target = LabTarget::new(supervisor);
-    labctl_chaos::heal(&FaultJournal::new(home), &target, expired_by).await.map_err(|why| Failure::new(Kind::Machine, why.to_string()))
+    labctl_chaos::heal(&FaultJournal::new(home), &target, None).await.map_err(|why| Failure::new(Kind::Machine, why.to_string()))
 }
 
-/// When the next fault's time is over, in milliseconds since 1970; none if no fault is in force.
-pub fn next_expiry(home: &LabHome) -> Option<u64> {
-    FaultJournal::new(home).open().ok()?.iter().map(|lease| lease.expires_unix_ms).min()
-}
-
-/// A seed for a run that was given none. Below 2^53, so that every reader of the JSON report reads the same number.
+/// A seed for a run without a given one. Below 2^53, so that every reader of the JSON report reads the same number.
 pub fn new_seed() -> u64 {
     rand::random_range(0..1 << 53)
 }
 
-/// Where a lab's reports are kept.
+/// Where a lab's reports are stored.
 pub fn reports_folder(home: &LabHome) -> PathBuf {
     home.folder().join("reports")
 }
 
-/// The reports that are kept, with their names, the latest first. A file that is no report of this version is left out.
+/// The stored reports with their names, newest first. Files that are not reports of this version are skipped.
 pub fn reports(home: &LabHome) -> Vec<(String, Report)> {
     let entries = reports_folder(home).read_dir().into_iter().flatten().flatten();
     let mut found: Vec<(String, Report)> = entries
@@ -77,20 +71,20 @@ pub fn reports(home: &LabHome) -> Vec<(String, Report)> {
     found
 }
 
-/// Keeps a report in the lab's folder; gives its path.
+/// Stores a report in the lab's folder; returns its path.
 pub fn keep_report(home: &LabHome, report: &Report) -> Result<PathBuf, Failure> {
     let path = reports_folder(home).join(format!("{}-{}.json", report.scenario, report.started_unix_ms));
     persist::write_json(&path, report)?;
     Ok(path)
 }
 
-/// Folders with scenarios: beside a lab file, above it, and what comes with labctl.
+/// Folders with scenarios: beside a lab file, above it, and those shipped with labctl.
 fn folders(home: &Home, lab_file: &Path) -> Result<[PathBuf; 3], Failure> {
     let beside = lab_file.parent().unwrap_or(Path::new("."));
     Ok([beside.join("scenarios"), beside.join("../scenarios"), shipped::folder(home)?.join("scenarios")])
 }
 
-/// The scenario that is meant: a file, or the name of one that [`list`] shows.
+/// Finds the requested scenario: a file, or the name of one that [`list`] shows.
 pub fn locate(home: &Home, lab_file: &Path, named: &Path) -> Result<PathBuf, Failure> {
     if named.exists() || named.components().count() != 1 {
         return Ok(named.to_owned());
@@ -103,7 +97,7 @@ pub fn locate(home: &Home, lab_file: &Path, named: &Path) -> Result<PathBuf, Fai
     })
 }
 
-/// The scenarios that a lab may run: path and description. One beside the lab file hides a shipped one of its name.
+/// The scenarios that a lab may run: path and description. One beside the lab file hides a shipped one of the same name.
 pub fn list(home: &Home, lab_file: &Path) -> Result<Vec<(String, String)>, Failure> {
     let folders = folders(home, lab_file)?;
     let mut seen = BTreeSet::new();

@@ -4,20 +4,19 @@ use std::io::ErrorKind;
 
 use labctl_guest::input;
 use labctl_guest::terminal::RawTerminal;
+use labctl_lab::home::LabHome;
+use labctl_lab::record::Record;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::NodeName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::home::LabHome;
-use crate::record::Record;
-use crate::{Failure, Kind};
-
-/// Leaves the console: ctrl-].
+/// Ctrl-] leaves the console.
 const LEAVE: u8 = 0x1d;
 
-/// Joins the user's terminal with the serial console until ctrl-], a signal, or the machine's end. Piped input is typed to
-/// its end; output goes on after that.
+/// Connects the user's terminal to the serial console until ctrl-], a signal, or the machine's exit. Piped input is sent to its end; output
+/// continues after that.
 pub async fn attach(home: &LabHome, record: &Record, node: &NodeName) -> Result<(), Failure> {
     let socket = record.files(home, record.node(node)?).console;
     let stream = UnixStream::connect(&socket).await.map_err(|why| match why.kind() {
@@ -36,7 +35,7 @@ pub async fn attach(home: &LabHome, record: &Record, node: &NodeName) -> Result<
     }
 }
 
-/// Copies both ways until ctrl-] comes or the console closes.
+/// Copies both ways until ctrl-] arrives or the console closes.
 async fn join<C, I, O>(console: C, mut keys: I, mut output: O) -> std::io::Result<()>
 where
     C: AsyncRead + AsyncWrite,
@@ -74,7 +73,7 @@ where
         typed = &mut typing => typed,
         printed = &mut printing => return printed,
     };
-    // Input that ended is not the wish to leave: a pipe may only want to read on.
+    // The end of the input is not a request to leave: a pipe may only want to keep reading.
     if typed? { Ok(()) } else { printing.await }
 }
 

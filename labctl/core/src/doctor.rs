@@ -1,22 +1,21 @@
-//! What the host lacks, with the command that mends it.
+//! What the host lacks, with the command that fixes it.
 
-use labctl_machine::accel::{self, Accel};
+use labctl_lab::Failure;
+use labctl_lab::home::Home;
+use labctl_machine::accel::Accel;
 use labctl_machine::qemu;
 use serde::Serialize;
 
-use crate::Failure;
-use crate::home::Home;
-
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub what: String,
-    /// Whether labctl can work as it is.
+    /// Whether labctl can work with it as it is.
     pub good: bool,
     /// What was found.
     pub found: String,
-    /// The command that mends it.
+    /// The command that fixes it.
     pub fix: Option<String>,
 }
 
@@ -30,7 +29,7 @@ impl Check {
     }
 }
 
-/// Looks at everything. `fresh` proves the accelerator anew.
+/// Checks everything. `fresh` tests the accelerator again.
 pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     let mut checks = vec![qemu_version()];
     checks.extend(qemu_img());
@@ -38,7 +37,7 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
         if fresh {
             let _ = (std::fs::remove_file(home.accel()), std::fs::remove_file(home.qemu()));
         }
-        let finding = accel::find(&home.accel(), &qemu::version(&home.qemu()).await?, home.scratch()).await?;
+        let finding = labctl_machine::proof::find(&home.accel(), &qemu::version(&home.qemu()).await?, home.scratch()).await?;
         checks.push(match finding.accel {
             Accel::Tcg => Check {
                 what: "accelerator".into(),
@@ -82,16 +81,16 @@ fn qemu_version() -> Check {
     }
 }
 
-/// Makes the nodes' disks; Debian has it in a package of its own.
+/// Creates the nodes' disks; Debian ships it in a separate package.
 fn qemu_img() -> Option<Check> {
     let tried = std::process::Command::new("qemu-img").arg("--version").stdin(std::process::Stdio::null()).output();
     tried.is_err().then(|| Check::bad("`qemu-img`", "is missing, which makes the nodes' disks", "sudo apt-get install qemu-utils"))
 }
 
-/// What an image and a few nodes take to begin with.
+/// What an image and a few nodes need initially.
 const SPACE: u64 = 4 << 30;
 
-/// Room for images, disks and saved memory.
+/// Space for images, disks and saved memory.
 fn space(home: &Home) -> Option<Check> {
     let store = home.store();
     let existing = store.ancestors().find(|folder| folder.exists())?;

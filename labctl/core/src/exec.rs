@@ -15,23 +15,23 @@ use tokio::task::JoinSet;
 
 pub use labctl_wire::Stream;
 
-use crate::client::Supervisor;
-use crate::{Failure, Kind};
+use labctl_lab::client::Supervisor;
+use labctl_lab::{Failure, Kind};
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// Further environment.
+    /// Additional environment.
     pub env: BTreeMap<String, String>,
     /// Working directory; the user's home unless given.
     pub cwd: Option<String>,
     /// User; root if empty.
     pub user: String,
-    /// With a terminal of the size of ours.
+    /// Allocate a terminal of the size of ours.
     pub terminal: bool,
-    /// Pass our standard input on.
+    /// Forward our standard input.
     pub stdin: bool,
 }
 
@@ -57,7 +57,7 @@ impl Given {
     }
 }
 
-/// Runs a command in one node with our standard streams; gives its exit code. Interrupts are passed on to it.
+/// Runs a command in one node with our standard streams; returns its exit code. Interrupts are forwarded to it.
 pub async fn attached(supervisor: &Supervisor, node: &NodeName, given: Given) -> Result<u8, Failure> {
     let agent = supervisor.agent(node).await?;
     let raw = given.terminal.then(labctl_guest::terminal::RawTerminal::enter).transpose();
@@ -66,7 +66,7 @@ pub async fn attached(supervisor: &Supervisor, node: &NodeName, given: Given) ->
     let id = exchange.id();
     let (input, granted) = mpsc::unbounded_channel();
     if given.stdin {
-        // Not tokio's own, which keeps a command that has ended waiting for one more key.
+        // Not tokio's own, which would wait for one more key after the command has exited.
         let stdin = labctl_guest::input::stdin().map_err(Failure::io("standard input"))?;
         tokio::spawn(feed(id, exchange.sender(), granted, stdin));
     }
@@ -93,13 +93,13 @@ pub async fn attached(supervisor: &Supervisor, node: &NodeName, given: Given) ->
                     Stream::Err => print(&mut std::io::stderr().lock(), &bytes),
                 };
                 if written.is_err() {
-                    // Our reader has gone; so does the command.
+                    // Our reader has closed the pipe; stop the command too.
                     return Ok(141);
                 }
                 exchange.send(credit(id, bytes.len()))?;
             }
             FromAgent::Credit { bytes, .. } => {
-                // The feeder may be done already.
+                // The feeder may have finished already.
                 let _ = input.send(bytes as usize);
             }
             FromAgent::Done { result, .. } => return exit_code(node, result),
@@ -121,7 +121,7 @@ fn exit_code(node: &NodeName, result: Result<Reply, labctl_wire::AgentError>) ->
     }
 }
 
-/// Passes standard input on, within the window.
+/// Forwards standard input, within the window.
 async fn feed(id: u64, to: mpsc::UnboundedSender<ToAgent>, mut granted: mpsc::UnboundedReceiver<usize>, mut stdin: UnixStream) {
     let mut buffer = vec![0; labctl_wire::CHUNK];
     let mut window = WINDOW;
@@ -144,7 +144,7 @@ async fn feed(id: u64, to: mpsc::UnboundedSender<ToAgent>, mut granted: mpsc::Un
     }
 }
 
-/// Runs a command in several nodes at once; `print` gets each line. Gives the highest exit code.
+/// Runs a command in several nodes at once; `print` gets each line. Returns the highest exit code.
 pub async fn on_all(
     supervisor: &Supervisor,
     nodes: &[NodeName],
@@ -184,7 +184,7 @@ async fn by_line(agent: &Agent, node: &NodeName, exec: Exec, lines: mpsc::Sender
                 kept.extend_from_slice(&bytes);
                 while let Some(end) = kept.iter().position(|byte| *byte == b'\n') {
                     let line = kept.drain(..=end).collect::<Vec<_>>();
-                    // A printer that has gone only means that nobody reads.
+                    // A closed printer only means that nobody reads the output.
                     let _ = lines.send((node.clone(), stream, line[..end].to_vec())).await;
                 }
                 exchange.send(credit(id, bytes.len()))?;

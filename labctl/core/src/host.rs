@@ -1,33 +1,32 @@
-//! What the host must have for a lab.
+//! What the host must provide for a lab.
 
 use std::fs;
 use std::path::Path;
 
+use labctl_lab::home::Home;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::lab::Lab;
 use labctl_spec::size::Size;
 
-use crate::home::Home;
-use crate::{Failure, Kind};
-
-/// Free disk space that a lab's overlays need at least to begin with, per node.
+/// Free disk space that a lab's overlays need initially, at least, per node.
 const DISK_PER_NODE: Size = Size::mib(256);
 
-/// Refuses a lab that the host cannot carry.
+/// Refuses a lab that exceeds the host's resources.
 pub fn check(home: &Home, lab: &Lab) -> Result<(), Failure> {
     check_memory(lab, total_memory())?;
     check_disk(lab, &home.labs())
 }
 
-/// Allows this process and its children as many open files as its hard limit says: the usual soft limit of 1024 is there for programs that
-/// use select(2) (getrlimit(2)), and a lab of 100 nodes with their connections is past it.
+/// Raises this process's and its children's limit of open files to the hard limit: the usual soft limit of 1024 is there for programs that
+/// use select(2) (getrlimit(2)), and a lab of 100 nodes with their connections exceeds it.
 pub fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // The kernel refuses nothing here; if it did, a smaller lab would still do.
+    // The kernel does not refuse this; if it did, smaller labs would still work.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// The host's memory, if it says so.
+/// The host's memory, if known.
 fn total_memory() -> Option<Size> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

@@ -1,16 +1,17 @@
-//! Which image a node boots: image files beside the lab, then those that come with labctl ([`shipped`]).
+//! Which image a node boots: image files beside the lab file, then those that come with labctl ([`shipped`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use labctl_image::{BootImage, Event as StoreEvent, Store, StoredImage};
+use labctl_lab::event::Event;
+use labctl_lab::home::Home;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::image::Image;
 use labctl_spec::lab::Lab;
 use labctl_spec::load_image;
 
-use crate::event::Event;
-use crate::home::Home;
-use crate::{Failure, Kind, project, shipped};
+use crate::{project, shipped};
 
 /// Opens the store.
 pub fn store(home: &Home) -> Result<Store, Failure> {
@@ -23,7 +24,7 @@ fn folders(lab_file: &Path) -> Vec<PathBuf> {
     vec![beside.join("images"), beside.join("../images")]
 }
 
-/// The image of that name and the folder that its relative paths start from.
+/// The image of that name and the folder that its relative paths are resolved against.
 pub fn find(home: &Home, lab_file: &Path, name: &str) -> Result<(Image, PathBuf), Failure> {
     for folder in folders(lab_file) {
         let file = folder.join(format!("{name}.yml"));
@@ -53,10 +54,10 @@ pub fn known(lab_file: &Path) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// All images of the lab, made or downloaded where they are missing.
+/// All images of the lab, built or downloaded where missing.
 pub async fn prepare(home: &Home, lab: &Lab, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BTreeMap<String, BootImage>, Failure> {
     let names: BTreeSet<&str> = lab.nodes.iter().map(|node| node.image.as_str()).collect();
-    // All names first: a missing image is known before the first one is built.
+    // All names first: a missing image is detected before the first one is built.
     let found: Vec<_> = names.into_iter().map(|name| Ok((name, find(home, &lab.file, name)?))).collect::<Result<_, Failure>>()?;
     let store = store(home)?;
     let mut images = BTreeMap::new();
@@ -66,7 +67,7 @@ pub async fn prepare(home: &Home, lab: &Lab, each: &(dyn Fn(Event) + Send + Sync
     Ok(images)
 }
 
-/// Makes or downloads one image.
+/// Builds or downloads one image.
 pub async fn build(home: &Home, lab_file: &Path, name: &str, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BootImage, Failure> {
     let (image, folder) = find(home, lab_file, name)?;
     make(&store(home)?, &image, &folder, each).await
@@ -78,7 +79,7 @@ async fn make(store: &Store, image: &Image, folder: &Path, each: &(dyn Fn(Event)
     made.map_err(|why| Failure::new(Kind::Host, format!("{what}: {why}")).hint("`labctl doctor` finds what the host lacks"))
 }
 
-/// Removes an image from the store, unless a lab's disks rest on it.
+/// Removes an image from the store, unless a lab's disks are based on it.
 pub fn remove(home: &Home, store: &Store, image: &StoredImage) -> Result<(), Failure> {
     for name in home.lab_names() {
         let folder = home.lab(&name).folder().join("nodes");

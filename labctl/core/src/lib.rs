@@ -1,39 +1,29 @@
-//! The life of a lab: what `labctl up` and its sisters do. Joins the engines (image, machine, net, guest, provision, chaos),
-//! which know nothing of each other.
+//! The commands' side of a lab: what `labctl up` and related commands do. Connects the engines (image, guest, provision, chaos), which are
+//! independent of each other.
 //!
-//! A lab's machines belong to its supervisor ([`supervisor`]), a process of its own; everything else happens in the process of
-//! the command and reaches the supervisor through [`client`]. Nothing here prints: commands return values and send [`event`]s.
+//! A lab's machines belong to its supervisor, a separate process; everything else happens in the process of the command and reaches the
+//! supervisor through [`labctl_lab::client`]. Nothing here prints: commands return values and send [`labctl_lab::event`]s.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod baked;
+pub mod basis;
 mod changes;
 pub mod chaos;
-pub mod client;
 pub mod console;
-pub mod control;
 pub mod doctor;
-pub mod event;
 pub mod exec;
-pub mod failure;
-pub mod follow;
-pub mod home;
 pub mod host;
 pub mod hosts_file;
 pub mod images;
-pub mod initrd;
-pub mod keys;
 pub mod layer;
 pub mod lifecycle;
-pub mod persist;
 pub mod project;
 pub mod provisioning;
 pub mod prune;
-pub mod record;
-mod seed;
 pub mod shipped;
 pub mod snapshot;
 pub mod ssh;
-pub mod supervisor;
 pub mod template;
+pub mod up;
 pub mod validation;
-
-pub use failure::{Failure, Kind};
-pub use labctl_spec as spec;

@@ -1,22 +1,21 @@
-//! Finding the lab that a command is about.
+//! Finding the lab that a command is for.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use labctl_lab::home::Home;
+use labctl_lab::record::Record;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 use labctl_spec::{LoadError, load_lab};
 
-use crate::home::Home;
-use crate::record::Record;
-use crate::{Failure, Kind};
-
 /// Name of a lab file that is found without being named.
 pub const LAB_FILE: &str = "lab.yml";
 
-/// The lab file that is meant: `named` (a file, or the name of a lab that was brought up before), else `lab.yml` in this
-/// folder or one above it, else the only file in `hosts/` here.
+/// Finds the requested lab file: `named` (a file, or the name of a lab that was brought up before), else `lab.yml` in this folder or one
+/// above it, else the only file in `hosts/` here.
 pub fn find(home: &Home, named: Option<&str>) -> Result<PathBuf, Failure> {
     let here = env::current_dir().map_err(Failure::io("the current folder"))?;
     match named {
@@ -69,12 +68,12 @@ fn find_here(here: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Reads a lab file; all its faults become one failure.
+/// Reads a lab file; all its errors become one failure.
 pub fn load(file: &Path) -> Result<Lab, Failure> {
     load_lab(file).map_err(|why| from_load_error(&why))
 }
 
-/// A fault of one of labctl's own files as a failure.
+/// An error in one of labctl's own files as a failure.
 pub fn from_load_error(why: &LoadError) -> Failure {
     let kind = match why {
         LoadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
@@ -82,7 +81,7 @@ pub fn from_load_error(why: &LoadError) -> Failure {
     };
     let hint = match why {
         LoadError::Io { .. } => "name a file that you may read",
-        LoadError::Faults(_) => "nothing was changed; correct the file and repeat the command",
+        LoadError::Mistakes(_) => "nothing was changed; correct the file and repeat the command",
     };
     Failure::new(kind, why.to_string()).hint(hint)
 }
@@ -90,7 +89,7 @@ pub fn from_load_error(why: &LoadError) -> Failure {
 /// The lab as it was last brought up, whatever its file says now: for commands that must work with a broken or missing file.
 pub fn recorded(home: &Home, file: &Path) -> Result<Option<Record>, Failure> {
     for name in home.lab_names() {
-        // Another lab's record that cannot be read says nothing about this one.
+        // An unreadable record of another lab is irrelevant here.
         if let Ok(Some(record)) = Record::load(&home.lab(&name))
             && record.lab.file == file
             && record.clone_of.is_none()

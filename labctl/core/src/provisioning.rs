@@ -13,18 +13,19 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use labctl_lab::client::Supervisor;
+use labctl_lab::event::Each;
+use labctl_lab::home::Home;
+use labctl_lab::node_folder::template_of;
+use labctl_lab::template::Templates;
+use labctl_lab::{Failure, Kind};
 use labctl_provision::{Book, EventFn, Inventory, PlaybookError, Setup, Target};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Provision};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Supervisor;
-use crate::home::Home;
-use crate::layer::Fresh;
-use crate::lifecycle::Each;
-use crate::supervisor::template_of;
-use crate::template::Templates;
-use crate::{Failure, Kind, images, shipped};
+use crate::baked::Fresh;
+use crate::{images, shipped};
 
 pub use labctl_provision::{Event, HostRecap, Inputs, ListedTask, Options, Recap, Status, Step, Timing};
 
@@ -34,7 +35,7 @@ use node::Node;
 
 pub use foreign::{Play, list_play, list_play_hosts, play};
 
-/// What runs.
+/// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// The lab file's `provision` list.
@@ -57,7 +58,7 @@ pub(crate) fn books(lab: &Lab, what: &What) -> Vec<Book> {
     }
 }
 
-/// Folders with roles besides those beside a playbook: beside the lab file, above it, and what comes with labctl.
+/// Role folders besides those beside a playbook: beside the lab file, above it, and those shipped with labctl.
 pub(crate) fn role_paths(home: &Home, lab: &Lab) -> Result<Vec<PathBuf>, Failure> {
     let beside = lab.file.parent().unwrap_or(Path::new("."));
     Ok(vec![beside.join("roles"), beside.join("../roles"), shipped::folder(home)?.join("roles")])
@@ -85,29 +86,29 @@ fn idle(inventory: Inventory) -> Setup {
     Setup { inventory, targets: Arc::new(|_| None), artifacts: None, events: Arc::new(|_| {}), cancel: CancellationToken::new() }
 }
 
-/// Copies the files that the lab file asks for to `nodes` (all if empty).
+/// Copies the files listed in the lab file to `nodes` (all if empty).
 pub async fn sync(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Result<usize, Failure> {
     sync::run(lab, supervisor, nodes).await
 }
 
-/// Tells the files that the lab file asks for from others; 64 hex digits.
+/// A digest of the files listed in the lab file; 64 hex digits.
 pub(crate) fn synced(lab: &Lab) -> Result<String, Failure> {
     sync::digest(lab)
 }
 
 /// A run of plays.
 pub struct Run {
-    /// What runs.
+    /// What to run.
     pub what: What,
-    /// How.
+    /// Its options.
     pub options: Options,
-    /// Takes what happens in plays.
+    /// Receives events of the plays.
     pub events: EventFn,
-    /// Ends the run between two tasks.
+    /// Stops the run between two tasks.
     pub cancel: CancellationToken,
 }
 
-/// Runs plays; `each` takes what happens to artifacts meanwhile. Tasks that fail are no failure of this call: the recap counts them.
+/// Runs plays; `each` receives events about artifacts meanwhile. Failed tasks are not a failure of this call: the recap counts them.
 pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each: Each<'_>) -> Result<Recap, Failure> {
     let mut machines: HashMap<String, Arc<dyn Target>> = HashMap::new();
     let mut fresh = Vec::new();
@@ -121,7 +122,7 @@ pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each
         }
         machines.insert(node.name.to_string(), machine);
     }
-    // A node is known by its name alone, whatever else a play says of the way to it.
+    // A node is identified by its name alone, whatever connection settings a play has.
     let targets = machines::machines(home, Box::new(move |connection| machines.get(&connection.host).cloned()));
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
     let setup = Setup {

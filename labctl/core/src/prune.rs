@@ -1,18 +1,17 @@
-//! What no lab owns any more: machines, lab folders without a record, socket folders of no lab, templates that were never finished.
+//! What no lab owns any more: machines, lab folders without a record, stale socket folders, unfinished templates.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use labctl_lab::Failure;
+use labctl_lab::home::Home;
+use labctl_lab::record::Record;
+use labctl_template::unfinished;
 use serde::Serialize;
 
-use crate::Failure;
-use crate::home::Home;
-use crate::record::Record;
-use crate::template::unfinished;
-
-/// Something that is left over.
+/// A leftover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Orphan {
@@ -30,12 +29,12 @@ pub enum Orphan {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder in which a template or a layer was being made, or removed, by a process that was killed.
+    /// A folder in which a killed process was making or removing a template or a layer.
     Unfinished {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder of sockets of no lab.
+    /// A socket folder that belongs to no lab.
     Sockets {
         /// The folder.
         path: PathBuf,
@@ -53,26 +52,26 @@ impl fmt::Display for Orphan {
     }
 }
 
-/// Everything of this home that is left over. Machines of other homes are never among it.
+/// All leftovers of this home. Machines of other homes are never included.
 pub fn find(home: &Home) -> Result<Vec<Orphan>, Failure> {
     let (mut uuids, mut sockets, mut orphans) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     for name in home.lab_names() {
         let lab = home.lab(&name);
-        // Its sockets are in use even if the record is not there yet: `up` may be at work.
+        // Its sockets are in use even without a record: `up` may be running.
         sockets.insert(lab.sockets().to_owned());
         match Record::load(&lab) {
             Ok(Some(record)) => uuids.extend(record.nodes.into_values().map(|node| node.uuid)),
-            // Another version's record is left to that version.
+            // Leave another version's record to that version.
             Err(why) if !is_damaged(&lab.record()) => return Err(why),
             _ if !in_use(&lab.supervisor_lock()) => orphans.push(Orphan::Folder { path: lab.folder().to_owned() }),
             _ => {}
         }
     }
-    // Machines first: their files lie in the folders.
+    // Machines first: their files are in the folders.
     #[cfg(target_os = "linux")]
     orphans.splice(0..0, machines::find(&[home.labs()], &uuids)?);
     for path in folders(home.scratch()) {
-        // Only names as `Home::lab` makes them: the folder holds other things too.
+        // Only names of the form that `Home::lab` makes: the folder holds other things too.
         let ours = path.file_name().is_some_and(|name| name.len() == 8 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit));
         if ours && !sockets.contains(&path) && !listened_to(&path) {
             orphans.push(Orphan::Sockets { path });
@@ -82,7 +81,7 @@ pub fn find(home: &Home) -> Result<Vec<Orphan>, Failure> {
     Ok(orphans)
 }
 
-/// Ends and removes it. One that is gone already, or became something else, is left alone.
+/// Stops and removes it. If it is already gone, or has become something else, it is left alone.
 pub async fn remove(home: &Home, orphan: &Orphan) -> Result<(), Failure> {
     match orphan {
         #[cfg(target_os = "linux")]
@@ -100,7 +99,7 @@ pub async fn remove(home: &Home, orphan: &Orphan) -> Result<(), Failure> {
     }
 }
 
-/// Whether the record is no JSON at all.
+/// Whether the record is not JSON at all.
 fn is_damaged(record: &Path) -> bool {
     fs::read(record).is_ok_and(|text| serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err())
 }
@@ -113,12 +112,12 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Whether somebody holds the lock.
+/// Whether a process holds the lock.
 fn in_use(lock: &Path) -> bool {
     fs::File::open(lock).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
-/// Whether a process answers at a socket in the folder: another home of this user shares the runtime folder.
+/// Whether a process listens on a socket in the folder: another home of this user shares the runtime folder.
 fn listened_to(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).any(|path| std::os::unix::net::UnixStream::connect(path).is_ok())
@@ -126,7 +125,7 @@ fn listened_to(folder: &Path) -> bool {
 
 #[cfg(target_os = "linux")]
 mod machines {
-    //! QEMU processes, by what /proc says of them (proc(5)).
+    //! QEMU processes, from /proc (proc(5)).
 
     use std::collections::BTreeSet;
     use std::fs;
@@ -138,16 +137,16 @@ mod machines {
     use tokio::io::unix::AsyncFd;
 
     use super::Orphan;
-    use crate::Failure;
+    use labctl_lab::Failure;
 
-    /// Machines whose files lie below one of `homes` and whose uuid nobody knows.
+    /// Machines whose files are below one of `homes` and whose UUID is unknown.
     pub fn find(homes: &[PathBuf], known: &BTreeSet<String>) -> Result<Vec<Orphan>, Failure> {
         let me = rustix::process::getuid().as_raw();
         let entries = fs::read_dir("/proc").map_err(Failure::io("/proc"))?;
         let mut found = Vec::new();
         for entry in entries.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // A process may end at any time; then it is no orphan.
+            // A process may exit at any time; then it is not an orphan.
             if !entry.metadata().is_ok_and(|about| about.uid() == me) {
                 continue;
             }
@@ -160,7 +159,7 @@ mod machines {
         Ok(found)
     }
 
-    /// Label, uuid and command line of a process, if it is a machine of labctl's.
+    /// Label, UUID and command line of a process, if it is one of labctl's machines.
     fn machine(pid: i32) -> Option<(String, String, Vec<String>)> {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let words: Vec<String> = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
@@ -170,8 +169,8 @@ mod machines {
         label.starts_with("labctl:").then_some((label, uuid, words))
     }
 
-    /// Kills the process if it still is that machine, and waits for its end. The descriptor comes first: from then on the
-    /// number cannot become another process unseen.
+    /// Kills the process if it is still that machine, and waits for it to exit. The descriptor is opened first: from then on the process id
+    /// cannot be reused unnoticed.
     pub async fn end(pid: i32, label: &str, uuid: &str) -> Result<(), Failure> {
         let fail = |why: std::io::Error| Failure::io(format!("end process {pid}"))(why);
         let Some(number) = Pid::from_raw(pid) else { return Ok(()) };
@@ -189,7 +188,7 @@ mod machines {
         }
         // SAFETY: the descriptor is owned, and nothing closes or replaces it while it is registered.
         let process = unsafe { AsyncFd::register_with_interest(process, tokio::io::Interest::READABLE) }.map_err(|why| fail(why.into()))?;
-        // Readable once it has ended (pidfd_open(2)).
+        // Readable once it has exited (pidfd_open(2)).
         process.readable().await.map_err(fail).map(drop)
     }
 
@@ -205,8 +204,8 @@ mod machines {
             let home = tempfile::tempdir().unwrap();
             let uuid = format!("00000000-0000-4000-8000-{:012x}", std::process::id());
             let disk = format!("file={}/labs/x/disk", home.path().display());
-            // A process with a machine's command line. It waits for its input, which stays open until it is ended. Its first
-            // line is awaited: for a moment after exec(2) a process has no command line in /proc.
+            // A process with a machine's command line. It waits for input, which stays open until the process is killed. Its first line is
+            // awaited: for a moment after exec(2) a process has no command line in /proc.
             let mut child = Command::new("sh")
                 .args(["-c", "echo; read line", "-name", "guest=labctl:x/a", "-uuid", &uuid, "-drive", &disk])
                 .stdin(Stdio::piped())

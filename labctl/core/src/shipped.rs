@@ -1,24 +1,24 @@
-//! What comes inside of the program: roles, images, scenarios and the demo lab, so that it works alone in any folder.
+//! What is shipped inside the program: roles, images, scenarios and the demo lab, so that it works standalone in any folder.
 //!
-//! Plays, images and programs are files to those who read them, so they are laid out once per set of contents, in
-//! `shipped/DIGEST` of labctl's data folder. Files beside a lab file come before them.
+//! Plays, images and programs are read as files, so they are written to disk once per set of contents, in `shipped/DIGEST` of labctl's data
+//! folder. Files beside a lab file take precedence.
 
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::home::Home;
-use crate::persist;
+use labctl_lab::home::Home;
+use labctl_lab::{Failure, Kind, persist};
+
 use crate::project::LAB_FILE;
-use crate::{Failure, Kind};
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
-/// The demo lab's files: where they are among the shipped ones, and where `labctl init --demo` puts them.
+/// The demo lab's files: their path among the shipped files, and where `labctl init --demo` writes them.
 const DEMO: [(&str, &str); 2] = [("hosts/demo.yml", LAB_FILE), ("hosts/jobs/fib.nomad", "jobs/fib.nomad")];
 
-/// The folder that holds the shipped files, laid out if this is the first time.
+/// The folder with the shipped files, written on first use.
 pub fn folder(home: &Home) -> Result<PathBuf, Failure> {
     let all = home.shipped();
     let folder = all.join(DIGEST);
@@ -29,7 +29,7 @@ pub fn folder(home: &Home) -> Result<PathBuf, Failure> {
     Ok(folder)
 }
 
-/// Writes everything into a folder beside, then renames it: the folder is there whole or not at all.
+/// Writes everything into a temporary folder beside it, then renames that: the folder exists complete or not at all.
 fn lay_out(all: &Path, folder: &Path) -> std::io::Result<()> {
     fs::create_dir_all(all)?;
     let partial = tempfile::Builder::new().prefix(".partial-").permissions(Permissions::from_mode(0o700)).tempdir_in(all)?;
@@ -48,14 +48,14 @@ fn lay_out(all: &Path, folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Names of the shipped files directly in `folder` that end with `.yml`, without that ending.
+/// Names of the shipped `.yml` files directly in `folder`, without that extension.
 pub fn names(folder: &str) -> impl Iterator<Item = &'static str> {
     let prefix = format!("{folder}/");
     let name = move |path: &'static str| path.strip_prefix(&prefix)?.strip_suffix(".yml").filter(|name| !name.contains('/'));
     FILES.iter().filter_map(move |(path, _, _)| name(path))
 }
 
-/// Writes the demo lab into a folder; gives what was written. Without `replace` no file is touched if one of them exists.
+/// Writes the demo lab into a folder; returns what was written. Without `replace` no file is touched if one of them exists.
 pub fn write_demo(into: &Path, replace: bool) -> Result<Vec<PathBuf>, Failure> {
     let files: Vec<(PathBuf, &[u8])> = DEMO
         .iter()
@@ -65,7 +65,7 @@ pub fn write_demo(into: &Path, replace: bool) -> Result<Vec<PathBuf>, Failure> {
         return Err(Failure::new(Kind::Conflict, format!("{} exists already", existing.display()))
             .hint("--force replaces it; or do it in an empty folder"));
     }
-    // The lab file last: what it names is there before it.
+    // The lab file last: the files that it names exist before it does.
     for (path, content) in files.iter().rev() {
         persist::write_public(path, content)?;
     }

@@ -1,4 +1,4 @@
-//! SSH for people: a session in this process, or what OpenSSH needs to come in by itself.
+//! SSH for users: a session in this process, or what OpenSSH needs to connect by itself.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,20 +6,19 @@ use std::time::Duration;
 
 use labctl_guest::input;
 use labctl_guest::ssh::{Login, SshError, connect};
+use labctl_lab::client::Supervisor;
+use labctl_lab::home::LabHome;
+use labctl_lab::record::{Record, names};
+use labctl_lab::{Failure, Kind, persist};
 use labctl_spec::ident::NodeName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::client::Supervisor;
-use crate::home::LabHome;
-use crate::record::{Record, names};
-use crate::{Failure, Kind, persist};
-
 /// Where a node's SSH server listens.
 const PORT: u16 = 22;
 
-/// How long a node's boot may go on while somebody waits for its SSH server.
+/// How long to wait for a node's boot to finish before its SSH server must accept.
 const BOOTED: Duration = Duration::from_secs(120);
 
 /// A connection to a node's SSH server. The agent answers before that server listens, so a refusal counts only once the boot is over.
@@ -28,11 +27,11 @@ pub async fn dial(supervisor: &Supervisor, node: &NodeName) -> Result<UnixStream
         Err(why) if why.kind == Kind::Machine => {
             let booting = async {
                 let agent = supervisor.agent(node).await?;
-                // Whatever it comes to, the second refusal is the answer.
+                // Whatever the result, the second refusal is the answer.
                 let _ = agent.await_booted().await;
                 Ok::<(), Failure>(())
             };
-            // Of a guest that does not answer at all, more is known than that it refuses.
+            // For a guest that does not answer at all, this failure says more than a refusal.
             timeout(BOOTED, booting).await.unwrap_or(Ok(()))?;
             let hint = format!("look whether the SSH server runs: labctl exec {node} -- systemctl status ssh");
             supervisor.dial(node, PORT).await.map_err(|why| why.hint(hint))
@@ -41,21 +40,21 @@ pub async fn dial(supervisor: &Supervisor, node: &NodeName) -> Result<UnixStream
     }
 }
 
-/// Runs `command` (joined by blanks and read by the node's shell, as ssh(1) does), or a shell if it is empty, on this
-/// process's terminal or pipes. The exit code of the command; 128 + the signal's number if a signal ended it.
+/// Runs `command` (joined by blanks and interpreted by the node's shell, as ssh(1) does), or a shell if it is empty, on this process's
+/// terminal or pipes. Returns the exit code of the command; 128 + the signal's number if a signal killed it.
 pub async fn session(stream: UnixStream, record: &Record, node: &NodeName, command: &[String]) -> Result<u8, Failure> {
     let kept = record.nodes.get(node).ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no node `{node}`")))?;
     let login = Login { user: "root".into(), private_key: record.ssh_key.private.clone(), host_key: kept.host_key.public.clone() };
     let ended = async {
         let session = connect(stream, login).await?;
         let exit = session.attach((!command.is_empty()).then(|| command.join(" "))).await?;
-        // The command has ended; a goodbye that does not arrive changes nothing.
+        // The command has exited; a lost goodbye changes nothing.
         let _ = session.disconnect().await;
         Ok(exit.code())
     };
     match ended.await {
         Ok(code) | Err(SshError::Left { code }) => Ok(code),
-        // Whoever read the output has seen enough: what SIGPIPE (13) would have done.
+        // The reader of the output has closed it: the same code as after SIGPIPE (13).
         Err(SshError::Local { why, .. }) if why.kind() == ErrorKind::BrokenPipe => Ok(128 + 13),
         Err(why) => Err(failure(node, &why)),
     }
@@ -75,15 +74,15 @@ fn failure(node: &NodeName, why: &SshError) -> Failure {
         SshError::Key { .. } => Failure { kind: Kind::Internal, ..failure },
         SshError::Local { .. } => Failure { kind: Kind::Host, ..failure },
         SshError::Request(_) | SshError::Left { .. } | SshError::Protocol(_) => failure,
-        // These speak of machines that are not a lab's.
+        // These only apply to machines outside a lab.
         SshError::Unknown { .. } | SshError::Unreachable { .. } | SshError::Proxy(_) | SshError::NotLetIn { .. } | SshError::Push(_) => {
             failure
         }
     }
 }
 
-/// Carries standard input to `stream` and `stream` to standard output, until the node closes: for `ProxyCommand`. The end
-/// of input is passed on; what the node still sends comes out.
+/// Copies standard input to `stream` and `stream` to standard output, until the node closes: for `ProxyCommand`. The end of input is passed
+/// on; the node's remaining output is still printed.
 pub async fn carry(stream: UnixStream) -> Result<(), Failure> {
     let mut input = input::stdin().map_err(Failure::io("standard input"))?;
     let (mut from, mut to) = stream.into_split();
@@ -102,8 +101,8 @@ pub async fn carry(stream: UnixStream) -> Result<(), Failure> {
     }
 }
 
-/// Configuration for ssh(1) and all that builds on it, for these nodes (all if none is named). Writes the lab's private
-/// key and the pinned host keys beside the lab's record, readable by this user only.
+/// Configuration for ssh(1) and tools that use it, for these nodes (all if none is named). Writes the lab's private key and the pinned host
+/// keys beside the lab's record, readable by this user only.
 pub fn config(home: &LabHome, record: &Record, nodes: &[NodeName]) -> Result<String, Failure> {
     let program = std::env::current_exe().map_err(Failure::io("find labctl's own program"))?;
     let (key, known) = (home.folder().join("id_ed25519"), home.folder().join("known_hosts"));
@@ -131,8 +130,9 @@ fn alias(record: &Record, node: &NodeName) -> String {
 }
 
 fn known_hosts(record: &Record) -> String {
-    let line =
-        |(name, kept): (&NodeName, &crate::record::NodeRecord)| format!("{} {}\n", alias(record, name), kept.host_key.public.trim_end());
+    let line = |(name, kept): (&NodeName, &labctl_lab::record::NodeRecord)| {
+        format!("{} {}\n", alias(record, name), kept.host_key.public.trim_end())
+    };
     record.nodes.iter().map(line).collect()
 }
 
@@ -141,7 +141,7 @@ fn unwritable(path: &Path) -> Failure {
         .hint("set LABCTL_HOME to a folder without quotes, `$` and line ends in its path")
 }
 
-/// A path for ssh_config(5): in quotes, with `%` doubled.
+/// Formats a path for ssh_config(5): in quotes, with `%` doubled.
 fn quoted(path: &Path) -> Result<String, Failure> {
     match path.to_str() {
         Some(text) if !text.contains(['"', '\n', '\r', '\\', '$']) => Ok(format!("\"{}\"", text.replace('%', "%%"))),
@@ -149,7 +149,7 @@ fn quoted(path: &Path) -> Result<String, Failure> {
     }
 }
 
-/// A program for ProxyCommand, which a shell reads after ssh has replaced `%`.
+/// Formats a program for ProxyCommand, which a shell interprets after ssh has replaced `%`.
 fn for_shell(path: &Path) -> Result<String, Failure> {
     match path.to_str() {
         Some(text) if !text.contains(['\n', '\r']) => Ok(format!("'{}'", text.replace('\'', r"'\''").replace('%', "%%"))),

@@ -1,25 +1,26 @@
-//! Checking files without doing anything.
+//! Checking files without changing anything.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use labctl_spec::fault::Faults;
+use labctl_lab::home::Home;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::lab::Lab;
+use labctl_spec::mistake::Mistakes;
 use labctl_spec::{examine_lab, load_artifacts, load_image, load_scenario};
 use serde::Serialize;
 
-use crate::home::Home;
 use crate::provisioning::{self, ListedTask, Options, What};
-use crate::{Failure, Kind, images, project};
+use crate::{images, project};
 
-/// What a good file says, in a line.
+/// A one-line summary of a valid file.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     /// What kind of file it is.
     pub kind: &'static str,
     /// Its contents in a few words.
     pub text: String,
-    /// What will fail if it comes to it, such as a task whose module is not supported.
+    /// What will fail when it runs, such as a task whose module is not supported.
     pub notes: Vec<String>,
 }
 
@@ -29,27 +30,27 @@ impl Summary {
     }
 }
 
-/// Whether the plays of a lab file are looked at.
+/// Whether the plays of a lab file are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plays {
-    /// With everything that they name.
+    /// Including all files that they name.
     Read,
-    /// Nothing of them will run.
+    /// Not at all: none of them will run.
     Left,
 }
 
-/// The lab of a file if nothing is wrong with it, its images and its plays, as far as can be known without a machine, and the tasks of the
-/// plays; all faults of all files at once.
+/// The lab of a file without errors, its images and its plays included, as far as that can be checked without a machine, and the tasks of
+/// the plays; otherwise the errors of all files at once.
 pub fn lab(home: &Home, file: &Path, plays: Plays) -> Result<(Lab, Vec<ListedTask>), Failure> {
     let examined = examine_lab(file, &images::known(file)).map_err(|why| project::from_load_error(&why))?;
     let mut wrong: Vec<String> = Vec::new();
     if !examined.faults.is_empty() {
-        wrong.push(Faults(examined.faults).to_string());
+        wrong.push(Mistakes(examined.faults).to_string());
     }
     let mut tasks = Vec::new();
     if let Some(lab) = &examined.lab {
         let names: BTreeSet<&str> = lab.nodes.iter().map(|node| node.image.as_str()).collect();
-        // One that does not exist was told with its line.
+        // A missing image has already been reported with its line.
         let faulty = |name: &&str| images::find(home, file, name).err().filter(|why| why.kind == Kind::Input);
         wrong.extend(names.iter().filter_map(faulty).map(|why| why.message));
         if plays == Plays::Read {
@@ -85,7 +86,7 @@ pub fn check(home: &Home, file: &Path) -> Result<Summary, Failure> {
     let (lab, tasks) = lab(home, &file.canonicalize().map_err(Failure::io(file.display()))?, Plays::Read)?;
     let nodes = if lab.nodes.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", lab.nodes.len()) };
     let text = format!("lab `{}`, {nodes} in {}; all good", lab.name, lab.network.subnet);
-    // Roles for many systems have tasks that never run here: no fault, but a misspelt module looks the same.
+    // Roles for many systems have tasks that never run here: not an error, but a misspelled module looks the same.
     let mut notes: Vec<String> = tasks.into_iter().filter_map(|task| task.unsupported).collect();
     notes.dedup();
     Ok(Summary { notes, ..Summary::new("lab", text) })

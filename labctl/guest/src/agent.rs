@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use labctl_wire::{CHUNK, Exec, FromAgent, Identity, ModuleCall, ModuleReply, Put, Reply, Request, Stream, ToAgent, UnitState, WINDOW};
+use labctl_wire::{
+    ArmedProcess, CHUNK, Death, Exec, FromAgent, Identity, ModuleCall, ModuleReply, Put, Reply, Request, Stream, ToAgent, UnitState, WINDOW,
+};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -104,6 +106,22 @@ impl Agent {
     pub async fn units(&self, units: Vec<String>) -> Result<Vec<UnitState>, GuestError> {
         match self.ask(Request::Units { units }).await? {
             Reply::Units(states) => Ok(states),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Holds the main process of each unit until [`Agent::fire`] with the same `shot`. Changes nothing in the guest.
+    pub async fn arm(&self, shot: u64, units: Vec<String>) -> Result<Vec<ArmedProcess>, GuestError> {
+        match self.ask(Request::Arm { shot, units }).await? {
+            Reply::Armed(armed) => Ok(armed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sends the signal of that number to every process held for `shot`, and lets go of them.
+    pub async fn fire(&self, shot: u64, signal: i32) -> Result<Vec<Death>, GuestError> {
+        match self.ask(Request::Fire { shot, signal }).await? {
+            Reply::Fired(deaths) => Ok(deaths),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,6 +1,8 @@
 //! Channels to a guest: the agent behind any byte stream ([`link`]), requests to it ([`agent`]), and passing such a channel on to another
 //! process ([`relay`]). SSH for people and for guests without the agent ([`ssh`]).
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod agent;
 pub mod error;
 pub mod input;

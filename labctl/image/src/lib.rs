@@ -9,6 +9,8 @@
 //! - [`seed::write_seed`]: the small disk that configures a vendor's cloud image.
 //! - [`doctor`]: what the host lacks, and the command that installs it.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod artifact;
 pub mod bootstrap;
 mod build;

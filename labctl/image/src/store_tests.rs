@@ -57,7 +57,7 @@ impl Drop for SmallDisk {
 async fn a_full_disk_is_said_in_numbers_before_anything_is_begun() {
     use labctl_spec::image::{Bootstrap, Cloud, DiskFormat, Image, ImageSource};
     let Some(disk) = SmallDisk::mount() else {
-        println!("skipped: mounting a small file system needs root");
+        labctl_skip::skip!("small-disk", "mounting a small file system needs root");
         return;
     };
     let store = Store::open(disk.0.path()).unwrap();

@@ -104,7 +104,7 @@ mod tests {
         let (base, disk) = (folder.path().join("a base"), folder.path().join("disk.qcow2"));
         std::fs::write(&base, [0; 4096]).unwrap();
         match make_overlay(&disk, &base, "raw", Size::mib(1)).await {
-            Err(MachineError::Missing { program }) => return println!("skipped: {program} is not installed"),
+            Err(MachineError::Missing { program }) => return labctl_skip::skip!("qemu-img", "{program} is not installed"),
             made => made.unwrap(),
         }
         assert_eq!(backing(&disk).unwrap(), Some(base.clone()));

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use crate::counters::Counters;
 use crate::flow::host::PipeEnd;
 use crate::flow::tcp::Opening;
-use crate::hold::HeldReport;
-use crate::impair::{Edge, Impairment};
 use crate::names::Names;
+use labctl_spec::network::HeldFrames;
+use labctl_spec::network::{Edge, Impairment};
 
 /// A node's place at the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,11 @@ pub(crate) enum Command {
     /// Holds all frames.
     Hold(Sender<()>),
     /// Releases all held frames.
-    Release(Sender<HeldReport>),
+    Release(Sender<HeldFrames>),
     /// Impairs an edge.
     Impair(Edge, Impairment, Sender<()>),
+    /// Impairs an edge and keeps its counters.
+    Adjust(Edge, Impairment, Sender<()>),
     /// Heals an edge.
     Heal(Edge, Sender<()>),
     /// Heals all edges.

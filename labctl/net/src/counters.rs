@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use labctl_spec::ident::NodeName;
 use serde::{Deserialize, Serialize};
 
-use crate::impair::{Edge, EdgeCounters};
+use labctl_spec::network::{Edge, EdgeCounters};
 
 /// All counters, since the switch started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,10 @@
 //! Why a connection into a guest failed.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
+
+/// How long a guest may take to accept a connection.
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection into a guest failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

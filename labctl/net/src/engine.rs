@@ -24,10 +24,12 @@ use crate::flow::Ended;
 use crate::flow::tcp::Opening;
 use crate::frame::{self, Frame};
 use crate::gateway::Gateway;
-use crate::hold::{Held, HeldReport};
-use crate::impair::{Edge, EdgeState, End};
+use crate::hold::Held;
+use crate::impair::EdgeState;
 use crate::place::{GATEWAY, Place, Run};
 use crate::table::{Port, Table};
+use labctl_spec::network::HeldFrames;
+use labctl_spec::network::{Edge, End, Impairment};
 
 /// Limit on runs processed before commands and timers get their turn.
 const BATCH: usize = 32;
@@ -151,6 +153,11 @@ impl Engine {
                 self.edges.insert(key, EdgeState::new(impairment));
                 answer(done, ());
             }
+            Command::Adjust(edge, impairment, done) => {
+                let key = self.key(&edge);
+                self.edges.entry(key).or_insert_with(|| EdgeState::new(Impairment::default())).change(impairment);
+                answer(done, ());
+            }
             Command::Heal(edge, done) => {
                 let key = self.key(&edge);
                 self.edges.remove(&key);
@@ -196,8 +203,8 @@ impl Engine {
         place.and_then(|place| self.table.port(place)).is_some_and(|port| port.queue.is_connected())
     }
 
-    fn release(&mut self) -> HeldReport {
-        let Some(held) = self.held.take() else { return HeldReport::default() };
+    fn release(&mut self) -> HeldFrames {
+        let Some(held) = self.held.take() else { return HeldFrames::default() };
         // Frames in transit before the hold go first.
         let now = Instant::now();
         while let Some((from, to, frame)) = self.delayed.pop(now) {

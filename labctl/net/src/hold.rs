@@ -2,9 +2,8 @@
 //! from another.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use labctl_spec::network::HeldFrames;
 use tokio::time::Instant;
 
 use crate::frame::Frame;
@@ -15,19 +14,6 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Limit on held frames.
 const MOST_FRAMES: usize = 1 << 17;
-
-/// Summary of a hold, returned when it is released.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldReport {
-    /// Frames that were held and then forwarded.
-    pub frames: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Frames that were dropped for lack of room.
-    pub dropped: u64,
-    /// Time from the hold to its release.
-    pub duration: Duration,
-}
 
 /// The frames of one hold, in the order in which they arrived.
 #[derive(Debug)]
@@ -53,12 +39,12 @@ impl Held {
     }
 
     /// The summary, and the frames themselves.
-    pub(crate) fn release(self) -> (HeldReport, VecDeque<(Place, Frame)>) {
-        let report = HeldReport {
+    pub(crate) fn release(self) -> (HeldFrames, VecDeque<(Place, Frame)>) {
+        let report = HeldFrames {
             frames: self.frames.len() as u64,
             bytes: self.bytes as u64,
             dropped: self.dropped,
-            duration: self.since.elapsed(),
+            duration_ms: self.since.elapsed().as_secs_f64() * 1e3,
         };
         (report, self.frames)
     }

@@ -5,6 +5,8 @@
 //! own task and communicates with the switch's task through bounded channels. QEMU listens and the switch connects, so
 //! that the switch can die and come back while the guests keep running.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod capture;
 mod command;
 mod counters;
@@ -30,7 +32,5 @@ pub use command::PortConfig;
 pub use counters::{Counters, PortCounters, UplinkCounters};
 pub use dial::DialError;
 pub use flow::host::DialStream;
-pub use hold::HeldReport;
-pub use impair::{Edge, EdgeCounters, End, Impairment};
 pub use publish::PublishError;
 pub use switch::{Switch, SwitchConfig};

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::WeakSender;
 
 use crate::command::Command;
-use crate::switch::DIAL_TIMEOUT;
+use crate::dial::DIAL_TIMEOUT;
 
 /// First port that any user may listen on (Linux ip-sysctl: `ip_unprivileged_port_start`).
 const FIRST_UNPRIVILEGED: u16 = 1024;

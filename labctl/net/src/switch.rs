@@ -14,19 +14,16 @@ use tokio::time::Instant;
 
 use crate::command::{Command, PortConfig};
 use crate::counters::Counters;
-use crate::dial::DialError;
+use crate::dial::{DIAL_TIMEOUT, DialError};
 use crate::engine::{Engine, Inputs};
 use crate::flow::host::{self, DialStream};
 use crate::flow::tcp::Opening;
 use crate::gateway::Gateway;
-use crate::hold::HeldReport;
-use crate::impair::{Edge, Impairment};
 use crate::names::Names;
 use crate::publish::{self, PublishError};
 use crate::uplink::Rules;
-
-/// How long a guest may take to accept a connection.
-pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+use labctl_spec::network::HeldFrames;
+use labctl_spec::network::{Edge, Impairment};
 
 /// Runs that may wait for the switch: each port has at most one, so this leaves room for the flows.
 const INGRESS: usize = 256;
@@ -167,14 +164,18 @@ impl Switch {
     }
 
     /// Releases all held frames in their order of arrival and reports what was held; all zero if there was no hold.
-    pub async fn release(&self) -> HeldReport {
+    pub async fn release(&self) -> HeldFrames {
         self.ask(Command::Release).await.unwrap_or_default()
     }
 
-    /// Impairs an edge, replacing any previous impairment. Its counters start again from zero. The nodes need not be
-    /// attached yet.
+    /// Impairs an edge, replacing any previous impairment. Its counters start again from zero. The nodes need not be attached yet.
     pub async fn impair(&self, edge: Edge, impairment: Impairment) {
         self.ask(|done| Command::Impair(edge, impairment, done)).await;
+    }
+
+    /// The same, but the counters of an edge that is impaired already go on.
+    pub async fn adjust(&self, edge: Edge, impairment: Impairment) {
+        self.ask(|done| Command::Adjust(edge, impairment, done)).await;
     }
 
     /// Heals an edge. Frames that it already delayed still arrive.

@@ -7,7 +7,8 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use guest::{Guest, network, switch_with};
-use labctl_net::{DialError, Edge, End, Impairment, PublishError};
+use labctl_net::{DialError, PublishError};
+use labctl_spec::network::{Edge, End, Impairment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

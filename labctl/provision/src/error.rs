@@ -1,13 +1,13 @@
 //! Why a run could not start or continue.
 
-use labctl_spec::fault::{Fault, Faults};
+use labctl_spec::mistake::{Mistake, Mistakes};
 
 /// A run could not start or continue, for reasons other than a failed task.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PlaybookError {
     /// Invalid files: all faults found in them.
     #[error("{0}")]
-    Files(Faults),
+    Files(Mistakes),
     /// Invalid options from the caller.
     #[error("{0}")]
     Options(String),
@@ -21,8 +21,8 @@ pub enum PlaybookError {
     },
 }
 
-impl From<Fault> for PlaybookError {
-    fn from(fault: Fault) -> Self {
-        Self::Files(Faults(vec![fault]))
+impl From<Mistake> for PlaybookError {
+    fn from(fault: Mistake) -> Self {
+        Self::Files(Mistakes(vec![fault]))
     }
 }

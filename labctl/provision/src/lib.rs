@@ -8,6 +8,8 @@
 //!                        Inventory ─▶ variables (precedence) ─▶ template (Jinja) ─┘
 //!                        what all of them read here: controller ─▶ Inputs
 //! ```
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run"))]
 
 mod action;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use labctl_spec::fault::Fault;
+use labctl_spec::mistake::Mistake;
 use labctl_spec::yaml::{self, DuplicateKeys, Node, Options, Resolved, Value};
 
 use crate::data::{Data, Dict, Place};
@@ -15,7 +15,7 @@ fn options() -> Options {
 }
 
 /// The documents of a user's file; repeated keys are accepted.
-pub(crate) fn documents(text: &str, file: &Path) -> Result<Vec<Node>, Fault> {
+pub(crate) fn documents(text: &str, file: &Path) -> Result<Vec<Node>, Mistake> {
     Ok(yaml::parse_all(text, file, &options())?.into_iter().map(|document| document.root).collect())
 }
 

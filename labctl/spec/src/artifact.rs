@@ -1,7 +1,5 @@
 //! A role's artifact file (`roles/ROLE/artifacts.yml`): programs that the role installs, and where to get them.
 
-#[cfg(test)]
-mod tests;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -10,8 +8,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Faults;
 use crate::load::{self, LoadError};
+use crate::mistake::Mistakes;
 
 /// An artifact file as written: a list of artifacts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +28,7 @@ pub fn load_artifacts(path: &Path) -> Result<Vec<Artifact>, LoadError> {
 ///
 /// # Errors
 /// Every fault, in line order.
-pub fn parse_artifacts(text: &str, file: &Path) -> Result<Vec<Artifact>, Faults> {
+pub fn parse_artifacts(text: &str, file: &Path) -> Result<Vec<Artifact>, Mistakes> {
     let (plain, mut report) = load::plain::<ArtifactFile>(text, file)?;
     let artifacts = plain.map(|plain| validate::artifacts(plain.0, file, &mut report));
     report.finish(artifacts)

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use crate::fault::Fault;
+use crate::mistake::Mistake;
 use crate::yaml::{Document, Node, Span, Value};
 
 /// For each list in the result that lost faulty items, by JSON pointer: the positions in the file of the items that remain.
@@ -29,7 +29,7 @@ pub(crate) struct Checked {
     /// The value without its faulty fields and items; `None` if a required field is faulty.
     pub(crate) json: Option<Json>,
     pub(crate) kept: Kept,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<Mistake>,
 }
 
 /// Checks a document.
@@ -43,7 +43,7 @@ pub(crate) fn check(schema: &Json, document: &Document) -> Checked {
 struct Walk<'a> {
     document: &'a Document,
     definitions: Option<&'a Json>,
-    faults: Vec<Fault>,
+    faults: Vec<Mistake>,
     /// The field being checked, such as `nodes[1].memory`.
     path: String,
     /// Its JSON pointer in the result.
@@ -55,7 +55,7 @@ impl<'a> Walk<'a> {
     fn fault(&mut self, span: Span, reason: impl Into<String>, hint: impl Into<String>) {
         let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
         let fault = self.document.fault(span, reason, hint);
-        self.faults.push(Fault { field: self.path.clone(), ..fault });
+        self.faults.push(Mistake { field: self.path.clone(), ..fault });
     }
 
     /// Checks a part of the current field.

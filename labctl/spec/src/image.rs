@@ -1,7 +1,5 @@
 //! The image file (`images/NAME.yml`): what a node boots.
 
-#[cfg(test)]
-mod tests;
 mod validate;
 
 pub(crate) use validate::is_url;
@@ -11,8 +9,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Faults;
 use crate::load::{self, LoadError};
+use crate::mistake::Mistakes;
 use crate::size::Size;
 
 /// An image file as written.
@@ -39,7 +37,7 @@ pub fn load_image(path: &Path) -> Result<Image, LoadError> {
 ///
 /// # Errors
 /// Every fault, in line order.
-pub fn parse_image(text: &str, file: &Path) -> Result<Image, Faults> {
+pub fn parse_image(text: &str, file: &Path) -> Result<Image, Mistakes> {
     let (plain, mut report) = load::plain::<ImageFile>(text, file)?;
     let image = plain.and_then(|plain| validate::image(plain, file, &mut report));
     report.finish(image)
@@ -105,4 +103,14 @@ pub enum DiskFormat {
     Qcow2,
     /// A raw copy of the disk, sector by sector.
     Raw,
+}
+
+impl DiskFormat {
+    /// What QEMU calls it.
+    pub fn qemu_name(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+        }
+    }
 }

@@ -21,9 +21,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::fault::{Fault, Faults};
 use crate::ident::{LabName, MacAddr, NodeName};
 use crate::load::{self, LoadError};
+use crate::mistake::{Mistake, Mistakes};
 use crate::size::Size;
 
 pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
@@ -164,7 +164,7 @@ pub fn load_lab(path: &Path) -> Result<Lab, LoadError> {
 ///
 /// # Errors
 /// Every fault, in line order.
-pub fn parse_lab(text: &str, file: &Path) -> Result<Lab, Faults> {
+pub fn parse_lab(text: &str, file: &Path) -> Result<Lab, Mistakes> {
     let (plain, mut report) = load::plain::<LabFile>(text, file)?;
     let lab = plain.map(|plain| validate::lab(plain, file, &mut report));
     report.finish(lab)
@@ -176,7 +176,7 @@ pub struct Examined {
     /// The lab without its faulty parts: for finding more faults, never for use. None if too little of it is left.
     pub lab: Option<Lab>,
     /// What is wrong, in line order.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<Mistake>,
 }
 
 /// Loads a lab file for a caller that looks for faults elsewhere too. A node's image must be one of `images`. The result contains only the
@@ -187,7 +187,7 @@ pub struct Examined {
 pub fn examine_lab(path: &Path, images: &[String]) -> Result<Examined, LoadError> {
     let (plain, mut report) = match load::plain::<LabFile>(&load::read(path)?, path) {
         Ok(read) => read,
-        Err(Faults(faults)) => return Ok(Examined { lab: None, faults }),
+        Err(Mistakes(faults)) => return Ok(Examined { lab: None, faults }),
     };
     let lab = plain.map(|plain| {
         validate::images(&plain, images, &mut report);
@@ -200,7 +200,7 @@ pub fn examine_lab(path: &Path, images: &[String]) -> Result<Examined, LoadError
         lab.provision = steps.filter(|(index, _)| !report.has_fault_in(&format!("/provision/{index}"))).map(|(_, step)| step).collect();
         lab
     });
-    let faults = report.finish(lab.as_ref()).err().map_or_else(Vec::new, |Faults(faults)| faults);
+    let faults = report.finish(lab.as_ref()).err().map_or_else(Vec::new, |Mistakes(faults)| faults);
     Ok(Examined { lab, faults })
 }
 

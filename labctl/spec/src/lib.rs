@@ -2,20 +2,23 @@
 //!
 //! Each resource has a plain type that mirrors the file (`*File`, from which the JSON schema is generated) and a validated type that the
 //! engines use. [`load_lab`] and its siblings go from text to the validated type and report all faults at once, each with file, line, field
-//! and what is allowed ([`fault::Fault`]). Engines never see a plain type.
+//! and what is allowed ([`mistake::Mistake`]). Engines never see a plain type.
 //!
 //! The stages: [`yaml::parse`] (a tree with lines), the schema check (structure: keys, types, ranges), serde, then each resource's own
 //! check (meaning: addresses, names, files), which covers as much as the structure allows.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod artifact;
 mod check;
 mod example;
-pub mod fault;
 pub mod ident;
 pub mod image;
 pub mod lab;
 mod load;
+pub mod mistake;
 mod names;
+pub mod network;
 mod report;
 pub mod scenario;
 mod schema;

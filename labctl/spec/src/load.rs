@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::check;
-use crate::fault::{Fault, Faults};
+use crate::mistake::{Mistake, Mistakes};
 use crate::report::Report;
 use crate::yaml;
 
@@ -22,9 +22,9 @@ pub enum LoadError {
         /// The reason.
         source: io::Error,
     },
-    /// Its content is wrong: every fault of the file, in line order.
+    /// Its content is wrong: every mistake of the file, in line order.
     #[error(transparent)]
-    Faults(#[from] Faults),
+    Mistakes(#[from] Mistakes),
 }
 
 /// Replaces an invalid lab name while the rest of the file is checked; never returned to a caller.
@@ -64,7 +64,7 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
-        let fault = Fault {
+        let fault = Mistake {
             file: path.to_owned(),
             line,
             column: 0,
@@ -72,20 +72,20 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
             reason: "the file is not UTF-8 text from this line on".to_owned(),
             hint: Some("save it as UTF-8".to_owned()),
         };
-        LoadError::Faults(Faults(vec![fault]))
+        LoadError::Mistakes(Mistakes(vec![fault]))
     })
 }
 
-/// The plain value of a text and the faults of its structure. The value exists even if optional fields are faulty (they are left out), so
+/// The plain value of a text and the mistakes of its structure. The value exists even if optional fields are faulty (they are left out), so
 /// that the semantic checks find more; [`Report::finish`] ensures that it is not used.
-pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(text: &str, file: &Path) -> Result<(Option<T>, Report), Faults> {
-    let document = yaml::parse(text, file).map_err(|fault| Faults(vec![fault]))?;
+pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(text: &str, file: &Path) -> Result<(Option<T>, Report), Mistakes> {
+    let document = yaml::parse(text, file).map_err(|fault| Mistakes(vec![fault]))?;
     let schema = crate::schema::of::<T>();
     if document.empty {
         let fault = document.fault(yaml::Span { line: 1, column: 1 }, "the file is empty", None);
         let known: Vec<&str> = schema["properties"].as_object().map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default();
         let hint = (!known.is_empty()).then(|| format!("allowed keys: {}", check::list(known)));
-        return Err(Faults(vec![Fault { hint, ..fault }]));
+        return Err(Mistakes(vec![Mistake { hint, ..fault }]));
     }
     let checked = check::check(&schema, &document);
     let mut report = Report::new(document, checked.kept, checked.faults);

@@ -1,21 +1,21 @@
-//! Collects the faults that the semantic checks of a document find.
+//! Collects the mistakes that the semantic checks of a document find.
 
 use crate::check::Kept;
-use crate::fault::{Fault, Faults};
+use crate::mistake::{Mistake, Mistakes};
 use crate::yaml::{Document, Node, Span, Value};
 
-/// A document and its faults.
+/// A document and its mistakes.
 pub(crate) struct Report {
     document: Document,
     /// Positions in the file of the list items that were kept, for lists that lost items.
     kept: Kept,
-    faults: Vec<Fault>,
-    /// How many faults the structure check found; they come first.
+    faults: Vec<Mistake>,
+    /// How many mistakes the structure check found; they come first.
     structural: usize,
 }
 
 impl Report {
-    pub(crate) fn new(document: Document, kept: Kept, faults: Vec<Fault>) -> Self {
+    pub(crate) fn new(document: Document, kept: Kept, faults: Vec<Mistake>) -> Self {
         Self { document, kept, structural: faults.len(), faults }
     }
 
@@ -28,18 +28,18 @@ impl Report {
         self.place(pointer).0.line
     }
 
-    /// Whether the structure check found a fault in the field at a JSON pointer or inside it. If so, the field may be absent from the value
+    /// Whether the structure check found a mistake in the field at a JSON pointer or inside it. If so, the field may be absent from the value
     /// although the file has it.
     pub(crate) fn is_faulty(&self, pointer: &str) -> bool {
         self.is_in(&self.faults[..self.structural], pointer)
     }
 
-    /// Whether any fault was found in the field at a JSON pointer or inside it.
+    /// Whether any mistake was found in the field at a JSON pointer or inside it.
     pub(crate) fn has_fault_in(&self, pointer: &str) -> bool {
         self.is_in(&self.faults, pointer)
     }
 
-    fn is_in(&self, faults: &[Fault], pointer: &str) -> bool {
+    fn is_in(&self, faults: &[Mistake], pointer: &str) -> bool {
         let (_, _, field, whole) = self.walk(pointer);
         faults.iter().any(|fault| match fault.field.strip_prefix(&field) {
             Some("") => true,
@@ -48,13 +48,13 @@ impl Report {
         })
     }
 
-    /// Adds a fault of the field at a JSON pointer.
+    /// Adds a mistake of the field at a JSON pointer.
     pub(crate) fn add(&mut self, pointer: &str, reason: impl Into<String>, hint: impl Into<String>) {
         let (span, field) = self.place(pointer);
         self.push(span, field, reason.into(), hint.into());
     }
 
-    /// Adds a fault of a mapping's key: `key` in the mapping at a JSON pointer.
+    /// Adds a mistake of a mapping's key: `key` in the mapping at a JSON pointer.
     pub(crate) fn add_key(&mut self, pointer: &str, key: &str, reason: impl Into<String>, hint: impl Into<String>) {
         let pointer = format!("{pointer}/{}", escape(key));
         let (mut span, field) = self.place(&pointer);
@@ -69,7 +69,7 @@ impl Report {
     fn push(&mut self, span: Span, field: String, reason: String, hint: String) {
         let hint = Some(hint).filter(|hint| !hint.is_empty());
         let fault = self.document.fault(span, reason, hint);
-        self.faults.push(Fault { field, ..fault });
+        self.faults.push(Mistake { field, ..fault });
     }
 
     /// The keys that have a value in the file's mapping at a JSON pointer, including faulty ones.
@@ -125,8 +125,8 @@ impl Report {
         (node, span, field, true)
     }
 
-    /// The value if it exists and no fault was found, otherwise the faults in line order.
-    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Faults> {
+    /// The value if it exists and no mistake was found, otherwise the mistakes in line order.
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, Mistakes> {
         match value {
             Some(value) if self.faults.is_empty() => Ok(value),
             _ => {
@@ -135,7 +135,7 @@ impl Report {
                 }
                 self.faults.sort_by_key(|fault| (fault.line, fault.column));
                 self.faults.dedup();
-                Err(Faults(self.faults))
+                Err(Mistakes(self.faults))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The scenario file (`scenarios/NAME.yml`): what is broken, and what must hold before, during and after.
 
-#[cfg(test)]
-mod tests;
+mod kill;
+mod network;
 mod validate;
 
 use std::path::Path;
@@ -9,9 +9,12 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Faults;
 use crate::lab::Lab;
 use crate::load::{self, LoadError};
+use crate::mistake::Mistakes;
+
+pub use kill::{KillStep, Signal};
+pub use network::{Between, CutStep, DelayStep, LossStep};
 
 /// A scenario file as written (plain data; see [`Scenario`] for the validated form).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -76,7 +79,7 @@ pub fn load_scenario(path: &Path, lab: Option<&Lab>) -> Result<Scenario, LoadErr
 ///
 /// # Errors
 /// Every fault, in line order.
-pub fn parse_scenario(text: &str, file: &Path, lab: Option<&Lab>) -> Result<Scenario, Faults> {
+pub fn parse_scenario(text: &str, file: &Path, lab: Option<&Lab>) -> Result<Scenario, Mistakes> {
     let (plain, mut report) = load::plain::<ScenarioFile>(text, file)?;
     let scenario = plain.map(|plain| validate::scenario(plain, lab, &mut report));
     report.finish(scenario)
@@ -245,26 +248,14 @@ pub struct NomadCheck {
 pub enum Step {
     /// SIGKILL (or another signal) to the main process of systemd units, at the same moment on all nodes.
     Kill(KillStep),
+    /// Nothing passes between nodes of the network.
+    Cut(CutStep),
+    /// What passes between nodes arrives later.
+    Delay(DelayStep),
+    /// Some of what passes between nodes is lost.
+    Loss(LossStep),
     /// Does nothing for a while.
     Wait(Duration),
-}
-
-/// Which units are killed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KillStep {
-    /// systemd units, such as `consul.service`.
-    #[schemars(length(min = 1))]
-    pub units: Vec<String>,
-    /// Groups or nodes whose units get the signal.
-    #[schemars(length(min = 1))]
-    pub on: Vec<String>,
-    /// How many of them; default: `all`.
-    #[serde(default)]
-    pub pick: Pick,
-    /// Signal; default: SIGKILL.
-    #[serde(default)]
-    pub signal: Signal,
 }
 
 /// How many of the nodes are hit, in Jepsen's words; the seed decides which.
@@ -280,19 +271,4 @@ pub enum Pick {
     /// Every one.
     #[default]
     All,
-}
-
-/// A signal that a fault may send.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Signal {
-    /// Terminates at once.
-    #[default]
-    Sigkill,
-    /// Asks for termination.
-    Sigterm,
-    /// Stops the process.
-    Sigstop,
-    /// Continues the process.
-    Sigcont,
 }

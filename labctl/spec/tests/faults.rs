@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use labctl_spec::fault::Faults;
+use labctl_spec::mistake::Mistakes;
 
 struct Folder {
     _folder: tempfile::TempDir,
@@ -21,7 +21,7 @@ fn folder() -> Folder {
     Folder { _folder: folder, path }
 }
 
-fn check<T>(name: &str, file: &str, parse: impl Fn(&str, &Path) -> Result<T, Faults>) {
+fn check<T>(name: &str, file: &str, parse: impl Fn(&str, &Path) -> Result<T, Mistakes>) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults").join(name);
     let text = std::fs::read_to_string(&golden).expect("the cases");
     let folder = folder();

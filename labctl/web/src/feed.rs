@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use labctl_core::chaos::{Report, Verdict};
-use labctl_core::control::{LabStatus, Stamped};
+use labctl_lab::control::{LabStatus, Stamped};
 use serde::Serialize;
 use tokio::sync::broadcast;
 

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use labctl_core::client::{Connection, Supervisor};
-use labctl_core::control::Answer;
-use labctl_core::home::{Home, LabHome};
-use labctl_core::spec::lab::Lab;
-use labctl_core::{Failure, chaos, lifecycle};
+use labctl_core::{chaos, lifecycle};
+use labctl_lab::Failure;
+use labctl_lab::client::{Connection, Supervisor};
+use labctl_lab::control::Answer;
+use labctl_lab::home::{Home, LabHome};
+use labctl_spec::lab::Lab;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 

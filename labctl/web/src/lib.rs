@@ -6,6 +6,8 @@
 //!
 //! Anyone with the token can see the lab. The page comes from this program alone; no other server is contacted.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod feed;
 mod guard;
 mod lab;
@@ -17,7 +19,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::{Router, middleware};
-use labctl_core::{Failure, Kind};
+use labctl_lab::{Failure, Kind};
 use tokio::net::TcpListener;
 
 pub use feed::{Feed, ReportLine, Update};

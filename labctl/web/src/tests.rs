@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use labctl_core::control::{LabStatus, Stamped};
-use labctl_core::event::Event;
+use labctl_lab::control::{LabStatus, Stamped};
+use labctl_lab::event::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

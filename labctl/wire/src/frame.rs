@@ -26,6 +26,7 @@ pub enum FrameError {
 /// # Panics
 /// Never for the types of this crate: MessagePack can express all of them.
 pub fn frame<T: Serialize>(message: &T) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "only a type that cannot be serialized at all fails")]
     let mut body = rmp_serde::to_vec_named(message).expect("wire messages are plain data");
     body.extend_from_slice(&crc32fast::hash(&body).to_be_bytes());
     // A zero before the packet too: it ends whatever an earlier writer left unfinished.

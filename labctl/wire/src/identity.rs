@@ -52,6 +52,7 @@ impl Identity {
     /// SHA-256 in hex of everything persistent: all but entropy and clock. Shows whether a guest already has its identity.
     pub fn digest(&self) -> String {
         let lasting = Self { entropy: Vec::new(), clock_ns: 0, ..self.clone() };
+        #[expect(clippy::expect_used, reason = "only a type that cannot be serialized at all fails")]
         let bytes = serde_json::to_vec(&lasting).expect("an identity is plain data");
         Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }

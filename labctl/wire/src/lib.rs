@@ -18,6 +18,8 @@
 //! Flow control: a sender of `Data` may have [`WINDOW`] unacknowledged bytes per request and direction; the receiver returns what it has
 //! consumed with `Credit`. So a slow reader of one request never blocks another request.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod crypt;
 mod frame;
 mod identity;

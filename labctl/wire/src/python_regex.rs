@@ -84,7 +84,15 @@ fn translate(pattern: &str, multiline: bool) -> String {
             }
             '[' => text.push_str("\\["),
             '&' | '~' if in_class => text.extend(['\\', c]),
-            '-' if in_class && chars.get(at + 1) == Some(&'-') => text.push_str("\\-"),
+            // Here two of them would subtract one class from another.
+            '-' if in_class && chars.get(at + 1) == Some(&'-') => {
+                if text.ends_with('[') || text.ends_with("[^") {
+                    text.push_str("\\-");
+                } else {
+                    text.push_str("-\\-");
+                    at += 1;
+                }
+            }
             '$' if !in_class && !multiline => text.push_str("(?=\\n?\\z)"),
             '{' if !in_class && !counts(&chars[at + 1..]) => text.push_str("\\{"),
             '}' if !in_class && !closes(&chars[..at]) => text.push_str("\\}"),
@@ -251,6 +259,7 @@ mod tests {
         ("[a-z&&[b]]", "b]", "X", "", Some("X")),
         ("[a~~b]", "~", "X", "", Some("X")),
         ("[!--]", "#", "X", "", Some("X")),
+        ("[--/]", ".", "X", "", Some("X")),
         ("x{,2}y", "xxy", "X", "", Some("X")),
         ("{a}", "{a}", "X", "", Some("X")),
         ("a{b}", "a{b}", "X", "", Some("X")),

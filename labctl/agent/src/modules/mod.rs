@@ -11,6 +11,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod call;
+pub mod facts;
 pub(crate) mod files;
 pub(crate) mod network;
 pub(crate) mod packages;

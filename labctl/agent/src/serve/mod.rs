@@ -244,7 +244,7 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
             let armed = lock(shots).take(shot);
             shot::fire(armed, signal)
         }
-        Request::Facts => Ok(Reply::Facts(crate::facts::gather())),
+        Request::Facts => Ok(Reply::Facts(crate::modules::facts::gather())),
         Request::Module(call) => Ok(Reply::Module(Box::new(crate::modules::run_unless(&|| channel.is_cancelled(), &call)))),
         Request::AwaitBooted => boot::await_booted(),
         Request::PowerOff => boot::leave_by("poweroff.target"),

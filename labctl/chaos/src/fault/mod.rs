@@ -1,135 +1,177 @@
-//! Faults, one file each, and what they share.
+//! Faults, one file or folder each, and what they have in common.
+//!
+//! A [`Fault`] is a step of a scenario. Once injected, it is an [`Injected`] until the run ends. An [`Undo`] undoes it and is journalled
+//! before anything is done. [`registry`] is the table of all kinds.
+//!
+//! ```text
+//! check ─▶ inject, under a lease ─▶ watched ─▶ observe ─▶ undo ─▶ conclude ─▶ report
+//! ```
 
-mod comeback;
-mod kill;
-mod stopped;
-mod watch;
+pub(crate) mod kill;
+pub(crate) mod network;
+pub(crate) mod registry;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use labctl_spec::scenario;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::lease::{Journal, Lease, OpenLease, Undo, unix_ms};
+use crate::event::What;
+use crate::ids::{next_id, unix_ms};
+use crate::lease::{Journal, Lease, OpenLease};
 use crate::options::Options;
-use crate::target::{FaultError, FaultTarget, Held};
+use crate::target::{BoxFuture, FaultError, Target};
+use crate::undo::Undo;
 
-pub(crate) use comeback::Comebacks;
-pub(crate) use kill::{Fired, kill, text};
-pub(crate) use watch::{Sighting, watch};
+/// A lab's groups with their nodes; `all` is one of them.
+pub(crate) type Groups = BTreeMap<String, Vec<String>>;
 
-/// What a kill step did.
+/// A duration from the file, limited so that it can be added to any instant: a file may specify more than a clock can hold.
+pub(crate) fn bounded(duration: scenario::Duration) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+    duration.0.min(LONGEST)
+}
+
+/// A step that breaks something.
+pub(crate) trait Fault: Send + Sync {
+    /// Its key in the scenario file and its `kind` in the report.
+    fn kind(&self) -> &'static str;
+
+    /// The step in words, such as `SIGKILL to consul.service on servers`.
+    fn text(&self) -> String;
+
+    /// Rejects a step that cannot work in this lab, before anything is started.
+    ///
+    /// # Errors
+    /// The lab has no such name.
+    fn check(&self, groups: &Groups) -> Result<(), FaultError>;
+
+    /// The longest that injecting takes, by itself.
+    fn length(&self, options: &Options) -> Duration;
+
+    /// How long the method waits before the fault is undone and the next step starts; none if the method continues and the fault stays in
+    /// effect until the end of the method.
+    fn lasts(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Injects the fault. `step` is its position in the method, from 0; `rest` is how long the steps after it take by themselves.
+    ///
+    /// # Errors
+    /// Nothing was done: an agent, the switch or the journal failed first.
+    fn inject<'a>(&'a self, scene: &'a Scene<'a>, step: usize, rest: Duration) -> BoxFuture<'a, Result<Injection, FaultError>>;
+}
+
+/// The result of injecting a fault.
+pub(crate) struct Injection {
+    /// The fault from now on.
+    pub fault: Box<dyn Injected>,
+    /// When it started and when it was complete; none if nothing was done.
+    pub at: Option<(Instant, Instant)>,
+    /// Events to report.
+    pub tell: Vec<What>,
+    /// The lease, if something must be undone.
+    pub lease: Option<OpenLease>,
+    /// What it has undone of earlier faults.
+    pub undoes: Option<Undo>,
+    /// Units to watch from now on.
+    pub watch: Vec<kill::Watched>,
+    /// The error, if something failed after the fault was injected.
+    pub broken: Option<FaultError>,
+}
+
+impl Injection {
+    /// A fault that has done nothing.
+    pub(crate) fn nothing(fault: Box<dyn Injected>) -> Self {
+        Self { fault, at: None, tell: Vec::new(), lease: None, undoes: None, watch: Vec::new(), broken: None }
+    }
+}
+
+/// A fault that was injected.
+pub(crate) trait Injected: Send {
+    /// Handles a change in a unit's state.
+    fn see(&mut self, _sighting: kill::Sighting) -> Option<What> {
+        None
+    }
+
+    /// Records its effect, right before it is undone.
+    fn observe<'a>(&'a mut self, _target: &'a dyn Target) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    /// When the last thing that it took down came back; `from` if it took nothing down; none while something is still down.
+    fn restored(&self, from: Instant) -> Option<Instant> {
+        Some(from)
+    }
+
+    /// What is still down, for display.
+    fn complaints(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Final assessment of its effect, at the end of the run.
+    fn conclude(&mut self) {}
+
+    /// What it did.
+    fn report(&self) -> FaultReport;
+}
+
+/// What a fault did: the same shape for each kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KillReport {
+pub struct FaultReport {
     /// The step's position in the method, from 0.
     pub step: usize,
-    /// The step, for display.
+    /// The kind of fault: its key in the scenario file.
+    pub kind: String,
+    /// The step in words.
     pub text: String,
-    /// The signal's name.
-    pub signal: String,
-    /// Nodes that could have been picked, sorted.
+    /// Nodes it could pick from, sorted.
     pub candidates: Vec<String>,
     /// Nodes that were picked, sorted.
     pub picked: Vec<String>,
-    /// Time of the first shot in milliseconds since the run's start; none if nothing was fired.
-    pub shot_ms: Option<u64>,
-    /// Every intended process.
-    pub targets: Vec<TargetReport>,
-    /// How simultaneous it was.
-    pub skew: Option<Skew>,
-    /// What the switch held meanwhile.
-    pub held: Option<HeldReport>,
-    /// Why the fault counts as having no effect; none if it hit every intended process.
+    /// When it was injected, in milliseconds since the run's start; none if nothing was done.
+    pub injected_ms: Option<u64>,
+    /// Why the fault counts as having had no effect; none if it did everything it was meant to do.
     pub no_effect: Option<String>,
+    /// Details specific to this kind, such as [`kill::KillDetails`].
+    #[serde(flatten)]
+    pub details: Map<String, Value>,
 }
 
-/// A unit's main process as the target of a fault.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TargetReport {
-    /// Node.
-    pub node: String,
-    /// systemd unit.
-    pub unit: String,
-    /// Main pid when it was armed; 0 if there was none.
-    pub old_pid: i32,
-    /// Main pid when last seen, if it has changed.
-    pub new_pid: Option<i32>,
-    /// What happened to the process.
-    pub fate: Fate,
-    /// Microseconds from the signal to the death, by the guest's own clock.
-    pub latency_us: Option<u64>,
-    /// Milliseconds from the shot to the agent's answer, by the controller's clock.
-    pub answered_ms: Option<f64>,
-    /// Milliseconds from the shot until the new main process was first seen.
-    pub back_after_ms: Option<u64>,
-    /// The unit's state when last seen, such as `active/running`.
-    pub state: String,
-    /// What went wrong.
-    pub error: Option<String>,
+impl FaultReport {
+    /// The details as the kind's own type; none if they come from a different version.
+    pub fn details<T: for<'de> Deserialize<'de>>(&self) -> Option<T> {
+        serde_json::from_value(Value::Object(self.details.clone())).ok()
+    }
 }
 
-/// What happened to a process that was signalled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fate {
-    /// Nothing was sent.
-    Untouched,
-    /// It received the signal; whether it died is not known yet.
-    Signalled,
-    /// It died.
-    Died,
-    /// It is stopped.
-    Stopped,
-    /// It continued after having been stopped.
-    Continued,
-    /// It received the signal and is still running as before.
-    Survived,
-}
-
-/// How simultaneous a shot was, by the controller's clock alone, because clocks of guests are not comparable.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Skew {
-    /// Milliseconds between the first and the last confirmed death.
-    pub spread_ms: f64,
-    /// Milliseconds from the first shot to the last confirmed death: no two deaths can be further apart.
-    pub within_ms: f64,
-}
-
-/// What the switch held back during a shot.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct HeldReport {
-    /// Frames held and then delivered.
-    pub frames: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Frames that were dropped for lack of room.
-    pub dropped: u64,
-    /// Duration of the hold in milliseconds.
-    pub duration_ms: f64,
-}
-
-impl From<Held> for HeldReport {
-    fn from(held: Held) -> Self {
-        Self { frames: held.frames, bytes: held.bytes, dropped: held.dropped, duration_ms: held.duration.as_secs_f64() * 1e3 }
+/// Details in the form used in a report.
+pub(crate) fn as_details(details: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(details) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
     }
 }
 
 /// What a fault needs to know about its run.
 pub(crate) struct Scene<'a> {
     pub scenario: &'a str,
-    pub groups: &'a BTreeMap<String, Vec<String>>,
-    pub target: &'a Arc<dyn FaultTarget>,
+    pub groups: &'a Groups,
+    pub target: &'a Arc<dyn Target>,
     pub journal: &'a Arc<dyn Journal>,
     pub options: &'a Options,
     pub start: Instant,
 }
 
 impl Scene<'_> {
-    /// Records a fault in the journal that must be undone after `length`.
-    fn lease(&self, what: String, undo: Undo, length: std::time::Duration) -> Result<OpenLease, FaultError> {
+    /// Journals a fault that must be undone after `length`.
+    pub(crate) fn lease(&self, what: String, undo: Undo, length: Duration) -> Result<OpenLease, FaultError> {
         let lease = Lease {
-            id: format!("{:020}", crate::lease::next_shot()),
+            id: format!("{:020}", next_id()),
             scenario: self.scenario.to_owned(),
             seed: self.options.seed,
             what,
@@ -139,7 +181,7 @@ impl Scene<'_> {
         OpenLease::record(lease, self.journal, self.target)
     }
 
-    fn since_start(&self, at: Instant) -> u64 {
+    pub(crate) fn since_start(&self, at: Instant) -> u64 {
         (at - self.start).as_millis() as u64
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use labctl_spec::scenario::{Check, Signal};
+use labctl_spec::network::EdgeCounters;
+use labctl_spec::scenario::Check;
 
 use super::{Answer, ask};
-use crate::target::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};
+use crate::target::{BoxFuture, ExecAnswer, FaultError, HttpAnswer, Mishap, ProbeTarget};
+use labctl_wire::UnitState;
 
 /// Responses to `PORT PATH`; everything else is refused.
 #[derive(Default)]
@@ -30,24 +32,8 @@ fn unused<T>() -> BoxFuture<'static, Result<T, FaultError>> {
     Box::pin(async { Err(FaultError::new("probes only query")) })
 }
 
-impl FaultTarget for Canned {
+impl ProbeTarget for Canned {
     fn units<'a>(&'a self, _: &'a str, _: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
-        unused()
-    }
-
-    fn arm<'a>(&'a self, _: &'a str, _: u64, _: &'a [String]) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
-        unused()
-    }
-
-    fn fire<'a>(&'a self, _: &'a str, _: u64, _: Signal) -> BoxFuture<'a, Result<Vec<Death>, FaultError>> {
-        unused()
-    }
-
-    fn hold_network(&self, _: Duration) -> BoxFuture<'_, Result<(), FaultError>> {
-        unused()
-    }
-
-    fn release_network(&self) -> BoxFuture<'_, Result<Held, FaultError>> {
         unused()
     }
 
@@ -76,6 +62,10 @@ impl FaultTarget for Canned {
                 _ => Ok(self.exec.clone()),
             }
         })
+    }
+
+    fn impaired<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<EdgeCounters, FaultError>> {
+        unused()
     }
 
     fn mishap(&self) -> BoxFuture<'_, Mishap> {

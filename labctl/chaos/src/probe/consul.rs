@@ -1,9 +1,9 @@
 //! Consul's health, queried over one agent's HTTP interface
 //! (<https://developer.hashicorp.com/consul/api-docs>: status, health, agent).
 //!
-//! `/v1/status/leader` alone is not fresh: a server that has not yet missed a heartbeat names a dead leader for
+//! `/v1/status/leader` alone is not fresh: a server that has not yet missed a heartbeat reports a dead leader for
 //! seconds. The catalog is therefore read with `consistent`, which the leader answers only after a quorum has confirmed
-//! it.
+//! its leadership.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::json::{Api, segment, verdict};
 use super::{Answer, blamed};
-use crate::target::FaultTarget;
+use crate::target::ProbeTarget;
 
 /// Consul's default HTTP port.
 const PORT: u16 = 8500;
@@ -52,9 +52,9 @@ struct InstanceNode {
     node: String,
 }
 
-pub(super) async fn ask(check: &ConsulCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
+pub(super) async fn ask(check: &ConsulCheck, target: &dyn ProbeTarget, limit: Duration) -> Answer {
     let api = Api { target, node: &check.node, port: PORT, limit };
-    // Without a leader nothing else can be answered, and every further query would only time out.
+    // Without a leader nothing else can be answered, and all further queries would time out.
     let leader = match api.leader().await {
         Ok(leader) => leader,
         Err(why) => return Answer::no(why),
@@ -90,7 +90,7 @@ pub(super) async fn ask(check: &ConsulCheck, target: &dyn FaultTarget, limit: Du
 fn all_passing(checks: &[HealthCheck]) -> Result<String, String> {
     let passing = checks.iter().filter(|c| c.status == "passing").count();
     let total = checks.len();
-    // The servers' own serfHealth is always registered, so no checks at all means that the catalog is not filled yet.
+    // The servers' own serfHealth is always registered, so no checks at all means that the catalog is still empty.
     if total == 0 {
         return Err("no checks are registered".to_owned());
     }

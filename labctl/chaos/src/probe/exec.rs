@@ -1,4 +1,4 @@
-//! Runs a command in a node.
+//! Runs a command on a node.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use labctl_spec::scenario::{Command, ExecCheck};
 
 use super::http::holds;
 use super::{Answer, excerpt};
-use crate::target::FaultTarget;
+use crate::target::ProbeTarget;
 
-pub(super) async fn ask(check: &ExecCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
+pub(super) async fn ask(check: &ExecCheck, target: &dyn ProbeTarget, limit: Duration) -> Answer {
     let argv = match &check.command {
         Command::Argv(argv) => argv.clone(),
         Command::Shell(line) => vec!["/bin/sh".into(), "-c".into(), line.clone()],
@@ -17,7 +17,7 @@ pub(super) async fn ask(check: &ExecCheck, target: &dyn FaultTarget, limit: Dura
         Ok(answer) => answer,
         Err(error) => return Answer::no(error.message),
     };
-    // Its error output, if any, says more than its standard output.
+    // Its error output, if any, is more useful than its standard output.
     let said = match excerpt(&answer.stderr) {
         said if said.is_empty() => excerpt(&answer.stdout),
         said => said,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use labctl_spec::scenario::HttpCheck;
 
 use super::{Answer, excerpt};
-use crate::target::FaultTarget;
+use crate::target::ProbeTarget;
 
-pub(super) async fn ask(check: &HttpCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
+pub(super) async fn ask(check: &HttpCheck, target: &dyn ProbeTarget, limit: Duration) -> Answer {
     let path = check.path.as_deref().unwrap_or("/");
     let answer = match target.http(&check.node, check.port, path, limit).await {
         Ok(answer) => answer,

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::excerpt;
-use crate::target::FaultTarget;
+use crate::target::ProbeTarget;
 
 /// The HTTP interface of one agent.
 pub(super) struct Api<'a> {
-    pub target: &'a dyn FaultTarget,
+    pub target: &'a dyn ProbeTarget,
     pub node: &'a str,
     pub port: u16,
     pub limit: Duration,
@@ -19,7 +19,7 @@ impl Api<'_> {
     /// The decoded response to `GET path`, or an error message.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, String> {
         let answer = self.target.http(self.node, self.port, path, self.limit).await.map_err(|error| error.message)?;
-        // The query string is not interesting to the user.
+        // The query string is of no interest to the user.
         let short = path.split('?').next().unwrap_or(path);
         if answer.status != 200 {
             let said = excerpt(&answer.body);

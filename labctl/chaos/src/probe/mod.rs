@@ -17,16 +17,16 @@ use std::time::Duration;
 use labctl_spec::scenario::Check;
 use serde::{Deserialize, Serialize};
 
-use crate::target::FaultTarget;
+use crate::target::ProbeTarget;
 
-pub(crate) use repeat::repeat;
+pub(crate) use repeat::{Sample, repeat};
 
-/// The result of a probe.
+/// What a probe found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Whether the expectation holds.
+    /// Whether it is as expected.
     pub holds: bool,
-    /// Description, for display, such as `2 of 5 members alive`.
+    /// For display, such as `2 of 5 members alive`.
     pub words: String,
 }
 
@@ -40,8 +40,8 @@ impl Answer {
     }
 }
 
-/// Queries once. Never returns an error: any failure is an answer that does not hold. Finishes within `limit`.
-pub async fn ask(check: &Check, target: &dyn FaultTarget, limit: Duration) -> Answer {
+/// Queries once. Never fails: whatever goes wrong is an answer that does not hold. Returns within `limit`.
+pub async fn ask(check: &Check, target: &dyn ProbeTarget, limit: Duration) -> Answer {
     let answer = async {
         match check {
             Check::Http(check) => http::ask(check, target, limit).await,
@@ -51,14 +51,14 @@ pub async fn ask(check: &Check, target: &dyn FaultTarget, limit: Duration) -> An
             Check::Nomad(check) => nomad::ask(check, target, limit).await,
         }
     };
-    // Each query has its own limit, but a probe may send several and a target may be slow.
+    // Each query has the limit too, but a probe may make several queries and a target may be late.
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_) => Answer::no(format!("no answer within {limit:?}")),
     }
 }
 
-/// The node that a probe queries, so that its name can be checked before anything starts.
+/// The node that a probe queries, to check its name before anything starts.
 pub fn node(check: &Check) -> &str {
     match check {
         Check::Http(check) => &check.node,
@@ -69,7 +69,7 @@ pub fn node(check: &Check) -> &str {
     }
 }
 
-/// The first line of foreign text, short enough for a table and without control characters.
+/// The first line of external text, shortened for a table and without control characters.
 fn excerpt(bytes: &[u8]) -> String {
     const LONGEST: usize = 100;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * LONGEST)]);
@@ -81,7 +81,7 @@ fn excerpt(bytes: &[u8]) -> String {
     short
 }
 
-/// `" (critical: a, b)"`, or an empty string.
+/// `" (critical: a, b)"`, or nothing.
 fn blamed(word: &str, mut names: Vec<String>) -> String {
     const MOST: usize = 6;
     if names.is_empty() {

@@ -1,8 +1,8 @@
 //! Nomad's health, queried over one agent's HTTP interface
 //! (<https://developer.hashicorp.com/nomad/api-docs>: status, nodes, jobs).
 //!
-//! `/v1/status/leader` may name a dead leader for seconds. Lists are read without `stale`, so they come from the leader
-//! itself, which steps down once it loses its quorum: a response is fresh proof of a leader.
+//! `/v1/status/leader` may report a dead leader for seconds. Lists are read without `stale`, so they come from the
+//! leader itself, which steps down once it loses its quorum: a response is fresh proof of a leader.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::json::{Api, segment, verdict};
 use super::{Answer, blamed};
-use crate::target::FaultTarget;
+use crate::target::ProbeTarget;
 
 /// Nomad's default HTTP port.
 const PORT: u16 = 4646;
@@ -55,7 +55,7 @@ impl Allocation {
     }
 }
 
-pub(super) async fn ask(check: &NomadCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
+pub(super) async fn ask(check: &NomadCheck, target: &dyn ProbeTarget, limit: Duration) -> Answer {
     let api = Api { target, node: &check.node, port: PORT, limit };
     let leader = match api.leader().await {
         Ok(leader) => leader,

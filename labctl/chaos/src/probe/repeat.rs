@@ -1,4 +1,4 @@
-//! Repeats a probe.
+//! Runs a probe repeatedly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,19 +7,27 @@ use labctl_spec::scenario::Check;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep_until};
 
-use super::ask;
-use crate::observe::Sample;
-use crate::target::FaultTarget;
+use super::{Answer, ask};
+use crate::target::Target;
 
-/// Shortest interval, so that a probe leaves the processor to others.
+/// The shortest interval: a probe must leave the processor to others.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Queries until the receiver is gone (or the task is aborted). A query never starts while the previous one is open.
-/// The pause after an answer is at least half an interval, so that a slow guest is not slowed down further by queries.
+/// One answer of a probe.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub probe: usize,
+    pub started: Instant,
+    pub ended: Instant,
+    pub answer: Answer,
+}
+
+/// Queries until the receiver is gone (or the task is aborted). A query never starts while the previous one is open. The pause after an
+/// answer is at least half an interval, so that a guest that is slow to answer is not slowed down further.
 pub(crate) async fn repeat<M: From<Sample>>(
     probe: usize,
     check: Check,
-    target: Arc<dyn FaultTarget>,
+    target: Arc<dyn Target>,
     interval: Duration,
     limit: Duration,
     samples: UnboundedSender<M>,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use labctl_spec::scenario::TcpCheck;
 
 use super::Answer;
-use crate::target::FaultTarget;
+use crate::target::ProbeTarget;
 
-pub(super) async fn ask(check: &TcpCheck, target: &dyn FaultTarget, limit: Duration) -> Answer {
+pub(super) async fn ask(check: &TcpCheck, target: &dyn ProbeTarget, limit: Duration) -> Answer {
     match target.tcp(&check.node, check.port, limit).await {
         Ok(()) => Answer::yes(format!("{}:{} accepts", check.node, check.port)),
         Err(error) => Answer::no(error.message),

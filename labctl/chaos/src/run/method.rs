@@ -5,119 +5,119 @@ use std::time::Duration;
 use labctl_spec::scenario::Step;
 use tokio::time::Instant;
 
-use super::{Outcome, Run, bounded};
+use super::{InForce, Outcome, Run};
 use crate::event::{Event, What};
-use crate::fault::{Fate, Fired, KillReport, TargetReport, kill, text, watch};
-use crate::report::Verdict;
+use crate::fault::kill::watch;
+use crate::fault::{Fault, Injection, bounded, registry};
+use crate::lease::OpenLease;
+use crate::options::Options;
 use crate::target::FaultError;
+use crate::undo::Undo;
+use crate::verdict::Verdict;
 
-/// How often undoing a fault is tried before it is left to the journal, and the pause between attempts.
+/// How often undoing a fault is tried before it is left to the journal, and the pause between tries.
 const HEAL_TRIES: u32 = 3;
 const HEAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a step takes by itself, at most.
+fn length(step: &Step, options: &Options) -> Duration {
+    match (step, registry::fault(step)) {
+        (_, Some(fault)) => fault.length(options).saturating_add(fault.lasts().unwrap_or_default()),
+        (Step::Wait(duration), None) => bounded(*duration),
+        (_, None) => Duration::ZERO,
+    }
+}
 
 impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     pub(super) async fn carry_out_method(&mut self) -> Result<(), Outcome> {
         for (index, step) in self.scenario.method.iter().enumerate() {
-            match step {
-                Step::Wait(duration) => {
+            match (step, registry::fault(step)) {
+                (_, Some(fault)) => {
+                    let rest = self.scenario.method[index + 1..].iter().map(|step| length(step, self.scene.options));
+                    let rest = rest.fold(Duration::ZERO, Duration::saturating_add);
+                    self.inject(index, &*fault, rest).await?;
+                }
+                (Step::Wait(duration), None) => {
                     self.tell(What::Step { step: index, text: format!("wait {duration}") });
-                    let end = Instant::now() + bounded(*duration);
-                    while Instant::now() < end {
-                        self.listen(end).await;
-                    }
+                    self.wait(bounded(*duration)).await;
                 }
-                Step::Kill(step) => {
-                    self.tell(What::Step { step: index, text: text(step) });
-                    let rest = &self.scenario.method[index + 1..];
-                    let options = self.scene.options;
-                    let remaining = rest.iter().map(|step| match step {
-                        Step::Wait(duration) => bounded(*duration),
-                        Step::Kill(_) => options.arm_limit + 2 * options.fire_limit,
-                    });
-                    let remaining = remaining.fold(Duration::ZERO, Duration::saturating_add);
-                    let fired = kill(&self.scene, index, step, remaining).await?;
-                    self.fired(fired)?;
-                }
+                (_, None) => {}
             }
         }
         Ok(())
     }
 
-    /// Processes the result of a kill step.
-    fn fired(&mut self, fired: Fired) -> Result<(), Outcome> {
-        let Fired { report, shot, lease, broken } = fired;
-        let fault = self.faults.len();
-        if let Some((at, end)) = shot {
+    async fn wait(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.listen(end).await;
+        }
+    }
+
+    /// Carries out a step that breaks something. If the step has a duration, it is over when this returns.
+    async fn inject(&mut self, step: usize, fault: &dyn Fault, rest: Duration) -> Result<(), Outcome> {
+        self.tell(What::Step { step, text: fault.text() });
+        let Injection { fault: injected, at, tell, lease, undoes, watch, broken } = fault.inject(&self.scene, step, rest).await?;
+        let place = self.faults.len();
+        let report = injected.report();
+        self.faults.push(injected);
+        if let Some((at, end)) = at {
             self.last_shot = Some(at);
             self.last_end = Some(end);
             self.observer.shot(at);
-            for target in &report.targets {
-                let fate = fate(target);
-                let (node, unit, pid) = (target.node.clone(), target.unit.clone(), target.old_pid);
-                self.tell(What::Shot { step: report.step, node, unit, pid, fate });
-            }
-            if let Some(held) = report.held {
-                let (frames, dropped, held_ms) = (held.frames, held.dropped, held.duration_ms);
-                self.tell(What::Released { frames, dropped, held_ms });
-            }
-            let deadly = report.targets.iter().all(|t| matches!(t.fate, Fate::Died | Fate::Signalled));
-            if deadly {
-                self.comebacks.expect(fault, at, &report.targets);
-                self.watch(fault, &report);
-            }
         }
-        self.leases.extend(lease);
+        tell.into_iter().for_each(|what| self.tell(what));
+        for watched in watch {
+            let (target, send, options) = (self.scene.target.clone(), self.send.clone(), self.scene.options);
+            self.tasks.spawn(self::watch(place, watched, target, options.poll, options.probe_limit, send));
+        }
+        self.in_force.extend(lease.map(|lease| InForce { fault: place, lease }));
         self.move_barrier();
-        let no_effect = report.no_effect.clone().map(|reason| format!("{}: {reason}", report.text));
-        if report.signal == "SIGCONT" && no_effect.is_none() {
-            self.continued(&report)?;
+        if let Some(undone) = undoes {
+            self.settle(&undone)?;
         }
-        self.faults.push(report);
         if let Some(error) = broken {
             return Err(error.into());
         }
-        match no_effect {
-            Some(reason) => Err(Outcome::new(Verdict::NoEffect, reason)),
+        if let Some(reason) = report.no_effect {
+            return Err(Outcome::new(Verdict::NoEffect, format!("{}: {reason}", report.text)));
+        }
+        match fault.lasts() {
+            Some(time) => {
+                self.wait(time).await;
+                if at.is_some() && self.in_force.iter().all(|in_force| in_force.fault != place) {
+                    // It needs no undoing: its end is only the end of its time.
+                    self.faults[place].observe(&**self.scene.target).await;
+                    self.last_end = Some(Instant::now());
+                    self.move_barrier();
+                }
+                self.heal(|in_force| in_force.fault == place).await
+            }
             None => Ok(()),
         }
     }
 
-    /// Settles the leases of processes that a step has continued.
-    fn continued(&mut self, report: &KillReport) -> Result<(), FaultError> {
-        let hit = |node: &str, unit: &str| report.targets.iter().any(|t| t.node == node && t.unit == unit);
-        for lease in &mut self.leases {
-            if lease.covered_by(hit) {
+    /// Settles the leases of faults that a step has undone.
+    fn settle(&mut self, undone: &Undo) -> Result<(), FaultError> {
+        for InForce { lease, .. } in &mut self.in_force {
+            if lease.is_covered_by(undone) {
                 lease.settled()?;
             }
         }
-        self.leases.retain(|lease| lease.lease().is_some());
+        self.in_force.retain(|in_force| in_force.lease.lease().is_some());
         self.move_barrier();
         Ok(())
     }
 
-    fn watch(&mut self, fault: usize, report: &KillReport) {
-        let options = self.scene.options;
-        for node in &report.picked {
-            let units = report.targets.iter().filter(|target| target.node == *node);
-            let old = units.map(|target| (target.unit.clone(), target.old_pid)).collect();
-            let (target, send) = (self.scene.target.clone(), self.send.clone());
-            self.tasks.spawn(watch(fault, node.clone(), old, target, options.poll, options.probe_limit, send));
-        }
-    }
-
-    /// Undoes the remaining faults at the end of the method.
-    pub(super) async fn heal(&mut self) -> Result<(), Outcome> {
+    /// Undoes the faults in effect that `which` selects.
+    pub(super) async fn heal(&mut self, which: impl Fn(&InForce) -> bool) -> Result<(), Outcome> {
         let mut failed = Ok(());
-        for mut lease in std::mem::take(&mut self.leases) {
+        let (now, later): (Vec<InForce>, Vec<InForce>) = std::mem::take(&mut self.in_force).into_iter().partition(which);
+        self.in_force = later;
+        for InForce { fault, mut lease } in now {
             let what = lease.lease().map(|lease| lease.what.clone()).unwrap_or_default();
-            let mut tries = 0;
-            let result = loop {
-                tries += 1;
-                match lease.close().await {
-                    Err(_) if tries < HEAL_TRIES => tokio::time::sleep(HEAL_PAUSE).await,
-                    result => break result,
-                }
-            };
+            self.faults[fault].observe(&**self.scene.target).await;
+            let result = close(&mut lease).await;
             self.last_end = Some(Instant::now());
             match result {
                 Ok(()) => self.tell(What::Healed { what }),
@@ -136,19 +136,14 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     }
 }
 
-/// What happened to a target, for display.
-fn fate(target: &TargetReport) -> String {
-    let fate = match target.fate {
-        Fate::Untouched => "untouched",
-        Fate::Signalled => "signalled",
-        Fate::Died => "died",
-        Fate::Stopped => "stopped",
-        Fate::Continued => "continued",
-        Fate::Survived => "survived",
-    };
-    match (&target.error, target.latency_us) {
-        (Some(error), _) => format!("{fate}: {error}"),
-        (None, Some(latency)) => format!("{fate} after {latency} µs"),
-        (None, None) => fate.to_owned(),
+/// Undoes what a lease covers, with a few tries.
+async fn close(lease: &mut OpenLease) -> Result<(), FaultError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match lease.close().await {
+            Err(_) if tries < HEAL_TRIES => tokio::time::sleep(HEAL_PAUSE).await,
+            result => return result,
+        }
     }
 }

@@ -13,39 +13,39 @@
 mod method;
 mod steady;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use labctl_spec::scenario::{self, Scenario, Step};
+use labctl_spec::scenario::Scenario;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::event::{Event, What};
-use crate::fault::{Comebacks, KillReport, Scene, Sighting};
-use crate::lease::{Journal, OpenLease, unix_ms};
-use crate::observe::{Observer, Sample};
+use crate::fault::kill::Sighting;
+use crate::fault::{Groups, Injected, Scene, registry};
+use crate::ids::unix_ms;
+use crate::lease::{Journal, OpenLease};
+use crate::observe::Observer;
 use crate::options::Options;
-use crate::report::{Before, REPORT_VERSION, Recovery, Report, Verdict};
-use crate::target::{FaultError, FaultTarget, Mishap};
-use crate::{pick, probe};
+use crate::probe::{self, Sample};
+use crate::report::{Before, REPORT_VERSION, Recovery, Report};
+use crate::target::{FaultError, Mishap, Target};
+use crate::verdict::Verdict;
 
-/// Runs the scenario and reports. `groups` lists each group's nodes and must contain every node at least once (as the
-/// group `all` does).
+/// Runs the scenario and reports. `groups` gives each group's nodes and must hold every node at least once (a group `all` does).
 ///
-/// Must be called within a tokio runtime, because probes are tasks.
+/// Must be called within a tokio runtime: probes are separate tasks.
 ///
-/// Never fails: any failure becomes the report's verdict. Faults that need healing are healed when this returns, except
-/// those that the report lists as not healed; these stay in the journal for [`heal`](crate::heal).
+/// Never fails: whatever goes wrong is in the report's verdict. When this returns, faults that need healing are healed. Those that could
+/// not be are listed in the report and stay in the journal for [`heal`](crate::heal).
 ///
-/// Dropping the future cancels the run: probes stop, and open leases (a held network, stopped processes) are undone by
-/// tasks spawned on the current runtime. If the runtime goes away too, the switch releases the network after its own
-/// limit, and the journal keeps the rest for the next supervisor.
+/// Dropping the future cancels the run: probes stop, and open leases (a held network, stopped processes) are undone by tasks spawned on the
+/// current runtime. If the runtime is gone as well, the switch releases the network at its own limit, and the journal keeps the rest for
+/// the next supervisor.
 pub async fn run(
     scenario: &Scenario,
-    groups: &BTreeMap<String, Vec<String>>,
-    target: Arc<dyn FaultTarget>,
+    groups: &Groups,
+    target: Arc<dyn Target>,
     journal: Arc<dyn Journal>,
     options: &Options,
     events: impl Fn(Event) + Send + Sync,
@@ -61,9 +61,8 @@ pub async fn run(
         send,
         inbox,
         observer: Observer::new(start, names),
-        comebacks: Comebacks::default(),
         faults: Vec::new(),
-        leases: Vec::new(),
+        in_force: Vec::new(),
         timeline: Vec::new(),
         before: Before::default(),
         recovery: None,
@@ -79,8 +78,8 @@ pub async fn run(
     run.report(outcome, started_unix_ms)
 }
 
-/// Messages from probes and watchers. The channel is unbounded: each sender pauses between two messages by itself, and
-/// a probe that had to wait for a slow reader would miss what it should observe.
+/// What probes and watchers send. The channel is unbounded: each sender pauses between messages anyway, and a probe that had to wait for a
+/// slow reader would miss what it is meant to observe.
 enum Message {
     Sample(Sample),
     Sighting(Sighting),
@@ -99,14 +98,7 @@ impl From<Sighting> for Message {
     }
 }
 
-/// A duration from the file, limited so that it can be added to any instant: a file may specify more than a clock can
-/// hold.
-fn bounded(duration: scenario::Duration) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-    duration.0.min(LONGEST)
-}
-
-/// The result of a run, and the reason.
+/// How a run ended, and why.
 struct Outcome {
     verdict: Verdict,
     reason: Option<String>,
@@ -125,28 +117,33 @@ impl From<FaultError> for Outcome {
     }
 }
 
+/// A fault that still has to be undone.
+struct InForce {
+    /// Its index in the list of faults.
+    fault: usize,
+    lease: OpenLease,
+}
+
 struct Run<'a, F> {
     scene: Scene<'a>,
     scenario: &'a Scenario,
     events: F,
-    /// Probes and watchers, which are aborted when this is dropped.
+    /// Probes and watchers; they stop when this is dropped.
     tasks: JoinSet<()>,
     send: UnboundedSender<Message>,
     inbox: UnboundedReceiver<Message>,
     observer: Observer,
-    comebacks: Comebacks,
-    faults: Vec<KillReport>,
-    /// Currently stopped processes.
-    leases: Vec<OpenLease>,
+    faults: Vec<Box<dyn Injected>>,
+    in_force: Vec<InForce>,
     timeline: Vec<Event>,
     before: Before,
     recovery: Option<Recovery>,
-    /// Mishaps of nodes, as reported.
+    /// What happened to nodes, as reported.
     mishaps: Vec<String>,
     last_shot: Option<Instant>,
-    /// When the last shot was confirmed or the last fault undone: the recovery time is counted from here.
+    /// When the last shot was confirmed or the last fault undone. The allowed time to recover starts here.
     last_end: Option<Instant>,
-    /// The recovery that was last reported.
+    /// The last recovery that was reported.
     announced: Option<Instant>,
 }
 
@@ -162,16 +159,17 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         }
         self.observer.record();
         let method = self.carry_out_method().await;
-        let healed = self.heal().await;
+        let healed = self.heal(|_| true).await;
         if let Err(outcome) = method.and(healed) {
             return outcome;
         }
         self.wait_until_recovered().await
     }
 
-    /// No fault of a scenario makes a kernel panic. If one did, the scenario's result proves nothing, whatever it was.
+    /// No fault makes a kernel panic. A run in which a kernel panicked has not shown what the scenario is meant to show, whatever the
+    /// outcome.
     fn in_spite_of_mishaps(&mut self, outcome: Outcome) -> Outcome {
-        // Those that arrived while nothing was reading.
+        // Messages that arrived while nothing was listening.
         while let Ok(message) = self.inbox.try_recv() {
             self.take(message);
         }
@@ -179,25 +177,25 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             return outcome;
         }
         let reasons: Vec<String> = self.mishaps.iter().cloned().chain(outcome.reason).collect();
-        let hint = "no fault of the scenario does that; `labctl logs NODE --console` shows the kernel's messages".to_owned();
+        let hint = "no fault of the scenario does that; `labctl logs NODE --console` shows what the kernel said".to_owned();
         Outcome { verdict: Verdict::Failed, reason: Some(reasons.join("; ")), hint: Some(hint) }
     }
 
-    /// Checks everything that can be checked before starting.
+    /// Checks everything that can be checked before anything starts.
     fn check_names(&self) -> Result<(), FaultError> {
         if self.scenario.steady_state.is_empty() {
-            return Err(FaultError::new("the scenario has no steady state to return to").hint("add a probe to `steady_state`"));
+            return Err(FaultError::new("the scenario has no steady state to come back to").hint("give `steady_state` a probe"));
         }
         let nodes = self.scenario.steady_state.iter().map(|probe| probe::node(&probe.check));
         for node in nodes {
             if !self.scene.groups.values().flatten().any(|known| known == node) {
-                return Err(FaultError::new(format!("a probe queries `{node}`, which is not a node of the lab"))
+                return Err(FaultError::new(format!("a probe asks `{node}`, which is not a node of the lab"))
                     .hint("`labctl status` lists the nodes"));
             }
         }
         for step in &self.scenario.method {
-            if let Step::Kill(step) = step {
-                pick::resolve(&step.on, self.scene.groups)?;
+            if let Some(fault) = registry::fault(step) {
+                fault.check(self.scene.groups)?;
             }
         }
         Ok(())
@@ -214,17 +212,17 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     fn watch_for_mishaps(&mut self) {
         let (target, send) = (self.scene.target.clone(), self.send.clone());
         self.tasks.spawn(async move {
-            // Until the receiver is gone, or the task is aborted.
+            // Until the receiver is gone or the task is aborted.
             while send.send(Message::Mishap(target.mishap().await)).is_ok() {}
         });
     }
 
-    /// Handles the next message, or returns at the deadline if that comes first and has not passed yet.
+    /// Takes the next message, or returns at the deadline if that comes first. A deadline that has already passed is ignored.
     async fn listen(&mut self, deadline: Instant) {
         let over = deadline <= Instant::now();
         tokio::select! {
             biased;
-            // Never `None`, because `self` holds a sender.
+            // Never none: `self` holds a sender.
             Some(message) = self.inbox.recv() => self.take(message),
             () = sleep_until(deadline), if !over => {}
         }
@@ -240,9 +238,8 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                 }
             }
             Message::Sighting(sighting) => {
-                if let Some(what) = self.comebacks.see(sighting, &mut self.faults) {
-                    self.tell(what);
-                }
+                let what = self.faults.get_mut(sighting.fault).and_then(|fault| fault.see(sighting));
+                what.into_iter().for_each(|what| self.tell(what));
                 self.move_barrier();
             }
             Message::Mishap(Mishap { node, what }) => {
@@ -259,13 +256,11 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         }
     }
 
-    /// The steady state counts only after the last shot, with every killed unit back and nothing stopped.
+    /// The steady state counts only after the last fault, once everything that was taken down is back and no fault is in effect.
     fn move_barrier(&mut self) {
         let from = self.last_end.unwrap_or(self.scene.start);
-        let barrier = match self.leases.is_empty() {
-            true => self.comebacks.all_up(from),
-            false => None,
-        };
+        let restored = self.faults.iter().try_fold(from, |latest, fault| Some(latest.max(fault.restored(from)?)));
+        let barrier = restored.filter(|_| self.in_force.is_empty());
         self.observer.set_barrier(barrier);
     }
 
@@ -298,7 +293,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             reason: outcome.reason,
             hint: outcome.hint,
             before: self.before,
-            faults: self.faults,
+            faults: self.faults.iter().map(|fault| fault.report()).collect(),
             recovery: self.recovery,
             probes: self.observer.reports(now),
             timeline: self.timeline,

@@ -2,9 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::{Outcome, Run, bounded};
+use super::{Outcome, Run};
 use crate::event::{Event, What};
-use crate::report::{Before, Recovery, Verdict};
+use crate::fault::bounded;
+use crate::report::{Before, Recovery};
+use crate::verdict::Verdict;
 
 impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
     pub(super) async fn wait_until_steady(&mut self) -> Option<Outcome> {
@@ -18,7 +20,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                 return None;
             }
             let now = Instant::now();
-            // If the state holds at the deadline, it may still prove to last.
+            // If the state holds at the deadline, it may still last long enough.
             if now >= deadline && self.observer.steady_since().is_none() {
                 let complaints = self.observer.complaints();
                 self.before = Before { steady: false, waited_ms: self.since_start(now), complaints: complaints.clone() };
@@ -44,21 +46,21 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             if let Some(since) = self.observer.settled(settle) {
                 break Some(since);
             }
-            // If the state holds at the deadline, it may still prove to last.
+            // If the state holds at the deadline, it may still last long enough.
             if Instant::now() >= deadline && self.observer.steady_since().is_none() {
                 break None;
             }
             self.listen(deadline).await;
         };
-        self.comebacks.conclude(&mut self.faults);
-        let mut complaints = self.comebacks.complaints();
+        self.faults.iter_mut().for_each(|fault| fault.conclude());
+        let mut complaints: Vec<String> = self.faults.iter().flat_map(|fault| fault.complaints()).collect();
         complaints.extend(self.observer.complaints());
         let after = since.zip(self.last_shot).map(|(since, shot)| (since - shot).as_secs_f64());
         self.recovery =
             self.last_shot.map(|_| Recovery { seconds: after, allowed_seconds: allowed.as_secs_f64(), complaints: complaints.clone() });
-        if let Some(fault) = self.faults.iter().find(|fault| fault.no_effect.is_some()) {
-            let reason = fault.no_effect.as_deref().unwrap_or_default();
-            return Outcome::new(Verdict::NoEffect, format!("{}: {reason}", fault.text));
+        let mut reports = self.faults.iter().map(|fault| fault.report());
+        if let Some((text, reason)) = reports.find_map(|report| Some((report.text, report.no_effect?))) {
+            return Outcome::new(Verdict::NoEffect, format!("{text}: {reason}"));
         }
         match since {
             Some(since) if since <= deadline => Outcome { verdict: Verdict::Passed, reason: None, hint: None },

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use labctl_core::lifecycle::Work;
 use labctl_core::snapshot::Subnet;
-use labctl_core::spec::ident::LabName;
-use labctl_core::{Failure, lifecycle, snapshot};
+use labctl_core::{lifecycle, snapshot};
+use labctl_lab::Failure;
+use labctl_lab::work::Work;
+use labctl_spec::ident::LabName;
 
 use crate::session::Session;
 
@@ -38,7 +39,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     snapshot::clone(&home, &lab.name, args.snapshot.as_deref(), &args.clones, subnet, &each).await?;
     session.out.finish();
     for clone in &args.clones {
-        let status = lifecycle::status(&home, &labctl_core::spec::lab::Lab { name: clone.clone(), ..lab.clone() }).await?;
+        let status = lifecycle::status(&home, &labctl_spec::lab::Lab { name: clone.clone(), ..lab.clone() }).await?;
         session.out.result(&status, || {
             format!("{}\n\n`{clone}` is a separate lab: labctl --lab {clone} exec|ssh|snapshot|destroy ...", super::status::table(&status))
         });

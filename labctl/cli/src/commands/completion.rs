@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use labctl_core::Failure;
+use labctl_lab::Failure;
 
 use super::Cli;
 use crate::output::write_out;

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, console};
+use labctl_core::console;
+use labctl_lab::Failure;
 
 use crate::session::Session;
 

@@ -2,7 +2,7 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use labctl_core::Failure;
+use labctl_lab::Failure;
 use labctl_web::{Dashboard, LabSource};
 
 use crate::session::Session;

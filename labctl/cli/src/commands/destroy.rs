@@ -3,8 +3,9 @@
 use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
-use labctl_core::lifecycle::{self, Work};
-use labctl_core::{Failure, Kind};
+use labctl_core::lifecycle;
+use labctl_lab::work::Work;
+use labctl_lab::{Failure, Kind};
 
 use crate::session::Session;
 

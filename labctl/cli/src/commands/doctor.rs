@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, Kind, doctor};
+use labctl_core::doctor;
+use labctl_lab::{Failure, Kind};
 
 use crate::session::Session;
 

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use labctl_core::exec::{self, Given, Stream};
-use labctl_core::spec::ident::NodeName;
-use labctl_core::{Failure, Kind};
+use labctl_lab::{Failure, Kind};
+use labctl_spec::ident::NodeName;
 
 use crate::session::Session;
 

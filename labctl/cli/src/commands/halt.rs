@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use labctl_core::Failure;
-use labctl_core::lifecycle::{self, Work};
+use labctl_core::lifecycle;
+use labctl_lab::Failure;
+use labctl_lab::work::Work;
 
 use crate::session::Session;
 

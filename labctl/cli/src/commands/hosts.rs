@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use labctl_core::{Failure, hosts_file};
+use labctl_core::hosts_file;
+use labctl_lab::Failure;
 
 use crate::session::Session;
 

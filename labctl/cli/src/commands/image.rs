@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, Kind, images};
+use labctl_core::images;
+use labctl_lab::{Failure, Kind};
 use serde::Serialize;
 
 use super::{layers, template};

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use labctl_core::project::LAB_FILE;
-use labctl_core::spec::ident::LabName;
-use labctl_core::{Failure, Kind, shipped, spec};
+use labctl_core::shipped;
+use labctl_lab::{Failure, Kind};
+use labctl_spec as spec;
+use labctl_spec::ident::LabName;
 
 use crate::session::Session;
 
@@ -38,7 +40,7 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     if file.exists() && !args.force {
         return Err(Failure::new(Kind::Conflict, format!("{} already exists", file.display())).hint("--force replaces it"));
     }
-    labctl_core::persist::write_public(&file, spec::example_lab(&name).as_bytes())?;
+    labctl_lab::persist::write_public(&file, spec::example_lab(&name).as_bytes())?;
     session.out.say(&format!("wrote {}: one plain virtual machine, with everything else as comments\nNext: labctl up", file.display()));
     Ok(ExitCode::SUCCESS)
 }

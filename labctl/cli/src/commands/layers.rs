@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use labctl_core::layer::{self, Why};
-use labctl_core::{Failure, Kind};
+use labctl_lab::{Failure, Kind};
 use serde::Serialize;
 
 use crate::output::Table;

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use labctl_core::exec::{self, Given};
-use labctl_core::follow;
-use labctl_core::{Failure, Kind};
+use labctl_lab::{Failure, Kind, follow};
 
 use crate::output::write_out;
 use crate::session::Session;

@@ -35,7 +35,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use labctl_core::Failure;
+use labctl_lab::Failure;
 
 use crate::session::{Global, Session};
 

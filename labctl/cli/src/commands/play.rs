@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labctl_core::lifecycle::Work;
 use labctl_core::provisioning::{self, ListedTask, Options, Play, Recap, Step, What};
-use labctl_core::{Failure, Kind};
+use labctl_lab::work::Work;
+use labctl_lab::{Failure, Kind};
 use tokio_util::sync::CancellationToken;
 
 use crate::output::Table;

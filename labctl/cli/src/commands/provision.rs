@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use labctl_core::Failure;
-use labctl_core::client::Supervisor;
-use labctl_core::home::Home;
-use labctl_core::lifecycle::Work;
 use labctl_core::provisioning::{self, Options, What};
-use labctl_core::spec::ident::NodeName;
-use labctl_core::spec::lab::Lab;
 use labctl_core::validation::Plays;
+use labctl_lab::Failure;
+use labctl_lab::client::Supervisor;
+use labctl_lab::home::Home;
+use labctl_lab::work::Work;
+use labctl_spec::ident::NodeName;
+use labctl_spec::lab::Lab;
 use tokio_util::sync::CancellationToken;
 
 use super::play::{How, cancelled_by_user, judge};

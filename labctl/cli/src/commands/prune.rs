@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, prune};
+use labctl_core::prune;
+use labctl_lab::Failure;
 
 use crate::session::Session;
 

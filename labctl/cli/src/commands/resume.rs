@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use labctl_core::lifecycle::Work;
-use labctl_core::{Failure, snapshot};
+use labctl_core::snapshot;
+use labctl_lab::Failure;
+use labctl_lab::work::Work;
 
 use crate::session::Session;
 

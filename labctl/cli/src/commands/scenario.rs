@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use labctl_core::chaos::{self, Event, Options, Report, Verdict, What};
-use labctl_core::lifecycle::Work;
-use labctl_core::{Failure, Kind};
+use labctl_lab::work::Work;
+use labctl_lab::{Failure, Kind};
 
 use crate::output::Table;
 use crate::session::Session;
@@ -43,7 +43,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             let lab = session.record(&home)?.lab;
             let lab_home = home.lab(&lab.name);
             let supervisor = session.supervisor(&lab_home, &lab.name).await?;
-            let healing = chaos::heal(supervisor, &lab_home, None).await?;
+            let healing = chaos::heal(supervisor, &lab_home).await?;
             session.out.result(&healing, || match (healing.healed.is_empty(), healing.failed.is_empty()) {
                 (true, true) => "no fault is active".to_owned(),
                 _ => [healing.healed.iter().map(|what| format!("healed: {what}")).collect::<Vec<_>>(), healing.failed.clone()]

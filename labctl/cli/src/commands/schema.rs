@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, spec};
+use labctl_lab::Failure;
+use labctl_spec as spec;
 
 use crate::session::Session;
 

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use labctl_core::event::Event;
-use labctl_core::lifecycle::Work;
-use labctl_core::snapshot::{self, How, Memory, Snapshot};
-use labctl_core::{Failure, Kind};
+use labctl_core::snapshot::{self, How, Memory};
+use labctl_lab::event::Event;
+use labctl_lab::snapshot::Snapshot;
+use labctl_lab::work::Work;
+use labctl_lab::{Failure, Kind};
 use serde::Serialize;
 
 use crate::output::Table;
@@ -115,7 +116,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         }
         Action::List => {
             let lab = session.known_lab(&home)?;
-            let (good, bad) = snapshot::list(&home.lab(&lab.name));
+            let (good, bad) = labctl_lab::snapshot::list(&home.lab(&lab.name));
             for why in bad {
                 session.out.say(&format!("cannot be read: {why}"));
             }
@@ -138,7 +139,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         }
         Action::Diff { name } => {
             let record = session.record(&home)?;
-            let found = snapshot::find(&home.lab(&record.lab.name), &name)?;
+            let found = labctl_lab::snapshot::find(&home.lab(&record.lab.name), &name)?;
             let record = match session.lab(&home) {
                 Ok(lab) => record.with_lab(lab),
                 // A lab file that cannot be read counts as different; its text is shown.

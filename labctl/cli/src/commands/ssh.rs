@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, Kind, ssh};
+use labctl_core::ssh;
+use labctl_lab::{Failure, Kind};
 
 use crate::session::Session;
 

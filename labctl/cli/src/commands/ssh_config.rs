@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::{Failure, ssh};
+use labctl_core::ssh;
+use labctl_lab::Failure;
 
 use crate::session::Session;
 

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use labctl_core::control::{LabStatus, NodeStatus};
-use labctl_core::event::NodeState;
-use labctl_core::{Failure, lifecycle};
+use labctl_core::lifecycle;
+use labctl_lab::Failure;
+use labctl_lab::control::{LabStatus, NodeStatus};
+use labctl_lab::event::NodeState;
 
 use crate::output::Table;
 use crate::output::time::{seconds_since, spell};
@@ -65,8 +66,8 @@ fn restore(why: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use labctl_core::Kind;
-    use labctl_core::control::{LifeStatus, Panic};
+    use labctl_lab::Kind;
+    use labctl_lab::control::{LifeStatus, Panic};
 
     use super::*;
 

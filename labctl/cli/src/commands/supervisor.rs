@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use labctl_core::spec::ident::LabName;
-use labctl_core::{Failure, Kind};
+use labctl_lab::{Failure, Kind};
+use labctl_spec::ident::LabName;
 
 /// Arguments of `labctl supervisor`.
 #[derive(Debug, clap::Args)]
@@ -15,8 +15,8 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let lab: LabName = args.lab.parse().map_err(|why: labctl_core::spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?;
-    labctl_core::supervisor::run(&lab, |word| {
+    let lab: LabName = args.lab.parse().map_err(|why: labctl_spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?;
+    labctl_supervisor::run(&lab, |word| {
         // The process that started us may have been killed; the next command will need us all the same.
         let _ = writeln!(std::io::stdout(), "{word}");
         // The process that started us reads no further; do not keep its pipe open. Standard error already goes to the

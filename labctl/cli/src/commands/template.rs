@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use labctl_core::template::{self, Templates};
-use labctl_core::{Failure, Kind};
+use labctl_core::template;
+use labctl_lab::template::Templates;
+use labctl_lab::{Failure, Kind};
 use serde::Serialize;
 
 use crate::output::Table;

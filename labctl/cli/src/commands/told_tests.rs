@@ -100,7 +100,9 @@ fn commands(text: &str, code: impl Fn(usize, &str) -> bool) -> Vec<(usize, Strin
     let mut out = Vec::new();
     for (at, line) in text.lines().enumerate() {
         for quoted in line.split('`').skip(1).step_by(2) {
-            out.extend(quoted.split(" && ").filter(|part| part.starts_with("labctl ")).map(|part| (at, part.to_owned())));
+            let parts = quoted.split(" && ").filter(|part| part.starts_with("labctl "));
+            let alone = |part: &str| part.split(" | ").next().and_then(|part| part.split(" > ").next()).unwrap_or(part).to_owned();
+            out.extend(parts.map(|part| (at, alone(part))));
         }
         let plain: String = line.split('`').step_by(2).collect::<Vec<_>>().join("\u{0}");
         let mut rest = plain.as_str();
@@ -205,6 +207,7 @@ fn words(line: &str, stand_in: &str) -> Vec<String> {
         let bare = word.trim_matches(['[', ']']).trim_end_matches("...").to_owned();
         match bare.as_str() {
             "SUBNET" => "10.99.0.0/24".to_owned(),
+            "COMMAND" => "status".to_owned(),
             bare if placeholder(bare) => stand_in.to_owned(),
             _ => bare,
         }
@@ -231,7 +234,7 @@ fn fault(line: &str) -> Option<String> {
                     ErrorKind::MissingRequiredArgument
                     | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
                     | ErrorKind::MissingSubcommand
-                        if line.contains("...") || names_only(&words) =>
+                        if line.contains("...") || choices.len() > 1 || names_only(&words) =>
                     {
                         return None;
                     }

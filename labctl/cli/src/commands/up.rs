@@ -1,17 +1,13 @@
 //! `labctl up`.
 
 use std::process::ExitCode;
-use std::time::SystemTime;
 
-use labctl_core::client::Supervisor;
-use labctl_core::control::LabStatus;
-use labctl_core::event::Event;
-use labctl_core::home::Home;
-use labctl_core::lifecycle::{self, Birth, Work};
-use labctl_core::snapshot::{self, provisioned};
-use labctl_core::spec::lab::Lab;
+use labctl_core::provisioning;
+use labctl_core::up::{self, How};
 use labctl_core::validation::Plays;
-use labctl_core::{Failure, provisioning};
+use labctl_lab::Failure;
+use labctl_lab::client::Supervisor;
+use labctl_lab::control::LabStatus;
 
 use crate::output::Table;
 use crate::session::Session;
@@ -44,69 +40,14 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let lab = session.sound_lab(&home, if args.no_provision { Plays::Left } else { Plays::Read })?;
     let nodes = session.nodes(&lab, &args.nodes, args.limit.as_deref())?;
     let each = |event| session.out.event(&event);
-    let birth = match args.cold {
-        true => Birth::Cold,
-        // If nodes are only to be started, they must be exactly as the image is.
-        false if args.no_provision || args.no_cache => Birth::Fork,
-        false => Birth::Layered,
+    let how = How { cold: args.cold, provision: !args.no_provision, cache: !args.no_cache };
+    let provision = async |supervisor: &Supervisor, inputs| {
+        session.out.finish();
+        let options = provisioning::Options { inputs, ..provisioning::Options::default() };
+        super::provision::perform(session, &home, &lab, supervisor, &provisioning::What::Lab, &nodes, options).await
     };
-    let lab_home = home.lab(&lab.name);
-    let _work = Work::begin(&lab_home, &each).await?;
-    // A suspended lab always resumes as a whole, because its disks belong to one moment.
-    snapshot::finish_interrupted(&home, &lab.name, &each).await?;
-    // Only a complete new lab is kept and restored, because it cannot contain anything that is not in its inputs.
-    let whole = nodes.is_empty() && !args.no_provision && !lab.provision.is_empty() && provisioned::is_absent(&home, &lab)?;
-    let key = match whole && !args.cold {
-        true => kept_under(session, &home, &lab).await?,
-        false => None,
-    };
-    if let Some(key) = key.as_deref().filter(|_| !args.no_cache)
-        && let Some((_, kept)) = provisioned::restore(&home, &lab, key, &each).await?
-    {
-        session.out.say(&format!(
-            "restored as it was provisioned {}, because no input has changed; --no-cache provisions again",
-            ago(kept.created)
-        ));
-        let supervisor = lifecycle::up(&home, lab.clone(), &nodes, birth, &each).await?;
-        return finish(session, &supervisor).await;
-    }
-    let supervisor = lifecycle::up(&home, lab.clone(), &nodes, birth, &each).await?;
-    session.out.finish();
-    let inputs = provisioning::Inputs::default();
-    if !args.no_provision && !lab.provision.is_empty() {
-        let options = provisioning::Options { inputs: inputs.clone(), ..provisioning::Options::default() };
-        super::provision::perform(session, &home, &lab, &supervisor, &provisioning::What::Lab, &nodes, options).await?;
-    }
-    if let Some(key) = key {
-        // The lab is up, so failing to keep it is not a failure of this command.
-        match provisioned::keep(&home, &lab, &key, &inputs, &supervisor, &each).await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => session.out.event(&Event::Note { text: format!("the provisioned lab is not kept: {why}") }),
-            Err(why) => session.out.event(&Event::Warning { text: format!("the next `up` will provision again: {why}") }),
-        }
-    }
+    let supervisor = up::up(&home, &lab, &nodes, how, &each, provision).await?;
     finish(session, &supervisor).await
-}
-
-/// The key under which a provisioned lab is kept; if it cannot be kept, `None` and a note.
-async fn kept_under(session: &Session, home: &Home, lab: &Lab) -> Result<Option<String>, Failure> {
-    let each = |event| session.out.event(&event);
-    match provisioned::key(home, lab, &each).await? {
-        Ok(key) => Ok(Some(key)),
-        Err(why) => {
-            session.out.event(&Event::Note { text: format!("the provisioned lab will not be kept: {why}") });
-            Ok(None)
-        }
-    }
-}
-
-fn ago(then: SystemTime) -> String {
-    let minutes = then.elapsed().unwrap_or_default().as_secs() / 60;
-    match minutes {
-        0..120 => format!("{minutes} min ago"),
-        120..2880 => format!("{} h ago", minutes / 60),
-        _ => format!("{} days ago", minutes / 1440),
-    }
 }
 
 async fn finish(session: &Session, supervisor: &Supervisor) -> Result<ExitCode, Failure> {

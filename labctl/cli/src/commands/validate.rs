@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use labctl_core::{Failure, validation};
+use labctl_core::validation;
+use labctl_lab::Failure;
 
 use crate::session::Session;
 

@@ -8,11 +8,10 @@ pub mod time;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use labctl_core::Failure;
-use labctl_core::event::Event;
-use serde::Serialize;
-
+use labctl_lab::Failure;
+use labctl_lab::event::Event;
 use progress::Bars;
+use serde::Serialize;
 pub use table::Table;
 
 /// How to print; cheap to clone.
@@ -139,7 +138,7 @@ pub fn write_out(bytes: &[u8]) {
         Err(why) => {
             // Standard error may be on the same full disk.
             let _ = writeln!(std::io::stderr(), "error: standard output: {why}");
-            std::process::exit(i32::from(labctl_core::Kind::Host.exit_code()));
+            std::process::exit(i32::from(labctl_lab::Kind::Host.exit_code()));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use labctl_core::event::{Event, NodeState, RebootCause, Trouble};
+use labctl_lab::event::{Event, NodeState, RebootCause, Trouble};
 
 use super::time::spell;
 
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_befalls_a_guest_is_one_line() {
-        let node: labctl_core::spec::ident::NodeName = "web1".parse().unwrap();
+        let node: labctl_spec::ident::NodeName = "web1".parse().unwrap();
         let kernel = |trouble| Event::Kernel { node: node.clone(), trouble, line: "LINE".into() };
         let rebooted = |cause| Event::Rebooted { node: node.clone(), cause, ran_ms: 90_000, boot_id: "x".into() };
         for (event, said, warns) in [

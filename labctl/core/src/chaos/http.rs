@@ -1,4 +1,4 @@
-//! One HTTP request over a stream that is open already.
+//! One HTTP request over an already open stream.
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
@@ -29,7 +29,7 @@ pub async fn get(stream: UnixStream, host: &str, path: &str) -> Result<HttpAnswe
     tokio::select! {
         answer = &mut answer => answer,
         ended = &mut connection => {
-            // The other side may close right behind its answer, which is read already then.
+            // The other side may close right after its answer, which has then been read already.
             match (futures_now(&mut answer).await, ended) {
                 (Some(answer), _) => answer,
                 (None, Err(why)) => Err(why.to_string()),
@@ -39,7 +39,7 @@ pub async fn get(stream: UnixStream, host: &str, path: &str) -> Result<HttpAnswe
     }
 }
 
-/// The future's result if it has one now.
+/// The future's result if it is ready now.
 async fn futures_now<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     tokio::time::timeout(std::time::Duration::ZERO, future).await.ok()
 }

@@ -3,30 +3,32 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use labctl_chaos::{Armed, BoxFuture, Death, ExecAnswer, FaultError, FaultTarget, Held, HttpAnswer, Mishap, UnitState};
+use labctl_chaos::{BoxFuture, ExecAnswer, FaultError, FaultTarget, HttpAnswer, ImpairedEdges, Mishap, ProbeTarget};
 use labctl_guest::{Agent, LinkState};
+use labctl_lab::Failure;
+use labctl_lab::client::{Connection, Hold, Supervisor};
+use labctl_lab::control::{Answer, Call, Stamped};
+use labctl_lab::event::{Event, Trouble};
+use labctl_lab::identity::now_ns;
 use labctl_spec::ident::NodeName;
+use labctl_spec::network::{EdgeCounters, HeldFrames};
 use labctl_spec::scenario::Signal;
-use labctl_wire::{Exec, Reply, Request};
+use labctl_wire::{ArmedProcess, Death, Exec, UnitState};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::http;
-use crate::client::{Connection, Hold, Supervisor};
-use crate::control::{Answer, Stamped};
-use crate::event::{Event, Trouble};
-use crate::{Failure, supervisor};
 
-/// Most bytes of a command's output that a probe looks at.
+/// How much of a command's output a probe reads at most.
 const OUTPUT: usize = 1 << 20;
 
-/// A lab that can be broken and asked.
+/// A lab for faults and probes.
 pub struct LabTarget {
     supervisor: Supervisor,
     agents: Mutex<HashMap<String, Agent>>,
     hold: Mutex<Option<Hold>>,
-    /// Tells what happens in the lab, once somebody has asked for it, and since when that counts.
+    /// Reports what happens in the lab, opened on first use, and the time from which events count.
     watch: Mutex<Option<(Connection, u64)>>,
 }
 
@@ -40,22 +42,8 @@ fn failed(node: &str) -> impl Fn(Failure) -> FaultError {
     }
 }
 
-fn unfit(node: &str, reply: &Reply) -> FaultError {
-    FaultError::new(format!("{node}: an answer that does not fit: {reply:?}"))
-}
-
 fn late(node: &str, limit: Duration) -> FaultError {
     FaultError::new(format!("{node}: no answer within {limit:?}"))
-}
-
-/// The signal's number on Linux (signal(7)), which is what guests run.
-fn number(signal: Signal) -> i32 {
-    match signal {
-        Signal::Sigkill => 9,
-        Signal::Sigterm => 15,
-        Signal::Sigstop => 19,
-        Signal::Sigcont => 18,
-    }
 }
 
 impl LabTarget {
@@ -79,11 +67,11 @@ impl LabTarget {
         Ok(agent)
     }
 
-    /// The next mishap; none if nobody tells any more.
+    /// The next mishap; none if the connection has closed.
     async fn next_mishap(&self) -> Option<Mishap> {
         let mut watch = self.watch.lock().await;
         if watch.is_none() {
-            *watch = Some((self.supervisor.watch().await.ok()?, supervisor::now_ns() / 1_000_000));
+            *watch = Some((self.supervisor.watch().await.ok()?, now_ns() / 1_000_000));
         }
         let (connection, since_unix_ms) = watch.as_mut()?;
         loop {
@@ -96,57 +84,19 @@ impl LabTarget {
         }
     }
 
-    async fn ask(&self, node: &str, request: Request) -> Result<Reply, FaultError> {
-        let agent = self.agent(node).await?;
-        agent.ask(request).await.map_err(|why| failed(node)(why.into()))
-    }
-
     async fn dial(&self, node: &str, port: u16) -> Result<UnixStream, FaultError> {
-        // The supervisor's message names the node already.
+        // The supervisor's message already names the node.
         self.supervisor.dial(&Self::name(node)?, port).await.map_err(|why| FaultError { message: why.message, hint: why.hint })
     }
 }
 
 impl FaultTarget for LabTarget {
-    fn units<'a>(&'a self, node: &'a str, units: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
-        Box::pin(async move {
-            let state = |state: labctl_wire::UnitState| UnitState {
-                unit: state.unit,
-                active: state.active,
-                sub: state.sub,
-                main_pid: state.main_pid,
-                restarts: state.restarts,
-            };
-            match self.ask(node, Request::Units { units: units.to_vec() }).await? {
-                Reply::Units(states) => Ok(states.into_iter().map(state).collect()),
-                other => Err(unfit(node, &other)),
-            }
-        })
-    }
-
-    fn arm<'a>(&'a self, node: &'a str, shot: u64, units: &'a [String]) -> BoxFuture<'a, Result<Vec<Armed>, FaultError>> {
-        Box::pin(async move {
-            match self.ask(node, Request::Arm { shot, units: units.to_vec() }).await? {
-                Reply::Armed(armed) => Ok(armed.into_iter().map(|one| Armed { unit: one.unit, pid: one.pid }).collect()),
-                other => Err(unfit(node, &other)),
-            }
-        })
+    fn arm<'a>(&'a self, node: &'a str, shot: u64, units: &'a [String]) -> BoxFuture<'a, Result<Vec<ArmedProcess>, FaultError>> {
+        Box::pin(async move { self.agent(node).await?.arm(shot, units.to_vec()).await.map_err(|why| failed(node)(why.into())) })
     }
 
     fn fire<'a>(&'a self, node: &'a str, shot: u64, signal: Signal) -> BoxFuture<'a, Result<Vec<Death>, FaultError>> {
-        Box::pin(async move {
-            let death = |death: labctl_wire::Death| Death {
-                unit: death.unit,
-                pid: death.pid,
-                sent_ns: death.sent_ns,
-                dead_ns: death.dead_ns,
-                error: death.error,
-            };
-            match self.ask(node, Request::Fire { shot, signal: number(signal) }).await? {
-                Reply::Fired(deaths) => Ok(deaths.into_iter().map(death).collect()),
-                other => Err(unfit(node, &other)),
-            }
-        })
+        Box::pin(async move { self.agent(node).await?.fire(shot, signal.number()).await.map_err(|why| failed(node)(why.into())) })
     }
 
     fn hold_network(&self, limit: Duration) -> BoxFuture<'_, Result<(), FaultError>> {
@@ -157,12 +107,28 @@ impl FaultTarget for LabTarget {
         })
     }
 
-    fn release_network(&self) -> BoxFuture<'_, Result<Held, FaultError>> {
+    fn release_network(&self) -> BoxFuture<'_, Result<HeldFrames, FaultError>> {
         Box::pin(async move {
-            let Some(hold) = self.hold.lock().await.take() else { return Ok(Held::default()) };
-            let held = hold.release().await.map_err(failed("the switch"))?;
-            Ok(Held { frames: held.frames, bytes: held.bytes, dropped: held.dropped, duration: Duration::from_micros(held.duration_us) })
+            let Some(hold) = self.hold.lock().await.take() else { return Ok(HeldFrames::default()) };
+            hold.release().await.map_err(failed("the switch"))
         })
+    }
+
+    fn impair<'a>(&'a self, edges: &'a ImpairedEdges) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move {
+            let call = Call::Impair(Box::new(edges.clone()));
+            self.supervisor.run(&call, |_| {}).await.map_err(failed("the switch"))
+        })
+    }
+
+    fn mend<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), FaultError>> {
+        Box::pin(async move { self.supervisor.run(&Call::Mend { id: id.to_owned() }, |_| {}).await.map_err(failed("the switch")) })
+    }
+}
+
+impl ProbeTarget for LabTarget {
+    fn units<'a>(&'a self, node: &'a str, units: &'a [String]) -> BoxFuture<'a, Result<Vec<UnitState>, FaultError>> {
+        Box::pin(async move { self.agent(node).await?.units(units.to_vec()).await.map_err(|why| failed(node)(why.into())) })
     }
 
     fn http<'a>(&'a self, node: &'a str, port: u16, path: &'a str, limit: Duration) -> BoxFuture<'a, Result<HttpAnswer, FaultError>> {
@@ -191,6 +157,10 @@ impl FaultTarget for LabTarget {
         })
     }
 
+    fn impaired<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<EdgeCounters, FaultError>> {
+        Box::pin(async move { self.supervisor.impaired(id).await.map_err(failed("the switch")) })
+    }
+
     fn mishap(&self) -> BoxFuture<'_, Mishap> {
         Box::pin(async move {
             match self.next_mishap().await {
@@ -201,7 +171,7 @@ impl FaultTarget for LabTarget {
     }
 }
 
-/// A kernel that has given up. An oops costs a process, which the probes notice if it matters.
+/// A kernel that has panicked. An oops kills a process, which the probes notice if it matters.
 fn mishap(happened: Stamped) -> Option<Mishap> {
     match happened.event {
         Event::Kernel { node, trouble: Trouble::Panic, line } => {

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::LabName;
 
 use super::Shadowed;
-use crate::{Failure, Kind};
 
-/// Markers that do not make one block. Lines count from 1.
+/// Markers that do not form one block. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broken {
-    /// A begin that no end follows.
+    /// A begin marker without an end.
     Open { lab: LabName, line: usize },
-    /// An end that no begin precedes.
+    /// An end marker without a begin.
     Unopened { lab: LabName, line: usize },
-    /// A second begin.
+    /// A second begin marker.
     Second { lab: LabName, line: usize, first: usize },
     /// Another lab's marker inside the block.
     Foreign { lab: LabName, line: usize, first: usize },
@@ -48,7 +48,7 @@ fn end(lab: &LabName) -> String {
     format!("# labctl {lab} end")
 }
 
-/// The lines of a file with their ends, and where each starts.
+/// The lines of a file with their line endings, and where each starts.
 fn numbered(text: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     let mut at = 0;
     text.split_inclusive(|byte| *byte == b'\n').enumerate().map(move |(index, line)| {
@@ -58,7 +58,7 @@ fn numbered(text: &[u8]) -> impl Iterator<Item = (usize, usize, &[u8])> {
     })
 }
 
-/// Bytes that the lab's block takes, markers included; none if there is no block.
+/// The byte range of the lab's block, markers included; none if there is no block.
 pub fn find(text: &[u8], lab: &LabName) -> Result<Option<Range<usize>>, Broken> {
     let (begin, end) = (begin(lab), end(lab));
     let mut opened: Option<(usize, usize)> = None;
@@ -87,14 +87,14 @@ pub fn find(text: &[u8], lab: &LabName) -> Result<Option<Range<usize>>, Broken> 
     }
 }
 
-/// Whether a line is a marker of some lab.
+/// Whether a line is a marker of any lab.
 fn is_marker(line: &[u8]) -> bool {
     let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     matches!(words[..], [b"#", b"labctl", _, b"begin" | b"end"])
 }
 
-/// The text with the block that was found replaced by one of `lines`, or without a block. A new block goes to the end.
-/// Taking out what was put in gives back the same bytes: a block after a last line without line end has none either.
+/// The text with the found block replaced by one of `lines`, or removed. A new block is appended. Removing what was added restores the same
+/// bytes: a block after a last line without a line ending has none either.
 pub fn replace(text: &[u8], lab: &LabName, found: Option<Range<usize>>, lines: Option<&str>) -> Vec<u8> {
     let newline = newline(text);
     let range = found.unwrap_or(text.len()..text.len());
@@ -111,7 +111,7 @@ pub fn replace(text: &[u8], lab: &LabName, found: Option<Range<usize>>, lines: O
         block += &format!("{line}{newline}");
     }
     block += &end(lab);
-    // The last byte of what stands here now, or of the line before.
+    // The last byte of the current block, or of the line before.
     let ended = match text[range.clone()].last() {
         Some(last) => *last == b'\n',
         None => before.last().is_none_or(|last| *last == b'\n'),
@@ -125,7 +125,7 @@ pub fn replace(text: &[u8], lab: &LabName, found: Option<Range<usize>>, lines: O
     [&before, block.as_bytes(), after].concat()
 }
 
-/// How the file ends its lines, by its first.
+/// The file's line ending, taken from its first line.
 fn newline(text: &[u8]) -> &'static str {
     match text.iter().position(|byte| *byte == b'\n') {
         Some(at) if at > 0 && text[at - 1] == b'\r' => "\r\n",
@@ -139,7 +139,7 @@ fn entry(line: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
     Some((words.next()?, words))
 }
 
-/// Names of `lines` that other lines of the file give to another address.
+/// Names of `lines` that other lines of the file map to a different address.
 pub fn shadowed(file: &Path, text: &[u8], found: Option<Range<usize>>, lines: &str) -> Vec<Shadowed> {
     let mut ours = BTreeMap::new();
     for (address, names) in lines.lines().filter_map(entry) {

@@ -1,4 +1,4 @@
-//! Putting a new text in the place of a file, with the same mode, owner and extended attributes.
+//! Replacing a file's text, with the same mode, owner and extended attributes.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -7,22 +7,22 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-/// How it went.
+/// The outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installed {
     /// The new text is in place and on disk.
     Done,
-    /// This user may not do it. Nothing was changed.
+    /// This user lacks the permission. Nothing was changed.
     NotAllowed,
 }
 
-/// Replaces `target` (open as `old`, no symbolic link) by `text`: a temporary file beside, synced, renamed. A file that
-/// cannot be renamed over, as a bind mount in a container, is written in place.
+/// Replaces `target` (open as `old`, not a symbolic link) by `text`: a temporary file beside it, synced, renamed. A file that cannot be
+/// replaced by a rename, such as a bind mount in a container, is written in place.
 pub fn install(target: &Path, old: &File, text: &[u8]) -> io::Result<Installed> {
     match rename_over(target, old, text) {
         Ok(()) => Ok(Installed::Done),
-        // EBUSY: the file is a mount point; EXDEV: it lies on another file system than its folder; EROFS: only the file
-        // is mounted writable; EACCES, EPERM: the folder or the owner is not ours to change, the file may be.
+        // EBUSY: the file is a mount point; EXDEV: it is on a different file system than its folder; EROFS: only the file is mounted
+        // writable; EACCES, EPERM: we may not change the folder or the owner, but perhaps the file.
         Err(why) => match Errno::from_io_error(&why) {
             Some(Errno::BUSY | Errno::XDEV | Errno::ROFS) => in_place(target, text).or_else(not_allowed),
             Some(Errno::ACCESS | Errno::PERM) if is_mount_point(target) => in_place(target, text).or_else(not_allowed),
@@ -53,15 +53,15 @@ fn rename_over(target: &Path, old: &File, text: &[u8]) -> io::Result<()> {
     }
     #[cfg(target_os = "linux")]
     copy_attributes(old, new.as_file());
-    // After the owner: chown takes mode bits away.
+    // After the owner: chown clears mode bits.
     new.as_file().set_permissions(Permissions::from_mode(about.mode() & 0o7777))?;
     new.as_file().sync_all()?;
     new.persist(target).map_err(|why| why.error)?;
     File::open(folder)?.sync_all()
 }
 
-/// Extended attributes: SELinux's label of `/etc/hosts`, without which confined programs cannot read it, and access
-/// lists. What the file system or the policy refuses is left out; the kernel has then chosen its own value.
+/// Extended attributes: SELinux's label of `/etc/hosts`, without which confined programs cannot read it, and access lists. Those that the
+/// file system or the policy refuses are skipped; the kernel has then chosen its own value.
 #[cfg(target_os = "linux")]
 fn copy_attributes(old: &File, new: &File) {
     let mut names = vec![0_u8; 4096];
@@ -76,7 +76,7 @@ fn copy_attributes(old: &File, new: &File) {
     }
 }
 
-/// Overwrites the file. Written before it is cut, in one call: the shortest window in which it is neither old nor new.
+/// Overwrites the file. Written before it is truncated, in one call: the shortest window in which it is neither old nor new.
 fn in_place(target: &Path, text: &[u8]) -> io::Result<Installed> {
     let mut file = OpenOptions::new().write(true).open(target)?;
     file.write_all(text)?;

@@ -19,24 +19,22 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use install::Installed;
+use labctl_lab::record::Record;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::LabName;
 use serde::Serialize;
 
-use crate::record::Record;
-use crate::{Failure, Kind};
-use install::Installed;
-
-/// What an edit did.
+/// The result of an edit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Edited {
-    /// Whether the file was written. False if it was as it should be.
+    /// Whether the file was written. False if it was already correct.
     pub changed: bool,
-    /// The lab's names that other lines of the file give to another address.
+    /// The lab's names that other lines of the file map to a different address.
     pub shadowed: Vec<Shadowed>,
 }
 
-/// A name of the lab's that a line outside of the lab's block gives to another address. Of two lines for one name, the
-/// first wins (hosts(5)).
+/// A name of the lab that a line outside the lab's block maps to a different address. Of two lines for one name, the first wins (hosts(5)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shadowed {
     /// The file.
@@ -58,10 +56,10 @@ impl fmt::Display for Shadowed {
     }
 }
 
-/// The lines for the lab's nodes, one each: loopback address, names with the domain, the node's own name. A clone's names end in the
-/// clone's own, for those without belong to the lab that it is a clone of.
+/// The lines for the lab's nodes, one each: loopback address, names with the domain, the node's own name. A clone's names all end with the
+/// clone's own name, because names without it belong to the lab that it was cloned from.
 pub fn lines(record: &Record) -> String {
-    // A name belongs to the first node that has it; `localhost` must stay what it is.
+    // A name belongs to the first node that has it; `localhost` must not change.
     let mut seen = BTreeSet::from(["localhost".to_owned()]);
     let mut text = String::new();
     let ending = record.clone_of.as_ref().map_or(String::new(), |_| format!(".{}", record.lab.name));
@@ -75,11 +73,10 @@ pub fn lines(record: &Record) -> String {
     text
 }
 
-/// Writes the lab's block into `file` (`Some`), or takes it out (`None`). All other bytes of the file stay as they are. The
-/// file is replaced at once, or not at all; if only the administrator may do that, `sudo` is asked for this one step. A
-/// file that is as it should be is not touched.
+/// Writes the lab's block into `file` (`Some`), or removes it (`None`). All other bytes of the file stay as they are. The file is replaced
+/// atomically; if only the administrator may do that, `sudo` is run for this one step. A file that is already correct is not touched.
 pub fn edit(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Edited, Failure> {
-    // Twice at most per change by somebody else; who changes the file more often than this has another problem.
+    // Twice at most per change by another program; one that changes the file more often than this is a different problem.
     for _ in 0..8 {
         if let Some(edited) = attempt(file, lab, lines)? {
             return Ok(edited);
@@ -89,7 +86,7 @@ pub fn edit(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Edited, F
     Err(Failure::new(Kind::Conflict, message).hint("repeat the command"))
 }
 
-/// One attempt; none if the file was changed by another program meanwhile.
+/// One attempt; none if another program changed the file meanwhile.
 fn attempt(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Option<Edited>, Failure> {
     let Some(target) = target(file)? else {
         return match lines {
@@ -126,7 +123,7 @@ fn attempt(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Option<Edi
     }
 }
 
-/// The file itself, behind all symbolic links; none if there is none.
+/// The file itself, with all symbolic links resolved; none if it does not exist.
 fn target(file: &Path) -> Result<Option<PathBuf>, Failure> {
     match fs::canonicalize(file) {
         Ok(target) if target.is_file() => Ok(Some(target)),
@@ -136,7 +133,7 @@ fn target(file: &Path) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-/// Whether the open file is still the one of that name.
+/// Whether the path still leads to the open file.
 fn is_still(open: &File, target: &Path) -> bool {
     match (open.metadata(), fs::metadata(target)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),

@@ -1,5 +1,5 @@
-//! The one step that needs the administrator, through `sudo`. labctl itself is not run again: under `sudo` it would find
-//! root's labs instead of the user's, and a short script is all that is needed.
+//! The one step that needs the administrator, through `sudo`. labctl does not run itself again: under `sudo` it would find root's labs
+//! instead of the user's, and a short script is enough.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -7,13 +7,12 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use labctl_lab::{Failure, Kind, persist};
 use labctl_spec::ident::LabName;
 
-use crate::{Failure, Kind, persist};
-
-/// Arguments: the file, a copy of what it must hold still, a copy of what it shall hold. `cp -p` makes a temporary file
-/// beside with the same mode and owner, into which the new text is written; `mv` replaces. A bind mount cannot be replaced and
-/// is written in place.
+/// Arguments: the file, a copy of its expected current text, a copy of its new text. `cp -p` creates a temporary file beside it with the
+/// same mode and owner, into which the new text is written; `mv` replaces the file. A bind mount cannot be replaced and is written in
+/// place.
 const SCRIPT: &str = r#"set -eu
 target=$1 old=$2 new=$3
 cmp -s -- "$old" "$target" || exit 75
@@ -44,7 +43,7 @@ fn by_hand(file: &Path, lab: &LabName, apply: bool) -> String {
     format!("cp {file} hosts.new && labctl --lab {lab} hosts {action} --file hosts.new && sudo cp hosts.new {file}; rm hosts.new")
 }
 
-/// One word for the shell.
+/// Quotes one word for the shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
@@ -58,7 +57,7 @@ fn run(sudo: &OsStr, target: &Path, before: &[u8], after: &[u8]) -> Result<bool,
         persist::write(path, text).map_err(|why| why.message)?;
     }
     let mut command = Command::new(sudo);
-    // sudo asks on the terminal itself, whatever standard input is; without a terminal it must not try.
+    // sudo prompts on the terminal itself, whatever standard input is; without a terminal it must not try.
     if OpenOptions::new().read(true).write(true).open("/dev/tty").is_err() {
         command.arg("--non-interactive");
     }
@@ -86,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// A program that takes sudo's options and runs the rest as this user.
+    /// A program that accepts sudo's options and runs the rest as this user.
     fn stand_in(folder: &Path, body: &str) -> std::path::PathBuf {
         let path = folder.join("sudo");
         fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();

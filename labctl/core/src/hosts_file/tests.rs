@@ -1,4 +1,4 @@
-//! The hosts file in temporary folders.
+//! Tests of the hosts file in temporary folders.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

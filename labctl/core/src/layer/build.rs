@@ -1,4 +1,4 @@
-//! Making a layer: a builder is forked from the stock template, gets the baked tasks, and is saved.
+//! Making a layer: a builder is forked from the stock template, runs the baked tasks, and is saved.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,29 +8,28 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use labctl_guest::{Agent, Link};
+use labctl_lab::event::{Each, Event};
+use labctl_lab::home::Home;
+use labctl_lab::identity::{entropy, now_ns};
+use labctl_lab::record::Record;
+use labctl_lab::template::{Shape, Template, Templates};
+use labctl_lab::{Failure, Kind};
 use labctl_machine::qemu::{Files, Machine, Qemu, Saving};
 use labctl_net::{PortConfig, Switch, SwitchConfig};
 use labctl_provision::{Target, TargetError};
 use labctl_spec::lab::Node;
+use labctl_template::{clear, nobody, put, save, seal, unfinished};
 use labctl_wire::{Identity, Put};
 
 use super::recorder::Recorder;
-use super::steps::{Known, Layer, marker};
 use super::{Pace, Reasons, Step, bake, plan_one};
-use crate::event::Event;
-use crate::home::Home;
-use crate::lifecycle::Each;
+use crate::baked::{Known, Layer, marker};
 use crate::provisioning::channel::{Channel, Open, Opened};
-use crate::record::Record;
-use crate::supervisor::{entropy, now_ns};
-use crate::template::build::{clear, nobody, put, save, seal};
-use crate::template::{Shape, Template, Templates, unfinished};
-use crate::{Failure, Kind};
 
 /// How long the builder's agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes the layer of this node, and of all whose baked tasks are the same; `chain` is how far they are known. Gives the reason if the
+/// Makes the layer for this node, and for all with the same baked tasks; `chain` is how far the tasks are known. Returns the reason if the
 /// tasks cannot be baked.
 pub async fn make(
     home: &Home,
@@ -42,7 +41,7 @@ pub async fn make(
 ) -> Result<Result<(), String>, Failure> {
     let templates = Templates::of(home);
     let _turn = templates.turn(chain).await?;
-    // Another lab may have wanted the same, and have it by now.
+    // Another lab may have needed the same layer and made it meanwhile.
     let now = plan_one(home, &record.lab, &node.name, stock, &Arc::new(Known::load(home)), each).await?;
     if now.chain != chain || now.layer(home).is_some() {
         return Ok(Ok(()));
@@ -88,7 +87,7 @@ struct Builder<'a> {
 type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 impl Builder<'_> {
-    /// Gives the place of the layer; none if nothing was changed.
+    /// Returns the layer's template; none if nothing was changed.
     async fn run(&self, sockets: &Path, step: Say<'_>, each: Each<'_>) -> Result<Result<Option<Template>, String>, Failure> {
         step("forking a builder");
         let (ram, disk) = (self.building.join("ram"), self.building.join("disk.qcow2"));
@@ -122,7 +121,7 @@ impl Builder<'_> {
         Ok(Ok(Some(place)))
     }
 
-    /// Has the baked tasks done; gives the key of what that came to.
+    /// Runs the baked tasks; returns the resulting key.
     async fn bake(
         &self,
         qemu: &Qemu,
@@ -178,7 +177,7 @@ impl Builder<'_> {
             return Ok(Err(reasons.of(name)));
         }
         let (key, steps) = recorder.notes();
-        // A second time against the notes: tasks that come out otherwise each time would never find their layer.
+        // Runs them again, against the notes: tasks with different results each time would never find their layer.
         let again = plan_one(self.home, lab, name, self.stock, &Arc::new(Known::of(steps.clone())), each).await?;
         Ok(match again.chain == key {
             true => Ok((key, steps)),
@@ -187,7 +186,7 @@ impl Builder<'_> {
     }
 }
 
-/// The builder's agent: there is one channel to it.
+/// The builder's agent: there is only one channel to it.
 struct Forked(Agent);
 
 impl Open for Forked {
@@ -204,7 +203,7 @@ impl Open for Forked {
     }
 }
 
-/// Copies a file and leaves holes where it has only zeroes.
+/// Copies a file, leaving holes where it contains only zeroes.
 fn copy_sparse(from: &Path, to: &Path) -> std::io::Result<()> {
     let (mut source, mut copy) = (File::open(from)?, File::create(to)?);
     let size = source.metadata()?.len();

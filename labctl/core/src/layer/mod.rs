@@ -1,53 +1,52 @@
-//! Baked layers: templates of nodes on which the part of provisioning that several nodes share was done already.
+//! Baked layers: templates of nodes on which the shared part of provisioning has already been done.
 //!
-//! Tasks with the tag `bake` (Ansible itself does not know it) are run once on a builder, a fork that belongs to no lab. What was
-//! sent to it and what it answered is noted, each step under a hash of the stock template and of all steps up to it. So the key of
-//! a layer covers every input by construction: not the files that tasks were made from, but what they came to, content included.
+//! Tasks with the tag `bake` (unknown to Ansible itself) are run once on a builder, a fork that belongs to no lab. Everything sent to it
+//! and every answer is recorded, each step under a hash of the stock template and of all steps up to it. So the key of a layer covers every
+//! input by construction: not the files that tasks were made from, but what they evaluated to, content included.
 //!
 //! ```text
 //! choose: run the baked tasks of each new node against the notes ([`Replay`]) ─▶ all steps known ─▶ fork from that layer
-//!                                                   │ a step is not known, for several nodes alike
+//!                                                   │ a step is unknown, for several nodes alike
 //!                                                   ▼
 //!                       run them on a builder ([`Recorder`]) ─▶ save it as a layer ─▶ choose again
 //!
-//! provisioning: what the layer had changed counts as changed by the first run on a fork ([`Fresh`]), so handlers run and results read
-//! as if there were no layers.
+//! provisioning: what the layer changed counts as changed by the first run on a fork ([`Fresh`](crate::baked::Fresh)),
+//!               so handlers run and results read as if there were no layers
 //! ```
 //!
-//! A builder knows nothing that only a node itself knows: its facts are those of the platform. Tasks that need more fail on it, and
-//! then there is no layer, and a reason.
+//! A builder has nothing that is specific to a node: its facts are those of the platform. Tasks that need more fail on it; then there is no
+//! layer, and a reason is given.
 
 mod build;
-mod fresh;
 mod recorder;
 mod replay;
-mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
+use labctl_lab::Failure;
+use labctl_lab::event::{Each, Event};
+use labctl_lab::home::Home;
+use labctl_lab::node_folder::template_of;
+use labctl_lab::record::Record;
+use labctl_lab::template::{Plan, Template, Templates};
 use labctl_provision::{Event as PlayEvent, EventFn, Inventory, Options, Setup, SleepFn, Status, Target};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Lab;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::Event;
-use crate::home::Home;
-use crate::lifecycle::Each;
-use crate::provisioning::{self, What, artifacts::StoredArtifacts};
-use crate::record::Record;
-use crate::template::{Plan, Template, Templates};
-use crate::{Failure, images, supervisor};
+use crate::baked::{Known, lock};
+use crate::images;
+use crate::provisioning::artifacts::StoredArtifacts;
+use crate::provisioning::{self, What};
 
-pub use fresh::Fresh;
-pub use steps::{Layer, Step};
+pub use crate::baked::{Layer, Step};
 
 use replay::Replay;
-use steps::Known;
 
 /// Tasks with this tag are baked.
 pub const TAG: &str = "bake";
@@ -55,11 +54,11 @@ pub const TAG: &str = "bake";
 /// What is known of a node's baked tasks.
 #[derive(Debug, Clone)]
 struct Planned {
-    /// Hash of the stock template and of the steps that are known.
+    /// Hash of the stock template and of the known steps.
     chain: String,
-    /// Those steps.
+    /// The known steps.
     steps: Vec<Step>,
-    /// Why they are not all.
+    /// Why they are incomplete.
     stopped: Option<Stopped>,
 }
 
@@ -69,7 +68,7 @@ impl Planned {
         self.steps.iter().any(Step::changed)
     }
 
-    /// The layer that is just this, if there is one.
+    /// The layer with exactly these steps, if there is one.
     fn layer(&self, home: &Home) -> Option<Template> {
         Templates::of(home).find(&self.chain).filter(|_| self.stopped.is_none() && self.does_anything())
     }
@@ -83,8 +82,8 @@ enum Stopped {
     Never(String),
 }
 
-/// Gives those nodes of the plan that share baked tasks with others their layer; makes the layers that are missing. A layer that
-/// cannot be made is no failure: its nodes are forked from the stock template and provisioned one by one.
+/// Assigns layers to those nodes of the plan that share baked tasks with others; makes the missing layers. A layer that cannot be made is
+/// not a failure: its nodes are forked from the stock template and provisioned one by one.
 pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_>) -> Result<(), Failure> {
     let lab = &record.lab;
     if !any(home, lab)? {
@@ -118,7 +117,7 @@ pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_
                 (None, _) => missing.entry(&one.chain).or_default().push(name),
             }
         }
-        // What only one node needs is done on that node.
+        // Tasks that only one node needs are run on that node.
         let Some((chain, nodes)) = missing.into_iter().find(|(chain, nodes)| nodes.len() > 1 && !tried.contains(*chain)) else {
             return Ok(());
         };
@@ -132,7 +131,7 @@ pub async fn choose(home: &Home, record: &Record, plan: &mut Plan, each: Each<'_
     }
 }
 
-/// Whether any task is to be baked.
+/// Whether any task is tagged for baking.
 fn any(home: &Home, lab: &Lab) -> Result<bool, Failure> {
     if lab.provision.is_empty() {
         return Ok(false);
@@ -141,7 +140,7 @@ fn any(home: &Home, lab: &Lab) -> Result<bool, Failure> {
     Ok(provisioning::list(home, lab, &What::Lab, options)?.iter().any(|task| task.tags.iter().any(|tag| tag == TAG)))
 }
 
-/// Runs a node's baked tasks against what is known: alone, as on a builder.
+/// Runs a node's baked tasks against the known steps: alone, as on a builder.
 async fn plan_one(
     home: &Home,
     lab: &Lab,
@@ -160,16 +159,16 @@ async fn plan_one(
     Ok(planned)
 }
 
-/// Whether there is anything to wait for between attempts.
+/// Whether to wait between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// A machine does the work.
     Real,
-    /// What is known is only repeated.
+    /// Known answers are only replayed.
     AtOnce,
 }
 
-/// Runs a node's baked tasks on a target; gives whether all succeeded. Handlers wait for the true run.
+/// Runs a node's baked tasks on a target; returns whether all succeeded. Handlers wait for the real run.
 async fn bake(
     home: &Home,
     lab: &Lab,
@@ -183,7 +182,7 @@ async fn bake(
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
     let setup = Setup {
         inventory: Inventory::of_lab(lab),
-        // Nothing that is baked may act on the controller.
+        // No baked task may act on the controller.
         targets: Arc::new(move |connection| (connection.host == host && !connection.local).then(|| target.clone())),
         artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
         events,
@@ -209,7 +208,7 @@ async fn bake(
     Ok(recap.hosts.get(node.as_str()).is_none_or(|host| host.failed + host.unreachable == 0))
 }
 
-/// The last task of each host that failed, and why; the task at hand.
+/// The last failed task of each host, and why; the current task.
 #[derive(Debug, Clone, Default)]
 struct Reasons {
     failed: Arc<Mutex<HashMap<String, String>>>,
@@ -234,11 +233,7 @@ impl Reasons {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A step that a new node finds done. What was answered is not shown: it may hold secrets.
+/// A step that a new node finds already done. The answer is not shown: it may contain secrets.
 #[derive(Debug, Clone, Serialize)]
 pub struct Reused {
     /// Name of the task.
@@ -256,9 +251,9 @@ pub struct Reused {
 pub struct Why {
     /// The node.
     pub node: NodeName,
-    /// Key of the template or layer that its disk rests on now, if it was forked.
+    /// Key of the template or layer that its disk is based on now, if it was forked.
     pub rests_on: Option<String>,
-    /// Key of the stock template of its shape; none if there is none yet.
+    /// Key of the stock template of its shape; none if it does not exist yet.
     pub stock: Option<String>,
     /// Key of the layer that a new node would be forked from.
     pub layer: Option<String>,
@@ -268,9 +263,9 @@ pub struct Why {
     pub reason: Option<String>,
 }
 
-/// Explains what a node is, and would be, forked from.
+/// Explains what a node is forked from, and what it would be forked from now.
 pub async fn why(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Result<Why, Failure> {
-    let rests_on = supervisor::template_of(&home.lab(&lab.name).node(node));
+    let rests_on = template_of(&home.lab(&lab.name).node(node));
     let nothing = |reason: &str| Why {
         node: node.clone(),
         rests_on: rests_on.clone(),
@@ -301,7 +296,7 @@ pub async fn why(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Res
     Ok(Why { node: node.clone(), rests_on, stock: Some(stock.key), layer: layer.map(|layer| layer.key), steps, reason })
 }
 
-/// The layers in the store, the one that was used last first.
+/// The layers in the store, most recently used first.
 pub fn all(home: &Home) -> Vec<(Template, Layer)> {
     let templates = Templates::of(home).all().into_iter();
     templates.filter_map(|template| Layer::load(&template).map(|layer| (template, layer))).collect()

@@ -1,4 +1,4 @@
-//! A builder whose answers are noted.
+//! A builder whose answers are recorded.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use labctl_provision::{Content, Target, TargetError};
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Map, Value};
 
-use super::lock;
-use super::steps::{Answer, FACTS, Step, after, digest};
+use crate::baked::lock;
+use crate::baked::{Answer, FACTS, Step, after, digest};
 
-/// Facts that a node has in common with all others of its template (Ansible's names, without the prefix `ansible_`). What is not
-/// here is a node's own, or changes by itself.
+/// Facts that a node shares with all others of its template (Ansible's names, without the prefix `ansible_`). Facts not listed here are
+/// specific to a node, or change by themselves.
 const PLATFORM: [&str; 28] = [
     "apparmor",
     "architecture",
@@ -44,16 +44,16 @@ const PLATFORM: [&str; 28] = [
     "userspace_bits",
 ];
 
-/// Passes everything on, and notes it.
+/// Forwards every call, and records it.
 pub struct Recorder {
     inner: Arc<dyn Target>,
     notes: Mutex<(String, Vec<Step>)>,
-    /// Name of the task at hand.
+    /// Name of the current task.
     task: Arc<Mutex<String>>,
 }
 
 impl Recorder {
-    /// Notes what happens on `inner`, a fork of the template `stock`.
+    /// Records what happens on `inner`, a fork of the template `stock`.
     pub fn new(inner: Arc<dyn Target>, stock: &str, task: Arc<Mutex<String>>) -> Self {
         Self { inner, notes: Mutex::new((stock.to_owned(), Vec::new())), task }
     }
@@ -80,7 +80,7 @@ impl Target for Recorder {
         Box::pin(async move {
             let (asked, module) = (digest(&call), call.module.clone());
             let reply = self.inner.call(call).await?;
-            // Asked for content, the same call follows.
+            // If content is requested, the same call follows.
             if !reply.needs_content {
                 self.note(asked, &module, Answer::Reply(reply.clone()));
             }

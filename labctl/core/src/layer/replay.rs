@@ -1,4 +1,4 @@
-//! A machine that is not there: it answers as a builder did, as far as that is known.
+//! A machine that does not exist: it answers as a builder did, as far as the answers are known.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,23 +8,24 @@ use labctl_provision::{Content, Target, TargetError};
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Map, Value};
 
-use super::steps::{Answer, FACTS, Known, after, digest};
-use super::{Planned, Stopped, lock};
+use super::{Planned, Stopped};
+use crate::baked::lock;
+use crate::baked::{Answer, FACTS, Known, after, digest};
 
-/// One node's way through what is known.
+/// One node's path through the known steps.
 pub struct Replay {
     known: Arc<Known>,
     planned: Mutex<Planned>,
 }
 
 impl Replay {
-    /// From the stock template on.
+    /// Starts from the stock template.
     pub fn new(known: Arc<Known>, stock: &str) -> Self {
         let planned = Planned { chain: stock.to_owned(), steps: Vec::new(), stopped: None };
         Self { known, planned: Mutex::new(planned) }
     }
 
-    /// How far it came.
+    /// How far it got.
     pub fn planned(&self) -> Planned {
         lock(&self.planned).clone()
     }

@@ -1,22 +1,23 @@
-//! Recorder, replay and fresh node on a machine that is a map in memory.
+//! Tests of recorder, replay and fresh node on a machine that is a map in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use labctl_lab::template::Template;
 use labctl_provision::{Content, Target, TargetError};
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Map, Value, json};
 
-use super::fresh::Fresh;
+use super::Stopped;
 use super::recorder::Recorder;
 use super::replay::Replay;
-use super::steps::{Known, Layer, marker};
-use super::{Stopped, lock};
-use crate::template::Template;
+use crate::baked::Fresh;
+use crate::baked::lock;
+use crate::baked::{Known, Layer, marker};
 
-/// Keeps what `set` sets, and counts calls.
+/// Stores what `set` sets, and counts calls.
 #[derive(Default)]
 struct Machine {
     values: Mutex<BTreeMap<String, String>>,
@@ -67,10 +68,10 @@ fn call(module: &str, name: &str, value: &str) -> ModuleCall {
 }
 
 fn changed(reply: Result<ModuleReply, TargetError>) -> bool {
-    super::steps::changed(&reply.unwrap())
+    crate::baked::changed(&reply.unwrap())
 }
 
-/// A builder on which `set a 1`, facts and a command were asked for.
+/// A builder that has run `set a 1`, a facts request and a command.
 async fn recorded() -> Recorder {
     let recorder = Recorder::new(Arc::new(Machine::default()), "stock", Arc::default());
     assert!(changed(recorder.call(call("set", "a", "1")).await));
@@ -93,7 +94,7 @@ async fn a_replay_answers_as_the_builder_did_and_stops_where_it_did_something_el
     let other = Replay::new(known.clone(), "stock");
     assert!(other.call(call("set", "a", "2")).await.is_err());
     assert!(matches!(other.planned().stopped, Some(Stopped::New(_))));
-    // Nothing more is believed, even if it is known.
+    // After that no step is accepted, even if it is known.
     assert!(other.call(call("set", "a", "1")).await.is_err());
     assert_eq!(other.planned().chain, "stock");
 
@@ -129,13 +130,13 @@ async fn a_fresh_node_counts_what_the_layer_changed_once() {
     fresh.provisioned().await.unwrap();
     assert_eq!(lock(&machine.calls).last().unwrap(), "file");
 
-    // One whose state was lost before anything was asked, by a synced file or by hand, is mended, not believed.
+    // If a node lost its state before the first request, through a synced file or by hand, it is repaired instead of trusted.
     let (machine, fresh) = node(&key);
     machine.values.lock().unwrap().clear();
     assert!(changed(fresh.call(call("set", "a", "1")).await));
     assert_eq!(lock(&machine.values)["a"], "1");
 
-    // One that was provisioned has no mark, or another's.
+    // A provisioned node has no marker, or another layer's.
     let (machine, fresh) = node("another");
     assert!(!changed(fresh.call(call("set", "a", "1")).await));
     assert!(changed(fresh.call(call("command", "make", "")).await));

@@ -4,21 +4,21 @@ use std::path::Path;
 
 use futures_util::future::BoxFuture;
 use labctl_image::Store;
+use labctl_lab::event::Event;
 use labctl_provision::{Artifact, Artifacts};
 use labctl_spec::load_artifacts;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::event::Event;
 use crate::images::report;
 
-/// Artifacts that roles declare in `artifacts.yml`, made or fetched where the store does not have them.
+/// Artifacts that roles declare in `artifacts.yml`, built or downloaded if the store does not have them.
 pub struct StoredArtifacts {
     store: Store,
     notes: UnboundedSender<Event>,
 }
 
 impl StoredArtifacts {
-    /// From that store; what happens meanwhile goes to `notes`.
+    /// Uses that store; events are sent to `notes`.
     pub fn new(store: Store, notes: UnboundedSender<Event>) -> Self {
         Self { store, notes }
     }
@@ -36,7 +36,7 @@ impl Artifacts for StoredArtifacts {
             let what = format!("{name} {}", artifact.version);
             let notes = self.notes.clone();
             let each = move |event: Event| {
-                // The run is over if nobody listens.
+                // If the receiver is closed, the run is over.
                 let _ = notes.send(event);
             };
             let stored = self.store.artifact(artifact, role, &report(&what, &each)).await.map_err(|why| why.to_string())?;

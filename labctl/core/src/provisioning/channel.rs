@@ -24,7 +24,7 @@ pub trait Open: Send + Sync {
     }
 }
 
-/// A channel that was opened.
+/// An open channel.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// The agent behind it.
@@ -33,7 +33,7 @@ pub struct Opened {
     pub state: String,
 }
 
-/// A machine. One channel serves all calls and is opened anew when it broke.
+/// A machine. One channel serves all calls and is reopened when it breaks.
 pub struct Channel<O> {
     opener: O,
     kept: Mutex<Option<Opened>>,
@@ -41,7 +41,7 @@ pub struct Channel<O> {
 }
 
 impl<O: Open> Channel<O> {
-    /// The machine that `opener` opens.
+    /// The machine that `opener` connects to.
     pub fn new(opener: O) -> Self {
         Self { opener, kept: Mutex::default(), state: std::sync::Mutex::new(labctl_wire::STATE.to_owned()) }
     }
@@ -58,7 +58,7 @@ impl<O: Open> Channel<O> {
         Ok(agent)
     }
 
-    /// A failure of the channel means that the host cannot be reached; one of the agent, that the task failed.
+    /// A failed channel means that the host is unreachable; a failure of the agent, that the task failed.
     fn judge(&self, why: GuestError) -> TargetError {
         let text = format!("{}: {why}", self.opener.name());
         match why {
@@ -115,13 +115,13 @@ impl<O: Open> Target for Channel<O> {
             }
             let before = self.boot_id().await?;
             self.agent().await?.reboot().await.map_err(|why| self.judge(why))?;
-            // The channel goes down with the machine's old boot and up with its new one.
+            // The channel goes down with the machine's old boot and comes up with the new one.
             let back = async {
                 loop {
                     *self.kept.lock().await = None;
                     match self.boot_id().await {
                         Ok(now) if now != before => return,
-                        // Between the two boots; the agent's first word ends the wait below.
+                        // Between the two boots; the agent's first message ends the wait below.
                         _ => tokio::time::sleep(Duration::from_millis(200)).await,
                     }
                 }

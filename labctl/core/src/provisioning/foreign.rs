@@ -1,8 +1,11 @@
-//! Plays on machines that are not a lab's: an Ansible inventory, the controller, SSH.
+//! Plays on machines outside a lab: an Ansible inventory, the controller, SSH.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use labctl_lab::event::Each;
+use labctl_lab::home::Home;
+use labctl_lab::{Failure, Kind};
 use labctl_provision::{Book, Connection, EventFn, Inventory, ListedTask, Options, Recap, Setup, Target};
 use tokio_util::sync::CancellationToken;
 
@@ -10,21 +13,19 @@ use super::artifacts::StoredArtifacts;
 use super::channel::Channel;
 use super::remote::Remote;
 use super::{failure, idle, machines};
-use crate::home::Home;
-use crate::lifecycle::Each;
-use crate::{Failure, Kind, images};
+use crate::images;
 
-/// Playbooks and whom they act on.
+/// Playbooks and the machines that they act on.
 pub struct Play {
     /// Playbooks, run one after the other.
     pub files: Vec<PathBuf>,
-    /// Inventories: files, folders, or host names with a comma. None: only the controller is known.
+    /// Inventories: files, folders, or host names with a comma. If empty, only the controller is known.
     pub inventory: Vec<String>,
-    /// Who logs in where neither inventory nor play says so.
+    /// The login user where neither inventory nor play names one.
     pub user: Option<String>,
-    /// The key to log in with where the inventory names none.
+    /// The private key where the inventory names none.
     pub private_key: Option<PathBuf>,
-    /// How.
+    /// Options of the run.
     pub options: Options,
 }
 
@@ -37,7 +38,7 @@ impl Play {
         self.files.iter().cloned().map(Book::File).collect()
     }
 
-    /// Every machine of an inventory is reached by SSH.
+    /// Every machine of an inventory is reached through SSH.
     fn reach(&self) -> impl Fn(&Connection) -> Option<Arc<dyn Target>> + Send + Sync + 'static {
         let (user, key) = (self.user.clone(), self.private_key.clone());
         move |connection| {
@@ -48,7 +49,7 @@ impl Play {
         }
     }
 
-    /// Roles are looked for beside the playbook, which the engine does, and where Ansible looks by default.
+    /// Roles are looked up beside the playbook, which the engine does, and where Ansible looks by default.
     fn options(&self) -> Options {
         let beside = |file: &PathBuf| file.parent().unwrap_or(Path::new(".")).join("../roles");
         let mut role_paths: Vec<PathBuf> = self.files.iter().map(beside).collect();
@@ -73,7 +74,7 @@ pub fn list_play_hosts(play: &Play) -> Result<Vec<(String, Vec<String>)>, Failur
     labctl_provision::list_hosts(&play.books(), idle(play.inventory()?), play.options()).map_err(|why| failure(&why))
 }
 
-/// Runs plays; `each` takes what happens to artifacts meanwhile. Tasks that fail are no failure of this call: the recap counts them.
+/// Runs plays; `each` receives events about artifacts meanwhile. Failed tasks are not a failure of this call: the recap counts them.
 pub async fn play(home: &Home, play: &Play, events: EventFn, cancel: CancellationToken, each: Each<'_>) -> Result<Recap, Failure> {
     let (notes, mut noted) = tokio::sync::mpsc::unbounded_channel();
     let setup = Setup {

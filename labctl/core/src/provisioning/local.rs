@@ -10,25 +10,25 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use labctl_guest::{AGENT_PROGRAM, AGENT_SHA256, Agent, Link};
+use labctl_lab::home::Home;
 use labctl_provision::TargetError;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::channel::{Open, Opened};
-use crate::home::Home;
 
-/// How long the agent may take to answer: it is a program of this machine.
+/// How long the agent may take to answer: it runs on this machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Opens channels to an agent on the controller. It inherits this process's folder and environment, as Ansible's local
-/// connection does.
+/// Opens channels to an agent on the controller. It inherits this process's working folder and environment, as with Ansible's local
+/// connection.
 pub struct Controller {
     folder: PathBuf,
     root: bool,
 }
 
 impl Controller {
-    /// An agent as this user, or as root by way of `sudo -n`.
+    /// An agent as this user, or as root through `sudo -n`.
     pub fn new(home: &Home, root: bool) -> Self {
         Self { folder: home.agent(), root: root && !rustix::process::geteuid().is_root() }
     }
@@ -37,7 +37,7 @@ impl Controller {
         let program =
             program(&self.folder).map_err(|why| format!("cannot write the agent's program into {}: {why}", self.folder.display()))?;
         let io = |what: &'static str| move |why: std::io::Error| format!("cannot {what}: {why}");
-        // Root's files must not be in the way of the user's.
+        // Root's files must not get in the user's way.
         let state = self.folder.join(if self.root { "state-root" } else { "state" });
         let log_path = self.folder.join(if self.root { "agent-root.log" } else { "agent.log" });
         let log = File::create(&log_path).map_err(io("write the agent's log"))?;
@@ -55,7 +55,7 @@ impl Controller {
         command.arg("stdio").envs(variables);
         let output = far.try_clone().map_err(io("make a socket pair"))?;
         command.stdin(Stdio::from(OwnedFd::from(far))).stdout(Stdio::from(OwnedFd::from(output))).stderr(Stdio::from(log));
-        // Ctrl-C is for labctl, which ends between two tasks.
+        // Ctrl-C is for labctl, which stops between two tasks.
         command.process_group(0);
         let child = command.spawn().map_err(io("start the agent"))?;
         drop(command);
@@ -71,7 +71,7 @@ impl Controller {
     }
 }
 
-/// The child ends when its stream does; all that is left is to take note.
+/// The child exits when its stream closes; it only has to be reaped.
 async fn reap(mut child: Child) {
     let _ = child.wait().await;
 }

@@ -1,18 +1,18 @@
-//! Which machine a connection means, and the machines that were met.
+//! Which machine a connection refers to, and the machines used so far.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use labctl_lab::home::Home;
 use labctl_provision::{Connection, Target, TargetFn};
 
 use super::channel::Channel;
 use super::local::Controller;
-use crate::home::Home;
 
-/// Makes the machine of a connection that is not the controller; none if there is none.
+/// Creates the machine of a connection other than the controller; none if there is none.
 pub type Reach = Box<dyn Fn(&Connection) -> Option<Arc<dyn Target>> + Send + Sync>;
 
-/// Machines by connection, each made once: the controller here, all others by `reach`.
+/// Machines by connection, each created once: the controller here, all others by `reach`.
 pub fn machines(home: &Home, reach: Reach) -> TargetFn {
     let home = home.clone();
     let known: Mutex<HashMap<Connection, Arc<dyn Target>>> = Mutex::default();

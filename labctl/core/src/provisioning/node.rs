@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use labctl_lab::client::Supervisor;
 use labctl_provision::TargetError;
 use labctl_spec::ident::NodeName;
 use tokio::time::timeout;
 
 use super::channel::{Open, Opened};
-use crate::client::Supervisor;
 
 /// How long a node that has just been started may take until its agent answers.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! A machine of an inventory, reached by SSH.
+//! A machine of an inventory, reached through SSH.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use labctl_provision::{Connection, TargetError};
 
 use super::channel::{Open, Opened};
 
-/// How long the agent may take to answer once it was started.
+/// How long the agent may take to answer once it has been started.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Opens channels to an agent that is pushed there.
+/// Opens channels to an agent that is pushed to the machine.
 pub struct Remote {
     connection: Connection,
 }

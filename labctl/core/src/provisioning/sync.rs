@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use labctl_guest::Agent;
+use labctl_lab::client::Supervisor;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Node};
 use labctl_wire::{ModuleCall, Put};
@@ -12,16 +14,13 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-use crate::client::Supervisor;
-use crate::{Failure, Kind};
-
-/// A file on the host and where it goes.
+/// A file on the host and its destination.
 struct Pair {
     from: PathBuf,
     to: PathBuf,
 }
 
-/// Copies; gives how many files were changed in nodes.
+/// Copies the files; returns how many were changed in nodes.
 pub async fn run(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Result<usize, Failure> {
     let mut copies = JoinSet::new();
     for node in lab.nodes.iter().filter(|node| !node.sync.is_empty() && (nodes.is_empty() || nodes.contains(&node.name))) {
@@ -43,7 +42,7 @@ pub async fn run(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Resu
     Ok(changed)
 }
 
-/// Of all that is copied: where from, where to, content, mode.
+/// Digest of all that is copied: source, destination, content, mode.
 pub fn digest(lab: &Lab) -> Result<String, Failure> {
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
@@ -83,7 +82,7 @@ fn pairs(node: &Node) -> Result<Vec<Pair>, Failure> {
     Ok(pairs)
 }
 
-/// Copies a file unless the node has it; one round trip if it has.
+/// Copies a file unless the node has it; then it takes one round trip.
 async fn copy(agent: &Agent, node: &NodeName, pair: &Pair) -> Result<bool, Failure> {
     let (sha256, size, mode) = sum(&pair.from)?;
     let mut args = Map::new();

@@ -1,20 +1,22 @@
-//! A second lab from a snapshot of the first.
+//! Creating further labs from a snapshot of the first.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use labctl_lab::client::Supervisor;
+use labctl_lab::control::Call;
+use labctl_lab::event::Each;
+use labctl_lab::home::{Home, LabHome};
+use labctl_lab::record::Record;
+use labctl_lab::snapshot::{CLONED, SUSPENDED, Snapshot, discard, find, folder, is_suspended, place, sweep};
+use labctl_lab::work::{Work, turn};
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::LabName;
 
-use super::{CLONED, Snapshot, Subnet, discard, find, folder, is_suspended, place, rewind, subnet, sweep, take};
-use crate::client::Supervisor;
-use crate::control::Call;
-use crate::home::{Home, LabHome};
-use crate::lifecycle::{Each, Work, turn};
-use crate::record::Record;
-use crate::{Failure, Kind};
+use super::{Subnet, rewind, subnet, take};
 
-/// Makes the labs `clones` from the snapshot `name` of `origin`, or from what `origin` is now. Inside, they are the same down to the
-/// addresses, unless `subnet` gives them others; on the host each has addresses of its own. One that was cut off is begun anew.
+/// Creates the labs `clones` from the snapshot `name` of `origin`, or from its current state. Inside they are identical down to the
+/// addresses, unless `subnet` gives them others; on the host each has its own addresses. An interrupted clone starts over.
 pub async fn clone(
     home: &Home,
     origin: &LabName,
@@ -35,7 +37,7 @@ pub async fn clone(
     }
     let there = match name {
         Some(name) => Some(find(&origin_home, name)?),
-        None if is_suspended(&origin_home) => Some(find(&origin_home, super::SUSPENDED)?),
+        None if is_suspended(&origin_home) => Some(find(&origin_home, SUSPENDED)?),
         None => None,
     };
     let lab = match &there {
@@ -52,7 +54,7 @@ pub async fn clone(
             .map_err(|why| why.hint(format!("`labctl --lab {origin} up` first, or name a snapshot: --snapshot NAME")))?,
     };
     let folder = place(&origin_home, &snapshot.name)?;
-    // Before there is anything of the clones.
+    // Before anything of the clones exists.
     snapshot.check(&folder)?;
     rewind::check_memory(home, &snapshot).await?;
     for clone in clones {
@@ -65,7 +67,7 @@ pub async fn clone(
     Ok(())
 }
 
-/// Whether `clone` was being made from `origin` when that was cut off.
+/// Whether creating `clone` from `origin` was interrupted.
 fn is_begun(home: &Home, origin: &LabName, clone: &LabName) -> bool {
     rewind::is_begun(&home.lab(clone), &folder(&home.lab(origin)))
 }
@@ -86,7 +88,7 @@ async fn make(
         return Err(Failure::new(Kind::Conflict, format!("there is a lab `{clone}` already")));
     }
     let record = {
-        // Two labs may be made at once; each must see what the other has taken.
+        // Two labs may be created at once; each must see what the other has taken.
         let _turn = turn(home).await?;
         if let Some(subnet) = subnet.of(clone) {
             subnet::check_one(home, &snapshot.record.lab, clone, subnet)?;
@@ -102,7 +104,7 @@ async fn make(
     rewind::go_back(home, clone, folder, snapshot, rewind::Memory::GoOn, each).await.map(drop)
 }
 
-/// Ends what runs of a clone that was begun with another network: its supervisor's switch is that network's.
+/// Stops whatever runs of a clone that was started with a different network: its supervisor's switch is on that network.
 async fn leave(home: &LabHome, clone: &LabName, each: Each<'_>) -> Result<(), Failure> {
     let supervisor = Supervisor::ensure(home, clone, each).await?;
     supervisor.run(&Call::Halt { nodes: Vec::new(), force: true }, each).await?;

@@ -4,21 +4,20 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use labctl_lab::home::LabHome;
+use labctl_lab::record::Record;
+use labctl_lab::snapshot::Snapshot;
 use labctl_machine::disk;
 use serde::Serialize;
-
-use super::Snapshot;
-use crate::home::LabHome;
-use crate::record::Record;
 
 /// What differs between a snapshot and the lab now.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Difference {
-    /// Nodes and machines that are not the same, one line each.
+    /// Nodes and machines that differ, one line each.
     pub nodes: Vec<String>,
-    /// Node, and bytes that it has written to its disk since; none if its disk does not rest on the snapshot.
+    /// Node, and bytes that it has written to its disk since; none if its disk is not based on the snapshot.
     pub disks: Vec<(String, Option<u64>)>,
-    /// The lab file's text then and now, if it is another.
+    /// The lab file's text then and now, if it differs.
     pub lab_file: Option<(String, String)>,
 }
 
@@ -33,7 +32,7 @@ pub fn diff(home: &LabHome, snapshot: &Snapshot, now: &Record) -> Difference {
     }
 }
 
-/// What a snapshot's machines and the lab's do not have in common, one line each.
+/// The differences between a snapshot's machines and the lab's, one line each.
 pub(super) fn machines(snapshot: &Snapshot, now: &Record) -> Vec<String> {
     let then = &snapshot.record.lab;
     let mut lines = Vec::new();

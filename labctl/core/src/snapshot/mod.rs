@@ -1,213 +1,35 @@
-//! Snapshots of a whole lab: memory, devices and disks of all nodes, taken at one moment.
-//!
-//! ```text
-//! labs/LAB/snapshots/NAME/
-//!   snapshot.json       what it holds
-//!   NODE/state          memory and devices, without what the node's template has
-//!   NODE/template       key of that template
-//! layers/ID.qcow2       disks as they were; nodes and snapshots rest on them, and they are gone when nobody does
-//! ```
-//!
-//! A snapshot is made in a folder beside and renamed: it is there whole or not at all.
+//! Snapshots of a whole lab: saving, restoring, suspending, cloning. The supervisor does the work; this is the commands' side. The on-disk
+//! format is described in [`labctl_lab::snapshot`].
 
 mod cloning;
 mod diff;
-mod layers;
-mod marker;
 pub mod provisioned;
 mod rewind;
 mod subnet;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
-
-use labctl_image::BootImage;
-use labctl_machine::accel::Accel;
-use labctl_machine::qemu::Machine;
-use labctl_spec::ident::{LabName, NodeName};
-use labctl_spec::size::Size;
-use serde::{Deserialize, Serialize};
-
-use crate::client::Supervisor;
-use crate::control::{Answer, Call};
-use crate::home::{Home, LabHome};
-use crate::lifecycle::Each;
-use crate::record::Record;
-use crate::{Failure, Kind, persist};
+use labctl_lab::client::Supervisor;
+use labctl_lab::control::{Answer, Call};
+use labctl_lab::event::Each;
+use labctl_lab::home::Home;
+use labctl_lab::snapshot::{Snapshot, discard, find, place, sweep};
+use labctl_lab::{Failure, Kind};
+use labctl_spec::ident::LabName;
 
 pub use cloning::clone;
 pub use diff::{Difference, diff};
-pub(crate) use layers::new as new_layer;
-pub use layers::sweep;
-pub(crate) use marker::{failed as failed_restore, restore_cut_off, restore_failed};
 pub use rewind::{Memory, finish_interrupted, refuse_failed, restore, resume, suspend};
-pub(crate) use rewind::{forget_suspended, is_being_restored, is_suspended, overlay};
 pub use subnet::Subnet;
-
-/// Version of the format.
-const VERSION: u32 = 1;
-
-/// Name of the snapshot that `clone` takes if none is given.
-pub(crate) const CLONED: &str = "+cloned";
-
-/// Name of the snapshot that `suspend` takes; no user can choose it.
-pub(crate) const SUSPENDED: &str = "+suspended";
-
-/// A snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
-    version: u32,
-    /// Its name.
-    pub name: String,
-    /// When it was taken.
-    pub created: SystemTime,
-    /// How long the nodes stood still for it, in milliseconds.
-    pub pause_ms: u64,
-    /// Whether memory was only taken from nodes that stood still. Older versions took most of it while they ran, and said nothing here.
-    #[serde(default)]
-    stopped: bool,
-    /// QEMU's version line: saved memory fits only the version that wrote it.
-    pub qemu: String,
-    /// The lab, with the keys and ids of its nodes.
-    pub record: Record,
-    /// The lab file's text.
-    pub lab_file: String,
-    /// Its nodes.
-    pub nodes: BTreeMap<NodeName, SavedNode>,
-}
-
-/// A node in a snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SavedNode {
-    /// Its machine.
-    pub machine: Machine,
-    /// The image that its disk rests on in the end.
-    pub image: BootImage,
-    /// Its disk.
-    pub layer: PathBuf,
-    /// Size of the disk.
-    pub disk: Size,
-    /// Key of the template that its memory is complete with.
-    pub template: Option<String>,
-    /// Bytes of saved memory and devices.
-    pub bytes: u64,
-    /// Pages of memory that were left out, because the template has them.
-    pub omitted: u64,
-}
-
-impl Snapshot {
-    /// A snapshot that was just taken.
-    pub(crate) fn new(name: &str, record: Record, qemu: String, pause_ms: u64, nodes: BTreeMap<NodeName, SavedNode>) -> Self {
-        let lab_file = fs::read_to_string(&record.lab.file).unwrap_or_default();
-        Self { version: VERSION, name: name.to_owned(), created: SystemTime::now(), pause_ms, stopped: true, qemu, record, lab_file, nodes }
-    }
-
-    /// Whether pages of its memory may be missing: it was taken from emulated machines while they ran, and QEMU's dirty tracking
-    /// loses writes then.
-    pub fn may_be_wrong(&self) -> bool {
-        !self.stopped && self.nodes.values().any(|node| node.machine.accel == Accel::Tcg)
-    }
-
-    /// Bytes of all saved memory.
-    pub fn memory(&self) -> u64 {
-        self.nodes.values().map(|node| node.bytes).sum()
-    }
-
-    /// Bytes of all its disks' own layers.
-    pub fn disks(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        self.nodes.values().filter_map(|node| fs::metadata(&node.layer).ok()).map(|about| about.blocks() * 512).sum()
-    }
-
-    /// Reads the snapshot in `folder`; none if there is none.
-    pub fn load(folder: &Path) -> Result<Option<Self>, Failure> {
-        let file = folder.join("snapshot.json");
-        let snapshot: Option<Self> = persist::read_json(&file)?;
-        match snapshot {
-            Some(snapshot) if snapshot.version != VERSION => {
-                let message = format!("{}: format {} of another labctl; this one knows {VERSION}", file.display(), snapshot.version);
-                Err(Failure::new(Kind::Conflict, message).hint("use that labctl, or remove the snapshot: labctl snapshot rm"))
-            }
-            other => Ok(other),
-        }
-    }
-
-    /// Refuses one of which something is missing.
-    pub(crate) fn check(&self, folder: &Path) -> Result<(), Failure> {
-        let mut faults = Vec::new();
-        for (name, node) in &self.nodes {
-            let state = folder.join(name.as_str()).join("state");
-            match fs::metadata(&state) {
-                Ok(about) if about.len() == node.bytes => {}
-                Ok(about) => faults.push(format!("{} has {} bytes instead of {}", state.display(), about.len(), node.bytes)),
-                Err(why) => faults.push(format!("{}: {why}", state.display())),
-            }
-            for file in [Some(&node.layer), node.machine.ram.file()].into_iter().flatten().filter(|file| !file.exists()) {
-                faults.push(format!("{}: {} is missing", name, file.display()));
-            }
-        }
-        match faults.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::new(Kind::Conflict, format!("snapshot `{}` is damaged:\n{}", self.name, faults.join("\n")))
-                .hint(format!("nothing was changed; `labctl snapshot rm {}` removes it", self.name))),
-        }
-    }
-}
-
-/// The folder of a lab's snapshots.
-pub(crate) fn folder(home: &LabHome) -> PathBuf {
-    home.folder().join("snapshots")
-}
-
-/// The place of a snapshot; a failure if the name cannot be one. Names of labctl's own begin with `+`.
-pub(crate) fn place(home: &LabHome, name: &str) -> Result<PathBuf, Failure> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let good = name.starts_with('+') || (!name.is_empty() && name.len() <= 64 && !name.starts_with(['.', '-']) && name.bytes().all(fits));
-    match good {
-        true => Ok(folder(home).join(name)),
-        false => Err(Failure::new(Kind::Input, format!("`{name}` cannot be the name of a snapshot"))
-            .hint("use up to 64 letters, digits, `-`, `_` and `.`; the first one a letter or digit")),
-    }
-}
-
-/// The snapshots of a lab, the oldest first, and what is wrong with those that cannot be read.
-pub fn list(home: &LabHome) -> (Vec<Snapshot>, Vec<Failure>) {
-    let entries = fs::read_dir(folder(home)).into_iter().flatten().flatten();
-    let visible = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for entry in visible {
-        match Snapshot::load(&entry.path()) {
-            Ok(Some(snapshot)) if !snapshot.name.starts_with('+') => good.push(snapshot),
-            Ok(_) => {}
-            Err(why) => bad.push(why),
-        }
-    }
-    good.sort_by_key(|snapshot| snapshot.created);
-    (good, bad)
-}
-
-/// The snapshot of that name.
-pub fn find(home: &LabHome, name: &str) -> Result<Snapshot, Failure> {
-    Snapshot::load(&place(home, name)?)?.ok_or_else(|| {
-        let known: Vec<String> = list(home).0.into_iter().map(|snapshot| snapshot.name).collect();
-        let known =
-            if known.is_empty() { "there are none: labctl snapshot save NAME".to_owned() } else { format!("known: {}", known.join(", ")) };
-        Failure::new(Kind::NotFound, format!("there is no snapshot `{name}`")).hint(known)
-    })
-}
 
 /// How a snapshot is saved.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct How {
-    /// Replace one of the same name.
+    /// Replace an existing snapshot of the same name.
     pub replace: bool,
-    /// Compare what was saved with the memory of the stopped nodes, page by page; they stand still for longer.
+    /// Compare the saved memory with that of the stopped nodes, page by page; they are stopped for longer.
     pub verify: bool,
 }
 
-/// Takes a snapshot of all nodes, which must run. One of the same name is replaced only if that is asked for.
+/// Takes a snapshot of all nodes, which must be running. One of the same name is replaced only on request.
 pub async fn save(home: &Home, lab: &LabName, name: &str, how: How, each: Each<'_>) -> Result<Snapshot, Failure> {
     let lab_home = home.lab(lab);
     if place(&lab_home, name)?.join("snapshot.json").exists() && !how.replace {
@@ -232,7 +54,7 @@ pub(crate) async fn take(supervisor: &Supervisor, name: &str, verify: bool, each
     }
 }
 
-/// Removes a snapshot; one that cannot be read too.
+/// Removes a snapshot, even one that cannot be read.
 pub fn remove(home: &Home, lab: &LabName, name: &str) -> Result<(), Failure> {
     let lab_home = home.lab(lab);
     let place = place(&lab_home, name)?;
@@ -241,16 +63,4 @@ pub fn remove(home: &Home, lab: &LabName, name: &str) -> Result<(), Failure> {
     }
     discard(&place)?;
     sweep(home)
-}
-
-/// Removes a folder, out of sight first, so that it is never seen half removed.
-pub(crate) fn discard(folder: &Path) -> Result<(), Failure> {
-    let Some(name) = folder.file_name() else { return Ok(()) };
-    let doomed = folder.with_file_name(format!(".removed-{}", name.to_string_lossy()));
-    let _ = fs::remove_dir_all(&doomed);
-    match fs::rename(folder, &doomed) {
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        renamed => renamed.map_err(Failure::io(folder.display()))?,
-    }
-    fs::remove_dir_all(&doomed).map_err(Failure::io(doomed.display()))
 }

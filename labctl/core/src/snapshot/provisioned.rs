@@ -1,32 +1,33 @@
-//! Labs as they were when they had just been provisioned, kept beyond `destroy`: the next `up` from the same inputs restores them.
+//! Freshly provisioned labs, kept beyond `destroy`: the next `up` from the same inputs restores them.
 //!
-//! Reuse must never be wrong. What is known before anything runs is the key: lab file, files to copy, images, QEMU, labctl and its agent.
-//! What plays read is known when they have run: the engine notes each file, each place where it looked for one, each variable of the
-//! environment, and what it was told. That list is kept beside the lab, which is restored only if all of it would be told again. Where
-//! plays ask for what no list can cover (a program's output, chance, the time), or do something on the controller that a restored lab
-//! would lack, nothing is kept.
+//! Reuse must never be wrong. The key covers what is known before anything runs: lab file, files to copy, images, QEMU, labctl and its
+//! agent. What plays read is known once they have run: the engine records each file, each place where it looked for one, each environment
+//! variable, and what it got. That list is kept beside the lab, which is restored only if all of it would still be the same. If plays
+//! depend on what no list can cover (a program's output, randomness, the time), or do something on the controller that a restored lab would
+//! lack, nothing is kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use labctl_guest::AGENT_SHA256;
 use labctl_image::Store;
+use labctl_lab::client::Supervisor;
+use labctl_lab::event::{Each, Event};
+use labctl_lab::home::Home;
+use labctl_lab::record::Record;
+use labctl_lab::snapshot::{Snapshot, discard, failed_restore, give_up_restore, place, sweep};
+use labctl_lab::{Failure, Kind, persist};
 use labctl_provision::Manifest;
 use labctl_spec::lab::Lab;
 use labctl_spec::load_artifacts;
 use sha2::{Digest, Sha256};
 
-use super::{Snapshot, discard, layers::sweep, marker, place, rewind};
-use crate::client::Supervisor;
-use crate::event::Event;
-use crate::home::Home;
-use crate::lifecycle::Each;
+use super::rewind;
+use crate::basis::Basis;
 use crate::provisioning::Inputs;
-use crate::record::Record;
-use crate::template::Shape;
-use crate::{Failure, Kind, images, lifecycle, persist, provisioning};
+use crate::{images, lifecycle, provisioning};
 
-/// Name of the snapshot in the lab, until it moves to the store.
+/// Name of the snapshot in the lab, until it is moved to the store.
 const NAME: &str = "+provisioned";
 
 /// What the plays read, beside the snapshot.
@@ -35,29 +36,21 @@ const INPUTS: &str = "inputs.json";
 /// How many provisioned states of one lab are kept.
 const KEPT: usize = 2;
 
-/// The key of what is known of a lab's inputs before its plays run; the reason, if there can be none.
-pub async fn key(home: &Home, lab: &Lab, each: Each<'_>) -> Result<Result<String, String>, Failure> {
-    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
-    let accel = labctl_machine::accel::find(&home.accel(), &qemu, home.scratch()).await?.accel;
-    let images = images::prepare(home, lab, each).await?;
+/// The key of a lab's inputs that are known before its plays run; the reason, if there can be none.
+pub fn key(lab: &Lab, basis: &Basis) -> Result<String, String> {
     let mut key = Key::default();
     key.add(env!("CARGO_PKG_VERSION").as_bytes());
     key.add(AGENT_SHA256.as_bytes());
     key.add(format!("{lab:?}").as_bytes());
     for node in &lab.nodes {
-        let Some(shape) = images.get(&node.image).and_then(|image| Shape::of(node, image, accel, &qemu)) else {
-            return Ok(Err(format!("image `{}` has a boot loader of its own", node.image)));
-        };
+        let shape = basis.shape(node).ok_or_else(|| format!("image `{}` has a boot loader of its own", node.image))?;
         key.add(shape.key().as_bytes());
     }
-    match provisioning::synced(lab) {
-        Ok(synced) => key.add(synced.as_bytes()),
-        Err(why) => return Ok(Err(why.to_string())),
-    }
+    key.add(provisioning::synced(lab).map_err(|why| why.to_string())?.as_bytes());
     if let Some(artifacts) = labctl_image::artifact::offline() {
         key.list(&artifacts);
     }
-    Ok(Ok(hex::encode(key.0.finalize())[..32].to_owned()))
+    Ok(hex::encode(key.0.finalize())[..32].to_owned())
 }
 
 #[derive(Default)]
@@ -85,14 +78,14 @@ impl Key {
     }
 }
 
-/// The program that an artifact of a role stands for, if the store has it: what is there is delivered without asking anybody.
+/// The program that a role's artifact refers to, if the store has it: a stored program is delivered without asking any server.
 fn program(store: &Store, role: &Path, name: &str) -> Option<String> {
     let declared = load_artifacts(&role.join("artifacts.yml")).ok()?;
     let artifact = declared.into_iter().find(|artifact| artifact.name == name)?;
     Some(store.find_artifact(&artifact, role)?.sha256)
 }
 
-/// What is kept under a key, the newest first.
+/// What is kept under a key, newest first.
 fn kept(home: &Home, key: &str) -> Vec<(PathBuf, Snapshot, Manifest)> {
     let entries = fs::read_dir(home.provisioned()).into_iter().flatten().flatten();
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().split_once('-').is_some_and(|(own, _)| own == key));
@@ -108,7 +101,7 @@ fn kept(home: &Home, key: &str) -> Vec<(PathBuf, Snapshot, Manifest)> {
     kept
 }
 
-/// Restores what is kept for the key, if its plays would read today what they read then. The lab must not exist.
+/// Restores what is kept for the key, if its plays would read the same today as they did then. The lab must not exist.
 pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Result<Option<(Supervisor, Snapshot)>, Failure> {
     let store = images::store(home)?;
     let lab_home = home.lab(&lab.name);
@@ -119,17 +112,17 @@ pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Resul
             continue;
         }
         if snapshot.may_be_wrong() || snapshot.check(&folder).is_err() {
-            // As good as none, and no reason to fail.
+            // As good as missing, and no reason to fail.
             discard(&folder)?;
             continue;
         }
         lifecycle::settle_record(home, lab.clone()).await?;
         match rewind::go_back(home, &lab.name, &folder, &snapshot, rewind::Memory::GoOn, each).await {
             Ok(supervisor) => return Ok(Some((supervisor, snapshot))),
-            Err(why) if marker::failed(&lab_home).is_some() => {
-                // What is kept is a short cut, and this one leads nowhere: the nodes are made as if it were not there.
+            Err(why) if failed_restore(&lab_home).is_some() => {
+                // The kept lab is only a shortcut, and this one does not work: create the nodes as if it did not exist.
                 discard(&folder)?;
-                marker::give_up(&lab_home)?;
+                give_up_restore(&lab_home)?;
                 each(Event::Warning { text: format!("{}\nit is thrown away", why.message) });
             }
             Err(why) => return Err(why),
@@ -141,8 +134,8 @@ pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Resul
     Ok(None)
 }
 
-/// Keeps the lab as it is now, after plays that have read `inputs`, for the next `up` with the same; says why not, if that is how its
-/// plays are.
+/// Keeps the lab in its current state, after plays that have read `inputs`, for the next `up` with the same inputs; returns the reason if
+/// its plays rule that out.
 pub async fn keep(
     home: &Home,
     lab: &Lab,
@@ -155,8 +148,8 @@ pub async fn keep(
         Ok(manifest) => manifest,
         Err(why) => return Ok(Err(why)),
     };
-    // Nobody knows which of the two was there when it was read.
-    if self::key(home, lab, each).await?.as_deref() != Ok(key) {
+    // It is unknown which of the two versions was read.
+    if self::key(lab, &Basis::find(home, lab, each).await?).as_deref() != Ok(key) {
         return Err(Failure::new(Kind::Conflict, "an image or a synced file changed while the lab was being provisioned"));
     }
     super::take(supervisor, NAME, false, each).await?;

@@ -1,33 +1,36 @@
-//! Going back to a snapshot.
+//! Restoring a snapshot.
 //!
-//! What the nodes did since is given up; that begins when the lab's file `restoring` names the snapshot, and from then on every
-//! command that brings nodes up goes on with it until it is done, however often it is cut off.
+//! Everything that the nodes did since then is discarded. This starts when the lab's file `restoring` names the snapshot; from then on
+//! every command that brings nodes up continues the restore until it is done, however often it is interrupted.
 
 use std::path::Path;
 
-use labctl_machine::disk::make_overlay;
+use labctl_lab::client::Supervisor;
+use labctl_lab::control::{Call, Rewind};
+use labctl_lab::event::{Each, Event};
+use labctl_lab::home::{Home, LabHome};
+use labctl_lab::record::Record;
+use labctl_lab::snapshot::{
+    CLONED, SUSPENDED, Snapshot, begin_restore, discard, end_restore, failed_restore, find, is_suspended, lay_out, pending_restore, place,
+    sweep,
+};
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 
-use super::{CLONED, SUSPENDED, Snapshot, diff, discard, find, marker, place, subnet, sweep, take};
-use crate::client::Supervisor;
-use crate::control::{Call, Rewind};
-use crate::event::Event;
-use crate::home::{Home, LabHome};
-use crate::lifecycle::{self, Birth, Each};
-use crate::record::Record;
-use crate::{Failure, Kind, supervisor};
+use super::{diff, subnet, take};
+use crate::lifecycle::{self, Birth};
 
-/// What becomes of the saved memory.
+/// What happens with the saved memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// The nodes go on where they were.
+    /// The nodes resume where they were.
     GoOn,
-    /// Only the disks are put back; the nodes boot.
+    /// Only the disks are restored; the nodes boot.
     Boot,
 }
 
-/// Puts the whole lab back to what it was. `lab` is the lab file as it is now.
+/// Restores the whole lab to the snapshot. `lab` is the lab file as it is now.
 pub async fn restore(home: &Home, lab: &Lab, name: &str, memory: Memory, each: Each<'_>) -> Result<Supervisor, Failure> {
     let lab_home = home.lab(&lab.name);
     let folder = place(&lab_home, name)?;
@@ -56,10 +59,10 @@ pub(super) async fn go_back(
     if memory == Memory::GoOn {
         check_memory(home, snapshot).await?;
     }
-    // From here on the nodes' present is given up.
-    marker::begin(&lab_home, folder, memory == Memory::Boot)?;
+    // From here on the nodes' current state is discarded.
+    begin_restore(&lab_home, folder, memory == Memory::Boot)?;
     let record = snapshot.record.clone();
-    // The name and the addresses on the host are the lab's own: it may be a clone, or another lab may have taken them.
+    // The name and the addresses on the host stay the lab's own: it may be a clone, or another lab may have taken the snapshot's.
     let record = match Record::load(&lab_home)? {
         Some(own) => record.in_place_of(&own)?,
         None => record,
@@ -79,13 +82,13 @@ pub(super) async fn go_back(
         }
         Memory::Boot => {
             for (name, node) in &snapshot.nodes {
-                supervisor::lay_out(&lab_home.node(name), node).await?;
+                lay_out(&lab_home.node(name), node).await?;
             }
-            marker::remove(&lab_home)?;
+            end_restore(&lab_home)?;
             return lifecycle::up(home, record.lab, &[], Birth::Fork, each).await;
         }
     };
-    marker::remove(&lab_home)?;
+    end_restore(&lab_home)?;
     sweep(home)?;
     Ok(supervisor)
 }
@@ -112,34 +115,29 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
     Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")))
 }
 
-/// Notes that a lab that is not there yet is made from a snapshot of another one. It must come before the lab's record: as long as that
-/// is missing, the note counts for nothing, and from then on nobody takes the lab for one that is to be booted.
+/// Records that a lab that does not exist yet is being created from another lab's snapshot. This must precede the lab's record: while that
+/// is missing, the note has no effect, and from then on no command takes the lab for one that is to be booted.
 pub(super) fn begin(home: &LabHome, folder: &Path) -> Result<(), Failure> {
-    marker::begin(home, folder, false)
+    begin_restore(home, folder, false)
 }
 
-/// Whether the lab is being made from a snapshot in the folder `snapshots` of another one, and was cut off.
+/// Whether creating the lab from another lab's snapshot in the folder `snapshots` was interrupted.
 pub(super) fn is_begun(home: &LabHome, snapshots: &Path) -> bool {
-    matches!(marker::read(home), Ok(Some(marker)) if marker.folder.parent() == Some(snapshots))
+    matches!(pending_restore(home), Ok(Some(marker)) if marker.folder.parent() == Some(snapshots))
 }
 
-/// Whether the lab is being put back to a snapshot.
-pub(crate) fn is_being_restored(home: &LabHome) -> bool {
-    matches!(marker::read(home), Ok(Some(_)))
-}
-
-/// Goes on with a restore that was cut off, or wakes a lab that was suspended. None if there is nothing of the kind.
+/// Continues an interrupted restore, or resumes a suspended lab. None if there is neither.
 pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Option<Supervisor>, Failure> {
     let lab_home = home.lab(lab);
     refuse_failed(&lab_home)?;
-    let (folder, memory) = match marker::read(&lab_home)? {
+    let (folder, memory) = match pending_restore(&lab_home)? {
         Some(marker) => (marker.folder, if marker.cold { Memory::Boot } else { Memory::GoOn }),
         None if is_suspended(&lab_home) => return resume(home, lab, each).await.map(Some),
         None => return Ok(None),
     };
     let Some(record) = Record::load(&lab_home)? else {
-        // The making of a clone was cut off before there was anything of it.
-        marker::remove(&lab_home)?;
+        // Creating a clone was interrupted before anything of it existed.
+        end_restore(&lab_home)?;
         return Ok(None);
     };
     let Some(snapshot) = Snapshot::load(&folder)? else {
@@ -148,8 +146,8 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
             return Err(Failure::new(Kind::Conflict, message)
                 .hint(format!("repeat it: labctl clone {origin} {lab}; or labctl --lab {lab} destroy")));
         }
-        // It was removed meanwhile: the disks are what they are.
-        marker::remove(&lab_home)?;
+        // It was removed meanwhile: the disks stay as they are.
+        end_restore(&lab_home)?;
         return Ok(None);
     };
     let supervisor = go_back(home, lab, &folder, &snapshot, memory, each).await?;
@@ -159,15 +157,15 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
     Ok(Some(supervisor))
 }
 
-/// Refuses to bring nodes up after a restore that failed: it would fail again, and booting them instead is for the user to say.
+/// Refuses to bring nodes up after a failed restore: it would fail again, and booting them instead is the user's decision.
 pub fn refuse_failed(home: &LabHome) -> Result<(), Failure> {
-    match marker::failed(home) {
+    match failed_restore(home) {
         Some(why) => Err(Failure { message: format!("nothing was started, for the last restore failed: {}", why.message), ..why }),
         None => Ok(()),
     }
 }
 
-/// Saves all nodes and ends their machines.
+/// Saves all nodes and stops their machines.
 pub async fn suspend(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Snapshot, Failure> {
     let lab_home = home.lab(lab);
     let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
@@ -176,7 +174,7 @@ pub async fn suspend(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Snaps
     Ok(saved)
 }
 
-/// Wakes a suspended lab.
+/// Resumes a suspended lab.
 pub async fn resume(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Supervisor, Failure> {
     let lab_home = home.lab(lab);
     let folder = place(&lab_home, SUSPENDED)?;
@@ -186,19 +184,4 @@ pub async fn resume(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Superv
     discard(&folder)?;
     sweep(home)?;
     Ok(supervisor)
-}
-
-/// Whether the lab is suspended.
-pub(crate) fn is_suspended(home: &LabHome) -> bool {
-    super::folder(home).join(SUSPENDED).join("snapshot.json").exists()
-}
-
-/// Forgets that the lab is suspended: its nodes were started or removed otherwise.
-pub(crate) fn forget_suspended(home: &LabHome) -> Result<(), Failure> {
-    discard(&place(home, SUSPENDED)?)
-}
-
-/// An overlay on a node's disk as it was.
-pub(crate) async fn overlay(disk: &Path, saved: &super::SavedNode) -> Result<(), Failure> {
-    Ok(make_overlay(disk, &saved.layer, "qcow2", saved.disk).await?)
 }

@@ -1,14 +1,13 @@
-//! Which subnet a clone gets, and whether it can have it.
+//! Which subnet a clone gets, and whether that is possible.
 
 use std::net::Ipv4Addr;
 
+use labctl_lab::home::Home;
+use labctl_lab::record::{overlap, overlapping};
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::{self, Ipv4Net, Lab};
 use serde_json::Value;
-
-use crate::home::Home;
-use crate::record::{overlap, overlapping};
-use crate::{Failure, Kind};
 
 /// Word for [`Subnet::Derived`].
 const AUTO: &str = "auto";
@@ -21,12 +20,12 @@ pub enum Subnet {
     Kept,
     /// In this subnet.
     Named(Ipv4Net),
-    /// In the subnet of a lab of its name whose file names none.
+    /// In the subnet that a lab of its name would get if its file specified none.
     Derived,
 }
 
 impl Subnet {
-    /// What the option says: a subnet, or `auto`; nothing keeps the addresses.
+    /// Parses the option: a subnet, or `auto`; without it the addresses are kept.
     pub fn read(text: Option<&str>) -> Result<Self, Failure> {
         match text {
             None => Ok(Self::Kept),
@@ -47,7 +46,7 @@ impl Subnet {
     }
 }
 
-/// Refuses subnets that the clones of `origin` cannot have. Nothing has been changed then.
+/// Refuses subnets that the clones of `origin` cannot have. Nothing has been changed at that point.
 pub(super) fn check(home: &Home, origin: &Lab, clones: &[LabName], subnet: Subnet) -> Result<(), Failure> {
     if let (Subnet::Named(subnet), 2..) = (subnet, clones.len()) {
         let names = clones.iter().map(LabName::as_str).collect::<Vec<_>>().join(", ");
@@ -66,7 +65,7 @@ pub(super) fn check(home: &Home, origin: &Lab, clones: &[LabName], subnet: Subne
     Ok(())
 }
 
-/// The same for one of them, when its turn has come.
+/// The same for one of them, just before it is created.
 pub(super) fn check_one(home: &Home, origin: &Lab, clone: &LabName, subnet: Ipv4Net) -> Result<(), Failure> {
     if subnet == origin.network.subnet {
         return Err(Failure::new(Kind::Input, format!("--subnet: {subnet} is the subnet of lab `{}` itself", origin.name))
@@ -89,7 +88,7 @@ fn taken(subnet: Ipv4Net, theirs: Ipv4Net, other: &LabName) -> Failure {
         .hint("nothing was changed; choose another subnet, or destroy that lab first")
 }
 
-/// What a user must know of a lab whose nodes got other addresses while they ran.
+/// What a user must know about a lab whose nodes got new addresses while running.
 pub(super) fn consequences(name: &LabName, origin: &Lab, subnet: Ipv4Net) -> String {
     let mut text = format!(
         "the nodes of `{name}` have their places in {subnet} now. What had bound or written down an address of {} keeps it (services such as Consul, \
@@ -104,7 +103,7 @@ pub(super) fn consequences(name: &LabName, origin: &Lab, subnet: Ipv4Net) -> Str
     text
 }
 
-/// Addresses of the lab that stand in its variables as they are: those do not move with it.
+/// The lab's addresses that appear literally in its variables: these do not move with it.
 fn literal(lab: &Lab) -> Vec<Ipv4Addr> {
     let own = lab.nodes.iter().map(|node| &node.variables);
     let texts: Vec<String> = own
@@ -125,7 +124,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::record::Record;
+    use labctl_lab::record::Record;
 
     fn lab(text: &str) -> Lab {
         labctl_spec::parse_lab(text, Path::new("/nowhere/lab.yml")).unwrap()
@@ -195,7 +194,7 @@ mod tests {
         assert_eq!(identity.gateway, Some("10.99.0.1".parse().unwrap()));
         assert_eq!(identity.neighbours[1].address.to_string(), "10.99.0.10");
         assert_eq!(identity.machine_id, origin.identity(&origin.lab.nodes[0]).unwrap().machine_id, "the same machine");
-        // Going back to the snapshot of the lab it came from, reading the lab file, and being cloned itself.
+        // Restoring a snapshot of the original lab, reading the lab file, and being cloned itself.
         assert_eq!(a(&origin.clone().in_place_of(&clone).unwrap()), "10.99.0.77");
         assert_eq!(clone.own_lab(lab(ORIGIN)).unwrap(), clone.lab);
         let second = clone.cloned(&home, &"carla".parse().unwrap(), None).unwrap();

@@ -37,7 +37,7 @@ fn write(path: &Path, text: &str) {
 /// A listening server; the cache folder of users that log in is the test's own.
 fn sshd() -> Option<Sshd> {
     if !Path::new(SSHD).exists() {
-        eprintln!("skipped: there is no {SSHD}; install openssh-server");
+        labctl_skip::skip!("sshd", "there is no {SSHD}; install openssh-server");
         return None;
     }
     if rustix::process::geteuid().is_root() {

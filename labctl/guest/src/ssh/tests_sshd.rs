@@ -42,7 +42,7 @@ fn write(path: &Path, text: &str) {
 /// A server and this process's end of the connection; none if OpenSSH is not installed.
 fn sshd() -> Option<(Sshd, UnixStream)> {
     if !Path::new(SSHD).exists() {
-        eprintln!("skipped: there is no {SSHD}; install openssh-server");
+        labctl_skip::skip!("sshd", "there is no {SSHD}; install openssh-server");
         return None;
     }
     // sshd as root requires the empty folder that its service creates at boot.
@@ -104,7 +104,7 @@ async fn openssh_runs_commands() {
 // Not SIGINT: processes started in the background of a script, as tests may be, ignore it, and so do their children.
 async fn openssh_passes_signals_on() {
     if rustix::process::geteuid().is_root() {
-        eprintln!("skipped: OpenSSH passes signals on only with privilege separation, which root's sessions do not have");
+        labctl_skip::skip!("ssh-signals", "OpenSSH passes signals on only with privilege separation, which root's sessions do not have");
         return;
     }
     let Some((_sshd, stream)) = sshd() else { return };

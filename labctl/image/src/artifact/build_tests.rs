@@ -6,7 +6,7 @@ use crate::progress::Silent;
 #[tokio::test]
 async fn a_small_go_module_builds_static_and_unknown_ones_are_passed_over() {
     if let Err(missing) = go(None) {
-        println!("skipped: {missing}");
+        labctl_skip::skip!("go", "{missing}");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -36,7 +36,7 @@ async fn a_small_go_module_builds_static_and_unknown_ones_are_passed_over() {
             assert_eq!(got.passed_over.len(), 1);
         }
         Err(error @ ArtifactError::NoSource { .. }) => {
-            println!("skipped: the module cannot be fetched here: {error}")
+            labctl_skip::skip!("go-proxy", "the module cannot be fetched here: {error}")
         }
         Err(error) => panic!("{error}"),
     }
@@ -45,7 +45,7 @@ async fn a_small_go_module_builds_static_and_unknown_ones_are_passed_over() {
 #[tokio::test]
 async fn a_crate_is_built_static_and_rebuilt_when_its_source_changes() {
     if let Err(missing) = cargo_build::doctor() {
-        println!("skipped: {missing}");
+        labctl_skip::skip!("cargo-build", "{missing}");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -65,7 +65,7 @@ mod tests {
     #[tokio::test]
     async fn another_program_is_asked_and_the_same_one_is_not() {
         let Some(asked) = found() else {
-            println!("skipped: {} is not installed, or is a script", program());
+            labctl_skip::skip!("qemu", "{} is not installed, or is a script", program());
             return;
         };
         let folder = tempfile::tempdir().unwrap();

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use labctl_spec::fault::Fault;
+use labctl_spec::mistake::Mistake;
 use labctl_spec::yaml::Node;
 
 use super::{Host, Inventory};
 use crate::data::{Data, Dict, Place};
 use crate::yaml;
 
-pub(super) fn fault(path: &Path, line: usize, reason: impl Into<String>, hint: Option<&str>) -> Fault {
-    Fault { file: path.to_path_buf(), line, column: 0, field: String::new(), reason: reason.into(), hint: hint.map(str::to_owned) }
+pub(super) fn fault(path: &Path, line: usize, reason: impl Into<String>, hint: Option<&str>) -> Mistake {
+    Mistake { file: path.to_path_buf(), line, column: 0, field: String::new(), reason: reason.into(), hint: hint.map(str::to_owned) }
 }
 
-pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
+pub(super) fn read(path: &Path) -> Result<Inventory, Mistake> {
     let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let text = std::fs::read_to_string(path).map_err(|error| fault(path, 0, format!("cannot read the inventory: {error}"), None))?;
     let mut inventory = Inventory { file: Some(path.to_path_buf()), ..Inventory::default() };
@@ -55,7 +55,7 @@ pub(super) fn read(path: &Path) -> Result<Inventory, Fault> {
     Ok(inventory)
 }
 
-fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Result<(), Fault> {
+fn group(inventory: &mut Inventory, name: &str, node: &Node, path: &Path) -> Result<(), Mistake> {
     let file: Arc<str> = Arc::from(path.display().to_string());
     inventory.group(name);
     if node.is_null() {
@@ -163,7 +163,7 @@ fn literal(text: &str, place: &Place) -> Data {
     Data::text(text, place)
 }
 
-fn ini(inventory: &mut Inventory, text: &str, path: &Path) -> Result<(), Fault> {
+fn ini(inventory: &mut Inventory, text: &str, path: &Path) -> Result<(), Mistake> {
     let file: Arc<str> = Arc::from(path.display().to_string());
     let mut section = "ungrouped".to_owned();
     let mut kind = "hosts".to_owned();

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use labctl_spec::fault::Fault;
 use labctl_spec::lab::Lab;
+use labctl_spec::mistake::Mistake;
 
 pub(crate) use pattern::{glob, select};
 
@@ -80,7 +80,7 @@ impl Inventory {
     ///
     /// # Errors
     /// What is wrong in it, with the line.
-    pub fn from_file(path: &Path) -> Result<Self, Fault> {
+    pub fn from_file(path: &Path) -> Result<Self, Mistake> {
         file::read(path)
     }
 
@@ -182,7 +182,7 @@ impl Inventory {
 
     /// A host's variables from the inventory and from the `group_vars` and `host_vars` next to it and next to the playbook, merged in
     /// Ansible's order.
-    pub(crate) fn variables(&self, host: &str, playbook: &Path, controller: &Controller) -> Result<Dict, Fault> {
+    pub(crate) fn variables(&self, host: &str, playbook: &Path, controller: &Controller) -> Result<Dict, Mistake> {
         let mut out = Dict::new();
         let add = |out: &mut Dict, vars: &Dict| out.extend(vars.iter().map(|(key, value)| (key.clone(), value.clone())));
         let mut folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).filter(|folder| *folder != playbook).collect();
@@ -214,7 +214,7 @@ impl Inventory {
 }
 
 /// Variables of `FOLDER/NAME.yml`, `FOLDER/NAME` or the files in the folder `FOLDER/NAME/`.
-fn files_of(folder: &Path, name: &str, controller: &Controller) -> Result<Dict, Fault> {
+fn files_of(folder: &Path, name: &str, controller: &Controller) -> Result<Dict, Mistake> {
     let mut out = Dict::new();
     if !controller.is_folder(folder) || name.contains('/') {
         return Ok(out);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use labctl_spec::fault::Fault;
+use labctl_spec::mistake::Mistake;
 
 use super::{Inventory, file};
 
@@ -16,7 +16,7 @@ impl Inventory {
     ///
     /// # Errors
     /// What is wrong in one of them.
-    pub fn from_sources(sources: &[String]) -> Result<Self, Fault> {
+    pub fn from_sources(sources: &[String]) -> Result<Self, Mistake> {
         let mut out = Self::default();
         out.group("all");
         out.group("ungrouped");
@@ -82,7 +82,7 @@ impl Inventory {
 }
 
 /// The inventories in a folder, sorted by name.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Mistake> {
     let wrong = |why: std::io::Error| file::fault(folder, 0, format!("cannot read the inventory folder: {why}"), None);
     let mut out = Vec::new();
     for entry in fs::read_dir(folder).map_err(wrong)? {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use labctl_spec::fault::Fault;
+use labctl_spec::mistake::Mistake;
 use labctl_spec::yaml::{Node, Scalar, Span, Style, Value};
 
 pub(crate) use super::context::Context;
@@ -29,14 +29,14 @@ pub(crate) struct Loader {
     pub handlers: Mutex<Vec<Item>>,
     /// Roles of the play read so far, dependencies first.
     pub roles: Mutex<Vec<Arc<Role>>>,
-    /// Faults found in the files so far; reading continues after a fault.
-    faults: Arc<Mutex<Vec<Fault>>>,
+    /// Mistakes found in the files so far; reading continues after a fault.
+    faults: Arc<Mutex<Vec<Mistake>>>,
     cache: Mutex<HashMap<PathBuf, Option<(Node, Source)>>>,
 }
 
 /// A fault at a node.
-pub(crate) fn fault(source: &Source, node: &Node, reason: &str, hint: Option<&str>) -> Fault {
-    Fault {
+pub(crate) fn fault(source: &Source, node: &Node, reason: &str, hint: Option<&str>) -> Mistake {
+    Mistake {
         file: source.path.clone(),
         line: node.span.line,
         column: node.span.column,
@@ -76,7 +76,7 @@ pub(crate) fn variable_files(folder: &Path, controller: &Controller) -> Vec<Path
 }
 
 /// Reads a variables file.
-pub(crate) fn read_variables(path: &Path, controller: &Controller) -> Result<Dict, Fault> {
+pub(crate) fn read_variables(path: &Path, controller: &Controller) -> Result<Dict, Mistake> {
     let text = read_text(path, controller)?;
     let file: Arc<str> = Arc::from(path.display().to_string());
     let mut out = Dict::new();
@@ -93,8 +93,8 @@ pub(crate) fn read_variables(path: &Path, controller: &Controller) -> Result<Dic
     Ok(out)
 }
 
-fn read_text(path: &Path, controller: &Controller) -> Result<String, Fault> {
-    let whole = |reason: String, hint: Option<&str>| Fault {
+fn read_text(path: &Path, controller: &Controller) -> Result<String, Mistake> {
+    let whole = |reason: String, hint: Option<&str>| Mistake {
         file: path.to_path_buf(),
         line: 0,
         column: 0,
@@ -125,7 +125,7 @@ impl Loader {
     }
 
     /// A file's tree; read once per run.
-    pub(crate) fn read(&self, path: &Path) -> Result<Option<(Node, Source)>, Fault> {
+    pub(crate) fn read(&self, path: &Path) -> Result<Option<(Node, Source)>, Mistake> {
         if let Some(found) = lock(&self.cache).get(path) {
             return Ok(found.clone());
         }
@@ -137,7 +137,7 @@ impl Loader {
         Ok(found)
     }
 
-    pub(crate) fn variables(&self, path: &Path) -> Result<Dict, Fault> {
+    pub(crate) fn variables(&self, path: &Path) -> Result<Dict, Mistake> {
         read_variables(path, &self.controller())
     }
 
@@ -171,7 +171,7 @@ impl Loader {
     }
 
     /// Records a fault and continues, so that all faults are reported at once.
-    pub(super) fn note(&self, fault: Fault) {
+    pub(super) fn note(&self, fault: Mistake) {
         let mut faults = lock(&self.faults);
         // A role may be read for many plays.
         if !faults.contains(&fault) {
@@ -180,11 +180,11 @@ impl Loader {
     }
 
     /// The recorded faults; empty if everything read is valid.
-    pub(crate) fn take_faults(&self) -> Vec<Fault> {
+    pub(crate) fn take_faults(&self) -> Vec<Mistake> {
         std::mem::take(&mut *lock(&self.faults))
     }
 
-    /// All plays of a playbook file; `import_playbook` is expanded. Faults are recorded.
+    /// All plays of a playbook file; `import_playbook` is expanded. Mistakes are recorded.
     pub(crate) fn playbook(&self, path: &Path) -> Vec<Play> {
         self.playbook_at(path, 0).unwrap_or_else(|fault| {
             self.note(fault);
@@ -192,7 +192,7 @@ impl Loader {
         })
     }
 
-    fn playbook_at(&self, path: &Path, depth: usize) -> Result<Vec<Play>, Fault> {
+    fn playbook_at(&self, path: &Path, depth: usize) -> Result<Vec<Play>, Mistake> {
         let source = Source { path: path.to_path_buf(), file: Arc::from(path.display().to_string()) };
         let Some((node, source)) = self.read(path)? else {
             return Err(fault(&source, &whole_file(0), "the playbook is empty", Some("a playbook is a list of plays: `- hosts: all`")));
@@ -215,7 +215,7 @@ impl Loader {
         Ok(plays)
     }
 
-    fn imported_playbook(&self, name: &Node, entry: &Node, source: &Source, depth: usize) -> Result<Vec<Play>, Fault> {
+    fn imported_playbook(&self, name: &Node, entry: &Node, source: &Source, depth: usize) -> Result<Vec<Play>, Mistake> {
         if depth > 20 {
             return Err(fault(source, entry, "the playbook imports itself", None));
         }
@@ -238,13 +238,13 @@ impl Loader {
         Ok(plays)
     }
 
-    /// The play at a position of a list inside a file, such as `provision` of a lab file; none if it cannot be read at all. Faults are
+    /// The play at a position of a list inside a file, such as `provision` of a lab file; none if it cannot be read at all. Mistakes are
     /// recorded.
     pub(crate) fn play_in(&self, path: &Path, key: &str, index: usize) -> Option<Play> {
         self.play_at(path, key, index).map_err(|fault| self.note(fault)).ok()
     }
 
-    fn play_at(&self, path: &Path, key: &str, index: usize) -> Result<Play, Fault> {
+    fn play_at(&self, path: &Path, key: &str, index: usize) -> Result<Play, Mistake> {
         let source = Source { path: path.to_path_buf(), file: Arc::from(path.display().to_string()) };
         let missing = || fault(&source, &whole_file(0), &format!("there is no play {key}[{index}]"), None);
         let (node, source) = self.read(path)?.ok_or_else(missing)?;
@@ -252,7 +252,7 @@ impl Loader {
         self.play(entry, &source)
     }
 
-    fn play(&self, node: &Node, source: &Source) -> Result<Play, Fault> {
+    fn play(&self, node: &Node, source: &Source) -> Result<Play, Mistake> {
         const KNOWN: &[&str] = &[
             "name",
             "hosts",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use labctl_spec::fault::Fault;
+use labctl_spec::mistake::Mistake;
 use labctl_spec::yaml::Node;
 
 use super::keywords::is_role_keyword;
@@ -78,7 +78,7 @@ impl Loader {
         at: &Node,
         source: &Source,
         context: &Context,
-    ) -> Result<(Arc<Role>, Vec<Item>), Fault> {
+    ) -> Result<(Arc<Role>, Vec<Item>), Mistake> {
         let from = source.path.parent().unwrap_or(Path::new("."));
         let path = self.role_path(&request.name, from).ok_or_else(|| {
             let mut searched: Vec<String> = vec![self.folder.join("roles").display().to_string()];
@@ -184,7 +184,7 @@ impl Loader {
         entry_point: &str,
         role: &Arc<Role>,
         context: &Context,
-    ) -> Result<Option<Task>, Fault> {
+    ) -> Result<Option<Task>, Mistake> {
         let own = match self.first_existing(&path.join("meta"), "argument_specs") {
             Some(file) => self.read(&file)?,
             None => None,
@@ -212,7 +212,7 @@ impl Loader {
         Ok(Some(task))
     }
 
-    fn role_vars(&self, folder: &Path, name: Option<&str>) -> Result<Dict, Fault> {
+    fn role_vars(&self, folder: &Path, name: Option<&str>) -> Result<Dict, Mistake> {
         let mut out = Dict::new();
         let main = name.unwrap_or("main");
         let mut files: Vec<PathBuf> = self.first_existing(folder, main).into_iter().collect();
@@ -226,7 +226,7 @@ impl Loader {
     }
 
     /// Reads a file that contains a list of tasks.
-    pub(crate) fn task_file(&self, path: &Path, context: &Context) -> Result<Vec<Item>, Fault> {
+    pub(crate) fn task_file(&self, path: &Path, context: &Context) -> Result<Vec<Item>, Mistake> {
         match self.read(path)? {
             Some((node, source)) => self.tasks(&node, &source, context),
             None => Ok(Vec::new()),
@@ -234,10 +234,10 @@ impl Loader {
     }
 
     /// An entry of `roles:` or of a role's dependencies.
-    pub(crate) fn role_entry(&self, node: &Node, source: &Source, context: &Context) -> Result<(Arc<Role>, Vec<Item>), Fault> {
+    pub(crate) fn role_entry(&self, node: &Node, source: &Source, context: &Context) -> Result<(Arc<Role>, Vec<Item>), Mistake> {
         let inner = if node.as_map().is_some() { context.with_role_entry(node, source) } else { context.clone() };
         let scope = self.static_scope(&inner.keywords, inner.role.as_deref());
-        let text = |node: &Node| -> Result<String, Fault> {
+        let text = |node: &Node| -> Result<String, Mistake> {
             let data = yaml::data(node, &source.file, true);
             let resolved = scope.resolve(&data).map_err(|error| fault(source, node, &error.message, None))?;
             Ok(crate::python::str_of(&resolved))
@@ -269,7 +269,7 @@ impl Loader {
         source: &Source,
         inner: &Context,
         out: &mut Vec<Item>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Mistake> {
         let scope = self.static_scope(&inner.keywords, inner.role.as_deref());
         let name = task
             .arg("file")
@@ -298,7 +298,14 @@ impl Loader {
         Ok(())
     }
 
-    pub(super) fn import_role(&self, task: &Task, node: &Node, source: &Source, inner: &Context, out: &mut Vec<Item>) -> Result<(), Fault> {
+    pub(super) fn import_role(
+        &self,
+        task: &Task,
+        node: &Node,
+        source: &Source,
+        inner: &Context,
+        out: &mut Vec<Item>,
+    ) -> Result<(), Mistake> {
         let scope = self.static_scope(&inner.keywords, inner.role.as_deref());
         let args = scope.resolve(&task.args).map_err(|error| fault(source, node, &error.message, None))?;
         let mut request =
@@ -326,7 +333,7 @@ impl Loader {
     }
 
     /// Loads a role while the play runs; returns the role, its tasks and its handlers.
-    pub(crate) fn dynamic_role(&self, request: &RoleRequest, task: &Task, keywords: Keywords) -> Result<IncludedRole, Fault> {
+    pub(crate) fn dynamic_role(&self, request: &RoleRequest, task: &Task, keywords: Keywords) -> Result<IncludedRole, Mistake> {
         let source = Source { path: PathBuf::from(&*task.place.file), file: task.place.file.clone() };
         let at = whole_file(task.place.line);
         let mut context = Context::new(keywords);
@@ -339,7 +346,7 @@ impl Loader {
     }
 
     /// Loads a task file while the play runs.
-    pub(crate) fn dynamic_tasks(&self, path: &Path, task: &Task, keywords: Keywords) -> Result<Vec<Item>, Fault> {
+    pub(crate) fn dynamic_tasks(&self, path: &Path, task: &Task, keywords: Keywords) -> Result<Vec<Item>, Mistake> {
         let mut context = Context::new(keywords);
         context.dynamic = true;
         context.role = task.role.clone();

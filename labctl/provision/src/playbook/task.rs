@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use labctl_spec::fault::Fault;
+use labctl_spec::mistake::Mistake;
 use labctl_spec::yaml::Node;
 
 use super::keywords::{conditions, is_keyword, keywords, list_of};
@@ -15,7 +15,7 @@ use crate::yaml;
 
 impl Loader {
     /// Reads a list of tasks and blocks; static imports are expanded in place.
-    pub(crate) fn tasks(&self, node: &Node, source: &Source, context: &Context) -> Result<Vec<Item>, Fault> {
+    pub(crate) fn tasks(&self, node: &Node, source: &Source, context: &Context) -> Result<Vec<Item>, Mistake> {
         if node.is_null() {
             return Ok(Vec::new());
         }
@@ -26,7 +26,7 @@ impl Loader {
                 continue;
             }
             match self.item(item, source, context, &mut out) {
-                // Faults in files that are read before anything runs are all reported at once.
+                // Mistakes in files that are read before anything runs are all reported at once.
                 Err(fault) if !context.dynamic => self.note(fault),
                 other => other?,
             }
@@ -34,7 +34,7 @@ impl Loader {
         Ok(out)
     }
 
-    fn item(&self, item: &Node, source: &Source, context: &Context, out: &mut Vec<Item>) -> Result<(), Fault> {
+    fn item(&self, item: &Node, source: &Source, context: &Context, out: &mut Vec<Item>) -> Result<(), Mistake> {
         if item.as_map().is_none() {
             return Err(fault(source, item, "a task must be a mapping", Some("write `- name: ...` and the module below it")));
         }
@@ -45,7 +45,7 @@ impl Loader {
         Ok(())
     }
 
-    fn block(&self, node: &Node, source: &Source, context: &Context) -> Result<Block, Fault> {
+    fn block(&self, node: &Node, source: &Source, context: &Context) -> Result<Block, Mistake> {
         if let Some(entry) =
             node.as_map().into_iter().flat_map(|map| &map.entries).find(|entry| !entry.key.as_str().is_some_and(is_keyword))
         {
@@ -58,7 +58,7 @@ impl Loader {
         Ok(Block { keywords: inner.keywords.clone(), block: part("block")?, rescue: part("rescue")?, always: part("always")? })
     }
 
-    fn task(&self, node: &Node, source: &Source, context: &Context, out: &mut Vec<Item>) -> Result<(), Fault> {
+    fn task(&self, node: &Node, source: &Source, context: &Context, out: &mut Vec<Item>) -> Result<(), Mistake> {
         let place = Place { file: source.file.clone(), line: node.span.line };
         let mut inner = context.with(node, source);
         let (name, mut arguments) = self.action(node, source, &mut inner)?;
@@ -117,7 +117,7 @@ impl Loader {
     }
 
     /// The module and its arguments.
-    fn action(&self, node: &Node, source: &Source, inner: &mut Context) -> Result<(String, Dict), Fault> {
+    fn action(&self, node: &Node, source: &Source, inner: &mut Context) -> Result<(String, Dict), Mistake> {
         let place = |node: &Node| Place { file: source.file.clone(), line: node.span.line };
         let map = node.as_map().ok_or_else(|| fault(source, node, "a task must be a mapping", None))?;
         let mut found: Option<(String, &Node)> = None;
@@ -188,7 +188,7 @@ fn defaults_of<'a>(all: &'a Data, action: &str) -> Option<&'a Data> {
     all.as_map()?.iter().find(|(name, _)| short_name(name) == action).map(|(_, defaults)| defaults)
 }
 
-fn repeat(node: &Node, source: &Source) -> Result<Option<Loop>, Fault> {
+fn repeat(node: &Node, source: &Source) -> Result<Option<Loop>, Mistake> {
     let mut found = None;
     for entry in node.as_map().into_iter().flat_map(|map| &map.entries) {
         let key = entry.key.as_str().unwrap_or_default();

@@ -178,7 +178,7 @@ impl PlayRun {
         Ok(failed)
     }
 
-    fn load_included(self: &Arc<Self>, task: &Arc<Task>, included: &Included) -> Result<Vec<Item>, labctl_spec::fault::Fault> {
+    fn load_included(self: &Arc<Self>, task: &Arc<Task>, included: &Included) -> Result<Vec<Item>, labctl_spec::mistake::Mistake> {
         // Included tasks inherit from the blocks around the include, not from the include itself, except for its variables and its `apply`.
         let mut keywords: Keywords = (*task.outer).clone();
         let own = &task.keywords.vars[task.outer.vars.len().min(task.keywords.vars.len())..];

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use labctl_spec::fault::Faults;
+use labctl_spec::mistake::Mistakes;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use attempt::is;
@@ -229,7 +229,7 @@ impl Run {
         // A role may be in several books.
         let mut told = HashSet::new();
         faults.retain(|fault| told.insert(fault.to_string()));
-        if faults.is_empty() { Ok(loaded) } else { Err(PlaybookError::Files(Faults(faults))) }
+        if faults.is_empty() { Ok(loaded) } else { Err(PlaybookError::Files(Mistakes(faults))) }
     }
 }
 

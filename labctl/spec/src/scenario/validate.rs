@@ -35,12 +35,27 @@ pub(super) fn scenario(plain: ScenarioFile, lab: Option<&Lab>, report: &mut Repo
 }
 
 /// What the lab has.
-struct Known {
+pub(super) struct Known {
     nodes: BTreeSet<String>,
     groups: BTreeSet<String>,
 }
 
 impl Known {
+    /// Adds each of these names that is neither a node's nor a group's; `beside` are names that are good here as well.
+    pub(super) fn check_names(&self, names: &[String], beside: &[&str], at: &str, report: &mut Report) {
+        for (position, name) in names.iter().enumerate() {
+            if !self.nodes.contains(name) && !self.groups.contains(name) && !beside.contains(&name.as_str()) {
+                let all = self.groups.iter().chain(&self.nodes);
+                report.add(&format!("{at}/{position}"), format!("the lab has no node or group `{name}`"), suggestion(name, all));
+            }
+        }
+    }
+
+    /// Whether it is a node's name.
+    pub(super) fn is_node(&self, name: &str) -> bool {
+        self.nodes.contains(name)
+    }
+
     fn of(lab: &Lab) -> Self {
         let nodes = lab.nodes.iter().map(|node| node.name.to_string()).collect();
         Self { nodes, groups: lab.groups().into_keys().collect() }
@@ -118,35 +133,21 @@ fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -
     }
 }
 
-/// Suffixes of systemd units that have processes (systemd.unit(5)).
-const UNITS: [&str; 2] = [".service", ".scope"];
+/// What a step says, checked against the lab. Each kind of step has this in its own file.
+pub(super) trait StepCheck {
+    /// Adds what is wrong; `at` is the step's place in the file.
+    fn check(&self, at: &str, known: Option<&Known>, report: &mut Report);
+}
 
 fn step(step: &Step, at: &str, known: Option<&Known>, report: &mut Report) {
     match step {
+        Step::Kill(kill) => kill.check(&format!("{at}/kill"), known, report),
+        Step::Cut(cut) => cut.check(&format!("{at}/cut"), known, report),
+        Step::Delay(delay) => delay.check(&format!("{at}/delay"), known, report),
+        Step::Loss(loss) => loss.check(&format!("{at}/loss"), known, report),
         Step::Wait(duration) => {
             if duration.0.is_zero() {
                 report.add(&format!("{at}/wait"), "the time is zero", "write a time such as `5s`, or remove the step");
-            }
-        }
-        Step::Kill(kill) => {
-            let mut seen = BTreeSet::new();
-            for (position, unit) in kill.units.iter().enumerate() {
-                let at = format!("{at}/kill/units/{position}");
-                let plain = unit.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | ':' | '\\'));
-                if !UNITS.iter().any(|suffix| unit.ends_with(suffix)) || !plain {
-                    let hint = format!("write its full name, such as `{}.service`", unit.split('.').next().unwrap_or("consul"));
-                    report.add(&at, format!("`{unit}` is not a systemd unit with processes"), hint);
-                } else if !seen.insert(unit) {
-                    report.add(&at, format!("`{unit}` is listed twice"), "remove one");
-                }
-            }
-            let Some(known) = known else { return };
-            for (position, target) in kill.on.iter().enumerate() {
-                if !known.nodes.contains(target) && !known.groups.contains(target) {
-                    let all = known.groups.iter().chain(&known.nodes);
-                    let at = format!("{at}/kill/on/{position}");
-                    report.add(&at, format!("the lab has no node or group `{target}`"), suggestion(target, all));
-                }
             }
         }
     }

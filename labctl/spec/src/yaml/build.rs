@@ -7,7 +7,7 @@ use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, Tag, options}
 
 use super::merge;
 use super::{Document, DuplicateKeys, Entry, Node, Options, Resolved, Scalar, Span, Style, Value, mistake, scalar};
-use crate::fault::Fault;
+use crate::mistake::Mistake;
 
 /// Whether two keys are equal: `8` and `010` are, `8` and `"8"` are not (as in a Python dict).
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -67,11 +67,11 @@ struct Builder<'a> {
     alias_nodes: usize,
     root: Option<Node>,
     empty: bool,
-    warnings: Vec<Fault>,
+    warnings: Vec<Mistake>,
 }
 
 /// Reads all documents; with `single`, rejects a second one.
-pub(super) fn documents(text: &str, file: &Path, options: &Options, single: bool) -> Result<Vec<Document>, Fault> {
+pub(super) fn documents(text: &str, file: &Path, options: &Options, single: bool) -> Result<Vec<Document>, Mistake> {
     let fault = |span: Span, reason: String, hint: &str| at(file, span, reason, Some(hint));
     if text.len() > options.length {
         let reason = format!("the file has {} bytes; at most {} are read", text.len(), options.length);
@@ -132,8 +132,8 @@ fn place(marker: &Marker) -> Span {
     Span { line: marker.line(), column: marker.col() + 1 }
 }
 
-fn at(file: &Path, span: Span, reason: String, hint: Option<&str>) -> Fault {
-    Fault { file: file.to_owned(), line: span.line, column: span.column, field: String::new(), reason, hint: hint.map(str::to_owned) }
+fn at(file: &Path, span: Span, reason: String, hint: Option<&str>) -> Mistake {
+    Mistake { file: file.to_owned(), line: span.line, column: span.column, field: String::new(), reason, hint: hint.map(str::to_owned) }
 }
 
 /// The suffix of a core YAML tag that this module applies, or the tag to keep.
@@ -159,7 +159,7 @@ fn size(value: &Value) -> usize {
 }
 
 impl Builder<'_> {
-    fn fault(&self, span: Span, reason: impl Into<String>, hint: &str) -> Fault {
+    fn fault(&self, span: Span, reason: impl Into<String>, hint: &str) -> Mistake {
         at(self.file, span, reason.into(), Some(hint))
     }
 
@@ -173,7 +173,7 @@ impl Builder<'_> {
         }
     }
 
-    fn scalar(&mut self, text: String, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Fault> {
+    fn scalar(&mut self, text: String, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Mistake> {
         let style = match style {
             ScalarStyle::Plain => Style::Plain,
             ScalarStyle::SingleQuoted => Style::SingleQuoted,
@@ -204,7 +204,7 @@ impl Builder<'_> {
         self.put(Built { node, count: 1, depth: 0 }, anchor)
     }
 
-    fn begin(&mut self, kind: Kind, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Fault> {
+    fn begin(&mut self, kind: Kind, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Mistake> {
         self.refuse_key(span)?;
         if self.open.len() >= self.options.depth {
             return Err(self.too_deep(span));
@@ -225,12 +225,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn too_deep(&self, span: Span) -> Fault {
+    fn too_deep(&self, span: Span) -> Mistake {
         self.fault(span, format!("nested deeper than {} levels", self.options.depth), "flatten the structure")
     }
 
     /// A list or mapping starts where a key is required.
-    fn refuse_key(&self, span: Span) -> Result<(), Fault> {
+    fn refuse_key(&self, span: Span) -> Result<(), Mistake> {
         match self.open.last() {
             Some(Open { kind: Kind::Map { key: None, .. }, .. }) => {
                 let hint = "quote a value that begins with a template: \"{{ name }}\"";
@@ -240,7 +240,7 @@ impl Builder<'_> {
         }
     }
 
-    fn end(&mut self) -> Result<(), Fault> {
+    fn end(&mut self) -> Result<(), Mistake> {
         let Some(open) = self.open.pop() else {
             return Ok(());
         };
@@ -262,7 +262,7 @@ impl Builder<'_> {
         self.put(Built { node, count, depth: open.depth }, open.anchor)
     }
 
-    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Fault> {
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Mistake> {
         let Some(Some(built)) = self.anchors.get(&anchor) else {
             return Err(self.fault(span, "the alias is inside of its own anchor", "refer to another anchor"));
         };
@@ -279,7 +279,7 @@ impl Builder<'_> {
     }
 
     /// Counts nodes that are copies and not in the text; their number is limited.
-    fn count_copy(&mut self, nodes: usize, span: Span) -> Result<(), Fault> {
+    fn count_copy(&mut self, nodes: usize, span: Span) -> Result<(), Mistake> {
         self.alias_nodes += nodes;
         if self.alias_nodes <= self.options.alias_nodes {
             return Ok(());
@@ -289,7 +289,7 @@ impl Builder<'_> {
     }
 
     /// Adds a finished node to the enclosing list or mapping.
-    fn put(&mut self, built: Built, anchor: usize) -> Result<(), Fault> {
+    fn put(&mut self, built: Built, anchor: usize) -> Result<(), Mistake> {
         if anchor != 0 {
             // Nested anchors copy their contents again; that counts like an alias.
             self.count_copy(built.count - 1, built.node.span)?;
@@ -325,7 +325,7 @@ impl Builder<'_> {
                     let hint = format!("line {} already has it: keep one", first.line);
                     let fault = at(self.file, here, reason, Some(&hint));
                     match self.options.duplicate_keys {
-                        DuplicateKeys::Fault => return Err(fault),
+                        DuplicateKeys::Mistake => return Err(fault),
                         DuplicateKeys::LastWins => self.warnings.push(fault),
                     }
                     return Ok(());

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use granit_parser::{ErrorKind as Kind, ScanError};
 
-use crate::fault::Fault;
+use crate::mistake::Mistake;
 
 /// The fault of a text that is not YAML.
-pub(super) fn fault(error: &ScanError, text: &str, file: &Path) -> Fault {
+pub(super) fn fault(error: &ScanError, text: &str, file: &Path) -> Mistake {
     let marker = error.marker();
     let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
     let (reason, hint) = words(error.kind(), line);
-    Fault {
+    Mistake {
         file: file.to_owned(),
         line: marker.line(),
         column: marker.col() + 1,

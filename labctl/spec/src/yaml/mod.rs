@@ -33,7 +33,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use crate::fault::Fault;
+use crate::mistake::Mistake;
 
 /// A location in the text; both numbers count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -54,7 +54,7 @@ pub struct Document {
     /// Whether the document is empty (apart from comments).
     pub empty: bool,
     /// Repeated keys that were accepted ([`DuplicateKeys::LastWins`]).
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<Mistake>,
 }
 
 /// A value with its location.
@@ -141,7 +141,7 @@ pub struct Entry {
 pub enum DuplicateKeys {
     /// Reject the file.
     #[default]
-    Fault,
+    Mistake,
     /// Use the last one and report it in [`Document::warnings`].
     LastWins,
 }
@@ -163,7 +163,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         // Deep enough for any playbook, shallow enough for recursive readers; 16 MiB of YAML parse in about a second.
-        Self { duplicate_keys: DuplicateKeys::Fault, depth: 128, alias_nodes: 200_000, length: 16 << 20 }
+        Self { duplicate_keys: DuplicateKeys::Mistake, depth: 128, alias_nodes: 200_000, length: 16 << 20 }
     }
 }
 
@@ -171,7 +171,7 @@ impl Default for Options {
 ///
 /// # Errors
 /// The first fault, located in `file` (used only as a name, never read). A second document is a fault.
-pub fn parse(text: &str, file: &Path) -> Result<Document, Fault> {
+pub fn parse(text: &str, file: &Path) -> Result<Document, Mistake> {
     parse_with(text, file, &Options::default())
 }
 
@@ -179,7 +179,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Document, Fault> {
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_with(text: &str, file: &Path, options: &Options) -> Result<Document, Fault> {
+pub fn parse_with(text: &str, file: &Path, options: &Options) -> Result<Document, Mistake> {
     let mut documents = build::documents(text, file, options, true)?;
     Ok(documents.pop().unwrap_or_else(|| Document::nothing(file)))
 }
@@ -188,7 +188,7 @@ pub fn parse_with(text: &str, file: &Path, options: &Options) -> Result<Document
 ///
 /// # Errors
 /// The first fault.
-pub fn parse_all(text: &str, file: &Path, options: &Options) -> Result<Vec<Document>, Fault> {
+pub fn parse_all(text: &str, file: &Path, options: &Options) -> Result<Vec<Document>, Mistake> {
     build::documents(text, file, options, false)
 }
 
@@ -209,8 +209,8 @@ impl Document {
     }
 
     /// A fault at a location in this document.
-    pub fn fault(&self, span: Span, reason: impl Into<String>, hint: Option<String>) -> Fault {
-        Fault { file: self.file.clone(), line: span.line, column: span.column, field: String::new(), reason: reason.into(), hint }
+    pub fn fault(&self, span: Span, reason: impl Into<String>, hint: Option<String>) -> Mistake {
+        Mistake { file: self.file.clone(), line: span.line, column: span.column, field: String::new(), reason: reason.into(), hint }
     }
 }
 

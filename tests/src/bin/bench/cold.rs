@@ -1,16 +1,16 @@
-//! Cold `labctl up` of five nodes against five bare QEMUs of the same image, started in parallel, in the same run.
+//! Cold `labctl up` of five nodes, compared with five bare QEMUs of the same image started in parallel, in the same run.
 //!
-//! The floor starts the very same machines (same command line, overlays, initrds) without supervisor, switch, records or
-//! events and waits until every agent answers. They take turns, so that both meet the same host.
+//! The floor starts exactly the same machines (same command line, overlays, initrds) without supervisor, switch, records or events and
+//! waits until every agent answers. The two take turns, so that both run under the same host conditions.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use labctl_core::home::Home;
-use labctl_core::{initrd, project};
+use labctl_core::project;
 use labctl_guest::Link;
-use labctl_machine::accel;
+use labctl_lab::home::Home;
+use labctl_lab::initrd;
 use labctl_machine::disk::make_overlay;
 use labctl_machine::qemu::{Boot, Files, Machine, Qemu, Ram};
 use labctl_spec::lab::Lab;
@@ -22,7 +22,7 @@ use crate::measure::{ROUNDS, line, median, memory, middle, ratio};
 
 const LAB: &str = "name: bench\nnodes:\n  - name: n\n    count: 5\n    memory: 512M\n";
 
-/// What the other benches are compared with.
+/// The baseline of the other benchmarks.
 pub struct Cold {
     /// Median of `labctl up --cold`, from the shell to every agent answering.
     pub up: Duration,
@@ -36,7 +36,7 @@ pub fn run(runtime: &Runtime) -> Cold {
     for _ in 0..ROUNDS {
         let sandbox = Sandbox::new();
         let file = sandbox.write("lab.yml", LAB);
-        // Image and accelerator are there before anything is timed.
+        // Image and accelerator are ready before anything is timed.
         sandbox.good(&["image", "build"]);
         sandbox.good(&["doctor"]);
         let home = Home::at(&sandbox.home(), &sandbox.folder().join("labctl")).expect("a home");
@@ -56,12 +56,12 @@ pub fn run(runtime: &Runtime) -> Cold {
     Cold { up, memory }
 }
 
-/// Starts the lab's machines without labctl and waits for their agents; gives the time from nothing to the last answer.
+/// Starts the lab's machines without labctl and waits for their agents; returns the time from nothing to the last answer.
 async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
     let images = labctl_core::images::prepare(home, lab, &|_| {}).await.expect("the image");
     let qemu = labctl_machine::qemu::version(&home.qemu()).await.expect("QEMU's version");
-    let found = accel::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator");
-    let record = labctl_core::record::Record::prepare(home, lab.clone()).expect("a record");
+    let found = labctl_machine::proof::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator");
+    let record = labctl_lab::record::Record::prepare(home, lab.clone()).expect("a record");
     let start = Instant::now();
     let mut boots = JoinSet::new();
     for node in &lab.nodes {
@@ -74,7 +74,7 @@ async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
             let (disk, archive) = (folder.join("disk.qcow2"), folder.join("initrd"));
             make_overlay(&disk, &image.disk, "raw", node.disk).await.expect("an overlay");
             initrd::write(&archive, modules, &identity).expect("an initrd");
-            let append = labctl_core::supervisor::command_line(accel);
+            let append = labctl_lab::guest_kernel::command_line(accel);
             let machine = Machine {
                 label: format!("bench/{}", node.name),
                 uuid: format!("00000000-0000-4000-8000-{:012}", node.position),

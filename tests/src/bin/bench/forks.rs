@@ -1,12 +1,11 @@
-//! `labctl up` by forking, template present, against bare QEMUs that load the same template, and against cold boots.
+//! `labctl up` by forking an existing template, compared with bare QEMUs that load the same template, and with cold boots.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use labctl_core::home::Home;
-use labctl_core::template::{Shape, Template, Templates};
 use labctl_core::{images, project};
-use labctl_machine::accel;
+use labctl_lab::home::Home;
+use labctl_lab::template::{Shape, Template, Templates};
 use labctl_machine::qemu::{Files, Machine, Qemu, Ram, Saving};
 use labctl_tests::Sandbox;
 use tokio::runtime::Runtime;
@@ -78,7 +77,7 @@ pub fn run(runtime: &Runtime, cold: &Cold) {
     println!("  {:<44} {:>8} MiB", "memory of all", fifty.memory);
 }
 
-/// Bare QEMUs that map the template's memory and load its state; the time until all run.
+/// Bare QEMUs that map the template's memory and load its state; returns the time until all run.
 async fn floor(nodes: u32) -> Duration {
     let sandbox = Sandbox::new();
     let file = sandbox.write("lab.yml", &lab(5, 512));
@@ -104,7 +103,7 @@ async fn fork(shape: &Shape, template: &Template, folder: &Path, position: u32) 
     std::fs::create_dir_all(folder).expect("a folder");
     let disk = folder.join("disk.qcow2");
     std::fs::copy(template.overlay(), &disk).expect("an overlay");
-    // QEMU reads an initrd whether or not anything will boot from it.
+    // QEMU reads an initrd even if nothing will boot from it.
     std::fs::write(folder.join("initrd"), b"none").expect("a file");
     let files = Files::new(folder, position, folder);
     let machine = Machine { ram: Ram::Private(template.ram()), ..shape.machine(&files, template.ram(), disk) };
@@ -119,7 +118,7 @@ async fn find(home: &Home, file: &Path) -> (Shape, Template) {
     let lab = project::load(file).expect("the lab");
     let images = images::prepare(home, &lab, &|_| {}).await.expect("the image");
     let qemu = labctl_machine::qemu::version(&home.qemu()).await.expect("QEMU's version");
-    let accel = accel::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator").accel;
+    let accel = labctl_machine::proof::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator").accel;
     let shape = Shape::of(&lab.nodes[0], &images[&lab.nodes[0].image], accel, &qemu).expect("a shape");
     let template = Templates::of(home).find(&shape.key()).expect("the template");
     (shape, template)

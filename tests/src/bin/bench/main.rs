@@ -1,4 +1,4 @@
-//! `make bench`: what labctl costs, against the floor of the same run. `make bench BENCH="cold forks"` runs some of them.
+//! `make bench`: what labctl costs, compared with the floor of the same run. `make bench BENCH="cold forks"` runs only some of them.
 
 mod cold;
 mod forks;

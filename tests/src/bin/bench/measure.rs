@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use labctl_tests::Sandbox;
 
-/// How often everything is measured. A median needs an odd number.
+/// How often each measurement is repeated. A median needs an odd number.
 pub const ROUNDS: usize = 5;
 
 /// The median.
@@ -19,12 +19,12 @@ pub fn middle<T: Ord + Copy>(values: &mut [T]) -> T {
     values[values.len() / 2]
 }
 
-/// A line of a table.
+/// Prints a line of the table.
 pub fn line(what: &str, time: Duration) {
     println!("  {what:<44} {:>8.2} s", time.as_secs_f64());
 }
 
-/// How often `less` goes into `more`.
+/// Prints the ratio of `more` to `less`.
 pub fn ratio(what: &str, more: Duration, less: Duration, goal: &str) {
     println!("  {what:<44} {:>8.2}     ({goal})", more.as_secs_f64() / less.as_secs_f64());
 }

@@ -1,8 +1,8 @@
-//! Provisioning five nodes with a role of 30 tasks: labctl against ansible-core with pipelining, the same with Mitogen, and a shell
+//! Provisioning five nodes with a role of 30 tasks: labctl compared with ansible-core with pipelining, the same with Mitogen, and a shell
 //! script over ssh, first run and unchanged run, each from the same snapshot of the same lab.
 //!
-//! `BENCH_PEERS=labctl,script,mitogen,ansible` chooses who runs; `ANSIBLE_VENV` is a Python environment with ansible-core and
-//! Mitogen (`make install-ansible`). Peers need Python in the guests, which is installed before anything is timed.
+//! `BENCH_PEERS=labctl,script,mitogen,ansible` selects what runs; `ANSIBLE_VENV` is a Python environment with ansible-core and Mitogen
+//! (`make install-ansible`). Peers need Python in the guests, which is installed before anything is timed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use labctl_tests::{Sandbox, program, repository};
 
 const LAB: &str = "name: bench-provision\nnodes:\n  - {name: \"n{index}\", count: 5, memory: 512M}\nprovision:\n  - hosts: all\n    gather_facts: false\n    roles: [{role: bench, prefix: a}]\n";
 
-/// How long each took.
+/// How long each run took.
 struct Taken {
     first: Duration,
     again: Duration,
@@ -43,7 +43,7 @@ pub fn run(_runtime: &tokio::runtime::Runtime) {
     if wanted.contains("labctl") {
         growth(&sandbox);
     }
-    // A comparison without a peer that was asked for is no comparison.
+    // A comparison that lacks a requested peer is useless.
     assert!(failed.is_empty(), "these could not be measured:\n{}\nBENCH_PEERS names those to measure", failed.join("\n"));
 }
 
@@ -64,7 +64,7 @@ fn prepare(sandbox: &Sandbox) {
     let install = "command -v python3 >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-apt; } >/dev/null";
     sandbox.good(&["exec", "all", "--", "sh", "-c", install]);
     let config = sandbox.good(&["ssh-config"]);
-    // ssh without questions, and one connection for all of a run's commands, as for everyone who cares for speed.
+    // ssh without prompts, and one connection for all commands of a run, as anyone who cares about speed would configure it.
     let common = format!(
         "{config}\nHost *\n  BatchMode yes\n  ControlMaster auto\n  ControlPersist 60s\n  ControlPath {}/cm-%C\n",
         sandbox.folder().display()
@@ -82,7 +82,7 @@ fn ten() -> String {
     ('a'..='j').map(|prefix| format!("{{role: bench, prefix: {prefix}}}")).collect::<Vec<_>>().join(", ")
 }
 
-/// First and unchanged run from the snapshot; medians where a run takes seconds.
+/// First and unchanged run from the snapshot; medians if a run takes only seconds.
 fn measure(sandbox: &Sandbox, name: &str) -> Result<Taken, String> {
     let rounds = if matches!(name, "labctl" | "script") { 3 } else { 1 };
     let (mut firsts, mut agains, mut memory) = (Vec::new(), Vec::new(), 0);
@@ -101,7 +101,7 @@ fn measure(sandbox: &Sandbox, name: &str) -> Result<Taken, String> {
     Ok(Taken { first: firsts[rounds / 2], again: agains[rounds / 2], memory })
 }
 
-/// A snapshot's machines know nothing of connections that were opened since.
+/// A snapshot's machines do not know connections that were opened since.
 fn close_connections(sandbox: &Sandbox) {
     for node in 1..=5 {
         let mut ssh = Command::new("ssh");
@@ -142,7 +142,7 @@ fn command(sandbox: &Sandbox, name: &str) -> Result<Command, String> {
     Ok(at_home(ansible, sandbox))
 }
 
-/// ssh reaches the nodes by way of labctl, which must know where it lives.
+/// ssh reaches the nodes through labctl, which must find its home.
 fn at_home(mut command: Command, sandbox: &Sandbox) -> Command {
     command.env("LABCTL_HOME", sandbox.home()).env("XDG_RUNTIME_DIR", sandbox.folder());
     command
@@ -158,7 +158,7 @@ fn strategy(venv: &Path) -> Option<PathBuf> {
     pythons.flatten().map(|entry| entry.path().join("site-packages/ansible_mitogen/plugins/strategy")).find(|path| path.is_dir())
 }
 
-/// Runs to the end: how long it took, and the peak memory of all its processes together in MiB.
+/// Runs the command until it exits: how long it took, and the peak memory of all its processes together in MiB.
 fn timed(mut command: Command) -> Result<(Duration, u64), String> {
     let log = tempfile::NamedTempFile::new().map_err(|why| why.to_string())?;
     let out = log.reopen().map_err(|why| why.to_string())?;
@@ -182,7 +182,7 @@ fn timed(mut command: Command) -> Result<(Duration, u64), String> {
     Ok((took, peak >> 10))
 }
 
-/// Resident KiB of a process and its children, what they share counted by its share.
+/// Resident KiB of a process and its children, with shared pages counted proportionally.
 fn memory(root: u32) -> u64 {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -225,7 +225,7 @@ fn table(rows: &[(&str, Taken)]) {
     }
 }
 
-/// What ten times the tasks and five times the nodes cost.
+/// The cost of ten times the tasks and five times the nodes.
 fn growth(sandbox: &Sandbox) {
     println!("\n  growth of labctl    first   unchanged   controller");
     for (title, playbook, limit) in
@@ -300,7 +300,7 @@ fn tasks() -> String {
     out
 }
 
-/// The same by hand: each step looks first, as a careful person would write it.
+/// The same by hand: each step checks first, as a careful author would write it.
 fn script() -> String {
     let mut out = String::from(
         r##"set -e

@@ -1,4 +1,4 @@
-//! Snapshot and restore of the provisioned demo lab, to "Consul has a leader, all services pass, the load balancer answers".
+//! Snapshot and restore of the provisioned demo lab, until "Consul has a leader, all services pass, the load balancer answers".
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -72,7 +72,7 @@ fn healthy(sandbox: &Sandbox, file: &str) {
     }
 }
 
-/// The body of an answer with status 200.
+/// The body of a response with status 200.
 fn get(address: &str, path: &str) -> Option<String> {
     let address = address.parse().ok()?;
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;

@@ -97,7 +97,7 @@ mod tests {
         let args = json!({"path": bench.text_path("program"), "capability": "cap_net_bind_service+ep"});
         let probe = bench.call("capabilities", args.clone(), false);
         if probe.result.contains_key("failed") {
-            println!("skipped: this user or file system cannot hold capabilities: {}", probe.result["msg"]);
+            labctl_skip::skip!("capabilities", "this user or file system cannot hold capabilities: {}", probe.result["msg"]);
             return;
         }
         bench.run("capabilities", json!({"path": bench.text_path("program"), "capability": "cap_net_bind_service", "state": "absent"}));

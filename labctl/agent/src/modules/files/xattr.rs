@@ -135,7 +135,7 @@ mod tests {
         bench.write("f", "");
         let probe = rustix::fs::setxattr(bench.path("f").as_path(), "user.probe", b"", rustix::fs::XattrFlags::empty());
         if probe.is_err() {
-            println!("skipped: the temporary folder's file system has no user attributes");
+            labctl_skip::skip!("user-attributes", "the temporary folder's file system has no user attributes");
             return;
         }
         let args = json!({"path": bench.text_path("f"), "key": "a", "value": "v", "state": "present"});

@@ -21,7 +21,7 @@ pub(crate) const MODULE: Module = Module {
 
 fn run(task: &Task<'_>) -> Outcome {
     let filters = task.args.list("filter");
-    let facts: Map<String, Value> = crate::facts::gather_in(task.root)
+    let facts: Map<String, Value> = crate::modules::facts::gather_in(task.root)
         .into_iter()
         .map(|(key, value)| (format!("ansible_{key}"), value))
         .filter(|(key, _)| {

@@ -37,7 +37,7 @@ async fn a_death_without_another_pid_is_no_effect() {
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
     assert!(report.reason.unwrap().contains("still has the same main process"));
-    assert_eq!(report.faults[0].targets[0].fate, Fate::Survived);
+    assert_eq!(targets(&report.faults[0])[0].fate, Fate::Survived);
 }
 
 #[tokio::test(start_paused = true)]
@@ -55,7 +55,7 @@ async fn sigterm_is_judged_by_the_next_main_process() {
     let method = || scenario(vec![kill_on("all", Pick::All, Signal::Sigterm)]);
     let report = bench.run(&method()).await;
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
-    assert!(report.faults[0].targets.iter().all(|t| t.fate == Fate::Died));
+    assert!(targets(&report.faults[0]).iter().all(|t| t.fate == Fate::Died));
 
     let bench = Bench::new(&["n1", "n2"]);
     bench.lab.change("n2", UNIT, |unit| unit.obeys = false);

@@ -1,17 +1,20 @@
 //! Whole runs in virtual time, against a fake lab.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use labctl_spec::scenario::{self, Check, HttpCheck, KillStep, Pick, Probe, Scenario, Signal};
+use labctl_spec::scenario::{self, Check, HttpCheck, KillStep, Pick, Probe, Scenario, Signal, Step};
 
 use super::*;
 use crate::fake::{FakeJournal, FakeLab, Service, ms};
-use crate::fault::Fate;
+use crate::fault::FaultReport;
+use crate::fault::kill::{Fate, KillDetails, TargetReport};
 use crate::lease::heal;
 use crate::render;
 
 mod effect;
+mod network;
 mod recovery;
 mod stop;
 mod storm;
@@ -72,6 +75,11 @@ impl Bench {
         assert!(!self.lab.held(), "the network is held: {:?}", self.lab.deeds());
         assert_eq!(self.journal.open().unwrap(), [], "{:?}", self.lab.deeds());
     }
+}
+
+/// What was shot at.
+fn targets(fault: &FaultReport) -> Vec<TargetReport> {
+    fault.details::<KillDetails>().unwrap().targets
 }
 
 fn kill_all() -> Scenario {

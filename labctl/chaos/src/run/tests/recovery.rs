@@ -10,7 +10,7 @@ async fn a_killed_cluster_that_comes_back_passes() {
     let report = bench.run(&kill_all()).await;
 
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
-    let fault = &report.faults[0];
+    let fault: KillDetails = report.faults[0].details().unwrap();
     assert!(fault.targets.iter().all(|t| t.fate == Fate::Died && t.new_pid == Some(t.old_pid + 1000)));
     assert!(fault.targets.iter().all(|t| t.latency_us == Some(800)));
     assert!(fault.targets.iter().all(|t| (1000..1300).contains(&t.back_after_ms.unwrap())));
@@ -58,7 +58,7 @@ async fn a_cluster_that_never_recovers_fails_at_the_limit() {
     assert_eq!(report.reason.as_deref(), Some("not steady again within 10s: web: n1:80 refuses the connection"));
     assert_eq!(report.recovery.as_ref().unwrap().seconds, None);
     assert_eq!(report.probes[0].windows[0].to_ms, None);
-    let after = report.elapsed_ms - report.faults[0].shot_ms.unwrap();
+    let after = report.elapsed_ms - report.faults[0].injected_ms.unwrap();
     assert!((10_000..10_500).contains(&after), "{after}");
     assert_eq!(report.repeat, "labctl scenario run kill_consul --seed 0");
     bench.nothing_left();
@@ -124,7 +124,7 @@ async fn a_unit_that_crashes_again_is_not_back() {
     // Back at 4 s, down at 5 s, back for good at 9 s.
     let seconds = report.recovery.unwrap().seconds.unwrap();
     assert!((9.0..9.5).contains(&seconds), "{seconds}");
-    assert_eq!(report.faults[0].targets[0].back_after_ms.map(|ms| ms / 1000), Some(4));
+    assert_eq!(targets(&report.faults[0])[0].back_after_ms.map(|ms| ms / 1000), Some(4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +154,7 @@ async fn a_second_kill_starts_the_recovery_again() {
     let report = bench.run(&scenario(method)).await;
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
     assert_eq!(report.faults.len(), 2);
-    assert_ne!(report.faults[0].targets[0].old_pid, report.faults[1].targets[0].old_pid);
+    assert_ne!(targets(&report.faults[0])[0].old_pid, targets(&report.faults[1])[0].old_pid);
     let told = report.timeline.iter().filter(|e| matches!(e.what, What::Recovered { .. }));
     assert_eq!(told.count(), 2);
     assert!(report.recovery.unwrap().seconds.unwrap() < 2.0);

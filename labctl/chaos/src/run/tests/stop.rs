@@ -8,7 +8,7 @@ async fn a_stopped_process_is_continued_at_the_end_of_the_method() {
     let method = vec![kill_on("n1", Pick::All, Signal::Sigstop), wait(ms(5000))];
     let report = bench.run(&scenario(method)).await;
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
-    assert_eq!(report.faults[0].targets[0].fate, Fate::Stopped);
+    assert_eq!(targets(&report.faults[0])[0].fate, Fate::Stopped);
     let deeds = bench.lab.deeds();
     let place = |what: &str| deeds.iter().position(|deed| deed.starts_with(what)).unwrap();
     assert!(place("record SIGSTOP") < place("fire n1 Sigstop"), "{deeds:?}");
@@ -52,7 +52,7 @@ async fn a_step_may_continue_what_an_earlier_one_stopped() {
         vec![kill_on("n1", Pick::All, Signal::Sigstop), wait(ms(2000)), kill_on("all", Pick::All, Signal::Sigcont), wait(ms(10_000))];
     let report = bench.run(&scenario(method)).await;
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
-    assert_eq!(report.faults[1].targets[0].fate, Fate::Continued);
+    assert_eq!(targets(&report.faults[1])[0].fate, Fate::Continued);
     assert!(report.recovery.unwrap().seconds.unwrap() < 1.0);
     let continued = bench.lab.deeds().iter().filter(|deed| *deed == "fire n1 Sigcont").count();
     assert_eq!(continued, 1, "not healed a second time");
@@ -89,7 +89,7 @@ async fn what_cannot_be_continued_is_said_and_stays_in_the_journal() {
     assert_eq!(bench.journal.open().unwrap().len(), 1);
     assert!(bench.lab.is_stopped("n1", UNIT));
 
-    // What the next supervisor does: nothing before the expiry, everything after it, and nothing more when repeated.
+    // The next supervisor undoes nothing before the expiry, everything after it, and nothing more when repeated.
     let lease = &bench.journal.open().unwrap()[0];
     let early = heal(&*bench.journal, &*bench.lab, Some(lease.expires_unix_ms - 1)).await.unwrap();
     assert_eq!(early.healed, [""; 0]);

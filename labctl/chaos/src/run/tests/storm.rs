@@ -70,7 +70,7 @@ fn method(dice: &mut Dice) -> Vec<Step> {
     steps
 }
 
-/// Only a healing fires while the network is not held.
+/// Only healing fires while the network is not held.
 fn fired_only_while_held(deeds: &[String]) {
     let mut held = false;
     for deed in deeds.iter().filter(|deed| !deed.contains("failed")) {
@@ -92,6 +92,7 @@ fn a_pass_is_a_pass(report: &Report, scenario: &Scenario) {
     assert!(report.probes.iter().all(|probe| probe.holds && probe.asked > 0));
     for fault in &report.faults {
         assert_eq!(fault.no_effect, None);
+        let fault: KillDetails = fault.details().unwrap();
         assert!(!fault.targets.is_empty() && fault.held.is_some() && fault.skew.is_some());
         for target in &fault.targets {
             match fault.signal.as_str() {
@@ -107,7 +108,7 @@ fn a_pass_is_a_pass(report: &Report, scenario: &Scenario) {
     }
 }
 
-/// One run of the world that the seed describes; its report without wall-clock values, or `None` if it was cancelled.
+/// One run of the setup that the seed describes. Returns its report without wall-clock values, or `None` if it was cancelled.
 async fn storm(seed: u64) -> Option<Report> {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
     let bench = bench(&mut dice);

@@ -1,4 +1,4 @@
-//! Labs that are not steady, and failures of the machinery.
+//! Labs that are not steady, and components that fail.
 
 use super::*;
 
@@ -87,7 +87,7 @@ async fn an_agent_that_fails_under_fire_still_releases_the_network() {
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
     assert!(report.reason.unwrap().contains("1 of 2 processes hit; consul.service on n2: fire n2"));
-    assert_eq!(report.faults[0].targets[0].fate, Fate::Died);
+    assert_eq!(targets(&report.faults[0])[0].fate, Fate::Died);
     bench.nothing_left();
 }
 
@@ -98,7 +98,7 @@ async fn an_agent_that_hangs_under_fire_holds_the_network_no_longer_than_the_lim
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NoEffect);
     assert!(report.reason.unwrap().contains("consul.service on n2: no answer within 10s"));
-    assert_eq!(report.faults[0].held.unwrap().duration_ms.round(), 10_000.0);
+    assert_eq!(report.faults[0].details::<KillDetails>().unwrap().held.unwrap().duration_ms.round(), 10_000.0);
     bench.nothing_left();
 }
 
@@ -114,8 +114,8 @@ async fn a_release_that_fails_is_tried_again() {
     bench.lab.fail("release", 2);
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::Aborted);
-    assert_eq!(report.faults[0].targets[0].fate, Fate::Died, "what was killed is said");
-    // The guard's own attempt, in the background.
+    assert_eq!(targets(&report.faults[0])[0].fate, Fate::Died, "what was killed is said");
+    // The guard's own try, in the background.
     until(|| bench.journal.open().unwrap().is_empty()).await;
     bench.nothing_left();
 }
@@ -137,7 +137,7 @@ async fn a_cancelled_run_releases_the_network() {
     bench.nothing_left();
 }
 
-/// No fault makes a kernel panic, so a run in which one panicked has not passed, even if the lab recovered in time.
+/// No fault makes a kernel panic: a run in which one did has not passed, even if everything recovered in time.
 #[tokio::test(start_paused = true)]
 async fn a_kernel_that_panics_fails_a_run_that_would_have_passed() {
     let bench = Bench::new(&["n1", "n2"]);
@@ -153,7 +153,7 @@ async fn a_kernel_that_panics_fails_a_run_that_would_have_passed() {
     bench.nothing_left();
 }
 
-/// Other failures are reported too.
+/// Other problems are reported too.
 #[tokio::test(start_paused = true)]
 async fn a_panic_stands_before_what_follows_from_it() {
     let bench = Bench::new(&["n1"]);

@@ -237,7 +237,7 @@ impl Work<'_> {
         let mine = all.as_array().into_iter().flatten().find(|one| one["JobVersion"] == version);
         match mine.and_then(|one| one["StatusDescription"].as_str()) {
             Some(why) if mine.is_some_and(|one| one["Status"] == "failed") => next_step(&format!("its deployment failed: {why}"), id),
-            _ => "a different version of it was registered meanwhile; labctl provision compares it again".into(),
+            _ => "a different version of it was registered meanwhile; `labctl provision` compares it again".into(),
         }
     }
 }

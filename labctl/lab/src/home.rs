@@ -1,0 +1,208 @@
+//! Where labctl keeps its files, following the XDG base directory specification.
+//!
+//! ```text
+//! $XDG_DATA_HOME/labctl/          ($LABCTL_HOME instead, if set)
+//!   store/                        images, artifacts and templates; several homes may share one
+//!   layers/ID.qcow2               disks as saved in snapshots
+//!   provisioned/KEY/              snapshots of labs that were just provisioned
+//!   shipped/DIGEST/               the files that are embedded in the program
+//!   labs/NAME/                    one lab: lab.json, supervisor.log, nodes/NODE/{disk.qcow2, console.log, qemu.log, ...}
+//!   accel.json                    the accelerator, proven to work
+//! $XDG_RUNTIME_DIR/labctl/        (/run/labctl for root)
+//!   XXXXXXXX/                     one lab's sockets; the name is short because socket paths are limited
+//! ```
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use labctl_spec::ident::{LabName, NodeName};
+use sha2::{Digest, Sha256};
+
+use crate::{Failure, Kind};
+
+/// labctl's folders on this host, for this user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    data: PathBuf,
+    runtime: PathBuf,
+    store: PathBuf,
+}
+
+impl Home {
+    /// The user's folders, created if missing.
+    pub fn open() -> Result<Self, Failure> {
+        let uid = rustix::process::getuid().as_raw();
+        let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let data = absolute("LABCTL_HOME").or_else(|| absolute("XDG_DATA_HOME").map(|path| path.join("labctl")));
+        let data = data
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/share/labctl")))
+            .ok_or_else(|| Failure::new(Kind::Host, "there is no home directory: neither HOME nor XDG_DATA_HOME nor LABCTL_HOME is set"))?;
+        let runtime = absolute("XDG_RUNTIME_DIR").map(|path| path.join("labctl")).unwrap_or_else(|| match uid {
+            0 => PathBuf::from("/run/labctl"),
+            _ => data.join("run"),
+        });
+        Self::at(&data, &runtime)
+    }
+
+    /// These folders, created if missing: `data` for persistent files, `runtime` for sockets.
+    pub fn at(data: &Path, runtime: &Path) -> Result<Self, Failure> {
+        // Files in a store refer to each other by path, and these paths must not depend on how one home reaches the store.
+        let store = data.join("store");
+        let store = fs::canonicalize(&store).unwrap_or(store);
+        let home = Self { data: data.to_owned(), runtime: runtime.to_owned(), store };
+        for folder in [&home.data, &home.runtime, &home.agent()] {
+            make_private(folder)?;
+        }
+        Ok(home)
+    }
+
+    /// Everything persistent.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The store of images, artifacts and templates.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
+    /// The disks that snapshots are based on.
+    pub fn layers(&self) -> PathBuf {
+        self.data.join("layers")
+    }
+
+    /// Snapshots of labs that were just provisioned.
+    pub fn provisioned(&self) -> PathBuf {
+        self.data.join("provisioned")
+    }
+
+    /// The folder of the agent that runs on the controller itself.
+    pub fn agent(&self) -> PathBuf {
+        self.data.join("agent")
+    }
+
+    /// Where the files embedded in the program are unpacked.
+    pub fn shipped(&self) -> PathBuf {
+        self.data.join("shipped")
+    }
+
+    /// QEMU's version, as last queried.
+    pub fn qemu(&self) -> PathBuf {
+        self.data.join("qemu.json")
+    }
+
+    /// The cached result of the accelerator check.
+    pub fn accel(&self) -> PathBuf {
+        self.data.join("accel.json")
+    }
+
+    /// A folder for short-lived files.
+    pub fn scratch(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// The folder that holds all labs.
+    pub fn labs(&self) -> PathBuf {
+        self.data.join("labs")
+    }
+
+    /// A lab's folders. They may not exist yet.
+    pub fn lab(&self, name: &LabName) -> LabHome {
+        let folder = self.labs().join(name.as_str());
+        // Two homes may hold labs of the same name; their sockets must differ.
+        let digest = hex::encode(Sha256::digest(folder.as_os_str().as_encoded_bytes()));
+        LabHome { sockets: self.runtime.join(&digest[..8]), folder }
+    }
+
+    /// Names of all labs that have a folder, sorted.
+    pub fn lab_names(&self) -> Vec<LabName> {
+        let entries = fs::read_dir(self.labs()).into_iter().flatten().flatten();
+        let mut names: Vec<LabName> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The folders of the crates that make up a supervisor, separated by spaces. A change in any of them changes the supervisor's name.
+pub const SUPERVISOR_CRATES: &str = env!("LABCTL_SUPERVISOR_CRATES");
+
+/// One lab's folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabHome {
+    folder: PathBuf,
+    sockets: PathBuf,
+}
+
+impl LabHome {
+    /// Creates the folders.
+    pub fn make(&self) -> Result<(), Failure> {
+        make_private(&self.folder)?;
+        make_private(&self.sockets)
+    }
+
+    /// Everything persistent.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The sockets.
+    pub fn sockets(&self) -> &Path {
+        &self.sockets
+    }
+
+    /// The lab's record.
+    pub fn record(&self) -> PathBuf {
+        self.folder.join("lab.json")
+    }
+
+    /// Locked by the lab's supervisor as long as it runs.
+    pub fn supervisor_lock(&self) -> PathBuf {
+        self.folder.join("supervisor.lock")
+    }
+
+    /// The supervisor's log.
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.folder.join("supervisor.log")
+    }
+
+    /// Where the supervisor listens. The name contains the build, so a supervisor from a different build, which may use a different
+    /// protocol, is never mistaken for ours.
+    pub fn supervisor_socket(&self) -> PathBuf {
+        self.sockets.join(concat!("supervisor-", env!("LABCTL_SUPERVISOR_BUILD")))
+    }
+
+    /// Where supervisors from other builds listen, or listened while they ran.
+    pub fn foreign_supervisor_sockets(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.sockets).into_iter().flatten().flatten();
+        let supervisors = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"supervisor"));
+        supervisors.map(|entry| entry.path()).filter(|path| *path != self.supervisor_socket()).collect()
+    }
+
+    /// Locked by the command that changes the lab; holds its process id.
+    pub fn work_lock(&self) -> PathBuf {
+        self.folder.join("work.lock")
+    }
+
+    /// Faults that are in effect.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("faults.json")
+    }
+
+    /// A node's folder.
+    pub fn node(&self, name: &NodeName) -> PathBuf {
+        self.folder.join("nodes").join(name.as_str())
+    }
+}
+
+/// Creates a folder that only this user can enter; fails if it belongs to another user.
+fn make_private(folder: &Path) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Failure::io(folder.display()))?;
+    let about = fs::metadata(folder).map_err(Failure::io(folder.display()))?;
+    if about.uid() != rustix::process::getuid().as_raw() {
+        let message = format!("{} belongs to user {}, not to you", folder.display(), about.uid());
+        return Err(Failure::new(Kind::Host, message).hint("set LABCTL_HOME and XDG_RUNTIME_DIR to folders of your own"));
+    }
+    Ok(())
+}

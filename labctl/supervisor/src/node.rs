@@ -1,0 +1,447 @@
+//! One node's place in the supervisor.
+//!
+//! ```text
+//!            start            agent answers        halt, crash, power off
+//! Absent/Off ─────▶ Starting ─▶ Booting ─▶ Running ────────────────────────▶ Off / Crashed
+//!                                  ▲ ▲        │ guest reboots
+//!                                  │ └────────┤
+//!                                  │          │ kernel panics, or agent stays silent
+//!                                  └───── Panicked / Silent ─▶ Running, once it answers
+//! ```
+//!
+//! Operations on a node take its lock, so that a start and a halt never overlap; the state may be read at any time.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use labctl_guest::{Agent, Link, LinkState};
+use labctl_lab::control::{LifeStatus, Up};
+use labctl_lab::event::{Event, NodeState};
+use labctl_lab::home::LabHome;
+use labctl_lab::identity::{entropy, now_ns};
+use labctl_lab::life::Life;
+use labctl_lab::node_folder::{self, disk};
+use labctl_lab::template::Template;
+use labctl_lab::{Failure, Kind, persist, snapshot};
+use labctl_machine::MachineError;
+use labctl_machine::qemu::{Machine, Qemu, Saving};
+use labctl_spec::ident::NodeName;
+use labctl_spec::size::Size;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::boot::Start;
+use crate::lost::Lost;
+use crate::{Supervisor, boot, console, lock, ports};
+
+/// How long an orderly shutdown may take before the power button is pressed.
+const HALT_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the guest may take after the power button before it is killed.
+const BUTTON_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long a machine may take to exit after its agent has disconnected, including the cleanup.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A running machine.
+#[derive(Clone)]
+pub struct Running {
+    pub qemu: Arc<Qemu>,
+    pub link: Link,
+    /// Held while the guest is told its identity.
+    settling: Arc<tokio::sync::Mutex<()>>,
+    /// It was restored and does not know the time yet.
+    pub asleep: Arc<AtomicBool>,
+    /// The log of its serial console.
+    pub console_log: PathBuf,
+    /// Virtual CPUs and memory that it was started with.
+    shape: (u32, Size),
+    /// The threads that its guest needs: its virtual CPUs, and the thread that serves its devices.
+    pub threads: Arc<[i32]>,
+    /// Its life so far, as far as known.
+    pub life: Arc<Mutex<Life>>,
+    /// The latest upset of its guest.
+    pub upset: Arc<watch::Sender<Option<Upset>>>,
+}
+
+/// An unexpected event in a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upset {
+    /// Its kernel has panicked, with this message.
+    Panicked(String),
+    /// It has started to boot again.
+    Reset,
+}
+
+/// Where a machine's guest comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It boots, is a fork, or was already running.
+    Boot,
+    /// Saved memory: it knows its identity, but not the time.
+    Snapshot,
+    /// Saved memory of a lab in another subnet: it joins the network once it has its own address.
+    Moved,
+}
+
+/// A node's place in the supervisor.
+pub struct Slot {
+    pub name: NodeName,
+    state: watch::Sender<NodeState>,
+    running: Mutex<Option<Running>>,
+    /// Digest of the identity that the guest is known to have; empty if unknown.
+    identity: Mutex<String>,
+    published: Mutex<Vec<(u16, u16)>>,
+    /// Held by the one operation that may change the node.
+    operation: tokio::sync::Mutex<()>,
+}
+
+impl Slot {
+    pub fn new(name: NodeName) -> Self {
+        let state = watch::Sender::new(NodeState::Off);
+        Self {
+            name,
+            state,
+            running: Mutex::default(),
+            identity: Mutex::default(),
+            published: Mutex::default(),
+            operation: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub fn state(&self) -> NodeState {
+        self.state.borrow().clone()
+    }
+
+    /// The state; `Off` becomes `Absent` if the node has no disk, and `Suspended` if the whole lab is suspended.
+    pub fn shown_state(&self, home: &LabHome) -> NodeState {
+        match self.state() {
+            NodeState::Off if snapshot::is_suspended(home) => NodeState::Suspended,
+            NodeState::Off if !disk::link(&home.node(&self.name)).exists() => NodeState::Absent,
+            state => state,
+        }
+    }
+
+    /// Its machine, if it runs.
+    pub fn running(&self) -> Option<Running> {
+        lock(&self.running).clone()
+    }
+
+    /// Notes that its machine has stopped.
+    pub fn gone(&self) {
+        *lock(&self.running) = None;
+    }
+
+    /// Waits until its guest's kernel has panicked. A silent guest does not count: it may answer again.
+    pub async fn panicked(&self) {
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| matches!(state, NodeState::Panicked { .. })).await;
+    }
+
+    pub fn pid(&self) -> Option<i32> {
+        lock(&self.running).as_ref().map(|running| running.qemu.pid())
+    }
+
+    /// What is known of its machine's life; empty if it does not run.
+    pub fn life(&self) -> LifeStatus {
+        self.running().map(|running| lock(&running.life).status()).unwrap_or_default()
+    }
+
+    /// Ports that listen now: host port to node port.
+    pub fn published(&self) -> Vec<(u16, u16)> {
+        lock(&self.published).clone()
+    }
+
+    /// Virtual CPUs and memory that its machine was started with, if it runs.
+    pub fn shape(&self) -> Option<(u32, Size)> {
+        lock(&self.running).as_ref().map(|running| running.shape)
+    }
+
+    /// Tells the guest its own identity and the other nodes', if it answers now.
+    pub async fn tell(&self, supervisor: &Supervisor) {
+        let answers =
+            |running: &Running| self.state() == NodeState::Running && matches!(&*running.link.state().borrow(), LinkState::Up { .. });
+        if let Some(running) = self.running().filter(answers)
+            && let Err(why) = self.settle(supervisor, &running).await
+        {
+            supervisor.emit(Event::Warning { text: format!("{}: {why}", self.name) });
+        }
+    }
+
+    /// Its QEMU, if it runs.
+    pub fn qemu(&self) -> Option<Arc<Qemu>> {
+        lock(&self.running).as_ref().map(|running| running.qemu.clone())
+    }
+
+    /// Held by the operation that changes the node.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.operation.lock().await
+    }
+
+    pub fn change(&self, supervisor: &Supervisor, state: NodeState) {
+        if self.state.send_replace(state.clone()) != state {
+            supervisor.emit(Event::Node { node: self.name.clone(), state });
+        }
+    }
+
+    /// Adopts the machine if it runs.
+    pub async fn adopt(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
+        let _operation = self.operation.lock().await;
+        let folder = supervisor.home.node(&self.name);
+        let Some(machine) = persist::read_json::<Machine>(&node_folder::machine(&folder))? else { return Ok(()) };
+        let Some(qemu) = Qemu::adopt(&machine).await? else { return Ok(()) };
+        if snapshot::failed_restore(&supervisor.home).is_some() {
+            // A leftover of the failed restore.
+            qemu.end().await;
+            return Ok(());
+        }
+        if node_folder::is_unborn(&folder) {
+            if !qemu.is_active().await? {
+                // Its start was interrupted; it holds nothing worth keeping.
+                qemu.end().await;
+                return Ok(());
+            }
+            node_folder::born(&folder)?;
+        } else if !qemu.is_active().await? {
+            if snapshot::is_being_restored(&supervisor.home) {
+                // The restore starts over.
+                qemu.end().await;
+                return Ok(());
+            }
+            // Paused for a snapshot that will never be completed.
+            qemu.save_nothing().await?;
+        }
+        *lock(&supervisor.accel) = Some(machine.accel);
+        let life = Life::adopt(&qemu, &folder, console::length(&machine.files.console_log));
+        self.join(supervisor, &machine, qemu, Origin::Boot, life).await?;
+        let taken = ports::publish(supervisor, &self.name).await;
+        *lock(&self.published) = taken.bound;
+        Ok(())
+    }
+
+    /// Starts the machine unless it runs, and waits for its agent.
+    pub async fn start(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<(), Failure> {
+        let forks = up.templates.forks.contains_key(&self.name);
+        // Held until it has answered.
+        let _turn = if forks { supervisor.forking.acquire().await.ok() } else { None };
+        let Some(qemu) = self.launch_unless_running(supervisor, up).await? else { return self.answered(supervisor).await };
+        let answered = self.answered(supervisor).await;
+        // It was running and stopped just now for another reason: the caller asked for a started machine, so start it again.
+        if answered.is_ok() || timeout(END_DEADLINE, qemu.ended()).await.is_err() {
+            return answered;
+        }
+        self.launch_unless_running(supervisor, up).await?;
+        self.answered(supervisor).await
+    }
+
+    /// Starts the machine unless it runs; returns the QEMU of one that already does.
+    async fn launch_unless_running(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<Option<Arc<Qemu>>, Failure> {
+        let _operation = self.operation.lock().await;
+        if let Some(qemu) = self.qemu()
+            && !qemu.has_ended().await
+        {
+            return Ok(Some(qemu));
+        }
+        // The task that watches a stopped machine removes its port on the switch, and sets this state last.
+        let mut state = self.state.subscribe();
+        let _ = timeout(END_DEADLINE, state.wait_for(|state| matches!(state, NodeState::Off | NodeState::Crashed { .. }))).await;
+        self.change(supervisor, NodeState::Starting);
+        if let Err(why) = self.launch(supervisor, up).await {
+            self.change(supervisor, NodeState::Off);
+            return Err(why);
+        }
+        Ok(None)
+    }
+
+    /// Tells the guest its identity unless it knows it: a fork and a foreign image do not, and the lab file may have changed since the
+    /// boot.
+    pub async fn settle(&self, supervisor: &Supervisor, running: &Running) -> Result<(), Failure> {
+        let _turn = running.settling.lock().await;
+        let record = supervisor.record();
+        let mut identity = record.identity(record.node(&self.name)?)?;
+        let digest = identity.digest();
+        // Asked again each time: a guest does not announce that it has taken an identity.
+        let agent = Agent::new(running.link.clone());
+        let mut answers = false;
+        if *lock(&self.identity) != digest && running.link.up().await?.1 != digest {
+            identity.entropy = entropy();
+            identity.clock_ns = now_ns();
+            agent.take_identity(identity).await?;
+            answers = true;
+        }
+        if running.asleep.swap(false, Ordering::SeqCst) {
+            agent.wake(entropy(), now_ns()).await?;
+            answers = true;
+        }
+        *lock(&self.identity) = digest;
+        if matches!(self.state(), NodeState::Booting | NodeState::Silent { .. } | NodeState::Panicked { .. }) {
+            if !answers {
+                // The channel's information may be from the previous boot.
+                agent.ping().await?;
+            }
+            self.change(supervisor, NodeState::Running);
+        }
+        Ok(())
+    }
+
+    async fn launch(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<(), Failure> {
+        let (machine, start) = boot::prepare(supervisor, &self.name, up).await?;
+        match start {
+            Start::Boot => {
+                let printed = console::length(&machine.files.console_log);
+                let qemu = Qemu::launch(&machine).await?;
+                let life = Life::begin(&qemu, printed, false);
+                self.join(supervisor, &machine, qemu, Origin::Boot, life).await
+            }
+            Start::Fork(template) => self.fork(supervisor, &machine, &template).await,
+        }
+    }
+
+    async fn fork(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, template: &Template) -> Result<(), Failure> {
+        let state = template.state();
+        let state = std::fs::File::open(&state).map_err(Failure::io(state.display()))?;
+        let qemu = Qemu::launch_empty(machine).await?;
+        if let Err(why) = qemu.load(state, Saving::WithoutSharedMemory).await {
+            qemu.end().await;
+            let hint = format!("`labctl up --cold {}` boots it without a template", self.name);
+            return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint(hint));
+        }
+        // The agent's channel is open before the guest resumes: it was open when the template was saved.
+        let life = Life::begin(&qemu, console::length(&machine.files.console_log), true);
+        self.join(supervisor, machine, qemu, Origin::Boot, life).await?;
+        self.go_on(supervisor).await?;
+        node_folder::born(&supervisor.home.node(&self.name))
+    }
+
+    /// Starts the machine from saved state; it stays paused. One of a moved lab stays off the network until [`Slot::connect`].
+    pub async fn load(
+        self: &Arc<Self>,
+        supervisor: &Arc<Supervisor>,
+        machine: &Machine,
+        state: std::fs::File,
+        moved: bool,
+    ) -> Result<(), Lost> {
+        let logged = console::length(&machine.files.log);
+        let qemu = Qemu::launch_empty(machine).await.map_err(Failure::from)?;
+        if let Err(why) = qemu.load(state, Saving::Everything).await {
+            qemu.end().await;
+            self.change(supervisor, NodeState::Off);
+            return Err(self.unreadable(machine, logged, why));
+        }
+        let life = Life::begin(&qemu, console::length(&machine.files.console_log), true);
+        self.join(supervisor, machine, qemu, if moved { Origin::Moved } else { Origin::Snapshot }, life).await?;
+        Ok(())
+    }
+
+    /// Why saved memory could not be loaded. A QEMU that cannot read it logs that before it exits; one that is killed also just exits.
+    fn unreadable(&self, machine: &Machine, logged: u64, why: MachineError) -> Lost {
+        let log = std::fs::read(&machine.files.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(log.get(usize::try_from(logged).unwrap_or(0)..).unwrap_or_default()).into_owned();
+        let refused = log.lines().find(|line| line.contains("load of migration failed"));
+        let failure =
+            |why: &dyn std::fmt::Display| Failure::new(Kind::Machine, format!("{}: QEMU cannot read its memory: {why}", self.name));
+        match (refused, &why) {
+            (Some(_), _) => Lost::Dead(failure(&log.trim())),
+            (None, MachineError::Refused { .. }) => Lost::Dead(failure(&why)),
+            (None, MachineError::Disconnected(_) | MachineError::Ended(_)) => {
+                Lost::Ended(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint("repeat the command"))
+            }
+            (None, _) => Lost::Hindered(why.into()),
+        }
+    }
+
+    /// Connects the machine to the lab's network; one that is already connected stays so.
+    pub async fn connect(&self, supervisor: &Supervisor, machine: &Machine) -> Result<(), Failure> {
+        let record = supervisor.record();
+        let node = record.node(&self.name)?;
+        let socket = machine.files.net.clone();
+        let port = labctl_net::PortConfig { name: node.name.clone(), mac: machine.mac, address: node.address, socket };
+        supervisor.switch.attach(port).await;
+        Ok(())
+    }
+
+    /// Resumes a machine that was loaded.
+    pub async fn go_on(&self, supervisor: &Supervisor) -> Result<(), Failure> {
+        match self.qemu() {
+            Some(qemu) => Ok(qemu.resume().await?),
+            None => Err(self.not_running(supervisor)),
+        }
+    }
+
+    /// Connects switch and agent to a machine that has just been started or adopted, and watches it.
+    async fn join(
+        self: &Arc<Self>,
+        supervisor: &Arc<Supervisor>,
+        machine: &Machine,
+        qemu: Qemu,
+        origin: Origin,
+        life: Life,
+    ) -> Result<(), Failure> {
+        if origin != Origin::Moved {
+            self.connect(supervisor, machine).await?;
+        }
+        life.keep(&supervisor.home.node(&self.name))?;
+        let mut threads = qemu.vcpus().await?;
+        // The main thread's id is the process id.
+        threads.push(qemu.pid());
+        let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
+        let running = Running {
+            qemu: Arc::new(qemu),
+            link,
+            settling: Arc::default(),
+            asleep: Arc::new(AtomicBool::new(origin != Origin::Boot)),
+            console_log: machine.files.console_log.clone(),
+            shape: (machine.cpus, machine.memory),
+            threads: threads.into(),
+            life: Arc::new(Mutex::new(life)),
+            upset: Arc::new(watch::Sender::new(None)),
+        };
+        lock(&self.identity).clear();
+        *lock(&self.running) = Some(running.clone());
+        self.change(supervisor, NodeState::Booting);
+        tokio::spawn(self.clone().watch(supervisor.clone(), running));
+        Ok(())
+    }
+
+    /// Takes the ports that no longer listen for the node.
+    pub fn take_published(&self) -> Vec<(u16, u16)> {
+        std::mem::take(&mut *lock(&self.published))
+    }
+
+    /// Records which ports listen for the node.
+    pub fn set_published(&self, published: Vec<(u16, u16)>) {
+        *lock(&self.published) = published;
+    }
+
+    /// Stops the machine: asks the agent, then presses the power button, then kills QEMU. With `force` only the last.
+    pub async fn halt(self: &Arc<Self>, supervisor: &Arc<Supervisor>, force: bool) -> Result<(), Failure> {
+        let _operation = self.operation.lock().await;
+        let Some(Running { qemu, link, .. }) = lock(&self.running).clone() else {
+            self.change(supervisor, NodeState::Off);
+            return Ok(());
+        };
+        // A panicked guest cannot be asked.
+        let force = force || matches!(self.state(), NodeState::Panicked { .. });
+        self.change(supervisor, NodeState::Halting);
+        if !force && !self.halt_in_order(supervisor, &qemu, link).await {
+            supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was ended by force", self.name) });
+        }
+        qemu.end().await;
+        // The watching task sets the final state.
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| matches!(state, NodeState::Off | NodeState::Crashed { .. })).await;
+        Ok(())
+    }
+
+    async fn halt_in_order(&self, supervisor: &Supervisor, qemu: &Qemu, link: Link) -> bool {
+        let asked = timeout(Duration::from_secs(5), Agent::new(link).power_off()).await;
+        if matches!(asked, Ok(Ok(()))) && timeout(HALT_DEADLINE, qemu.ended()).await.is_ok() {
+            return true;
+        }
+        if let Err(why) = qemu.press_power_button().await {
+            supervisor.emit(Event::Note { text: format!("{}: {why}", self.name) });
+        }
+        timeout(BUTTON_DEADLINE, qemu.ended()).await.is_ok()
+    }
+}

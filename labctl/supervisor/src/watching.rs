@@ -1,0 +1,189 @@
+//! Following a machine until it exits: its agent, what its kernel prints, its resets.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use labctl_guest::{Agent, LinkState};
+use labctl_lab::event::{Event, NodeState, Trouble};
+use labctl_lab::life::{self, Complaint};
+use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use crate::console::Console;
+use crate::kernel::Said;
+use crate::node::{Running, Slot, Upset};
+use crate::{Supervisor, boot, lock, ports};
+
+/// A kernel in trouble may repeat itself endlessly; anything but a panic is reported once in this time.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Where a guest reports which boot it is in, and its uptime. The boot id is hidden in a fork, whose kernel has its template's.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const UPTIME: &str = "/proc/uptime";
+
+/// What a machine has shown so far.
+struct Watched {
+    console: Console,
+    /// When each kind of trouble other than a panic was last reported.
+    told: [Option<Instant>; 2],
+}
+
+impl Slot {
+    /// Follows a machine until it exits.
+    pub async fn watch(self: Arc<Self>, supervisor: Arc<Supervisor>, running: Running) {
+        let console = Console::open(&running.console_log, lock(&running.life).console_heard);
+        let mut watched = Watched { console, told: [None; 2] };
+        // An adopted machine may have printed something while no supervisor was listening.
+        let said = watched.console.hear();
+        if said.iter().any(|said| !matches!(said, Said::Complaint(Complaint { trouble: Trouble::Oops | Trouble::Stall, .. }))) {
+            lock(&running.life).awake = false;
+        }
+        self.heard(&supervisor, &running, &mut watched, said);
+        self.follow(&supervisor, &running, &mut watched).await;
+        let last = self.state();
+        self.gone();
+        supervisor.switch.detach(&self.name).await;
+        let published = self.take_published();
+        ports::unpublish(&supervisor, &self.name, &published).await;
+        let orderly = last == NodeState::Halting || boot::powered_off(&running.console_log);
+        let before = last.why().map(|why| format!("; before that: {why}")).unwrap_or_default();
+        let crash = NodeState::Crashed { why: format!("its QEMU ended unasked{before}") };
+        self.change(&supervisor, if orderly { NodeState::Off } else { crash });
+        supervisor.quieter.notify_one();
+    }
+
+    async fn follow(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched) {
+        let qemu = &running.qemu;
+        let mut events = qemu.qmp().events();
+        let mut agent = running.link.state();
+        loop {
+            let answers = matches!(&*agent.borrow_and_update(), LinkState::Up { .. });
+            if !answers && matches!(self.state(), NodeState::Running | NodeState::Panicked { .. }) {
+                self.change(supervisor, NodeState::Booting);
+            }
+            let settle = async {
+                // If it fails, the next `up` retries it and reports why.
+                if answers && let Err(why) = self.settle(supervisor, running).await {
+                    eprintln!("{}: {why}", self.name);
+                } else if answers {
+                    self.note_boot(supervisor, running).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::pin!(settle);
+            loop {
+                tokio::select! {
+                    () = qemu.ended() => return,
+                    changed = agent.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return qemu.ended().await,
+                    },
+                    said = watched.console.next() => self.heard(supervisor, running, watched, said),
+                    event = events.recv() => match event {
+                        Ok(event) if is_guests_reset(&event) => {
+                            // What it printed before the reset is handled first.
+                            let said = watched.console.hear();
+                            self.heard(supervisor, running, watched, said);
+                            self.was_reset(supervisor, running);
+                        }
+                        Err(RecvError::Closed) => return qemu.ended().await,
+                        Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    },
+                    () = &mut settle => {}
+                }
+            }
+        }
+    }
+
+    /// Handles what the kernel printed.
+    fn heard(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched, said: Vec<Said>) {
+        if said.is_empty() {
+            return;
+        }
+        for said in said {
+            match said {
+                Said::Restarting => lock(&running.life).restarts_in_order(),
+                Said::Complaint(complaint) => {
+                    lock(&running.life).complains(&complaint, SystemTime::now());
+                    let Complaint { trouble, line } = complaint;
+                    if watched.is_news(trouble) {
+                        supervisor.emit(Event::Kernel { node: self.name.clone(), trouble, line: line.clone() });
+                    }
+                    if trouble == Trouble::Panic {
+                        if self.state() != NodeState::Halting {
+                            self.change(supervisor, NodeState::Panicked { why: line.clone() });
+                        }
+                        running.upset.send_replace(Some(Upset::Panicked(line)));
+                    }
+                }
+            }
+        }
+        lock(&running.life).console_heard = watched.console.heard();
+        self.keep(supervisor, running);
+    }
+
+    /// Handles a reset: the guest boots again.
+    fn was_reset(&self, supervisor: &Supervisor, running: &Running) {
+        lock(&running.life).reset(SystemTime::now());
+        running.upset.send_replace(Some(Upset::Reset));
+        // The new boot knows the time, and reads its identity from the disk.
+        running.asleep.store(false, Ordering::SeqCst);
+        if self.state() != NodeState::Halting {
+            self.change(supervisor, NodeState::Booting);
+        }
+        self.keep(supervisor, running);
+    }
+
+    /// Asks the guest which boot it is in, and reports if it is a different one than before.
+    async fn note_boot(&self, supervisor: &Supervisor, running: &Running) {
+        let agent = Agent::new(running.link.clone());
+        let (mut boot_id, mut uptime) = (Vec::new(), Vec::new());
+        let asked = async {
+            agent.get(BOOT_ID, &mut boot_id).await?;
+            agent.get(UPTIME, &mut uptime).await
+        };
+        if let Err(why) = asked.await {
+            eprintln!("{}: {BOOT_ID}: {why}", self.name);
+            return;
+        }
+        let boot_id = String::from_utf8_lossy(&boot_id).trim().to_owned();
+        let uptime = life::uptime(&uptime).unwrap_or_default();
+        let reboot = lock(&running.life).answers(&boot_id, uptime, SystemTime::now());
+        self.keep(supervisor, running);
+        if let Some(life::Reboot { cause, ran }) = reboot {
+            let ran_ms = u64::try_from(ran.as_millis()).unwrap_or(u64::MAX);
+            supervisor.emit(Event::Rebooted { node: self.name.clone(), cause, ran_ms, boot_id });
+        }
+    }
+
+    /// Saved for this supervisor's successor.
+    fn keep(&self, supervisor: &Supervisor, running: &Running) {
+        let life = lock(&running.life).clone();
+        if let Err(why) = life.keep(&supervisor.home.node(&self.name)) {
+            eprintln!("{}: {why}", self.name);
+        }
+    }
+}
+
+impl Watched {
+    fn is_news(&mut self, trouble: Trouble) -> bool {
+        let told = match trouble {
+            Trouble::Panic => return true,
+            Trouble::Oops => &mut self.told[0],
+            Trouble::Stall => &mut self.told[1],
+        };
+        let now = Instant::now();
+        let news = told.is_none_or(|told| now - told >= AGAIN);
+        if news {
+            *told = Some(now);
+        }
+        news
+    }
+}
+
+/// QEMU's RESET event; resets by QEMU itself, as at its start, are not the guest's.
+fn is_guests_reset(event: &Value) -> bool {
+    event["event"] == "RESET" && event["data"]["guest"] == true
+}
