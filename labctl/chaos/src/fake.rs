@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use labctl_spec::network::{EdgeCounters, HeldFrames};
 use labctl_spec::scenario::Signal;
+use labctl_wire::{ArmedProcess, Death, UnitState};
 use tokio::time::{Instant, sleep};
 
 use crate::impaired::ImpairedEdges;
 use crate::lease::{Journal, Lease};
 use crate::target::{BoxFuture, ExecAnswer, FaultError, FaultTarget, HttpAnswer, Mishap, ProbeTarget};
-use labctl_spec::network::{EdgeCounters, HeldFrames};
-use labctl_wire::{ArmedProcess, Death, UnitState};
 
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)

@@ -1,8 +1,7 @@
 //! Finding the lab that a command is for.
 
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use labctl_lab::home::Home;
 use labctl_lab::record::Record;

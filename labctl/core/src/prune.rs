@@ -1,9 +1,8 @@
 //! What no lab owns any more: machines, lab folders without a record, stale socket folders, unfinished templates.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use labctl_lab::Failure;
 use labctl_lab::home::Home;

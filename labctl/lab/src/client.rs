@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use labctl_guest::{Agent, Link};
 use labctl_spec::ident::{LabName, NodeName};
+use labctl_spec::network::{EdgeCounters, HeldFrames};
 use labctl_wire::{Unframer, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use labctl_spec::network::{EdgeCounters, HeldFrames};
-
 use crate::control::{Answer, Call, LabStatus};
-use crate::event::Each;
-use crate::event::Event;
+use crate::event::{Each, Event};
 use crate::home::LabHome;
 use crate::{Failure, Kind};
 

@@ -10,10 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::MachineError;
 use crate::accel::Accel;
-use crate::cache;
-use crate::qemu;
+use crate::{MachineError, cache, qemu};
 
 /// How long a tiny guest may take to respond. With a working accelerator it takes a fraction of a second.
 const PROOF_DEADLINE: Duration = Duration::from_secs(10);

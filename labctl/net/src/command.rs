@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use labctl_spec::ident::{MacAddr, NodeName};
+use labctl_spec::network::{Edge, HeldFrames, Impairment};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot::Sender;
 use tokio::task::JoinHandle;
@@ -14,8 +15,6 @@ use crate::counters::Counters;
 use crate::flow::host::PipeEnd;
 use crate::flow::tcp::Opening;
 use crate::names::Names;
-use labctl_spec::network::HeldFrames;
-use labctl_spec::network::{Edge, Impairment};
 
 /// A node's place at the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]

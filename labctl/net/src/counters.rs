@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use labctl_spec::ident::NodeName;
-use serde::{Deserialize, Serialize};
-
 use labctl_spec::network::{Edge, EdgeCounters};
+use serde::{Deserialize, Serialize};
 
 /// All counters, since the switch started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

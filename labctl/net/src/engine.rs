@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
+use labctl_spec::network::{Edge, End, HeldFrames, Impairment};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -28,8 +29,6 @@ use crate::hold::Held;
 use crate::impair::EdgeState;
 use crate::place::{GATEWAY, Place, Run};
 use crate::table::{Port, Table};
-use labctl_spec::network::HeldFrames;
-use labctl_spec::network::{Edge, End, Impairment};
 
 /// Limit on runs processed before commands and timers get their turn.
 const BATCH: usize = 32;

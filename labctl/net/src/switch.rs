@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Network;
+use labctl_spec::network::{Edge, HeldFrames, Impairment};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -22,8 +23,6 @@ use crate::gateway::Gateway;
 use crate::names::Names;
 use crate::publish::{self, PublishError};
 use crate::uplink::Rules;
-use labctl_spec::network::HeldFrames;
-use labctl_spec::network::{Edge, Impairment};
 
 /// Runs that may wait for the switch: each port has at most one, so this leaves room for the flows.
 const INGRESS: usize = 256;

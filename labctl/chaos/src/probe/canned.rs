@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use labctl_spec::network::EdgeCounters;
 use labctl_spec::scenario::Check;
+use labctl_wire::UnitState;
 
 use super::{Answer, ask};
 use crate::target::{BoxFuture, ExecAnswer, FaultError, HttpAnswer, Mishap, ProbeTarget};
-use labctl_wire::UnitState;
 
 /// Responses to `PORT PATH`; everything else is refused.
 #[derive(Default)]

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use labctl_core::lifecycle;
-use labctl_core::snapshot;
 use labctl_core::validation::Plays;
+use labctl_core::{lifecycle, snapshot};
 use labctl_lab::Failure;
 use labctl_lab::work::Work;
 

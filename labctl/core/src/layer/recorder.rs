@@ -8,8 +8,7 @@ use labctl_provision::{Content, Target, TargetError};
 use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Map, Value};
 
-use crate::baked::lock;
-use crate::baked::{Answer, FACTS, Step, after, digest};
+use crate::baked::{Answer, FACTS, Step, after, digest, lock};
 
 /// Facts that a node shares with all others of its template (Ansible's names, without the prefix `ansible_`). Facts not listed here are
 /// specific to a node, or change by themselves.

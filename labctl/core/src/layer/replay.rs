@@ -9,8 +9,7 @@ use labctl_wire::{ModuleCall, ModuleReply};
 use serde_json::{Map, Value};
 
 use super::{Planned, Stopped};
-use crate::baked::lock;
-use crate::baked::{Answer, FACTS, Known, after, digest};
+use crate::baked::{Answer, FACTS, Known, after, digest, lock};
 
 /// One node's path through the known steps.
 pub struct Replay {

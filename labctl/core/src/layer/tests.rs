@@ -13,9 +13,7 @@ use serde_json::{Map, Value, json};
 use super::Stopped;
 use super::recorder::Recorder;
 use super::replay::Replay;
-use crate::baked::Fresh;
-use crate::baked::lock;
-use crate::baked::{Known, Layer, marker};
+use crate::baked::{Fresh, Known, Layer, lock, marker};
 
 /// Stores what `set` sets, and counts calls.
 #[derive(Default)]

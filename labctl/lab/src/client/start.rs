@@ -21,8 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{READY, Supervisor, TAKEN};
 use crate::control::Call;
-use crate::event::Each;
-use crate::event::Event;
+use crate::event::{Each, Event};
 use crate::home::LabHome;
 use crate::work::Work;
 use crate::{Failure, Kind};

@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::argv::program;
-use crate::MachineError;
-use crate::cache;
+use crate::{MachineError, cache};
 
 /// The program that was queried, as it was then.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,11 +4,11 @@
 //! shot ──▶ down ──▶ up (a new main pid) ──▶ down (it exited again) ──▶ up ...
 //! ```
 
+use labctl_wire::UnitState;
 use tokio::time::Instant;
 
 use super::{Fate, Sighting, TargetReport};
 use crate::event::What;
-use labctl_wire::UnitState;
 
 /// One unit.
 struct Comeback {

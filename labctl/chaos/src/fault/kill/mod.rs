@@ -16,10 +16,12 @@ mod watch;
 
 use std::time::Duration;
 
+use comeback::Comebacks;
 use futures_util::future::join_all;
 use labctl_spec::network::HeldFrames;
 use labctl_spec::scenario::{KillStep, Signal};
 use labctl_wire::{ArmedProcess, Death, UnitState};
+use stopped::is_stopped;
 use tokio::time::{Instant, timeout};
 
 use super::{Fault, FaultReport, Groups, Injected, Injection, Scene, as_details};
@@ -29,8 +31,6 @@ use crate::options::Options;
 use crate::pick;
 use crate::target::{BoxFuture, FaultError};
 use crate::undo::{Undo, UnitsOn};
-use comeback::Comebacks;
-use stopped::is_stopped;
 
 pub(crate) use details::show;
 pub use details::{Fate, KillDetails, Skew, TargetReport};

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use labctl_wire::UnitState;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
-
-use labctl_wire::UnitState;
 
 use super::TargetReport;
 use crate::target::Target;
