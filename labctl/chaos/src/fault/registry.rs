@@ -3,7 +3,6 @@
 use labctl_spec::scenario::Step;
 
 use super::kill::Kill;
-use super::network::{Cut, Delay, Loss};
 use super::{Fault, FaultReport, kill, network};
 use crate::page::Page;
 
@@ -11,9 +10,9 @@ use crate::page::Page;
 pub(crate) fn fault(step: &Step) -> Option<Box<dyn Fault>> {
     Some(match step.clone() {
         Step::Kill(step) => Box::new(Kill(step)),
-        Step::Cut(step) => Box::new(Cut(step)),
-        Step::Delay(step) => Box::new(Delay(step)),
-        Step::Loss(step) => Box::new(Loss(step)),
+        Step::Cut(step) => Box::new(network::cut(&step)),
+        Step::Delay(step) => Box::new(network::delay(&step)),
+        Step::Loss(step) => Box::new(network::loss(&step)),
         Step::Wait(_) => return None,
     })
 }

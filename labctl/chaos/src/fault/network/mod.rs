@@ -11,17 +11,18 @@ use labctl_spec::scenario::Between;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Fault, FaultReport, Groups, Injected, Injection, Scene, as_details};
+use super::{Fault, FaultReport, Groups, Injected, Injection, Scene, as_details, bounded};
 use crate::ids::next_id;
 use crate::impaired::ImpairedEdges;
+use crate::options::Options;
 use crate::page::Page;
 use crate::pick;
 use crate::target::{BoxFuture, FaultError, Target};
 use crate::undo::Undo;
 
-pub(crate) use cut::Cut;
-pub(crate) use delay::Delay;
-pub(crate) use loss::Loss;
+pub(crate) use cut::cut;
+pub(crate) use delay::delay;
+pub(crate) use loss::loss;
 
 /// Details of a network fault.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ fn edges(between: &Between, groups: &Groups) -> Result<Vec<Edge>, FaultError> {
     edges.sort();
     edges.dedup();
     match edges.is_empty() {
-        true => Err(FaultError::new(format!("between {} there is no edge: a node has none to itself", text(between)))
+        true => Err(FaultError::new(format!("there is no edge {}: a node has none to itself", text(between)))
             .hint("name different nodes in `from` and `to`")),
         false => Ok(edges),
     }
@@ -81,6 +82,7 @@ fn text(between: &Between) -> String {
 }
 
 /// How to determine whether an impairment had an effect.
+#[derive(Clone, Copy)]
 struct Effect {
     /// The counter that proves an effect.
     of: fn(&EdgeCounters) -> u64,
@@ -88,40 +90,70 @@ struct Effect {
     none: &'static str,
 }
 
-/// Impairs the edges of a step until its lease is closed.
-async fn impair(
-    fault: &dyn Fault,
+/// A step that impairs edges until its lease is closed. Each kind has a function that makes one.
+pub(crate) struct Network {
+    kind: &'static str,
+    /// What is wrong with the edges, in words.
+    what: String,
     between: Between,
     impairment: Impairment,
     effect: Effect,
-    scene: &Scene<'_>,
-    step: usize,
-    rest: Duration,
-) -> Result<Injection, FaultError> {
-    let edges = edges(&between, scene.groups)?;
-    let id = format!("{:020}", next_id());
-    let impaired = ImpairedEdges { id: id.clone(), edges: edges.clone(), impairment: Impairment { seed: seed(scene, step), ..impairment } };
-    let length = rest.saturating_add(fault.lasts().unwrap_or_default()).saturating_add(scene.options.lease_margin);
-    let lease = scene.lease(fault.text(), Undo::Mend(impaired.clone()), length)?;
-    scene.target.impair(&impaired).await?;
-    let at = Instant::now();
-    let mut nodes: Vec<String> = edges.iter().flat_map(|edge| [name(&edge.from), name(&edge.to)]).collect();
-    nodes.sort();
-    nodes.dedup();
-    let report = FaultReport {
-        step,
-        kind: fault.kind().to_owned(),
-        text: fault.text(),
-        candidates: nodes.clone(),
-        picked: nodes,
-        injected_ms: Some(scene.since_start(at)),
-        no_effect: None,
-        details: serde_json::Map::new(),
-    };
-    let words = |edge: &Edge| format!("{} -> {}", name(&edge.from), name(&edge.to));
-    let details = NetworkDetails { edges: edges.iter().map(words).collect(), frames: None };
-    let fault = Box::new(Impaired { report, details, id, effect });
-    Ok(Injection { lease: Some(lease), at: Some((at, at)), ..Injection::nothing(fault) })
+}
+
+impl Fault for Network {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn text(&self) -> String {
+        format!("{} {}", self.what, text(&self.between))
+    }
+
+    fn check(&self, groups: &Groups) -> Result<(), FaultError> {
+        edges(&self.between, groups).map(drop)
+    }
+
+    fn length(&self, options: &Options) -> Duration {
+        options.fire_limit
+    }
+
+    fn lasts(&self) -> Option<Duration> {
+        self.between.lasts.map(bounded)
+    }
+
+    fn inject<'a>(&'a self, scene: &'a Scene<'a>, step: usize, rest: Duration) -> BoxFuture<'a, Result<Injection, FaultError>> {
+        Box::pin(self.impair(scene, step, rest))
+    }
+}
+
+impl Network {
+    async fn impair(&self, scene: &Scene<'_>, step: usize, rest: Duration) -> Result<Injection, FaultError> {
+        let edges = edges(&self.between, scene.groups)?;
+        let id = format!("{:020}", next_id());
+        let impairment = Impairment { seed: seed(scene, step), ..self.impairment.clone() };
+        let impaired = ImpairedEdges { id: id.clone(), edges: edges.clone(), impairment };
+        let length = rest.saturating_add(self.lasts().unwrap_or_default()).saturating_add(scene.options.lease_margin);
+        let lease = scene.lease(self.text(), Undo::Mend(impaired.clone()), length)?;
+        scene.target.impair(&impaired).await?;
+        let at = Instant::now();
+        let mut nodes: Vec<String> = edges.iter().flat_map(|edge| [name(&edge.from), name(&edge.to)]).collect();
+        nodes.sort();
+        nodes.dedup();
+        let report = FaultReport {
+            step,
+            kind: self.kind.to_owned(),
+            text: self.text(),
+            candidates: nodes.clone(),
+            picked: nodes,
+            injected_ms: Some(scene.since_start(at)),
+            no_effect: None,
+            details: serde_json::Map::new(),
+        };
+        let words = |edge: &Edge| format!("{} -> {}", name(&edge.from), name(&edge.to));
+        let details = NetworkDetails { edges: edges.iter().map(words).collect(), frames: None };
+        let fault = Box::new(Impaired { report, details, id, effect: self.effect });
+        Ok(Injection { lease: Some(lease), at: Some((at, at)), ..Injection::nothing(fault) })
+    }
 }
 
 fn name(end: &End) -> String {
