@@ -10,98 +10,54 @@ use crate::report::Report;
 /// The name for everything outside of the lab: the host, the internet, published ports.
 const OUTSIDE: &str = "outside";
 
-/// Which edges a step means, and for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which edges a step means, and for how long. Its keys stand among the step's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Between {
-    /// Groups or nodes that send; `outside` is everything that is not in the lab.
+    /// Groups or nodes at one end; `outside` is everything that is not in the lab.
+    #[schemars(length(min = 1))]
     pub from: Vec<String>,
-    /// Groups or nodes that receive, likewise.
+    /// Groups or nodes at the other end.
+    #[schemars(length(min = 1))]
     pub to: Vec<String>,
-    /// Leave the way back alone.
+    /// Impair only what `from` sends to `to`; default: both ways.
+    #[serde(default)]
     pub one_way: bool,
-    /// For how long; until the method's end if none.
+    /// For how long, before the next step; default: until the method ends.
+    #[serde(rename = "for")]
     pub lasts: Option<Duration>,
 }
 
 /// Nothing passes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct CutStep {
-    /// Groups or nodes at one end; `outside` is everything that is not in the lab.
-    #[schemars(length(min = 1))]
-    pub from: Vec<String>,
-    /// Groups or nodes at the other end.
-    #[schemars(length(min = 1))]
-    pub to: Vec<String>,
-    /// Cut only what `from` sends to `to`; default: both ways.
-    #[serde(default)]
-    pub one_way: bool,
-    /// For how long, before the next step; default: until the method ends.
-    #[serde(rename = "for")]
-    pub lasts: Option<Duration>,
+    /// Its edges.
+    #[serde(flatten)]
+    pub between: Between,
 }
 
 /// What passes arrives later.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct DelayStep {
-    /// Groups or nodes at one end; `outside` is everything that is not in the lab.
-    #[schemars(length(min = 1))]
-    pub from: Vec<String>,
-    /// Groups or nodes at the other end.
-    #[schemars(length(min = 1))]
-    pub to: Vec<String>,
+    /// Its edges.
+    #[serde(flatten)]
+    pub between: Between,
     /// How much later each frame arrives.
     pub time: Duration,
     /// Largest deviation from `time`, evenly spread to both sides; default: none.
     pub jitter: Option<Duration>,
-    /// Delay only what `from` sends to `to`; default: both ways.
-    #[serde(default)]
-    pub one_way: bool,
-    /// For how long, before the next step; default: until the method ends.
-    #[serde(rename = "for")]
-    pub lasts: Option<Duration>,
 }
 
 /// Some of what passes is lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct LossStep {
-    /// Groups or nodes at one end; `outside` is everything that is not in the lab.
-    #[schemars(length(min = 1))]
-    pub from: Vec<String>,
-    /// Groups or nodes at the other end.
-    #[schemars(length(min = 1))]
-    pub to: Vec<String>,
+    /// Its edges.
+    #[serde(flatten)]
+    pub between: Between,
     /// How many of a hundred frames are lost, at random by the run's seed.
     pub percent: f64,
-    /// Lose only what `from` sends to `to`; default: both ways.
-    #[serde(default)]
-    pub one_way: bool,
-    /// For how long, before the next step; default: until the method ends.
-    #[serde(rename = "for")]
-    pub lasts: Option<Duration>,
-}
-
-impl CutStep {
-    /// Its edges.
-    pub fn between(&self) -> Between {
-        Between { from: self.from.clone(), to: self.to.clone(), one_way: self.one_way, lasts: self.lasts }
-    }
-}
-
-impl DelayStep {
-    /// Its edges.
-    pub fn between(&self) -> Between {
-        Between { from: self.from.clone(), to: self.to.clone(), one_way: self.one_way, lasts: self.lasts }
-    }
-}
-
-impl LossStep {
-    /// Its edges.
-    pub fn between(&self) -> Between {
-        Between { from: self.from.clone(), to: self.to.clone(), one_way: self.one_way, lasts: self.lasts }
-    }
 }
 
 impl StepCheck for Between {
@@ -122,13 +78,13 @@ impl StepCheck for Between {
 
 impl StepCheck for CutStep {
     fn check(&self, at: &str, known: Option<&Known>, report: &mut Report) {
-        self.between().check(at, known, report);
+        self.between.check(at, known, report);
     }
 }
 
 impl StepCheck for DelayStep {
     fn check(&self, at: &str, known: Option<&Known>, report: &mut Report) {
-        self.between().check(at, known, report);
+        self.between.check(at, known, report);
         if self.time.0.is_zero() {
             report.add(&format!("{at}/time"), "the time is zero", "write a time such as `100ms`");
         }
@@ -140,7 +96,7 @@ impl StepCheck for DelayStep {
 
 impl StepCheck for LossStep {
     fn check(&self, at: &str, known: Option<&Known>, report: &mut Report) {
-        self.between().check(at, known, report);
+        self.between.check(at, known, report);
         if !(self.percent > 0.0 && self.percent <= 100.0) {
             let reason = format!("{} is no share of a hundred frames", self.percent);
             report.add(&format!("{at}/percent"), reason, "write a number above 0, up to 100; `cut` loses everything");

@@ -10,7 +10,7 @@ pub(crate) fn cut(step: &CutStep) -> Network {
     Network {
         kind: "cut",
         what: "network cut".to_owned(),
-        between: step.between(),
+        between: step.between.clone(),
         impairment: Impairment { cut: true, ..Impairment::default() },
         effect: Effect { of: |frames| frames.dropped, none: "no frame tried to pass" },
     }

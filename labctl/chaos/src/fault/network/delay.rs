@@ -11,7 +11,7 @@ pub(crate) fn delay(step: &DelayStep) -> Network {
     Network {
         kind: "delay",
         what: format!("delay of {}{jitter}", step.time),
-        between: step.between(),
+        between: step.between.clone(),
         impairment: Impairment {
             delay: step.time.0,
             jitter: step.jitter.map(|jitter| jitter.0).unwrap_or_default(),

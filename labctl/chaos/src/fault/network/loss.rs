@@ -10,7 +10,7 @@ pub(crate) fn loss(step: &LossStep) -> Network {
     Network {
         kind: "loss",
         what: format!("loss of {} %", step.percent),
-        between: step.between(),
+        between: step.between.clone(),
         impairment: Impairment { loss: step.percent / 100.0, ..Impairment::default() },
         effect: Effect { of: |frames| frames.dropped, none: "no frame was lost" },
     }

@@ -1,7 +1,7 @@
 //! Network faults and their leases.
 
 use labctl_spec::network::{Edge, End};
-use labctl_spec::scenario::{CutStep, DelayStep, LossStep};
+use labctl_spec::scenario::{Between, CutStep, DelayStep, LossStep};
 
 use super::*;
 use crate::fault::network::NetworkDetails;
@@ -13,7 +13,7 @@ fn names(names: &[&str]) -> Vec<String> {
 
 fn cut(from: &[&str], to: &[&str], one_way: bool, lasts: Option<u64>) -> Step {
     let lasts = lasts.map(|time| scenario::Duration(ms(time)));
-    Step::Cut(CutStep { from: names(from), to: names(to), one_way, lasts })
+    Step::Cut(CutStep { between: Between { from: names(from), to: names(to), one_way, lasts } })
 }
 
 fn edge(from: &str, to: &str) -> Edge {
@@ -53,14 +53,11 @@ async fn a_cut_is_leased_and_mended_when_its_time_is_over() {
 async fn one_way_is_one_way_and_lasts_until_the_end() {
     let bench = Bench::new(&["n1", "n2"]);
     bench.lab.serve(Service::Blind);
-    let lossy = LossStep { from: names(&["n1"]), to: names(&["outside"]), percent: 20.0, one_way: true, lasts: None };
+    let lossy = LossStep { between: Between { from: names(&["n1"]), to: names(&["outside"]), one_way: true, lasts: None }, percent: 20.0 };
     let slow = DelayStep {
-        from: names(&["n1"]),
-        to: names(&["n2"]),
+        between: Between { from: names(&["n1"]), to: names(&["n2"]), one_way: true, lasts: None },
         time: scenario::Duration(ms(100)),
         jitter: Some(scenario::Duration(ms(10))),
-        one_way: true,
-        lasts: None,
     };
     let scenario = scenario(vec![Step::Loss(lossy), Step::Delay(slow), wait(ms(3000))]);
     let look = async {
