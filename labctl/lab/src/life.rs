@@ -126,6 +126,12 @@ impl Life {
         }
     }
 
+    /// How long ago its kernel panicked, if it did.
+    pub fn since_panic(&self, now: SystemTime) -> Option<Duration> {
+        let at = self.last_panic.as_ref()?.at_unix_ms;
+        Some(Duration::from_millis(unix_ms(now).saturating_sub(at)))
+    }
+
     /// Since when the guest has run without a reboot, in milliseconds since 1970.
     fn since_unix_ms(&self) -> u64 {
         self.booted_unix_ms.unwrap_or(self.started_unix_ms)

@@ -1,15 +1,19 @@
 //! Waiting until a guest answers before anything is asked of it, and reporting what is known of one that does not answer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use labctl_guest::{Agent, GuestError, Link, LinkState};
 use labctl_lab::event::NodeState;
 use labctl_lab::{Failure, Kind, snapshot};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::node::{Running, Slot, Upset};
 use crate::patience::{Limits, Signs, Silence, patiently};
 use crate::{Supervisor, console, lock};
+
+/// How long a guest may take from a panic to its reset. Kernels that labctl boots reset at once; others wait a few seconds, or for ever.
+const RESETS: Duration = Duration::from_secs(8);
 
 /// How long QEMU may take to report whether the machine is paused.
 const QMP_DEADLINE: Duration = Duration::from_secs(1);
@@ -36,7 +40,7 @@ pub enum Wish {
     Up,
     /// It resumes where its memory was saved: a reboot ends the wait.
     GoOn,
-    /// A command that a user waits for.
+    /// A command that a user waits for. Nothing was asked of the guest yet, so it may reboot after a panic, once.
     Command,
 }
 
@@ -65,9 +69,14 @@ impl Slot {
     /// Waits until the guest answers a question asked now. Anything heard earlier may come from a guest that has died since.
     pub async fn word(&self, running: &Running, wish: Wish) -> Result<(), NoWord> {
         let mut upsets = running.upset.subscribe();
+        let mut panics = 0;
         let state = self.state();
-        if let NodeState::Panicked { why } = state {
-            return Err(NoWord::Panicked(why));
+        if let NodeState::Panicked { why } = &state {
+            let left = lock(&running.life).since_panic(SystemTime::now()).map_or(RESETS, |since| RESETS.saturating_sub(since));
+            if wish != Wish::Command || !resets(&mut upsets, left).await {
+                return Err(NoWord::Panicked(why.clone()));
+            }
+            panics += 1;
         }
         if wish == Wish::GoOn {
             // Anything that has happened to it since it resumed counts.
@@ -84,8 +93,14 @@ impl Slot {
             loop {
                 // Cannot fail: the sender is borrowed.
                 let _ = upsets.changed().await;
-                match upsets.borrow_and_update().clone() {
-                    Some(Upset::Panicked(line)) => return NoWord::Panicked(line),
+                let upset = upsets.borrow_and_update().clone();
+                match upset {
+                    Some(Upset::Panicked(line)) => {
+                        panics += 1;
+                        if wish != Wish::Command || panics > 1 || !resets(&mut upsets, RESETS).await {
+                            return NoWord::Panicked(line);
+                        }
+                    }
                     Some(Upset::Reset) if wish == Wish::GoOn => return NoWord::Rebooted,
                     _ => {}
                 }
@@ -153,6 +168,11 @@ impl Slot {
         Failure::new(Kind::Machine, format!("{}: the machine ended before its agent answered; {seen}", self.name))
             .hint(format!("see {} and repeat the command", console.display()))
     }
+}
+
+/// Waits for the reset that follows a panic; false if none comes in that time.
+async fn resets(upsets: &mut watch::Receiver<Option<Upset>>, within: Duration) -> bool {
+    matches!(timeout(within, upsets.wait_for(|upset| matches!(upset, Some(Upset::Reset)))).await, Ok(Ok(_)))
 }
 
 impl Running {

@@ -40,6 +40,7 @@ impl Slot {
         if said.iter().any(|said| !matches!(said, Said::Complaint(Complaint { trouble: Trouble::Oops | Trouble::Stall, .. }))) {
             lock(&running.life).awake = false;
         }
+        // Not an upset: whoever waits for the guest now waits for what it does from here on.
         self.heard(&supervisor, &running, &mut watched, said);
         self.follow(&supervisor, &running, &mut watched).await;
         let last = self.state();
@@ -80,12 +81,12 @@ impl Slot {
                         Ok(()) => break,
                         Err(_) => return qemu.ended().await,
                     },
-                    said = watched.console.next() => self.heard(supervisor, running, watched, said),
+                    said = watched.console.next() => self.hears(supervisor, running, watched, said),
                     event = events.recv() => match event {
                         Ok(event) if is_guests_reset(&event) => {
                             // What it printed before the reset is handled first.
                             let said = watched.console.hear();
-                            self.heard(supervisor, running, watched, said);
+                            self.hears(supervisor, running, watched, said);
                             self.was_reset(supervisor, running);
                         }
                         Err(RecvError::Closed) => return qemu.ended().await,
@@ -97,11 +98,19 @@ impl Slot {
         }
     }
 
-    /// Handles what the kernel printed.
-    fn heard(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched, said: Vec<Said>) {
-        if said.is_empty() {
-            return;
+    /// Handles what the kernel prints now. A panic fails what was asked of the guest.
+    fn hears(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched, said: Vec<Said>) {
+        if let Some(line) = self.heard(supervisor, running, watched, said) {
+            running.upset.send_replace(Some(Upset::Panicked(line)));
         }
+    }
+
+    /// Notes what the kernel has printed; returns the last panic in it.
+    fn heard(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched, said: Vec<Said>) -> Option<String> {
+        if said.is_empty() {
+            return None;
+        }
+        let mut panic = None;
         for said in said {
             match said {
                 Said::Restarting => lock(&running.life).restarts_in_order(),
@@ -115,13 +124,14 @@ impl Slot {
                         if self.state() != NodeState::Halting {
                             self.change(supervisor, NodeState::Panicked { why: line.clone() });
                         }
-                        running.upset.send_replace(Some(Upset::Panicked(line)));
+                        panic = Some(line);
                     }
                 }
             }
         }
         lock(&running.life).console_heard = watched.console.heard();
         self.keep(supervisor, running);
+        panic
     }
 
     /// Handles a reset: the guest boots again.
