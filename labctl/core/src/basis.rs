@@ -1,4 +1,4 @@
-//! What a lab's machines depend on, determined once per command: QEMU's version, the accelerator, the images.
+//! What a lab's machines depend on, determined once per command: the driver and its version, the accelerator, the images.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,18 @@ use labctl_lab::Failure;
 use labctl_lab::event::Each;
 use labctl_lab::home::Home;
 use labctl_lab::template::Shape;
-use labctl_machine::proof::{self, Finding};
-use labctl_machine::qemu;
+use labctl_machine::accel::Finding;
+use labctl_machine::driver::{self, DriverName};
 use labctl_spec::lab::{Lab, Node};
 
 use crate::images;
 
 /// What a lab's machines depend on.
 pub struct Basis {
-    /// QEMU's version line.
-    pub qemu: String,
+    /// What runs them.
+    pub driver: DriverName,
+    /// Its version line.
+    pub driver_version: String,
     /// The accelerator that was tested and works.
     pub accel: Finding,
     /// The lab's images by name.
@@ -26,13 +28,17 @@ pub struct Basis {
 impl Basis {
     /// Determines it; missing images are built or downloaded.
     pub async fn find(home: &Home, lab: &Lab, each: Each<'_>) -> Result<Self, Failure> {
-        let qemu = qemu::version(&home.qemu()).await?;
-        let accel = proof::find(&home.accel(), &qemu, home.scratch()).await?;
-        Ok(Self { qemu, accel, images: images::prepare(home, lab, each).await? })
+        let notes = home.driver_notes();
+        let name = DriverName::default();
+        let driver = driver::find(&name)?;
+        let driver_version = driver.version(&notes).await?;
+        let accel = driver.accel(&notes, &driver_version).await?;
+        Ok(Self { driver: name, driver_version, accel, images: images::prepare(home, lab, each).await? })
     }
 
-    /// The shape of the template that a node is forked from; none if its image cannot become one.
+    /// The shape of the template that a node is forked from; none if its image cannot become one, or if its driver cannot fork.
     pub fn shape(&self, node: &Node) -> Option<Shape> {
-        Shape::of(node, self.images.get(&node.image)?, self.accel.accel, &self.qemu)
+        driver::find(&self.driver).ok()?.loads()?;
+        Shape::of(node, self.images.get(&node.image)?, self.accel.accel, &self.driver, &self.driver_version)
     }
 }

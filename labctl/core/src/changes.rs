@@ -9,18 +9,21 @@ use labctl_lab::home::LabHome;
 use labctl_lab::record::Record;
 use labctl_lab::{Failure, Kind, node_folder, persist};
 use labctl_machine::disk;
-use labctl_machine::qemu::{Files, Machine};
+use labctl_machine::machine::Machine;
+use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Node};
 use labctl_spec::size::Size;
 
-/// Whether a running machine uses these files.
-pub fn runs(files: &Files) -> bool {
-    labctl_machine::qemu::is_running(files).unwrap_or(false)
+/// The node's machine, if it runs.
+pub fn running(home: &LabHome, node: &NodeName) -> Option<Machine> {
+    // One that cannot be read was written by something else; `up` reports it.
+    let machine = persist::read_json::<Machine>(&node_folder::machine(&home.node(node))).ok().flatten()?;
+    machine.runs().then_some(machine)
 }
 
 /// Refuses a lab file whose network cannot be applied while machines run. Nothing has been changed at that point.
 pub fn refuse(home: &LabHome, kept: &Record, lab: &Lab) -> Result<(), Failure> {
-    let running: Vec<&Node> = kept.existing().filter(|node| runs(&kept.files(home, node))).collect();
+    let running: Vec<&Node> = kept.existing().filter(|node| running(home, &node.name).is_some()).collect();
     match obstacles(&kept.lab, lab, &running) {
         None => Ok(()),
         Some((message, hint)) => {
@@ -77,8 +80,7 @@ pub fn report(home: &LabHome, record: &Record, images: &BTreeMap<String, BootIma
             continue;
         }
         let folder = home.node(&node.name);
-        let machine = persist::read_json::<Machine>(&node_folder::machine(&folder))?;
-        let machine = machine.filter(|_| runs(&record.files(home, node)));
+        let machine = running(home, &node.name);
         let image = persist::read_json::<BootImage>(&folder.join("image.json"))?;
         let disk = disk::virtual_size(&folder.join("disk.qcow2")).ok();
         let found = Found { machine: machine.map(|machine| (machine.cpus, machine.memory)), disk, image: image.map(|image| image.id) };
@@ -87,7 +89,7 @@ pub fn report(home: &LabHome, record: &Record, images: &BTreeMap<String, BootIma
         }
     }
     for node in &record.left {
-        let state = if runs(&record.files(home, node)) { "runs" } else { "exists" };
+        let state = if running(home, &node.name).is_some() { "runs" } else { "exists" };
         let name = &node.name;
         each(Event::Warning {
             text: format!("{name} is no longer in the lab file, but still {state}; `labctl destroy {name}` removes it"),

@@ -3,7 +3,8 @@
 use labctl_lab::Failure;
 use labctl_lab::home::Home;
 use labctl_machine::accel::Accel;
-use labctl_machine::qemu;
+use labctl_machine::driver::Driver;
+use labctl_machine::qemu::{self, QEMU};
 use serde::Serialize;
 
 /// One thing that was checked.
@@ -34,10 +35,11 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     let mut checks = vec![qemu_version()];
     checks.extend(qemu_img());
     if checks[0].good {
+        let notes = home.driver_notes();
         if fresh {
-            let _ = (std::fs::remove_file(home.accel()), std::fs::remove_file(home.qemu()));
+            QEMU.forget(&notes);
         }
-        let finding = labctl_machine::proof::find(&home.accel(), &qemu::version(&home.qemu()).await?, home.scratch()).await?;
+        let finding = QEMU.accel(&notes, &QEMU.version(&notes).await?).await?;
         checks.push(match finding.accel {
             Accel::Tcg => Check {
                 what: "accelerator".into(),

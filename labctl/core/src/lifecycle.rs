@@ -83,7 +83,8 @@ pub(crate) async fn up_on(
         }
     };
     let supervisor = Supervisor::ensure(&lab_home, &name, each).await?;
-    let up = Up { record: record.clone(), nodes, images: basis.images.clone(), accel: basis.accel.accel, templates };
+    let (driver, accel) = (basis.driver.clone(), basis.accel.accel);
+    let up = Up { record: record.clone(), nodes, images: basis.images.clone(), driver, accel, templates };
     supervisor.run(&Call::Up(Box::new(up)), each).await?;
     changes::report(&lab_home, &record, &basis.images, each)?;
     Ok(supervisor)
@@ -176,7 +177,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
     let lab = existing.as_ref().unwrap_or(lab);
     let node = |node: &labctl_spec::lab::Node| {
         let folder = lab_home.node(&node.name);
-        let running = record.as_ref().is_some_and(|record| changes::runs(&record.files(&lab_home, node)));
+        let running = record.is_some() && changes::running(&lab_home, &node.name).is_some();
         let state = match (running, folder.join("disk.qcow2").exists()) {
             (true, _) => NodeState::Running,
             (false, true) if snapshot::is_suspended(&lab_home) => NodeState::Suspended,

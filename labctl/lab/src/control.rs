@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use labctl_chaos::ImpairedEdges;
 use labctl_image::BootImage;
 use labctl_machine::accel::Accel;
+use labctl_machine::driver::DriverName;
 use labctl_spec::ident::NodeName;
 use labctl_spec::network::{EdgeCounters, HeldFrames};
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,8 @@ pub struct Up {
     pub nodes: Vec<NodeName>,
     /// Images by name.
     pub images: BTreeMap<String, BootImage>,
+    /// What runs the machines that are started.
+    pub driver: DriverName,
     /// The accelerator, proven to work.
     pub accel: Accel,
     /// Which nodes are forked, and from what.

@@ -17,6 +17,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use labctl_machine::driver::Notes;
 use labctl_spec::ident::{LabName, NodeName};
 use sha2::{Digest, Sha256};
 
@@ -88,14 +89,9 @@ impl Home {
         self.data.join("shipped")
     }
 
-    /// QEMU's version, as last queried.
-    pub fn qemu(&self) -> PathBuf {
-        self.data.join("qemu.json")
-    }
-
-    /// The cached result of the accelerator check.
-    pub fn accel(&self) -> PathBuf {
-        self.data.join("accel.json")
+    /// What drivers have found out about this host.
+    pub fn driver_notes(&self) -> Notes {
+        Notes { folder: self.data.clone(), scratch: self.runtime.clone() }
     }
 
     /// A folder for short-lived files.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use labctl_machine::qemu::{Process, Qemu};
+use labctl_machine::vitals::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{LifeStatus, Panic};
@@ -72,8 +72,7 @@ pub fn unix_ms(time: SystemTime) -> u64 {
 
 impl Life {
     /// For a machine that was just started. `awake`: it resumes from where it was saved.
-    pub fn begin(qemu: &Qemu, console_heard: u64, awake: bool) -> Self {
-        let (process, started) = qemu.process();
+    pub fn begin((process, started): (Process, Option<SystemTime>), console_heard: u64, awake: bool) -> Self {
         Self::of(process, started.unwrap_or_else(SystemTime::now), console_heard, awake)
     }
 
@@ -95,9 +94,9 @@ impl Life {
     }
 
     /// For a machine that another supervisor has started. If that supervisor stored nothing about it, only its start time is known.
-    pub fn adopt(qemu: &Qemu, folder: &Path, console_now: u64) -> Self {
+    pub fn adopt(process: (Process, Option<SystemTime>), folder: &Path, console_now: u64) -> Self {
         let kept = persist::read_json::<Self>(&file(folder)).ok().flatten();
-        let fresh = Self::begin(qemu, console_now, false);
+        let fresh = Self::begin(process, console_now, false);
         kept.filter(|kept| kept.process == fresh.process).unwrap_or(fresh)
     }
 

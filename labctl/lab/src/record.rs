@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use labctl_machine::qemu::Files;
+use labctl_machine::machine::Files;
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::{Ipv4Net, Lab, Node};
 use labctl_wire::{Identity, Neighbour};

@@ -24,3 +24,14 @@ impl Accel {
         }
     }
 }
+
+/// The result of a probe, kept in the cache file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The accelerator to use.
+    pub accel: Accel,
+    /// Why no faster one is used; empty if there is none.
+    pub why: String,
+    /// The conditions under which this was found: kernel, driver, device.
+    pub circumstances: String,
+}

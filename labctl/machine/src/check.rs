@@ -15,7 +15,7 @@ const HIDDEN: Range<usize> = 0xA_0000..0x10_0000;
 
 /// Pages (by number) that differ from `truth` when the saved state in `state` is loaded over `template` (or zeroes).
 /// `truth` is the machine's memory from address 0, saved while the machine was stopped
-/// ([`crate::qemu::Qemu::dump_memory`]).
+/// ([`crate::driver::Memory::dump`]).
 pub fn wrong_pages(state: &Path, template: Option<&Path>, truth: &Path) -> io::Result<Vec<usize>> {
     let size = usize::try_from(fs::metadata(truth)?.len()).map_err(io::Error::other)?;
     let mut memory = match template {

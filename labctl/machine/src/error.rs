@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::driver::DriverName;
+
 /// An error of a machine or of the programs that run it. Messages name the file or value concerned.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
@@ -19,8 +21,27 @@ pub enum MachineError {
         /// Its output or exit code.
         why: String,
     },
+    /// This program has no such driver.
+    #[error("there is no driver `{name}`; known: {known}")]
+    NoDriver {
+        /// Its name.
+        name: DriverName,
+        /// The drivers that there are, separated by commas.
+        known: String,
+    },
+    /// The driver cannot do this.
+    #[error("driver `{driver}` cannot save or load memory, which {what} needs")]
+    Unable {
+        /// The driver.
+        driver: DriverName,
+        /// What needs it.
+        what: String,
+    },
+    /// Saved memory is of no use.
+    #[error("its saved memory cannot be read: {0}")]
+    Unreadable(String),
     /// The machine is already running in another process.
-    #[error("{0} is in use by another running QEMU")]
+    #[error("{0} is in use: the machine runs already")]
     InUse(PathBuf),
     /// QEMU exited while it was expected to run; the end of its log.
     #[error("QEMU exited: {0}")]

@@ -1,5 +1,5 @@
-//! Virtual machines: QEMU's command line as pure functions ([`qemu::argv`]), its process ([`qemu::Qemu`]), its control
-//! protocol ([`qmp`]), disks ([`disk`]), saved memory ([`stream`], [`check`]) and the proof of an accelerator ([`proof`]).
+//! Virtual machines: their descriptions ([`machine`]), what runs them ([`driver`], of which [`qemu`] is one), disks ([`disk`]) and saved
+//! memory ([`stream`], [`check`]).
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -7,10 +7,11 @@ pub mod accel;
 mod cache;
 pub mod check;
 pub mod disk;
+pub mod driver;
 pub mod error;
-pub mod proof;
+pub mod machine;
 pub mod qemu;
-pub mod qmp;
 pub mod stream;
+pub mod vitals;
 
 pub use error::MachineError;

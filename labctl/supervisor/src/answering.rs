@@ -15,8 +15,8 @@ use crate::{Supervisor, console, lock};
 /// How long a guest may take from a panic to its reset. Kernels that labctl boots reset at once; others wait a few seconds, or for ever.
 const RESETS: Duration = Duration::from_secs(8);
 
-/// How long QEMU may take to report whether the machine is paused.
-const QMP_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a driver may take to report whether the machine is paused.
+const STATE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Why a guest did not answer.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ impl Slot {
             biased;
             why = upset => return Err(why),
             heard = patiently(running.answer(), limits, signs) => heard,
-            () = running.qemu.ended() => return Err(NoWord::Ended),
+            () = running.machine.ended() => return Err(NoWord::Ended),
         };
         match heard {
             Ok(Ok(())) => {
@@ -191,10 +191,10 @@ impl Running {
     }
 
     async fn signs(&self) -> Signs {
-        // A QEMU that does not answer does not count as paused: it may itself hang.
-        let active = timeout(QMP_DEADLINE, self.qemu.is_active()).await;
+        // One that does not answer does not count as paused: its driver may itself hang.
+        let active = timeout(STATE_DEADLINE, self.machine.is_active()).await;
         Signs {
-            shares: self.qemu.shares(&self.threads).unwrap_or_default(),
+            shares: self.machine.shares().unwrap_or_default(),
             paused: matches!(active, Ok(Ok(false))),
             printed: console::length(&self.console_log),
         }

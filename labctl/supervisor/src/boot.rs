@@ -10,7 +10,7 @@ use labctl_lab::node_folder::{born, disk, is_new, is_unborn, machine, mark_unbor
 use labctl_lab::template::Template;
 use labctl_lab::{Failure, Kind, initrd, persist, seed};
 use labctl_machine::disk::{enlarge, make_overlay, virtual_size};
-use labctl_machine::qemu::{Boot, Machine, Ram};
+use labctl_machine::machine::{Boot, Machine, Ram};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Node;
 use labctl_spec::size::Size;
@@ -55,6 +55,7 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
         labctl_image::Boot::Firmware => (Boot::Firmware, Some(seed::write(&folder, &identity)?)),
     };
     let description = Machine {
+        driver: up.driver.clone(),
         label: format!("labctl:{}/{name}", record.lab.name),
         uuid: record.nodes.get(name).map(|kept| kept.uuid.clone()).unwrap_or_default(),
         accel: up.accel,

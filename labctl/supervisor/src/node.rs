@@ -26,7 +26,8 @@ use labctl_lab::node_folder::{self, disk};
 use labctl_lab::template::Template;
 use labctl_lab::{Failure, Kind, persist, snapshot};
 use labctl_machine::MachineError;
-use labctl_machine::qemu::{Machine, Qemu, Saving};
+use labctl_machine::driver::{self, Orphan, Saving};
+use labctl_machine::machine::Machine;
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
 use tokio::sync::watch;
@@ -47,7 +48,7 @@ const END_DEADLINE: Duration = Duration::from_secs(2);
 /// A running machine.
 #[derive(Clone)]
 pub struct Running {
-    pub qemu: Arc<Qemu>,
+    pub machine: Arc<dyn driver::Running>,
     pub link: Link,
     /// Held while the guest is told its identity.
     settling: Arc<tokio::sync::Mutex<()>>,
@@ -57,8 +58,6 @@ pub struct Running {
     pub console_log: PathBuf,
     /// Virtual CPUs and memory that it was started with.
     shape: (u32, Size),
-    /// The threads that its guest needs: its virtual CPUs, and the thread that serves its devices.
-    pub threads: Arc<[i32]>,
     /// Its life so far, as far as known.
     pub life: Arc<Mutex<Life>>,
     /// The latest upset of its guest.
@@ -140,7 +139,7 @@ impl Slot {
     }
 
     pub fn pid(&self) -> Option<i32> {
-        lock(&self.running).as_ref().map(|running| running.qemu.pid())
+        lock(&self.running).as_ref().map(|running| running.machine.process().0.pid)
     }
 
     /// What is known of its machine's life; empty if it does not run.
@@ -169,9 +168,9 @@ impl Slot {
         }
     }
 
-    /// Its QEMU, if it runs.
-    pub fn qemu(&self) -> Option<Arc<Qemu>> {
-        lock(&self.running).as_ref().map(|running| running.qemu.clone())
+    /// Its machine, as its driver runs it.
+    pub fn machine(&self) -> Option<Arc<dyn driver::Running>> {
+        lock(&self.running).as_ref().map(|running| running.machine.clone())
     }
 
     /// Held by the operation that changes the node.
@@ -190,31 +189,31 @@ impl Slot {
         let _operation = self.operation.lock().await;
         let folder = supervisor.home.node(&self.name);
         let Some(machine) = persist::read_json::<Machine>(&node_folder::machine(&folder))? else { return Ok(()) };
-        let Some(qemu) = Qemu::adopt(&machine).await? else { return Ok(()) };
+        let Some(running) = machine.driver()?.adopt(&machine).await? else { return Ok(()) };
         if snapshot::failed_restore(&supervisor.home).is_some() {
             // A leftover of the failed restore.
-            qemu.end().await;
+            running.end().await;
             return Ok(());
         }
         if node_folder::is_unborn(&folder) {
-            if !qemu.is_active().await? {
+            if !running.is_active().await? {
                 // Its start was interrupted; it holds nothing worth keeping.
-                qemu.end().await;
+                running.end().await;
                 return Ok(());
             }
             node_folder::born(&folder)?;
-        } else if !qemu.is_active().await? {
+        } else if !running.is_active().await? {
             if snapshot::is_being_restored(&supervisor.home) {
                 // The restore starts over.
-                qemu.end().await;
+                running.end().await;
                 return Ok(());
             }
             // Paused for a snapshot that will never be completed.
-            qemu.save_nothing().await?;
+            running.recover().await?;
         }
         *lock(&supervisor.accel) = Some(machine.accel);
-        let life = Life::adopt(&qemu, &folder, console::length(&machine.files.console_log));
-        self.join(supervisor, &machine, qemu, Origin::Boot, life).await?;
+        let life = Life::adopt(running.process(), &folder, console::length(&machine.files.console_log));
+        self.join(supervisor, &machine, running, Origin::Boot, life).await?;
         let taken = ports::publish(supervisor, &self.name).await;
         *lock(&self.published) = taken.bound;
         Ok(())
@@ -225,23 +224,27 @@ impl Slot {
         let forks = up.templates.forks.contains_key(&self.name);
         // Held until it has answered.
         let _turn = if forks { supervisor.forking.acquire().await.ok() } else { None };
-        let Some(qemu) = self.launch_unless_running(supervisor, up).await? else { return self.answered(supervisor).await };
+        let Some(running) = self.launch_unless_running(supervisor, up).await? else { return self.answered(supervisor).await };
         let answered = self.answered(supervisor).await;
         // It was running and stopped just now for another reason: the caller asked for a started machine, so start it again.
-        if answered.is_ok() || timeout(END_DEADLINE, qemu.ended()).await.is_err() {
+        if answered.is_ok() || timeout(END_DEADLINE, running.ended()).await.is_err() {
             return answered;
         }
         self.launch_unless_running(supervisor, up).await?;
         self.answered(supervisor).await
     }
 
-    /// Starts the machine unless it runs; returns the QEMU of one that already does.
-    async fn launch_unless_running(self: &Arc<Self>, supervisor: &Arc<Supervisor>, up: &Up) -> Result<Option<Arc<Qemu>>, Failure> {
+    /// Starts the machine unless it runs; returns one that already does.
+    async fn launch_unless_running(
+        self: &Arc<Self>,
+        supervisor: &Arc<Supervisor>,
+        up: &Up,
+    ) -> Result<Option<Arc<dyn driver::Running>>, Failure> {
         let _operation = self.operation.lock().await;
-        if let Some(qemu) = self.qemu()
-            && !qemu.has_ended().await
+        if let Some(running) = self.machine()
+            && !running.has_ended().await
         {
-            return Ok(Some(qemu));
+            return Ok(Some(running));
         }
         // The task that watches a stopped machine removes its port on the switch, and sets this state last.
         let mut state = self.state.subscribe();
@@ -290,9 +293,9 @@ impl Slot {
         match start {
             Start::Boot => {
                 let printed = console::length(&machine.files.console_log);
-                let qemu = Qemu::launch(&machine).await?;
-                let life = Life::begin(&qemu, printed, false);
-                self.join(supervisor, &machine, qemu, Origin::Boot, life).await
+                let running = machine.driver()?.launch(&machine, Orphan::LivesOn).await?;
+                let life = Life::begin(running.process(), printed, false);
+                self.join(supervisor, &machine, running, Origin::Boot, life).await
             }
             Start::Fork(template) => self.fork(supervisor, &machine, &template).await,
         }
@@ -301,15 +304,15 @@ impl Slot {
     async fn fork(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, template: &Template) -> Result<(), Failure> {
         let state = template.state();
         let state = std::fs::File::open(&state).map_err(Failure::io(state.display()))?;
-        let qemu = Qemu::launch_empty(machine).await?;
-        if let Err(why) = qemu.load(state, Saving::WithoutSharedMemory).await {
-            qemu.end().await;
-            let hint = format!("`labctl up --cold {}` boots it without a template", self.name);
-            return Err(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint(hint));
-        }
+        let loads = machine.driver()?.loads_for("a fork")?;
+        let running = loads.load(machine, state, Saving::WithoutSharedMemory, Orphan::LivesOn).await.map_err(|why| match why {
+            MachineError::Unreadable(_) | MachineError::Disconnected(_) => Failure::new(Kind::Machine, format!("{}: {why}", self.name))
+                .hint(format!("`labctl up --cold {}` boots it without a template", self.name)),
+            why => why.into(),
+        })?;
         // The agent's channel is open before the guest resumes: it was open when the template was saved.
-        let life = Life::begin(&qemu, console::length(&machine.files.console_log), true);
-        self.join(supervisor, machine, qemu, Origin::Boot, life).await?;
+        let life = Life::begin(running.process(), console::length(&machine.files.console_log), true);
+        self.join(supervisor, machine, running, Origin::Boot, life).await?;
         self.go_on(supervisor).await?;
         node_folder::born(&supervisor.home.node(&self.name))
     }
@@ -322,32 +325,26 @@ impl Slot {
         state: std::fs::File,
         moved: bool,
     ) -> Result<(), Lost> {
-        let logged = console::length(&machine.files.log);
-        let qemu = Qemu::launch_empty(machine).await.map_err(Failure::from)?;
-        if let Err(why) = qemu.load(state, Saving::Everything).await {
-            qemu.end().await;
-            self.change(supervisor, NodeState::Off);
-            return Err(self.unreadable(machine, logged, why));
-        }
-        let life = Life::begin(&qemu, console::length(&machine.files.console_log), true);
-        self.join(supervisor, machine, qemu, if moved { Origin::Moved } else { Origin::Snapshot }, life).await?;
+        let loads = machine.driver().and_then(|driver| driver.loads_for("a snapshot")).map_err(Failure::from)?;
+        let running = match loads.load(machine, state, Saving::Everything, Orphan::LivesOn).await {
+            Ok(running) => running,
+            Err(why) => {
+                self.change(supervisor, NodeState::Off);
+                return Err(self.unreadable(why));
+            }
+        };
+        let life = Life::begin(running.process(), console::length(&machine.files.console_log), true);
+        self.join(supervisor, machine, running, if moved { Origin::Moved } else { Origin::Snapshot }, life).await?;
         Ok(())
     }
 
-    /// Why saved memory could not be loaded. A QEMU that cannot read it logs that before it exits; one that is killed also just exits.
-    fn unreadable(&self, machine: &Machine, logged: u64, why: MachineError) -> Lost {
-        let log = std::fs::read(&machine.files.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(log.get(usize::try_from(logged).unwrap_or(0)..).unwrap_or_default()).into_owned();
-        let refused = log.lines().find(|line| line.contains("load of migration failed"));
-        let failure =
-            |why: &dyn std::fmt::Display| Failure::new(Kind::Machine, format!("{}: QEMU cannot read its memory: {why}", self.name));
-        match (refused, &why) {
-            (Some(_), _) => Lost::Dead(failure(&log.trim())),
-            (None, MachineError::Refused { .. }) => Lost::Dead(failure(&why)),
-            (None, MachineError::Disconnected(_) | MachineError::Ended(_)) => {
-                Lost::Ended(Failure::new(Kind::Machine, format!("{}: {why}", self.name)).hint("repeat the command"))
-            }
-            (None, _) => Lost::Hindered(why.into()),
+    /// What it means for the node that saved memory could not be loaded.
+    fn unreadable(&self, why: MachineError) -> Lost {
+        let failure = || Failure::new(Kind::Machine, format!("{}: {why}", self.name));
+        match why {
+            MachineError::Unreadable(_) => Lost::Dead(failure()),
+            MachineError::Disconnected(_) | MachineError::Ended(_) => Lost::Ended(failure().hint("repeat the command")),
+            why => Lost::Hindered(why.into()),
         }
     }
 
@@ -363,8 +360,8 @@ impl Slot {
 
     /// Resumes a machine that was loaded.
     pub async fn go_on(&self, supervisor: &Supervisor) -> Result<(), Failure> {
-        match self.qemu() {
-            Some(qemu) => Ok(qemu.resume().await?),
+        match self.machine() {
+            Some(running) => Ok(running.resume().await?),
             None => Err(self.not_running(supervisor)),
         }
     }
@@ -374,7 +371,7 @@ impl Slot {
         self: &Arc<Self>,
         supervisor: &Arc<Supervisor>,
         machine: &Machine,
-        qemu: Qemu,
+        running: Arc<dyn driver::Running>,
         origin: Origin,
         life: Life,
     ) -> Result<(), Failure> {
@@ -382,18 +379,14 @@ impl Slot {
             self.connect(supervisor, machine).await?;
         }
         life.keep(&supervisor.home.node(&self.name))?;
-        let mut threads = qemu.vcpus().await?;
-        // The main thread's id is the process id.
-        threads.push(qemu.pid());
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
         let running = Running {
-            qemu: Arc::new(qemu),
+            machine: running,
             link,
             settling: Arc::default(),
             asleep: Arc::new(AtomicBool::new(origin != Origin::Boot)),
             console_log: machine.files.console_log.clone(),
             shape: (machine.cpus, machine.memory),
-            threads: threads.into(),
             life: Arc::new(Mutex::new(life)),
             upset: Arc::new(watch::Sender::new(None)),
         };
@@ -414,34 +407,34 @@ impl Slot {
         *lock(&self.published) = published;
     }
 
-    /// Stops the machine: asks the agent, then presses the power button, then kills QEMU. With `force` only the last.
+    /// Stops the machine: asks the agent, then presses the power button, then kills it. With `force` only the last.
     pub async fn halt(self: &Arc<Self>, supervisor: &Arc<Supervisor>, force: bool) -> Result<(), Failure> {
         let _operation = self.operation.lock().await;
-        let Some(Running { qemu, link, .. }) = lock(&self.running).clone() else {
+        let Some(Running { machine, link, .. }) = lock(&self.running).clone() else {
             self.change(supervisor, NodeState::Off);
             return Ok(());
         };
         // A panicked guest cannot be asked.
         let force = force || matches!(self.state(), NodeState::Panicked { .. });
         self.change(supervisor, NodeState::Halting);
-        if !force && !self.halt_in_order(supervisor, &qemu, link).await {
+        if !force && !self.halt_in_order(supervisor, &*machine, link).await {
             supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was ended by force", self.name) });
         }
-        qemu.end().await;
+        machine.end().await;
         // The watching task sets the final state.
         let mut state = self.state.subscribe();
         let _ = state.wait_for(|state| matches!(state, NodeState::Off | NodeState::Crashed { .. })).await;
         Ok(())
     }
 
-    async fn halt_in_order(&self, supervisor: &Supervisor, qemu: &Qemu, link: Link) -> bool {
+    async fn halt_in_order(&self, supervisor: &Supervisor, machine: &dyn driver::Running, link: Link) -> bool {
         let asked = timeout(Duration::from_secs(5), Agent::new(link).power_off()).await;
-        if matches!(asked, Ok(Ok(()))) && timeout(HALT_DEADLINE, qemu.ended()).await.is_ok() {
+        if matches!(asked, Ok(Ok(()))) && timeout(HALT_DEADLINE, machine.ended()).await.is_ok() {
             return true;
         }
-        if let Err(why) = qemu.press_power_button().await {
+        if let Err(why) = machine.press_power_button().await {
             supervisor.emit(Event::Note { text: format!("{}: {why}", self.name) });
         }
-        timeout(BUTTON_DEADLINE, qemu.ended()).await.is_ok()
+        timeout(BUTTON_DEADLINE, machine.ended()).await.is_ok()
     }
 }

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use labctl_machine::qemu::Share;
+use labctl_machine::vitals::Share;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// How often a guest is checked while waiting: no event reports processor time.

@@ -11,7 +11,7 @@ use labctl_lab::identity::{entropy, now_ns};
 use labctl_lab::node_folder::{self, disk};
 use labctl_lab::snapshot::{self, SavedNode, lay_out};
 use labctl_lab::{Failure, Kind, initrd, persist};
-use labctl_machine::qemu::{Boot, Machine};
+use labctl_machine::machine::{Boot, Machine};
 use labctl_spec::ident::NodeName;
 
 use crate::answering::{NoWord, Wish};
@@ -79,7 +79,7 @@ async fn woken(supervisor: &Arc<Supervisor>, slot: &Arc<Slot>) -> Result<(), Los
     let Some(running) = slot.running() else { return Err(Lost::Ended(slot.not_running(supervisor))) };
     match slot.word(&running, Wish::GoOn).await {
         Ok(()) => match slot.settle(supervisor, &running).await {
-            Err(why) if running.qemu.has_ended().await => Err(Lost::Ended(why)),
+            Err(why) if running.machine.has_ended().await => Err(Lost::Ended(why)),
             settled => settled.map_err(Lost::Dead),
         },
         Err(NoWord::Ended) => Err(Lost::Ended(slot.no_word(supervisor, &running, NoWord::Ended))),

@@ -23,8 +23,9 @@ use labctl_lab::node_folder::{self, disk};
 use labctl_lab::snapshot::{self, SavedNode, Snapshot};
 use labctl_lab::{Failure, Kind, persist};
 use labctl_machine::disk::make_overlay;
-use labctl_machine::qemu::{self, Machine, Qemu, Ram};
-use labctl_machine::{check, stream};
+use labctl_machine::driver::{Memory, Running, Saving as Amount};
+use labctl_machine::machine::{Machine, Ram};
+use labctl_machine::{MachineError, check, stream};
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
 use tokio::sync::oneshot;
@@ -37,7 +38,14 @@ struct Saving {
     name: NodeName,
     slot: Arc<Slot>,
     machine: Machine,
-    qemu: Arc<Qemu>,
+    running: Arc<dyn Running>,
+}
+
+impl Saving {
+    fn memory(&self) -> Result<&dyn Memory, MachineError> {
+        let unable = || MachineError::Unable { driver: self.machine.driver.clone(), what: "a snapshot".to_owned() };
+        self.running.memory().ok_or_else(unable)
+    }
 }
 
 /// Saves all nodes under that name; all must be running. With `verify` it fails if any page was not saved correctly.
@@ -45,6 +53,9 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Re
     let home = Home::open()?;
     let place = snapshot::place(&supervisor.home, &name)?;
     let nodes = all_running(&supervisor)?;
+    for node in &nodes {
+        node.memory()?;
+    }
     // No node may be started or halted meanwhile.
     let mut turns = Vec::new();
     for node in &nodes {
@@ -60,7 +71,7 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Re
             // First, because the disk may be full: a node that has no room for its writes would stop again.
             let _ = fs::remove_dir_all(&making);
             // Whatever was in progress, the nodes resume.
-            let went_on = join_all(nodes.iter().map(|node| node.qemu.save_nothing())).await;
+            let went_on = join_all(nodes.iter().map(|node| node.running.recover())).await;
             for (node, failed) in nodes.iter().zip(went_on).filter_map(|(node, went_on)| Some((node, went_on.err()?))) {
                 supervisor.emit(Event::Warning { text: format!("{} does not go on: {failed}", node.name) });
             }
@@ -68,8 +79,11 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Re
             return Err(Failure { message: format!("snapshot `{name}`: {}", why.message), ..why });
         }
     };
-    let qemu = qemu::version(&home.qemu()).await?;
-    let snapshot = Snapshot::new(&name, (*supervisor.record()).clone(), qemu, pause_ms, saved);
+    let version = match nodes.first() {
+        Some(node) => node.machine.driver()?.version(&home.driver_notes()).await?,
+        None => String::new(),
+    };
+    let snapshot = Snapshot::new(&name, (*supervisor.record()).clone(), version, pause_ms, saved);
     sync(&snapshot, &making)?;
     persist::write_json(&making.join("snapshot.json"), &snapshot)?;
     snapshot::discard(&place)?;
@@ -85,8 +99,8 @@ fn all_running(supervisor: &Arc<Supervisor>) -> Result<Vec<Saving>, Failure> {
     for node in &record.lab.nodes {
         let slot = supervisor.slot(&node.name)?;
         let machine = persist::read_json::<Machine>(&node_folder::machine(&supervisor.home.node(&node.name)))?;
-        match (slot.state(), slot.qemu(), machine) {
-            (NodeState::Running, Some(qemu), Some(machine)) => nodes.push(Saving { name: node.name.clone(), slot, machine, qemu }),
+        match (slot.state(), slot.machine(), machine) {
+            (NodeState::Running, Some(running), Some(machine)) => nodes.push(Saving { name: node.name.clone(), slot, machine, running }),
             (state, ..) => down.push(format!("{} is {}", node.name, state.word())),
         }
     }
@@ -158,19 +172,20 @@ async fn transfer(
 ) -> Result<u64, Failure> {
     supervisor.switch.hold().await;
     let stopped = Instant::now();
-    try_join_all(nodes.iter().map(|node| node.qemu.pause())).await?;
+    try_join_all(nodes.iter().map(|node| node.running.pause())).await?;
     let save = async |(node, (layer, stream)): (&Saving, (&NextDisk, OwnedFd))| -> Result<(), Failure> {
-        let save = node.qemu.save(stream, qemu::Saving::Everything).await?;
+        let memory = node.memory()?;
+        let save = memory.save(stream, Amount::Everything).await?;
         // A failed write does no harm: no disk has changed yet.
         layer.begin(node).await?;
         save.finish().await?;
         if let Some(making) = verify {
-            node.qemu.dump_memory(&truth(making, node), node.machine.memory.0).await?;
+            memory.dump(&truth(making, node), node.machine.memory.0).await?;
         }
         Ok(())
     };
     try_join_all(nodes.iter().zip(layers.iter().zip(streams)).map(save)).await?;
-    try_join_all(nodes.iter().map(|node| node.qemu.resume())).await?;
+    try_join_all(nodes.iter().map(|node| node.running.resume())).await?;
     let pause_ms = u64::try_from(stopped.elapsed().as_millis()).unwrap_or(u64::MAX);
     supervisor.switch.release().await;
     Ok(pause_ms)
@@ -197,7 +212,7 @@ async fn state_file(making: &Path, node: &Saving) -> Result<File, Failure> {
     fs::create_dir_all(&folder).map_err(Failure::io(folder.display()))?;
     let path = folder.join("state");
     let file = File::create(&path).map_err(Failure::io(path.display()))?;
-    let pieces = node.qemu.written_memory(&node.machine) / PIECE.len() as u64;
+    let pieces = node.memory()?.written() / PIECE.len() as u64;
     let fill = move || {
         for piece in 0..pieces {
             file.write_all_at(&PIECE, piece * PIECE.len() as u64).map_err(Failure::io(path.display()))?;
@@ -281,7 +296,7 @@ impl NextDisk {
     /// old one, and the new one, empty, is based on that name.
     async fn begin(&self, node: &Saving) -> Result<(), Failure> {
         disk::take(&self.folder, &self.new)?;
-        node.qemu.write_to(&self.new).await?;
+        node.memory()?.write_to(&self.new).await?;
         // QEMU had reopened the old one by this name; it no longer needs it.
         let _ = fs::remove_file(&self.old);
         Ok(())

@@ -7,8 +7,6 @@ use std::time::{Duration, SystemTime};
 use labctl_guest::{Agent, LinkState};
 use labctl_lab::event::{Event, NodeState, Trouble};
 use labctl_lab::life::{self, Complaint};
-use serde_json::Value;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::console::Console;
@@ -56,8 +54,8 @@ impl Slot {
     }
 
     async fn follow(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched) {
-        let qemu = &running.qemu;
-        let mut events = qemu.qmp().events();
+        let machine = &running.machine;
+        let mut resets = machine.resets();
         let mut agent = running.link.state();
         loop {
             let answers = matches!(&*agent.borrow_and_update(), LinkState::Up { .. });
@@ -76,21 +74,20 @@ impl Slot {
             tokio::pin!(settle);
             loop {
                 tokio::select! {
-                    () = qemu.ended() => return,
+                    () = machine.ended() => return,
                     changed = agent.changed() => match changed {
                         Ok(()) => break,
-                        Err(_) => return qemu.ended().await,
+                        Err(_) => return machine.ended().await,
                     },
                     said = watched.console.next() => self.hears(supervisor, running, watched, said),
-                    event = events.recv() => match event {
-                        Ok(event) if is_guests_reset(&event) => {
+                    reset = resets.recv() => match reset {
+                        Some(()) => {
                             // What it printed before the reset is handled first.
                             let said = watched.console.hear();
                             self.hears(supervisor, running, watched, said);
                             self.was_reset(supervisor, running);
                         }
-                        Err(RecvError::Closed) => return qemu.ended().await,
-                        Ok(_) | Err(RecvError::Lagged(_)) => {}
+                        None => return machine.ended().await,
                     },
                     () = &mut settle => {}
                 }
@@ -191,9 +188,4 @@ impl Watched {
         }
         news
     }
-}
-
-/// QEMU's RESET event; resets by QEMU itself, as at its start, are not the guest's.
-fn is_guests_reset(event: &Value) -> bool {
-    event["event"] == "RESET" && event["data"]["guest"] == true
 }

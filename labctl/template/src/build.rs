@@ -11,8 +11,10 @@ use labctl_lab::home::Home;
 use labctl_lab::identity::{entropy, now_ns};
 use labctl_lab::template::{Shape, Template, Templates, limit};
 use labctl_lab::{Failure, Kind, initrd, persist};
+use labctl_machine::MachineError;
 use labctl_machine::disk::{make_overlay, make_overlay_on_future};
-use labctl_machine::qemu::{Files, Machine, Qemu, Saving};
+use labctl_machine::driver::{Memory, Orphan, Running, Saving};
+use labctl_machine::machine::{Files, Machine};
 use labctl_wire::Identity;
 use tokio::time::timeout;
 
@@ -74,8 +76,9 @@ pub async fn clear(shape: &Shape, building: &Path, sockets: &Path) -> Result<(),
 /// Stops the machine of a killed build, if the kernel did not.
 async fn end_leftover(shape: &Shape, building: &Path, sockets: &Path) {
     let machine = shape.machine(&Files::new(sockets, 0, building), building.join("ram"), building.join("disk.qcow2"));
-    if let Ok(Some(qemu)) = Qemu::adopt(&machine).await {
-        qemu.end().await;
+    let Ok(driver) = machine.driver() else { return };
+    if let Ok(Some(left)) = driver.adopt(&machine).await {
+        left.end().await;
     }
 }
 
@@ -94,12 +97,12 @@ async fn boot_and_save(
     };
     initrd::write(&building.join("initrd"), modules, &nobody())?;
     step("booting");
-    let qemu = Qemu::launch_bound(&machine).await?;
+    let running = machine.driver()?.launch(&machine, Orphan::Dies).await?;
     let saved = tokio::select! {
-        saved = settle_and_save(&qemu, &machine, building, step) => saved,
-        () = qemu.ended() => Err(Failure::new(Kind::Machine, "the machine ended before it had booted")),
+        saved = settle_and_save(&*running, &machine, building, step) => saved,
+        () = running.ended() => Err(Failure::new(Kind::Machine, "the machine ended before it had booted")),
     };
-    qemu.end().await;
+    running.end().await;
     saved.map_err(|why| why.hint(format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display())))?;
     seal(building, shape, place).await
 }
@@ -117,7 +120,12 @@ pub async fn seal(building: &Path, shape: &Shape, place: &Template) -> Result<()
     persist::write_json(&building.join("template.json"), shape)
 }
 
-async fn settle_and_save(qemu: &Qemu, machine: &Machine, building: &Path, step: &(dyn Fn(&str) + Send + Sync)) -> Result<(), Failure> {
+async fn settle_and_save(
+    running: &dyn Running,
+    machine: &Machine,
+    building: &Path,
+    step: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), Failure> {
     let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
     link.up_within(BOOT_DEADLINE).await?;
     let agent = Agent::new(link);
@@ -125,19 +133,24 @@ async fn settle_and_save(qemu: &Qemu, machine: &Machine, building: &Path, step: 
     let late = |_| Failure::new(Kind::Machine, format!("the guest did not come to rest within {BOOT_DEADLINE:?}"));
     timeout(BOOT_DEADLINE, agent.await_booted()).await.map_err(late)??;
     step("saving");
-    save(qemu, &agent, building).await
+    save(running, machine, &agent, building).await
 }
 
 /// Removes the guest's identity and saves memory and devices into the folder.
-pub async fn save(qemu: &Qemu, agent: &Agent, building: &Path) -> Result<(), Failure> {
+pub async fn save(running: &dyn Running, machine: &Machine, agent: &Agent, building: &Path) -> Result<(), Failure> {
+    let memory = memory(running, machine)?;
     // Run once through what a fork does when it wakes. What is then in memory, forks need not load or translate again.
     agent.take_identity(Identity { entropy: entropy(), clock_ns: now_ns(), ..nobody() }).await?;
     agent.become_template().await?;
-    qemu.pause().await?;
+    running.pause().await?;
     let state = building.join("state");
     let file = File::create(&state).map_err(Failure::io(state.display()))?;
     // The agent's channel stays open until the machine exits, so that forks find it open and need not open it.
-    Ok(qemu.save(file.into(), Saving::WithoutSharedMemory).await?.finish().await?)
+    Ok(memory.save(file.into(), Saving::WithoutSharedMemory).await?.finish().await?)
+}
+
+fn memory<'a>(running: &'a dyn Running, machine: &Machine) -> Result<&'a dyn Memory, MachineError> {
+    running.memory().ok_or_else(|| MachineError::Unable { driver: machine.driver.clone(), what: "a template".to_owned() })
 }
 
 /// The placeholder identity of a template. Forks get their own before it can be seen. Its files exist and are shorter than real ones, so

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use labctl_lab::home::Home;
 use labctl_lab::template::{BUILDING, REMOVED, Templates};
-use labctl_machine::qemu::{Files, is_running};
+use labctl_machine::machine::{Files, is_running};
 
 /// Something that was left unfinished.
 #[derive(Debug, Clone, PartialEq, Eq)]

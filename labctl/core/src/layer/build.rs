@@ -14,7 +14,8 @@ use labctl_lab::identity::{entropy, now_ns};
 use labctl_lab::record::Record;
 use labctl_lab::template::{Shape, Template, Templates};
 use labctl_lab::{Failure, Kind};
-use labctl_machine::qemu::{Files, Machine, Qemu, Saving};
+use labctl_machine::driver::{Orphan, Running, Saving};
+use labctl_machine::machine::{Files, Machine};
 use labctl_net::{PortConfig, Switch, SwitchConfig};
 use labctl_provision::{Target, TargetError};
 use labctl_spec::lab::Node;
@@ -99,12 +100,13 @@ impl Builder<'_> {
         let machine = self.shape.machine(&Files::new(sockets, 0, self.building), ram, disk);
         let state = self.stock.state();
         let state = File::open(&state).map_err(Failure::io(state.display()))?;
-        let qemu = Qemu::launch_empty_bound(&machine).await?;
+        let loads = machine.driver()?.loads_for("a layer")?;
+        let builder = loads.load(&machine, state, Saving::WithoutSharedMemory, Orphan::Dies).await?;
         let made = tokio::select! {
-            made = self.bake(&qemu, &machine, state, step, each) => made,
-            () = qemu.ended() => Err(Failure::new(Kind::Machine, "the builder ended too early")),
+            made = self.bake(&*builder, &machine, step, each) => made,
+            () = builder.ended() => Err(Failure::new(Kind::Machine, "the builder ended too early")),
         };
-        qemu.end().await;
+        builder.end().await;
         let said = || format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display());
         let (key, layer) = match made.map_err(|why| why.hint(said()))? {
             Ok(made) => made,
@@ -124,20 +126,18 @@ impl Builder<'_> {
     /// Runs the baked tasks; returns the resulting key.
     async fn bake(
         &self,
-        qemu: &Qemu,
+        builder: &dyn Running,
         machine: &Machine,
-        state: File,
         step: Say<'_>,
         each: Each<'_>,
     ) -> Result<Result<(String, Layer), String>, Failure> {
-        qemu.load(state, Saving::WithoutSharedMemory).await?;
         let network = self.record.lab.network.clone();
         let switch = Switch::start(SwitchConfig { network: network.clone(), names: Vec::new(), upstream: Vec::new() });
         let port =
             PortConfig { name: self.node.name.clone(), mac: machine.mac, address: self.node.address, socket: machine.files.net.clone() };
         switch.attach(port).await;
         let link = Link::connect(&machine.files.agent).await.map_err(Failure::io(machine.files.agent.display()))?;
-        qemu.resume().await?;
+        builder.resume().await?;
         link.up_within(PATIENCE).await?;
         let agent = Agent::new(link);
         let identity = Identity {
@@ -163,7 +163,7 @@ impl Builder<'_> {
         let put = Put { path: marker(), mode: 0o600, size: text.len() as u64, ..Put::default() };
         agent.put(put, &text[..]).await?;
         step("saving");
-        save(qemu, &agent, self.building).await?;
+        save(builder, machine, &agent, self.building).await?;
         switch.shutdown().await;
         Ok(Ok((key, layer)))
     }

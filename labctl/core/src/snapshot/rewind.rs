@@ -15,6 +15,7 @@ use labctl_lab::snapshot::{
     sweep,
 };
 use labctl_lab::{Failure, Kind};
+use labctl_machine::driver;
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 
@@ -93,7 +94,7 @@ pub(super) async fn go_back(
     Ok(supervisor)
 }
 
-/// Refuses a snapshot whose memory may be wrong, or that this host's QEMU cannot read.
+/// Refuses a snapshot whose memory may be wrong, or that this host's driver cannot read.
 pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(), Failure> {
     // The disks alone are always right.
     let cold = match snapshot.name.as_str() {
@@ -107,11 +108,13 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
         );
         return Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")));
     }
-    let qemu = labctl_machine::qemu::version(&home.qemu()).await?;
-    if qemu == snapshot.qemu {
+    let driver = driver::find(&snapshot.driver())?;
+    driver.loads_for("a snapshot")?;
+    let (saved_by, here) = (&snapshot.driver_version, driver.version(&home.driver_notes()).await?);
+    if *saved_by == here {
         return Ok(());
     }
-    let message = format!("snapshot `{}` was saved by `{}`; here is `{qemu}`, which cannot read its memory", snapshot.name, snapshot.qemu);
+    let message = format!("snapshot `{}` was saved by `{saved_by}`; here is `{here}`, which cannot read its memory", snapshot.name);
     Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")))
 }
 

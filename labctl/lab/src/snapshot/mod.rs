@@ -21,7 +21,8 @@ use std::time::SystemTime;
 
 use labctl_image::BootImage;
 use labctl_machine::accel::Accel;
-use labctl_machine::qemu::Machine;
+use labctl_machine::driver::DriverName;
+use labctl_machine::machine::Machine;
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
 use serde::{Deserialize, Serialize};
@@ -57,8 +58,9 @@ pub struct Snapshot {
     /// field.
     #[serde(default)]
     stopped: bool,
-    /// QEMU's version line: saved memory fits only the version that wrote it.
-    pub qemu: String,
+    /// Its driver's version line: saved memory fits only the version that wrote it.
+    #[serde(alias = "qemu")]
+    pub driver_version: String,
     /// The lab, with the keys and ids of its nodes.
     pub record: Record,
     /// The lab file's text.
@@ -88,15 +90,30 @@ pub struct SavedNode {
 
 impl Snapshot {
     /// A snapshot that was just taken.
-    pub fn new(name: &str, record: Record, qemu: String, pause_ms: u64, nodes: BTreeMap<NodeName, SavedNode>) -> Self {
+    pub fn new(name: &str, record: Record, driver_version: String, pause_ms: u64, nodes: BTreeMap<NodeName, SavedNode>) -> Self {
         let lab_file = fs::read_to_string(&record.lab.file).unwrap_or_default();
-        Self { version: VERSION, name: name.to_owned(), created: SystemTime::now(), pause_ms, stopped: true, qemu, record, lab_file, nodes }
+        Self {
+            version: VERSION,
+            name: name.to_owned(),
+            created: SystemTime::now(),
+            pause_ms,
+            stopped: true,
+            driver_version,
+            record,
+            lab_file,
+            nodes,
+        }
     }
 
     /// Whether pages of its memory may be missing: it was taken from running emulated machines, and QEMU's dirty tracking loses writes in
     /// that case.
     pub fn may_be_wrong(&self) -> bool {
         !self.stopped && self.nodes.values().any(|node| node.machine.accel == Accel::Tcg)
+    }
+
+    /// The driver that saved it; a lab has one.
+    pub fn driver(&self) -> DriverName {
+        self.nodes.values().next().map(|node| node.machine.driver.clone()).unwrap_or_default()
     }
 
     /// Bytes of all saved memory.

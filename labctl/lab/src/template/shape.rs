@@ -2,8 +2,10 @@
 
 use labctl_guest::AGENT_SHA256;
 use labctl_image::{Boot, BootImage};
+use labctl_machine::MachineError;
 use labctl_machine::accel::Accel;
-use labctl_machine::qemu::{self, Files, Machine, Ram};
+use labctl_machine::driver::{self, DriverName};
+use labctl_machine::machine::{self, Files, Machine, Ram};
 use labctl_spec::ident::MacAddr;
 use labctl_spec::lab::Node;
 use labctl_spec::size::Size;
@@ -27,15 +29,19 @@ pub struct Shape {
     pub memory: Size,
     /// Size of the disk.
     pub disk: Size,
-    /// QEMU's version line: saved state fits only the version that wrote it.
-    pub qemu: String,
+    /// The driver.
+    #[serde(default)]
+    pub driver: DriverName,
+    /// Its version line: saved state fits only the version that wrote it.
+    #[serde(alias = "qemu")]
+    pub driver_version: String,
     /// The host's processor, if guests see it.
     pub processor: String,
 }
 
 impl Shape {
     /// The shape of a node. None if its image cannot become a template: an image with its own boot loader is configured by its first boot.
-    pub fn of(node: &Node, image: &BootImage, accel: Accel, qemu: &str) -> Option<Self> {
+    pub fn of(node: &Node, image: &BootImage, accel: Accel, driver: &DriverName, version: &str) -> Option<Self> {
         matches!(image.boot, Boot::Direct { .. }).then(|| Self {
             name: node.image.clone(),
             image: image.clone(),
@@ -43,12 +49,13 @@ impl Shape {
             cpus: node.cpus,
             memory: node.memory,
             disk: Size(node.disk.0.max(image.virtual_size)),
-            qemu: qemu.to_owned(),
+            driver: driver.clone(),
+            driver_version: version.to_owned(),
             processor: if accel == Accel::Tcg { String::new() } else { processor() },
         })
     }
 
-    /// Hash of the shape, labctl's agent and the QEMU command line, in hex.
+    /// Hash of the shape, labctl's agent and the machine's devices, in hex.
     pub fn key(&self) -> String {
         let mut hash = Sha256::new();
         let mut add = |bytes: &[u8]| {
@@ -57,16 +64,21 @@ impl Shape {
         };
         add(&serde_json::to_vec(self).unwrap_or_default());
         add(AGENT_SHA256.as_bytes());
-        for word in qemu::argv(&self.machine(&Files::new("s".as_ref(), 0, "f".as_ref()), "ram".into(), "disk".into())) {
-            add(word.as_encoded_bytes());
-        }
+        add(&self.board().unwrap_or_default());
         hex::encode(hash.finalize())[..32].to_owned()
+    }
+
+    /// What its machine is made of, in its driver's words. Fails if the driver cannot load memory.
+    fn board(&self) -> Result<Vec<u8>, MachineError> {
+        let machine = self.machine(&Files::new("s".as_ref(), 0, "f".as_ref()), "ram".into(), "disk".into());
+        Ok(driver::find(&self.driver)?.loads_for("a template")?.board(&machine))
     }
 
     /// The machine that becomes the template. It has a NIC, which is never up.
     pub fn machine(&self, files: &Files, ram: std::path::PathBuf, disk: std::path::PathBuf) -> Machine {
         let Boot::Direct { kernel, .. } = &self.image.boot else { unreachable!("a shape is of an image that boots directly") };
         Machine {
+            driver: self.driver.clone(),
             label: format!("labctl:template/{}", self.name),
             uuid: TEMPLATE_UUID.to_owned(),
             accel: self.accel,
@@ -75,7 +87,7 @@ impl Shape {
             ram: Ram::Shared(ram),
             mac: MacAddr([0x52, 0x54, 0, 0, 0, 0]),
             seed: None,
-            boot: qemu::Boot::Direct { kernel: kernel.clone(), initrd: disk.with_file_name("initrd"), append: command_line(self.accel) },
+            boot: machine::Boot::Direct { kernel: kernel.clone(), initrd: disk.with_file_name("initrd"), append: command_line(self.accel) },
             disk,
             files: files.clone(),
         }
@@ -116,7 +128,8 @@ mod tests {
             cpus: 1,
             memory: Size::mib(512),
             disk: Size::mib(4096),
-            qemu: "QEMU 7".into(),
+            driver: DriverName::default(),
+            driver_version: "QEMU 7".into(),
             processor: String::new(),
         }
     }
@@ -130,7 +143,7 @@ mod tests {
             Shape { cpus: 2, ..base.clone() },
             Shape { memory: Size::mib(513), ..base.clone() },
             Shape { disk: Size::mib(4097), ..base.clone() },
-            Shape { qemu: "QEMU 8".into(), ..base.clone() },
+            Shape { driver_version: "QEMU 8".into(), ..base.clone() },
             Shape { processor: "x".into(), ..base.clone() },
         ];
         let keys: std::collections::BTreeSet<String> = changed.iter().chain([&base]).map(Shape::key).collect();

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{Boot, Machine, Ram};
 use crate::accel::Accel;
+use crate::machine::{Boot, Machine, Ram};
 
 /// Name of the program for this host's architecture.
 pub fn program() -> &'static str {
@@ -26,7 +26,7 @@ pub fn argv(machine: &Machine) -> Vec<OsString> {
     args.extend(agent_port(&machine.files.agent));
     args.extend(console(machine));
     args.extend(entropy());
-    args.extend(control(&machine.files.qmp));
+    args.extend(control(&machine.files.control));
     args
 }
 
@@ -131,11 +131,13 @@ mod tests {
     use labctl_spec::ident::MacAddr;
     use labctl_spec::size::Size;
 
-    use super::super::Files;
     use super::*;
+    use crate::driver::DriverName;
+    use crate::machine::Files;
 
     fn machine() -> Machine {
         Machine {
+            driver: DriverName::default(),
             label: "labctl:demo/a".into(),
             uuid: "00000000-0000-4000-8000-000000000001".into(),
             accel: Accel::Tcg,

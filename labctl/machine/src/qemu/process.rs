@@ -10,7 +10,7 @@
 //! The machine's lock file is locked (flock(2)) through a descriptor that QEMU inherits, so it is held exactly as long
 //! as QEMU lives. Unlike a pid file, it cannot be stale.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -23,9 +23,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Files, Machine, argv};
+use super::argv;
+use super::qmp::Qmp;
+use super::vitals::vcpus;
 use crate::MachineError;
-use crate::qmp::Qmp;
+use crate::driver::{Ending, Orphan};
+use crate::machine::{Machine, is_running, try_lock};
 
 /// How long QEMU may take from its start until its QMP socket works.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -39,49 +42,19 @@ pub struct Qemu {
     qmp: Qmp,
     process: AsyncFd<OwnedFd>,
     pid: i32,
-}
-
-/// What happens to a machine when its parent process dies.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Orphan {
-    LivesOn,
-    Dies,
-}
-
-/// How a machine was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It had already exited by itself.
-    Gone,
-    /// QEMU exited on `quit`.
-    Quit,
-    /// The process was killed.
-    Killed,
+    /// The threads that its guest needs: its virtual CPUs, and the main thread, which serves its devices.
+    pub(super) threads: Vec<i32>,
+    machine: Machine,
 }
 
 impl Qemu {
     /// Starts the machine. Its disk must exist. Fails with [`MachineError::InUse`] if the machine is already running.
-    pub async fn launch(machine: &Machine) -> Result<Self, MachineError> {
-        Self::spawn(machine, &[], Orphan::LivesOn).await
+    pub async fn launch(machine: &Machine, orphan: Orphan) -> Result<Self, MachineError> {
+        Self::spawn(machine, &[], orphan).await
     }
 
     /// Starts QEMU without a guest; [`Qemu::load`] loads one.
-    pub async fn launch_empty(machine: &Machine) -> Result<Self, MachineError> {
-        Self::spawn_empty(machine, Orphan::LivesOn).await
-    }
-
-    /// Starts a machine that must not outlive the calling process, if the kernel can ensure that (prctl(2),
-    /// `PR_SET_PDEATHSIG`).
-    pub async fn launch_bound(machine: &Machine) -> Result<Self, MachineError> {
-        Self::spawn(machine, &[], Orphan::Dies).await
-    }
-
-    /// Starts QEMU without a guest, and it must not outlive the calling process.
-    pub async fn launch_empty_bound(machine: &Machine) -> Result<Self, MachineError> {
-        Self::spawn_empty(machine, Orphan::Dies).await
-    }
-
-    async fn spawn_empty(machine: &Machine, orphan: Orphan) -> Result<Self, MachineError> {
+    pub async fn launch_empty(machine: &Machine, orphan: Orphan) -> Result<Self, MachineError> {
         let qemu = Self::spawn(machine, &["-incoming", "defer"], orphan).await?;
         super::netdev::listens(&qemu, &machine.files.net).await;
         Ok(qemu)
@@ -138,7 +111,7 @@ impl Qemu {
     /// Connects to QMP, waiting for the socket, and compares the UUID. QEMU does not announce that its sockets exist,
     /// so it is polled every 2 ms.
     async fn connect(machine: &Machine, limit: Duration) -> Result<Self, MachineError> {
-        let socket = &machine.files.qmp;
+        let socket = &machine.files.control;
         let deadline = Instant::now() + limit;
         let (qmp, pid) = loop {
             match timeout(limit, Qmp::connect(socket)).await {
@@ -159,12 +132,20 @@ impl Qemu {
             .map_err(|why| MachineError::Io { what: format!("watch QEMU's process {pid}"), source: why.into() })?;
         // SAFETY: the descriptor is owned, and nothing closes or replaces it while it is registered.
         let process = unsafe { AsyncFd::register(process) }.map_err(|why| MachineError::io("watch QEMU's process")(why.into()))?;
-        Ok(Self { qmp, process, pid })
+        let mut threads = vcpus(&qmp).await?;
+        // The main thread's id is the process id.
+        threads.push(pid);
+        Ok(Self { qmp, process, pid, threads, machine: machine.clone() })
     }
 
     /// The QMP connection.
     pub fn qmp(&self) -> &Qmp {
         &self.qmp
+    }
+
+    /// The machine that it runs.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// The process id, for display.
@@ -207,32 +188,8 @@ impl Qemu {
     }
 }
 
-/// Whether a QEMU holds the machine's lock.
-pub fn is_running(files: &Files) -> Result<bool, MachineError> {
-    if !files.lock.exists() {
-        return Ok(false);
-    }
-    let Some(free) = try_lock(&files.lock)? else {
-        return Ok(true);
-    };
-    // Closing is not enough: a process that another thread is starting holds a copy of the open file until it execs.
-    free.unlock().map_err(MachineError::io(files.lock.display().to_string()))?;
-    Ok(false)
-}
-
-/// The lock file, locked; `None` if another process holds the lock.
-fn try_lock(path: &Path) -> Result<Option<File>, MachineError> {
-    let what = || path.display().to_string();
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(MachineError::io(what()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => Err(MachineError::Io { what: what(), source }),
-    }
-}
-
 /// What QEMU appended to its log after `from` bytes, at most the last 2 KiB.
-fn tail(log: &Path, from: u64) -> String {
+pub(super) fn tail(log: &Path, from: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();

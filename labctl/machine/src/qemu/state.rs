@@ -11,15 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::Qemu;
 use crate::MachineError;
-
-/// What goes into the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Saving {
-    /// Devices and memory.
-    Everything,
-    /// Everything except memory in a shared file ([`super::Ram::Shared`]).
-    WithoutSharedMemory,
-}
+use crate::driver::Saving;
 
 impl Qemu {
     /// Stops the virtual CPUs.

@@ -31,7 +31,7 @@ struct Answer {
 /// QEMU's version line, such as `QEMU emulator version 7.2.22 (Debian ...)`: saved state fits only the version that
 /// wrote it. Read from `cache` if the program has not changed since it was queried, because starting it for this takes
 /// a tenth of the time of a fork.
-pub async fn version(cache: &Path) -> Result<String, MachineError> {
+pub(super) async fn version(cache: &Path) -> Result<String, MachineError> {
     let asked = found();
     if let (Some(asked), Some(known)) = (&asked, cache::read::<Answer>(cache))
         && known.asked == *asked

@@ -12,7 +12,9 @@ use labctl_guest::Link;
 use labctl_lab::home::Home;
 use labctl_lab::initrd;
 use labctl_machine::disk::make_overlay;
-use labctl_machine::qemu::{Boot, Files, Machine, Qemu, Ram};
+use labctl_machine::driver::{Driver, DriverName, Orphan};
+use labctl_machine::machine::{Boot, Files, Machine, Ram};
+use labctl_machine::qemu::{QEMU, Qemu};
 use labctl_spec::lab::Lab;
 use labctl_tests::Sandbox;
 use tokio::runtime::Runtime;
@@ -59,8 +61,9 @@ pub fn run(runtime: &Runtime) -> Cold {
 /// Starts the lab's machines without labctl and waits for their agents; returns the time from nothing to the last answer.
 async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
     let images = labctl_core::images::prepare(home, lab, &|_| {}).await.expect("the image");
-    let qemu = labctl_machine::qemu::version(&home.qemu()).await.expect("QEMU's version");
-    let found = labctl_machine::proof::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator");
+    let notes = home.driver_notes();
+    let version = QEMU.version(&notes).await.expect("QEMU's version");
+    let found = QEMU.accel(&notes, &version).await.expect("an accelerator");
     let record = labctl_lab::record::Record::prepare(home, lab.clone()).expect("a record");
     let start = Instant::now();
     let mut boots = JoinSet::new();
@@ -76,6 +79,7 @@ async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
             initrd::write(&archive, modules, &identity).expect("an initrd");
             let append = labctl_lab::guest_kernel::command_line(accel);
             let machine = Machine {
+                driver: DriverName::default(),
                 label: format!("bench/{}", node.name),
                 uuid: format!("00000000-0000-4000-8000-{:012}", node.position),
                 accel,
@@ -88,7 +92,7 @@ async fn bare(home: &Home, lab: &Lab, folder: &Path) -> Duration {
                 boot: Boot::Direct { kernel: kernel.clone(), initrd: archive, append },
                 files: Files::new(&folder, node.position, &folder),
             };
-            let qemu = Qemu::launch(&machine).await.expect("a machine");
+            let qemu = Qemu::launch(&machine, Orphan::LivesOn).await.expect("a machine");
             Link::connect(&machine.files.agent).await.expect("a channel").up().await.expect("an agent");
             qemu
         });

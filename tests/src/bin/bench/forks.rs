@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use labctl_core::{images, project};
 use labctl_lab::home::Home;
 use labctl_lab::template::{Shape, Template, Templates};
-use labctl_machine::qemu::{Files, Machine, Qemu, Ram, Saving};
+use labctl_machine::driver::{Driver, DriverName, Orphan, Saving};
+use labctl_machine::machine::{Files, Machine, Ram};
+use labctl_machine::qemu::{QEMU, Qemu};
 use labctl_tests::Sandbox;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -108,7 +110,7 @@ async fn fork(shape: &Shape, template: &Template, folder: &Path, position: u32) 
     let files = Files::new(folder, position, folder);
     let machine = Machine { ram: Ram::Private(template.ram()), ..shape.machine(&files, template.ram(), disk) };
     let state = std::fs::File::open(template.state()).expect("the state");
-    let qemu = Qemu::launch_empty(&machine).await.expect("a machine");
+    let qemu = Qemu::launch_empty(&machine, Orphan::LivesOn).await.expect("a machine");
     qemu.load(state, Saving::WithoutSharedMemory).await.expect("the template's state");
     qemu.resume().await.expect("a running machine");
     qemu
@@ -117,9 +119,11 @@ async fn fork(shape: &Shape, template: &Template, folder: &Path, position: u32) 
 async fn find(home: &Home, file: &Path) -> (Shape, Template) {
     let lab = project::load(file).expect("the lab");
     let images = images::prepare(home, &lab, &|_| {}).await.expect("the image");
-    let qemu = labctl_machine::qemu::version(&home.qemu()).await.expect("QEMU's version");
-    let accel = labctl_machine::proof::find(&home.accel(), &qemu, home.scratch()).await.expect("an accelerator").accel;
-    let shape = Shape::of(&lab.nodes[0], &images[&lab.nodes[0].image], accel, &qemu).expect("a shape");
+    let notes = home.driver_notes();
+    let version = QEMU.version(&notes).await.expect("QEMU's version");
+    let accel = QEMU.accel(&notes, &version).await.expect("an accelerator").accel;
+    let node = &lab.nodes[0];
+    let shape = Shape::of(node, &images[&node.image], accel, &DriverName::default(), &version).expect("a shape");
     let template = Templates::of(home).find(&shape.key()).expect("the template");
     (shape, template)
 }

@@ -6,30 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::accel::Accel;
-use crate::{MachineError, cache, qemu};
+use super::program;
+use crate::accel::{Accel, Finding};
+use crate::{MachineError, cache};
 
 /// How long a tiny guest may take to respond. With a working accelerator it takes a fraction of a second.
 const PROOF_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The result of a probe, kept in the cache file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// The accelerator to use.
-    pub accel: Accel,
-    /// Why no faster one is used; empty if there is none.
-    pub why: String,
-    /// The conditions under which this was found: kernel, QEMU, device.
-    pub circumstances: String,
-}
-
 /// The accelerator to use with this version of QEMU: from `cache` if nothing has changed since, otherwise by probing.
 /// `scratch` is a folder for the probe's files.
-pub async fn find(cache: &Path, qemu: &str, scratch: &Path) -> Result<Finding, MachineError> {
+pub(super) async fn find(cache: &Path, qemu: &str, scratch: &Path) -> Result<Finding, MachineError> {
     let circumstances = circumstances(qemu);
     if let Some(known) = cache::read::<Finding>(cache)
         && known.circumstances == circumstances
@@ -75,7 +64,7 @@ async fn prove(scratch: &Path) -> Result<Accel, String> {
 async fn prove_with(accel: Accel, scratch: &Path) -> Result<(), String> {
     let image = scratch.join("accel-probe.img");
     fs::write(&image, probe_sector()).map_err(|why| format!("{}: {why}", image.display()))?;
-    let mut child = Command::new(qemu::program())
+    let mut child = Command::new(program())
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-m", "16M"])
         .args([
             "-accel",
@@ -168,8 +157,8 @@ mod tests {
     /// The probe must be able to succeed: emulation enters 64-bit mode on every host.
     #[tokio::test]
     async fn the_probe_succeeds_under_emulation() {
-        if std::process::Command::new(qemu::program()).arg("--version").output().is_err() {
-            labctl_skip::skip!("qemu", "{} is not installed", qemu::program());
+        if std::process::Command::new(program()).arg("--version").output().is_err() {
+            labctl_skip::skip!("qemu", "{} is not installed", program());
             return;
         }
         let scratch = tempfile::tempdir().unwrap();

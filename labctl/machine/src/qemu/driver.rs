@@ -1,0 +1,228 @@
+//! QEMU as a driver.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use super::process::tail;
+use super::state::Save;
+use super::{Qemu, argv, proof, version};
+use crate::MachineError;
+use crate::accel::Finding;
+use crate::driver::{BoxFuture, Driver, DriverName, Ending, Loads, Memory, Notes, Orphan, Running, Saved, Saving};
+use crate::machine::Machine;
+use crate::vitals::{Process, Share, shares};
+
+/// The driver.
+pub static QEMU: QemuDriver = QemuDriver;
+
+/// Starts QEMU processes.
+#[derive(Debug)]
+pub struct QemuDriver;
+
+/// The notes of the version and of the accelerator.
+fn files(notes: &Notes) -> [std::path::PathBuf; 2] {
+    [notes.folder.join("qemu.json"), notes.folder.join("accel.json")]
+}
+
+impl Driver for QemuDriver {
+    fn name(&self) -> DriverName {
+        DriverName::default()
+    }
+
+    fn version<'a>(&'a self, notes: &'a Notes) -> BoxFuture<'a, Result<String, MachineError>> {
+        Box::pin(async {
+            let [file, _] = files(notes);
+            version::version(&file).await
+        })
+    }
+
+    fn accel<'a>(&'a self, notes: &'a Notes, version: &'a str) -> BoxFuture<'a, Result<Finding, MachineError>> {
+        Box::pin(async {
+            let [_, file] = files(notes);
+            proof::find(&file, version, &notes.scratch).await
+        })
+    }
+
+    fn forget(&self, notes: &Notes) {
+        for file in files(notes) {
+            let _ = fs::remove_file(file);
+        }
+    }
+
+    fn launch<'a>(&'a self, machine: &'a Machine, orphan: Orphan) -> BoxFuture<'a, Result<Arc<dyn Running>, MachineError>> {
+        Box::pin(async move { Ok(Arc::new(Qemu::launch(machine, orphan).await?) as Arc<dyn Running>) })
+    }
+
+    fn adopt<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Option<Arc<dyn Running>>, MachineError>> {
+        Box::pin(async { Ok(Qemu::adopt(machine).await?.map(|qemu| Arc::new(qemu) as Arc<dyn Running>)) })
+    }
+
+    fn loads(&self) -> Option<&dyn Loads> {
+        Some(self)
+    }
+}
+
+impl Loads for QemuDriver {
+    fn load<'a>(
+        &'a self,
+        machine: &'a Machine,
+        state: File,
+        saving: Saving,
+        orphan: Orphan,
+    ) -> BoxFuture<'a, Result<Arc<dyn Running>, MachineError>> {
+        Box::pin(async move {
+            let logged = fs::metadata(&machine.files.log).map_or(0, |about| about.len());
+            let qemu = Qemu::launch_empty(machine, orphan).await?;
+            match qemu.load(state, saving).await {
+                Ok(()) => Ok(Arc::new(qemu) as Arc<dyn Running>),
+                Err(why) => {
+                    qemu.end().await;
+                    Err(unreadable(&tail(&machine.files.log, logged), why))
+                }
+            }
+        })
+    }
+
+    fn board(&self, machine: &Machine) -> Vec<u8> {
+        let mut board = Vec::new();
+        for word in argv(machine) {
+            board.extend((word.len() as u64).to_le_bytes());
+            board.extend(word.as_encoded_bytes());
+        }
+        board
+    }
+}
+
+/// Why saved memory could not be loaded. A QEMU that cannot read it logs that before it exits; one that is killed also just exits.
+fn unreadable(log: &str, why: MachineError) -> MachineError {
+    match why {
+        _ if log.lines().any(|line| line.contains("load of migration failed")) => MachineError::Unreadable(log.to_owned()),
+        MachineError::Refused { .. } => MachineError::Unreadable(why.to_string()),
+        why => why,
+    }
+}
+
+impl Running for Qemu {
+    fn process(&self) -> (Process, Option<SystemTime>) {
+        Process::of(self.pid())
+    }
+
+    fn ended(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.ended())
+    }
+
+    fn has_ended(&self) -> BoxFuture<'_, bool> {
+        Box::pin(self.has_ended())
+    }
+
+    fn press_power_button(&self) -> BoxFuture<'_, Result<(), MachineError>> {
+        Box::pin(self.press_power_button())
+    }
+
+    fn end(&self) -> BoxFuture<'_, Ending> {
+        Box::pin(self.end())
+    }
+
+    fn pause(&self) -> BoxFuture<'_, Result<(), MachineError>> {
+        Box::pin(self.pause())
+    }
+
+    fn resume(&self) -> BoxFuture<'_, Result<(), MachineError>> {
+        Box::pin(self.resume())
+    }
+
+    fn is_active(&self) -> BoxFuture<'_, Result<bool, MachineError>> {
+        Box::pin(self.is_active())
+    }
+
+    fn recover(&self) -> BoxFuture<'_, Result<(), MachineError>> {
+        Box::pin(self.save_nothing())
+    }
+
+    fn resets(&self) -> UnboundedReceiver<()> {
+        let mut events = self.qmp().events();
+        let (tell, told) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                match events.recv().await {
+                    Ok(event) if is_guests_reset(&event) => {
+                        if tell.send(()).is_err() {
+                            return;
+                        }
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        told
+    }
+
+    fn shares(&self) -> Option<Vec<Share>> {
+        shares(self.pid(), &self.threads)
+    }
+
+    fn memory(&self) -> Option<&dyn Memory> {
+        Some(self)
+    }
+}
+
+/// QEMU's RESET event; resets by QEMU itself, as at its start, are not the guest's.
+fn is_guests_reset(event: &Value) -> bool {
+    event["event"] == "RESET" && event["data"]["guest"] == true
+}
+
+impl Memory for Qemu {
+    fn save(&self, to: OwnedFd, saving: Saving) -> BoxFuture<'_, Result<Box<dyn Saved + '_>, MachineError>> {
+        Box::pin(async move { Ok(Box::new(self.save(to, saving).await?) as Box<dyn Saved + '_>) })
+    }
+
+    fn dump<'a>(&'a self, to: &'a Path, length: u64) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(self.dump_memory(to, length))
+    }
+
+    fn write_to<'a>(&'a self, overlay: &'a Path) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(self.write_to(overlay))
+    }
+
+    fn written(&self) -> u64 {
+        self.written_memory()
+    }
+}
+
+impl Saved for Save<'_> {
+    fn finish<'a>(self: Box<Self>) -> BoxFuture<'a, Result<(), MachineError>>
+    where
+        Self: 'a,
+    {
+        Box::pin((*self).finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saved_memory_is_of_no_use_only_if_qemu_said_so() {
+        let exits = || MachineError::Disconnected("QEMU exited during `migrate-incoming`".into());
+        let log = "qemu-system-x86_64: error while loading state\nqemu-system-x86_64: load of migration failed: Invalid argument";
+        assert!(matches!(unreadable(log, exits()), MachineError::Unreadable(why) if why == log));
+        let refused = MachineError::Refused { command: "migrate-incoming".into(), why: "no".into() };
+        assert!(matches!(unreadable("", refused), MachineError::Unreadable(why) if why.contains("no")));
+        assert!(matches!(unreadable("terminating on signal 9", exits()), MachineError::Disconnected(_)), "it was killed");
+    }
+
+    #[test]
+    fn a_reset_is_the_guests_or_qemus() {
+        let event = |guest: bool| serde_json::json!({ "event": "RESET", "data": { "guest": guest } });
+        assert!(is_guests_reset(&event(true)) && !is_guests_reset(&event(false)));
+    }
+}
