@@ -340,7 +340,7 @@ impl Slot {
         let log = String::from_utf8_lossy(log.get(usize::try_from(logged).unwrap_or(0)..).unwrap_or_default()).into_owned();
         let refused = log.lines().find(|line| line.contains("load of migration failed"));
         let failure =
-            |why: &dyn std::fmt::Display| Failure::new(Kind::Machine, format!("{}: QEMU cannot read its memory: {why}", self.name));
+            |why: &dyn std::fmt::Display| Failure::new(Kind::Machine, format!("{}: QEMU cannot load its saved memory: {why}", self.name));
         match (refused, &why) {
             (Some(_), _) => Lost::Dead(failure(&log.trim())),
             (None, MachineError::Refused { .. }) => Lost::Dead(failure(&why)),
@@ -425,7 +425,7 @@ impl Slot {
         let force = force || matches!(self.state(), NodeState::Panicked { .. });
         self.change(supervisor, NodeState::Halting);
         if !force && !self.halt_in_order(supervisor, &qemu, link).await {
-            supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was ended by force", self.name) });
+            supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was killed", self.name) });
         }
         qemu.end().await;
         // The watching task sets the final state.
