@@ -70,7 +70,7 @@ fn a_lab_goes_back_to_what_it_was() {
     ]);
     let different = sandbox.good(&["snapshot", "diff", "one"]);
     assert!(different.contains("past1: its disk has grown by") && different.contains("the lab file is the same"), "{different}");
-    assert!(sandbox.bad(&["snapshot", "save", "one"]).1.contains("there is a snapshot `one` already"));
+    assert!(sandbox.bad(&["snapshot", "save", "one"]).1.contains("snapshot `one` already exists"));
 
     // Restored: files, memory, the connection, the clock.
     for _ in 0..2 {
