@@ -160,7 +160,7 @@ fn a_clone_that_is_cut_off_is_repeated_or_finished() {
             if output.status.success() {
                 subnet = again;
             } else {
-                assert!(said.contains("there is a lab `anna` already"), "{said}");
+                assert!(said.contains("lab `anna` already exists"), "{said}");
                 println!("round {round}: it was there");
                 sandbox.good(&["--lab", "anna", "up"]);
             }
@@ -216,7 +216,7 @@ fn clones_are_labs_of_their_own() {
     sandbox.good(&["--lab", "anna", "snapshot", "save", "own"]);
     sandbox.good(&["--lab", "anna", "up"]);
     let (_, said) = sandbox.bad(&["clone", "past", "anna"]);
-    assert!(said.contains("there is a lab `anna` already"), "{said}");
+    assert!(said.contains("lab `anna` already exists"), "{said}");
     clones_in_other_subnets(&sandbox);
     sandbox.good(&["destroy", "--force"]);
     assert_eq!(word("berta"), "origin\n");

@@ -75,7 +75,7 @@ fn forks_share_nothing_that_identifies_them_and_keep_it() {
     let listed: serde_json::Value = sandbox.json(&["image", "template", "list"]);
     let used = listed.as_array().unwrap().iter().max_by_key(|template| template["used_unix"].as_u64()).unwrap();
     let (_, said) = sandbox.bad(&["image", "template", "rm", used["key"].as_str().unwrap()]);
-    assert!(said.contains("carries the disks of"), "{said}");
+    assert!(said.contains("are based on template"), "{said}");
     assert_eq!(sandbox.good(&["exec", "fork3", "--", "hostname"]), "fork3\n");
 }
 

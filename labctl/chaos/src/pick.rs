@@ -17,9 +17,8 @@ pub fn resolve(on: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<
     for name in on {
         if let Some(members) = groups.get(name) {
             if members.is_empty() {
-                return Err(
-                    FaultError::new(format!("group `{name}` has no nodes")).hint("give it a node in the lab file, or name another group")
-                );
+                return Err(FaultError::new(format!("group `{name}` has no nodes"))
+                    .hint("add a node to it in the lab file, or name a different group"));
             }
             nodes.extend(members.iter().cloned());
         } else if groups.values().flatten().any(|node| node == name) {
@@ -27,7 +26,7 @@ pub fn resolve(on: &[String], groups: &BTreeMap<String, Vec<String>>) -> Result<
         } else {
             let known: Vec<&str> = groups.keys().map(String::as_str).collect();
             return Err(FaultError::new(format!("`{name}` is neither a group nor a node of the lab"))
-                .hint(format!("groups are: {}; `labctl status` lists the nodes", known.join(", "))));
+                .hint(format!("the groups are: {}; `labctl status` lists the nodes", known.join(", "))));
         }
     }
     Ok(nodes.into_iter().collect())

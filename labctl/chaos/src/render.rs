@@ -145,14 +145,14 @@ fn words(what: &What) -> (Option<Colour>, String) {
         What::Released { frames, dropped, held_ms } => {
             (None, format!("network released after {held_ms:.1} ms: {frames} frames held, {dropped} dropped"))
         }
-        What::Back { node, unit, old_pid, new_pid, .. } => (None, format!("{unit} on {node} is back: pid {old_pid} became {new_pid}")),
+        What::Back { node, unit, old_pid, new_pid, .. } => (None, format!("{unit} on {node} is back: pid {new_pid} (was {old_pid})")),
         What::Down { node, unit, state } => (Some(Colour::Bad), format!("{unit} on {node} is down again: {state}")),
         What::Mishap { node, what } => (Some(Colour::Bad), format!("{node}: {what}")),
         What::Healed { what } => (None, format!("healed: {what}")),
         What::NotHealed { what, error } => (Some(Colour::Bad), format!("not healed: {what}: {error}")),
         What::Recovered { after_ms } => {
             let seconds = *after_ms as f64 / 1e3;
-            (Some(Colour::Good), format!("steady again since {seconds:.2} s after the shot"))
+            (Some(Colour::Good), format!("steady again since {seconds:.2} s after the last shot"))
         }
         What::Finished { verdict } => (None, format!("finished: {}", verdict.words())),
     }

@@ -50,7 +50,7 @@ fn obstacles(kept: &Lab, lab: &Lab, running: &[&Node]) -> Option<(String, String
         note("domain", old.domain.clone(), new.domain.clone());
         note("internet", old.internet.to_string(), new.internet.to_string());
         note("host_loopback", old.host_loopback.to_string(), new.host_loopback.to_string());
-        let message = format!("the network cannot change while nodes run ({}): {}", names(running), changes.join(", "));
+        let message = format!("the network cannot change while nodes are running ({}): {}", names(running), changes.join(", "));
         return Some((message, "`labctl reload` shuts all nodes down and starts them in the new network".to_owned()));
     }
     let mut moved = Vec::new();
@@ -60,14 +60,15 @@ fn obstacles(kept: &Lab, lab: &Lab, running: &[&Node]) -> Option<(String, String
         }
     }
     if !moved.is_empty() {
-        let message = format!("running nodes would get other addresses: {}", moved.join(", "));
-        let hint = "keep them by `address:` (without it, addresses follow the order of the nodes), or `labctl halt` and `labctl up`";
+        let message = format!("the addresses of running nodes would change: {}", moved.join(", "));
+        let hint =
+            "set `address:` to keep them (without it, addresses follow the order of the nodes), or run `labctl halt` and `labctl up`";
         return Some((message, hint.to_owned()));
     }
     let taken = |left: &&&Node| lab.node(&left.name).is_none() && lab.nodes.iter().any(|node| node.address == left.address);
     let left: Vec<&Node> = running.iter().filter(taken).copied().collect();
     if !left.is_empty() {
-        let message = format!("the addresses of nodes that the file no longer names, but that run, are given to others: {}", names(&left));
+        let message = format!("running nodes are no longer in the file, and their addresses are given to others: {}", names(&left));
         return Some((message, format!("labctl destroy {}", names(&left).replace(", ", " "))));
     }
     None
@@ -131,11 +132,11 @@ fn pending(node: &Node, found: &Found, image: Option<&BootImage>) -> Vec<String>
     if let (Some(has), Some(image)) = (&found.image, image)
         && *has != image.id
     {
-        anew.push(format!("image `{}` is another than its disk was made from", node.image));
+        anew.push(format!("image `{}` is not the image that its disk was made from", node.image));
     }
     let mut said = Vec::new();
     if !restart.is_empty() {
-        said.push(format!("{name}: {}: `labctl reload {name}` brings it in force", restart.join(", ")));
+        said.push(format!("{name}: {}: `labctl reload {name}` applies this", restart.join(", ")));
     }
     if !anew.is_empty() {
         said.push(format!("{name}: {}: it keeps what it has until `labctl destroy {name} && labctl up {name}`", anew.join(", ")));
@@ -175,7 +176,7 @@ mod tests {
         let found = |cpus, memory, disk| Found { machine: Some((cpus, Size::mib(memory))), disk: Some(Size::mib(disk)), image: None };
         let said = |found| pending(&lab.nodes[0], &found, None).join("\n");
         assert_eq!(said(found(2, 1024, 4096)), "");
-        assert_eq!(said(found(1, 512, 2048)), "a: cpus 1 -> 2, memory 512M -> 1G, disk 2G -> 4G: `labctl reload a` brings it in force");
+        assert_eq!(said(found(1, 512, 2048)), "a: cpus 1 -> 2, memory 512M -> 1G, disk 2G -> 4G: `labctl reload a` applies this");
         assert!(said(found(2, 1024, 8192)).contains("cannot shrink"));
         assert_eq!(said(Found { machine: None, disk: Some(Size::mib(4096)), image: None }), "");
     }

@@ -93,7 +93,7 @@ pub fn locate(home: &Home, lab_file: &Path, named: &Path) -> Result<PathBuf, Fai
     let found = folders(home, lab_file)?.into_iter().map(|folder| folder.join(&file)).find(|path| path.is_file());
     found.ok_or_else(|| {
         Failure::new(Kind::NotFound, format!("there is no scenario `{}`", named.display()))
-            .hint("`labctl scenario list` shows what there is")
+            .hint("`labctl scenario list` shows all scenarios")
     })
 }
 

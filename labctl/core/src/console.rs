@@ -20,14 +20,16 @@ const LEAVE: u8 = 0x1d;
 pub async fn attach(home: &LabHome, record: &Record, node: &NodeName) -> Result<(), Failure> {
     let socket = record.files(home, record.node(node)?).console;
     let stream = UnixStream::connect(&socket).await.map_err(|why| match why.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::new(Kind::Conflict, format!("{node} is not running"))
-            .hint(format!("labctl up {node}; what its console printed before is in {}", home.node(node).join("console.log").display())),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::new(Kind::Conflict, format!("{node} is not running")).hint(format!(
+            "start it with `labctl up {node}`; its earlier console output is in {}",
+            home.node(node).join("console.log").display()
+        )),
         _ => Failure::io(socket.display())(why),
     })?;
     let keys = input::stdin().map_err(Failure::io("standard input"))?;
-    let watch = |kind| signal(kind).map_err(Failure::io("watch for signals"));
+    let watch = |kind| signal(kind).map_err(Failure::io("cannot watch for signals"));
     let (mut terminate, mut hang_up) = (watch(SignalKind::terminate())?, watch(SignalKind::hangup())?);
-    let _raw = RawTerminal::enter().map_err(Failure::io("set the terminal to raw mode"))?;
+    let _raw = RawTerminal::enter().map_err(Failure::io("cannot set the terminal to raw mode"))?;
     tokio::select! {
         ended = join(stream, keys, tokio::io::stdout()) => ended.map_err(Failure::io(format!("console of {node}"))),
         _ = terminate.recv() => Ok(()),

@@ -51,7 +51,7 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
         });
     }
     for missing in labctl_image::doctor::images() {
-        checks.push(Check::bad(&missing.what, format!("is missing, which {}", missing.why), missing.fix_command.unwrap_or(missing.fix)));
+        checks.push(Check::bad(&missing.what, format!("missing; it {}", missing.why), missing.fix_command.unwrap_or(missing.fix)));
     }
     checks.extend(labctl_image::doctor::artifacts().into_iter().map(|missing| Check {
         what: missing.what,
@@ -86,7 +86,7 @@ fn qemu_version() -> Check {
 /// Creates the nodes' disks; Debian ships it in a separate package.
 fn qemu_img() -> Option<Check> {
     let tried = std::process::Command::new("qemu-img").arg("--version").stdin(std::process::Stdio::null()).output();
-    tried.is_err().then(|| Check::bad("`qemu-img`", "is missing, which makes the nodes' disks", "sudo apt-get install qemu-utils"))
+    tried.is_err().then(|| Check::bad("`qemu-img`", "missing; it makes the nodes' disks", "sudo apt-get install qemu-utils"))
 }
 
 /// What an image and a few nodes need initially.
@@ -112,7 +112,7 @@ fn privileged_ports() -> Check {
         Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => Check {
             what: what.into(),
             good: true,
-            found: "this user cannot publish them; publish: [\"8080:80\"] works, or allow it".into(),
+            found: "this user cannot publish them; use a higher port, as in publish: [\"8080:80\"], or allow it".into(),
             fix: Some("sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80".into()),
         },
         _ => Check::good(what, "can be published"),

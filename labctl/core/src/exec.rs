@@ -61,7 +61,7 @@ impl Given {
 pub async fn attached(supervisor: &Supervisor, node: &NodeName, given: Given) -> Result<u8, Failure> {
     let agent = supervisor.agent(node).await?;
     let raw = given.terminal.then(labctl_guest::terminal::RawTerminal::enter).transpose();
-    let _raw = raw.map_err(Failure::io("prepare the terminal"))?;
+    let _raw = raw.map_err(Failure::io("cannot prepare the terminal"))?;
     let mut exchange = agent.exec(given.exec())?;
     let id = exchange.id();
     let (input, granted) = mpsc::unbounded_channel();
@@ -70,8 +70,8 @@ pub async fn attached(supervisor: &Supervisor, node: &NodeName, given: Given) ->
         let stdin = labctl_guest::input::stdin().map_err(Failure::io("standard input"))?;
         tokio::spawn(feed(id, exchange.sender(), granted, stdin));
     }
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(Failure::io("watch for interrupts"))?;
-    let mut resizes = signal(SignalKind::window_change()).map_err(Failure::io("watch the terminal"))?;
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(Failure::io("cannot watch for interrupts"))?;
+    let mut resizes = signal(SignalKind::window_change()).map_err(Failure::io("cannot watch the terminal"))?;
     loop {
         let message = tokio::select! {
             message = exchange.next() => message?,
@@ -116,7 +116,7 @@ fn print(out: &mut impl Write, bytes: &[u8]) -> std::io::Result<()> {
 fn exit_code(node: &NodeName, result: Result<Reply, labctl_wire::AgentError>) -> Result<u8, Failure> {
     match result {
         Ok(Reply::Exited { code, .. }) => Ok(u8::try_from(code).unwrap_or(255)),
-        Ok(other) => Err(Failure::new(Kind::Internal, format!("{node}: an answer that does not fit: {other:?}"))),
+        Ok(other) => Err(Failure::new(Kind::Internal, format!("{node}: unexpected answer: {other:?}"))),
         Err(why) => Err(Failure::new(Kind::Machine, format!("{node}: {why}"))),
     }
 }

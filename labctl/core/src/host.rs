@@ -39,9 +39,9 @@ fn check_memory(lab: &Lab, total: Option<Size>) -> Result<(), Failure> {
     match total {
         Some(total) if wanted > total => Err(Failure::new(
             Kind::Host,
-            format!("{}: the nodes want {wanted} of memory together, this host has {} MiB", lab.file.display(), total.as_mib()),
+            format!("{}: the nodes need {wanted} of memory in total, but this host has {} MiB", lab.file.display(), total.as_mib()),
         )
-        .hint("give the nodes less `memory`, or fewer nodes a `count`")),
+        .hint("give the nodes less `memory`, or reduce a `count`")),
         _ => Ok(()),
     }
 }
@@ -53,7 +53,7 @@ fn check_disk(lab: &Lab, folder: &Path) -> Result<(), Failure> {
     let wanted = Size(DISK_PER_NODE.0 * lab.nodes.len() as u64);
     if free < wanted {
         let message =
-            format!("{}: {} MiB are free, the lab needs at least {} MiB to begin with", existing.display(), free.as_mib(), wanted.as_mib());
+            format!("{}: {} MiB free, but the lab needs at least {} MiB to start", existing.display(), free.as_mib(), wanted.as_mib());
         return Err(Failure::new(Kind::Host, message).hint("free some space, or set LABCTL_HOME to a folder on a larger disk"));
     }
     Ok(())
@@ -68,7 +68,7 @@ mod tests {
         let text = "name: big\nnodes:\n  - name: a\n    count: 3\n    memory: 4G\n";
         let lab = labctl_spec::parse_lab(text, Path::new("/big.yml")).unwrap();
         let why = check_memory(&lab, Some(Size::mib(8192))).unwrap_err();
-        assert_eq!(why.message, "/big.yml: the nodes want 12G of memory together, this host has 8192 MiB");
+        assert_eq!(why.message, "/big.yml: the nodes need 12G of memory in total, but this host has 8192 MiB");
         assert_eq!(why.kind, Kind::Host);
         check_memory(&lab, Some(Size::mib(16384))).unwrap();
         check_memory(&lab, None).unwrap();

@@ -76,7 +76,7 @@ pub async fn build(home: &Home, lab_file: &Path, name: &str, each: &(dyn Fn(Even
 async fn make(store: &Store, image: &Image, folder: &Path, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BootImage, Failure> {
     let what = format!("image {}", image.name);
     let made = store.image(image, folder, &report(&what, each)).await;
-    made.map_err(|why| Failure::new(Kind::Host, format!("{what}: {why}")).hint("`labctl doctor` finds what the host lacks"))
+    made.map_err(|why| Failure::new(Kind::Host, format!("{what}: {why}")).hint("`labctl doctor` shows what this host lacks"))
 }
 
 /// Removes an image from the store, unless a lab's disks are based on it.
@@ -86,7 +86,7 @@ pub fn remove(home: &Home, store: &Store, image: &StoredImage) -> Result<(), Fai
         for entry in folder.read_dir().into_iter().flatten().flatten() {
             let uses = |text: Vec<u8>| String::from_utf8_lossy(&text).contains(&image.id);
             if std::fs::read(entry.path().join("image.json")).is_ok_and(uses) {
-                return Err(Failure::new(Kind::Conflict, format!("image `{}` carries the disks of lab `{name}`", image.name))
+                return Err(Failure::new(Kind::Conflict, format!("the disks of lab `{name}` are based on image `{}`", image.name))
                     .hint(format!("labctl --lab {name} destroy")));
             }
         }

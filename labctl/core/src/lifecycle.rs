@@ -57,7 +57,7 @@ pub(crate) async fn up_on(
     };
     if !basis.accel.why.is_empty() {
         let (name, why) = (basis.accel.accel.as_str(), &basis.accel.why);
-        each(Event::Note { text: format!("machines are emulated ({name}): {why}; everything works, ten times slower") });
+        each(Event::Note { text: format!("machines are emulated ({name}): {why}; everything works, but ten times slower") });
     }
     let record = settle_record(home, lab).await?;
     for node in nodes {

@@ -79,7 +79,7 @@ pub fn from_load_error(why: &LoadError) -> Failure {
         _ => Kind::Input,
     };
     let hint = match why {
-        LoadError::Io { .. } => "name a file that you may read",
+        LoadError::Io { .. } => "check that the path is right and that you can read the file",
         LoadError::Mistakes(_) => "nothing was changed; correct the file and repeat the command",
     };
     Failure::new(kind, why.to_string()).hint(hint)

@@ -44,9 +44,9 @@ impl fmt::Display for Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Machine { pid, label, uuid } => write!(f, "machine {label}, process {pid}, uuid {uuid}"),
-            Self::Folder { path } => write!(f, "folder {} without a record of its lab", path.display()),
+            Self::Folder { path } => write!(f, "lab folder {} without a record", path.display()),
             Self::Unfinished { path } => write!(f, "unfinished template {}", path.display()),
-            Self::Sockets { path } => write!(f, "sockets {} of no lab", path.display()),
+            Self::Sockets { path } => write!(f, "sockets {} that belong to no lab", path.display()),
         }
     }
 }
@@ -171,7 +171,7 @@ mod machines {
     /// Kills the process if it is still that machine, and waits for it to exit. The descriptor is opened first: from then on the process id
     /// cannot be reused unnoticed.
     pub async fn end(pid: i32, label: &str, uuid: &str) -> Result<(), Failure> {
-        let fail = |why: std::io::Error| Failure::io(format!("end process {pid}"))(why);
+        let fail = |why: std::io::Error| Failure::io(format!("cannot end process {pid}"))(why);
         let Some(number) = Pid::from_raw(pid) else { return Ok(()) };
         let process = match pidfd_open(number, PidfdFlags::NONBLOCK) {
             Ok(process) => process,

@@ -62,8 +62,8 @@ pub fn write_demo(into: &Path, replace: bool) -> Result<Vec<PathBuf>, Failure> {
         .filter_map(|(from, to)| FILES.iter().find(|(path, _, _)| path == from).map(|(_, _, content)| (into.join(to), *content)))
         .collect();
     if let Some((existing, _)) = files.iter().find(|(path, _)| path.exists() && !replace) {
-        return Err(Failure::new(Kind::Conflict, format!("{} exists already", existing.display()))
-            .hint("--force replaces it; or do it in an empty folder"));
+        return Err(Failure::new(Kind::Conflict, format!("{} already exists", existing.display()))
+            .hint("use --force to replace it, or run the command in an empty folder"));
     }
     // The lab file last: the files that it names exist before it does.
     for (path, content) in files.iter().rev() {

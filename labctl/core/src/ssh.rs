@@ -33,7 +33,7 @@ pub async fn dial(supervisor: &Supervisor, node: &NodeName) -> Result<UnixStream
             };
             // For a guest that does not answer at all, this failure says more than a refusal.
             timeout(BOOTED, booting).await.unwrap_or(Ok(()))?;
-            let hint = format!("look whether the SSH server runs: labctl exec {node} -- systemctl status ssh");
+            let hint = format!("check whether the SSH server is running: labctl exec {node} -- systemctl status ssh");
             supervisor.dial(node, PORT).await.map_err(|why| why.hint(hint))
         }
         dialled => dialled,
@@ -64,12 +64,12 @@ fn failure(node: &NodeName, why: &SshError) -> Failure {
     let failure = Failure::new(Kind::Machine, format!("{node}: {why}"));
     match why {
         SshError::HostKey { .. } => failure.hint(
-            "something else answers at this node's port 22, or its host key was changed by hand; `labctl reload` writes the right one",
+            "something else answers on this node's port 22, or its host key was changed by hand; `labctl reload` writes the right one",
         ),
         SshError::Refused { .. } => failure
             .hint(format!("root's authorized_keys or sshd_config was changed in the guest; `labctl exec {node} -- COMMAND` needs neither")),
         SshError::Disconnected | SshError::Silent(_) => {
-            failure.hint(format!("look whether the SSH server runs: labctl exec {node} -- systemctl status ssh"))
+            failure.hint(format!("check whether the SSH server is running: labctl exec {node} -- systemctl status ssh"))
         }
         SshError::Key { .. } => Failure { kind: Kind::Internal, ..failure },
         SshError::Local { .. } => Failure { kind: Kind::Host, ..failure },
@@ -96,7 +96,9 @@ pub async fn carry(stream: UnixStream) -> Result<(), Failure> {
     let copied = tokio::io::copy(&mut from, &mut output).await;
     inwards.abort();
     match copied {
-        Err(why) if !matches!(why.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Err(Failure::io("carry SSH")(why)),
+        Err(why) if !matches!(why.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Err(Failure::io("cannot forward the SSH connection")(why))
+        }
         _ => Ok(()),
     }
 }
@@ -104,7 +106,7 @@ pub async fn carry(stream: UnixStream) -> Result<(), Failure> {
 /// Configuration for ssh(1) and tools that use it, for these nodes (all if none is named). Writes the lab's private key and the pinned host
 /// keys beside the lab's record, readable by this user only.
 pub fn config(home: &LabHome, record: &Record, nodes: &[NodeName]) -> Result<String, Failure> {
-    let program = std::env::current_exe().map_err(Failure::io("find labctl's own program"))?;
+    let program = std::env::current_exe().map_err(Failure::io("cannot find labctl's own program"))?;
     let (key, known) = (home.folder().join("id_ed25519"), home.folder().join("known_hosts"));
     persist::write(&key, format!("{}\n", record.ssh_key.private.trim_end()).as_bytes())?;
     persist::write(&known, known_hosts(record).as_bytes())?;
@@ -137,8 +139,8 @@ fn known_hosts(record: &Record) -> String {
 }
 
 fn unwritable(path: &Path) -> Failure {
-    Failure::new(Kind::Host, format!("{}: ssh_config cannot name this path", path.display()))
-        .hint("set LABCTL_HOME to a folder without quotes, `$` and line ends in its path")
+    Failure::new(Kind::Host, format!("{}: this path cannot be written in ssh_config", path.display()))
+        .hint("set LABCTL_HOME to a folder whose path has no quotes, backslashes, `$` or line breaks")
 }
 
 /// Formats a path for ssh_config(5): in quotes, with `%` doubled.

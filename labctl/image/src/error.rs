@@ -19,9 +19,9 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The disk is full, or would be.
-    #[error("no disk space: {what} needs {} on the disk of {}, {} are free", mib(*needed), path.display(), mib(*available))]
+    #[error("{what}: not enough disk space: {} needed, {} free on the disk of {}", mib(*needed), mib(*available), path.display())]
     NoSpace {
-        /// What was about to be created.
+        /// What failed: the name of what was about to be created, or an operation.
         what: String,
         /// The path.
         path: PathBuf,
@@ -47,10 +47,11 @@ impl StoreError {
             Self::Io { path, .. } => {
                 format!("check that {} exists and belongs to you", path.display())
             }
-            Self::NoSpace { path, .. } => format!(
-                "free some space on that disk, remove images with `labctl image rm NAME` or unused ones with `labctl prune`, or move the store ({}) by setting XDG_DATA_HOME",
-                path.display()
-            ),
+            Self::NoSpace { .. } => {
+                "free some space on that disk (`labctl image rm NAME` removes an image, `labctl prune --force` leftovers), \
+                 or set LABCTL_HOME to a folder on a larger disk"
+                    .to_string()
+            }
             Self::Damaged { path, .. } => {
                 format!("remove {} and repeat the command", path.display())
             }
@@ -144,7 +145,7 @@ pub(crate) fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Er
     move |source| {
         if source.kind() == io::ErrorKind::StorageFull {
             return StoreError::NoSpace {
-                what: format!("to {action} a file"),
+                what: format!("cannot {action} a file"),
                 path: path.to_path_buf(),
                 needed: 1 << 20,
                 available: crate::space::available(path).unwrap_or(0),

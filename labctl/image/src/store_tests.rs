@@ -64,8 +64,8 @@ async fn a_full_disk_is_said_in_numbers_before_anything_is_begun() {
     let bootstrap = Bootstrap { suite: "bookworm".into(), mirror: None, packages: vec![], size: None };
     let mut image = Image { name: "x".into(), description: String::new(), source: ImageSource::Bootstrap(bootstrap) };
     let error = store.image(&image, disk.0.path(), &crate::Silent).await.unwrap_err();
-    assert!(error.to_string().contains("no disk space: image `x` needs 1400 MiB"), "{error}");
-    assert!(error.to_string().contains("1 MiB are free"), "{error}");
+    assert!(error.to_string().contains("image `x`: not enough disk space: 1400 MiB needed"), "{error}");
+    assert!(error.to_string().contains("1 MiB free"), "{error}");
     assert!(error.hint().contains("labctl image rm"), "{}", error.hint());
 
     // A download learns its size from the server.
@@ -78,5 +78,5 @@ async fn a_full_disk_is_said_in_numbers_before_anything_is_begun() {
         kernel: None,
     });
     let error = store.image(&image, disk.0.path(), &crate::Silent).await.unwrap_err();
-    assert!(error.to_string().contains("/large needs 3 MiB"), "{error}");
+    assert!(error.to_string().contains("/large: not enough disk space: 3 MiB needed"), "{error}");
 }

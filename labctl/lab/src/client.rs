@@ -185,18 +185,18 @@ impl Connection {
                 Err(why) => broken = Some(why),
             });
             if let Some(why) = broken {
-                return Err(Failure::new(Kind::Internal, format!("the supervisor's answer makes no sense: {why}")));
+                return Err(Failure::new(Kind::Internal, format!("cannot read the supervisor's answer: {why}")));
             }
         }
     }
 }
 
 fn gone() -> Failure {
-    Failure::new(Kind::Conflict, "the lab's supervisor ended").hint("repeat the command; it starts another")
+    Failure::new(Kind::Conflict, "the lab's supervisor exited").hint("repeat the command; it starts a new one")
 }
 
 fn unexpected(answer: &Answer) -> Failure {
-    Failure::new(Kind::Internal, format!("the supervisor gave an answer that does not fit: {answer:?}"))
+    Failure::new(Kind::Internal, format!("unexpected answer from the supervisor: {answer:?}"))
 }
 
 #[cfg(test)]

@@ -73,10 +73,8 @@ impl Failure {
             let failure = Self::new(Kind::Host, format!("{what}: {why}"));
             match why.kind() {
                 std::io::ErrorKind::StorageFull => failure.hint("free some disk space and repeat the command; nothing was lost"),
-                std::io::ErrorKind::PermissionDenied => {
-                    failure.hint("this user may not do that; look at the owner and mode of it and of the folders above it")
-                }
-                std::io::ErrorKind::ReadOnlyFilesystem => failure.hint("name a place that can be written to"),
+                std::io::ErrorKind::PermissionDenied => failure.hint("check its owner and mode, and those of the folders above it"),
+                std::io::ErrorKind::ReadOnlyFilesystem => failure.hint("choose a path that you can write to"),
                 _ => failure,
             }
         }
@@ -109,10 +107,10 @@ impl From<labctl_guest::GuestError> for Failure {
         use labctl_guest::GuestError as G;
         let failure = Self::new(Kind::Machine, why.to_string());
         match why {
-            G::Restarted => failure.hint("the node was rebooted, or its agent was; repeat the command"),
-            G::Disconnected => failure.hint("`labctl status` shows what became of the node"),
-            G::Silent(_) => failure.hint("`labctl logs NODE --console` shows how far it came"),
-            G::Version { .. } => failure.hint("`labctl reload NODE` brings this labctl's agent in"),
+            G::Restarted => failure.hint("the node or its agent was restarted; repeat the command"),
+            G::Disconnected => failure.hint("`labctl status` shows the state of the node"),
+            G::Silent(_) => failure.hint("`labctl logs NODE --console` shows how far it got"),
+            G::Version { .. } => failure.hint("`labctl reload NODE` restarts the node with the agent of this labctl version"),
             _ => failure,
         }
     }

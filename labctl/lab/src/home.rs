@@ -37,9 +37,10 @@ impl Home {
         let uid = rustix::process::getuid().as_raw();
         let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let data = absolute("LABCTL_HOME").or_else(|| absolute("XDG_DATA_HOME").map(|path| path.join("labctl")));
-        let data = data
-            .or_else(|| absolute("HOME").map(|home| home.join(".local/share/labctl")))
-            .ok_or_else(|| Failure::new(Kind::Host, "there is no home directory: neither HOME nor XDG_DATA_HOME nor LABCTL_HOME is set"))?;
+        let data = data.or_else(|| absolute("HOME").map(|home| home.join(".local/share/labctl"))).ok_or_else(|| {
+            Failure::new(Kind::Host, "no home folder: none of LABCTL_HOME, XDG_DATA_HOME and HOME is an absolute path")
+                .hint("set LABCTL_HOME to an absolute path")
+        })?;
         let runtime = absolute("XDG_RUNTIME_DIR").map(|path| path.join("labctl")).unwrap_or_else(|| match uid {
             0 => PathBuf::from("/run/labctl"),
             _ => data.join("run"),

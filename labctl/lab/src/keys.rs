@@ -23,7 +23,7 @@ impl KeyPair {
         rand::rng().fill_bytes(&mut seed);
         let key = PrivateKey::new(Ed25519Keypair::from_seed(&seed).into(), comment);
         let encoded = key.and_then(|key| Ok((key.to_openssh(LineEnding::LF)?.to_string(), key.public_key().to_openssh()?)));
-        let (private, public) = encoded.map_err(|why| Failure::new(Kind::Internal, format!("make an SSH key: {why}")))?;
+        let (private, public) = encoded.map_err(|why| Failure::new(Kind::Internal, format!("cannot make an SSH key: {why}")))?;
         Ok(Self { private, public })
     }
 }

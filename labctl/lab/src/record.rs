@@ -93,7 +93,7 @@ impl Record {
             && kept.lab.file != lab.file
             && kept.lab.file.exists()
         {
-            let message = format!("a lab named `{}` exists already; it comes from {}", lab.name, kept.lab.file.display());
+            let message = format!("a lab named `{}` already exists; it comes from {}", lab.name, kept.lab.file.display());
             return Err(Failure::new(Kind::Conflict, message)
                 .hint(format!("give this one another `name`, or remove the other: labctl --lab {} destroy", kept.lab.file.display())));
         }
@@ -265,7 +265,7 @@ fn moved(lab: Lab, subnet: Option<Ipv4Net>) -> Result<Lab, Failure> {
     match subnet {
         Some(subnet) => lab.in_subnet(subnet).map_err(|why| {
             Failure::new(Kind::Input, why.to_string()).hint(format!(
-                "nothing was changed; the lab is a clone that was moved: make another with `labctl clone ... --subnet {}`",
+                "nothing was changed; this lab is a clone with a subnet of its own: make a new clone with `labctl clone ... --subnet {}`",
                 why.enough
             ))
         }),
@@ -297,8 +297,7 @@ pub fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
 
 fn free_block(others: &[Record]) -> Result<u8, Failure> {
     let taken: BTreeSet<u8> = others.iter().map(|other| other.loopback_block).collect();
-    LOOPBACK_BLOCKS
-        .into_iter()
-        .find(|block| !taken.contains(block))
-        .ok_or_else(|| Failure::new(Kind::Conflict, "there are too many labs on this host").hint("`labctl prune` shows what can go"))
+    LOOPBACK_BLOCKS.into_iter().find(|block| !taken.contains(block)).ok_or_else(|| {
+        Failure::new(Kind::Conflict, "there are too many labs on this host").hint("`labctl prune` shows what can be removed")
+    })
 }

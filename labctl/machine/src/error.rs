@@ -38,7 +38,7 @@ pub enum MachineError {
         what: String,
     },
     /// Saved memory is of no use.
-    #[error("its saved memory cannot be read: {0}")]
+    #[error("cannot load its saved memory: {0}")]
     Unreadable(String),
     /// The machine is already running in another process.
     #[error("{0} is in use: the machine runs already")]

@@ -137,7 +137,7 @@ impl Slot {
                 return Failure { message: format!("{name}: {}", failure.message), ..failure };
             }
             NoWord::Panicked(line) => format!("{name}: its kernel has panicked: {line}"),
-            NoWord::Rebooted => format!("{name}: it rebooted instead of going on where it was"),
+            NoWord::Rebooted => format!("{name}: it rebooted instead of resuming where it was saved"),
             NoWord::Silent(silence) => {
                 let known = running.known_of(silence);
                 if matches!(self.state(), NodeState::Booting | NodeState::Running | NodeState::Silent { .. }) {
@@ -147,14 +147,16 @@ impl Slot {
             }
         };
         Failure::new(Kind::Machine, message)
-            .hint(format!("`labctl logs {name} --console` shows what it printed; `labctl reload --force {name}` boots it anew"))
+            .hint(format!("`labctl logs {name} --console` shows what it printed; `labctl reload --force {name}` reboots it"))
     }
 
     /// The failure for a node that is needed but does not run.
     pub fn not_running(&self, supervisor: &Supervisor) -> Failure {
         let failure = Failure::new(Kind::Conflict, format!("{} is not running", self.name));
         match snapshot::failed_restore(&supervisor.home) {
-            Some(why) => Failure { message: format!("{}; a restore failed: {}", failure.message, why.message), hint: why.hint, ..failure },
+            Some(why) => {
+                Failure { message: format!("{}; the last restore failed: {}", failure.message, why.message), hint: why.hint, ..failure }
+            }
             None => failure.hint(format!("labctl up {}", self.name)),
         }
     }
@@ -164,8 +166,9 @@ impl Slot {
         let text = std::fs::read(&console).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(3).collect();
         let last: Vec<&str> = lines.into_iter().rev().collect();
-        let seen = if last.is_empty() { "it printed nothing".to_owned() } else { format!("it printed last:\n  {}", last.join("\n  ")) };
-        Failure::new(Kind::Machine, format!("{}: the machine ended before its agent answered; {seen}", self.name))
+        let seen =
+            if last.is_empty() { "it printed nothing".to_owned() } else { format!("its last console output:\n  {}", last.join("\n  ")) };
+        Failure::new(Kind::Machine, format!("{}: the machine exited before its agent answered; {seen}", self.name))
             .hint(format!("see {} and repeat the command", console.display()))
     }
 }
@@ -203,7 +206,7 @@ impl Running {
     /// Everything known about a silent guest.
     pub fn known_of(&self, silence: Silence) -> String {
         match &lock(&self.life).last_oops {
-            Some(line) => format!("{silence}; its kernel said: {line}"),
+            Some(line) => format!("{silence}; its kernel reported: {line}"),
             None => silence.to_string(),
         }
     }

@@ -56,7 +56,7 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
         Call::Impaired { id } => {
             supervisor.impaired(&id).await.map(Answer::Impaired).map_err(|why| Failure::new(Kind::Conflict, why.message))
         }
-        Call::Release => Err(Failure::new(Kind::Internal, "nothing is held on this connection")),
+        Call::Release => Err(Failure::new(Kind::Internal, "this connection does not hold the network")),
         Call::Leave => {
             // Clients that connect from now on start another supervisor.
             let _ = std::fs::remove_file(supervisor.home.supervisor_socket());
@@ -82,7 +82,7 @@ async fn read(stream: &mut UnixStream, unframer: &mut Unframer) -> Result<Option
     }
     packet.transpose().map_err(|why| {
         Failure::new(Kind::Conflict, format!("the lab's supervisor does not understand this call: {why}"))
-            .hint("it may belong to a different version of labctl; repeat the command with that version")
+            .hint("the supervisor may be from a different version of labctl; repeat the command with that version")
     })
 }
 

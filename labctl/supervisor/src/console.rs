@@ -27,7 +27,7 @@ impl Console {
     pub fn open(path: &Path, heard: u64) -> Self {
         let changes = Changes::watch(path);
         if let Err(why) = &changes {
-            eprintln!("{}: nobody tells when it grows: {why}", path.display());
+            eprintln!("{}: cannot watch it for changes: {why}", path.display());
         }
         Self { path: path.to_owned(), changes: changes.ok(), read: heard, listener: Listener::default() }
     }
@@ -66,7 +66,7 @@ impl Console {
             match &mut self.changes {
                 Some(changes) => {
                     if let Err(why) = changes.next().await {
-                        eprintln!("{}: nobody tells any more when it grows: {why}", self.path.display());
+                        eprintln!("{}: can no longer watch it for changes: {why}", self.path.display());
                         self.changes = None;
                     }
                 }

@@ -41,7 +41,7 @@ impl FaultTarget for OwnLab {
 
     fn hold_network(&self, _: Duration) -> BoxFuture<'_, Result<(), FaultError>> {
         // Snapshots hold it. They arrive over the socket, where the end of the connection is the limit.
-        Box::pin(async { Err(FaultError::new("only a command holds the network")) })
+        Box::pin(async { Err(FaultError::new("only a command can hold the network")) })
     }
 
     fn impair<'a>(&'a self, edges: &'a ImpairedEdges) -> BoxFuture<'a, Result<(), FaultError>> {

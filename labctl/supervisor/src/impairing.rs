@@ -105,7 +105,7 @@ impl Supervisor {
     /// It is not in force.
     pub async fn impaired(&self, id: &str) -> Result<EdgeCounters, FaultError> {
         let all = self.impairments.lock().await;
-        let (impaired, before) = all.0.get(id).ok_or_else(|| FaultError::new("this impairment of the network is not in force"))?;
+        let (impaired, before) = all.0.get(id).ok_or_else(|| FaultError::new("this network impairment is not in force"))?;
         Ok(since(counted(&impaired.edges, &self.switch).await, *before))
     }
 

@@ -92,7 +92,7 @@ pub async fn run(lab: &LabName, tell: impl FnOnce(&str)) -> Result<(), Failure> 
         return Ok(());
     };
     let record = Record::load(&home)?
-        .ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no lab `{lab}`")).hint("`labctl up` makes it"))?;
+        .ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no lab `{lab}`")).hint("`labctl up` creates it"))?;
     let config = SwitchConfig { network: record.lab.network.clone(), names: names(&record), upstream: Vec::new() };
     let supervisor = Arc::new(Supervisor {
         switch: Switch::start(config),
@@ -168,8 +168,8 @@ impl Supervisor {
                 Err(why) => Err(why),
             };
             if let Err(why) = adopted {
-                self.emit(Event::Warning { text: format!("{}: {why}", node.name) });
-                eprintln!("adopt {}: {why}", node.name);
+                self.emit(Event::Warning { text: format!("{}: cannot take over its running machine: {why}", node.name) });
+                eprintln!("cannot adopt {}: {why}", node.name);
             }
         }
     }
@@ -189,7 +189,7 @@ impl Supervisor {
                 }
                 // Most likely out of descriptors: closing connections will free some.
                 Err(why) => {
-                    eprintln!("accept: {why}");
+                    eprintln!("cannot accept a connection: {why}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

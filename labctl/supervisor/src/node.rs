@@ -418,7 +418,7 @@ impl Slot {
         let force = force || matches!(self.state(), NodeState::Panicked { .. });
         self.change(supervisor, NodeState::Halting);
         if !force && !self.halt_in_order(supervisor, &*machine, link).await {
-            supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was ended by force", self.name) });
+            supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was killed", self.name) });
         }
         machine.end().await;
         // The watching task sets the final state.

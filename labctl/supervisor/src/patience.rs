@@ -74,14 +74,14 @@ impl fmt::Display for Silence {
         write!(f, "its agent has not answered for {} s; ", self.waited.as_secs())?;
         match self.ran {
             _ if self.slow && self.own < self.waited / 2 => {
-                write!(f, "the host, busy with other work, gave it only {} s of that", self.own.as_secs())
+                write!(f, "the host was busy with other work and gave it only {} s of that", self.own.as_secs())
             }
-            _ if self.slow => f.write_str("it prints on its console without getting anywhere"),
-            None => f.write_str("nothing else is known of it"),
+            _ if self.slow => f.write_str("its console keeps printing, but it makes no progress"),
+            None => f.write_str("nothing else is known about it"),
             Some(ran) if ran > self.own / 2 => {
-                write!(f, "it used {} s of processor time meanwhile: something in it loops", ran.as_secs())
+                write!(f, "it used {} s of processor time in the meantime: something in it is stuck in a loop", ran.as_secs())
             }
-            Some(ran) => write!(f, "its processors idle: they used {} s meanwhile", ran.as_secs()),
+            Some(ran) => write!(f, "its processors are idle: they used {} s in the meantime", ran.as_secs()),
         }
     }
 }
@@ -205,11 +205,11 @@ mod tests {
         assert_eq!((loops.waited, loops.ran), (s(20), Some(s(20))));
         assert_eq!(
             loops.to_string(),
-            "its agent has not answered for 20 s; it used 20 s of processor time meanwhile: something in it loops"
+            "its agent has not answered for 20 s; it used 20 s of processor time in the meantime: something in it is stuck in a loop"
         );
         let idles = wait(Limits::AWAKE, |_| (0.01, 0.0, 0, false));
         assert_eq!(idles.waited, s(20));
-        assert_eq!(idles.to_string(), "its agent has not answered for 20 s; its processors idle: they used 0 s meanwhile");
+        assert_eq!(idles.to_string(), "its agent has not answered for 20 s; its processors are idle: they used 0 s in the meantime");
         // Output of a dead kernel does not extend the wait.
         assert_eq!(wait(Limits::AWAKE, |_| (1.0, 0.0, 80, false)).waited, s(20));
     }
@@ -220,12 +220,15 @@ mod tests {
         assert_eq!(slow.waited, s(200));
         assert_eq!(
             slow.to_string(),
-            "its agent has not answered for 200 s; it used 20 s of processor time meanwhile: something in it loops"
+            "its agent has not answered for 200 s; it used 20 s of processor time in the meantime: something in it is stuck in a loop"
         );
         // With no processor time at all, the limit on the clock applies.
         let starved = wait(Limits::AWAKE, |_| (0.0, 1.0, 0, false));
         assert_eq!((starved.waited, starved.own), (s(600), s(0)));
-        assert_eq!(starved.to_string(), "its agent has not answered for 600 s; the host, busy with other work, gave it only 0 s of that");
+        assert_eq!(
+            starved.to_string(),
+            "its agent has not answered for 600 s; the host was busy with other work and gave it only 0 s of that"
+        );
     }
 
     #[test]
@@ -239,7 +242,7 @@ mod tests {
         assert_eq!(wait(Limits::BOOT, |second| (1.0, 0.0, u64::from(second == 200), false)).waited, s(500));
         let endless = wait(Limits::BOOT, |_| (1.0, 0.0, 10, false));
         assert_eq!(endless.waited, s(1800));
-        assert!(endless.to_string().contains("prints on its console without getting anywhere"), "{endless}");
+        assert!(endless.to_string().contains("keeps printing, but it makes no progress"), "{endless}");
     }
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
         assert_eq!(patience.look(began + s(21), Limits::BOOT, Signs::default()), None);
         assert_eq!(patience.look(began + s(320), Limits::BOOT, Signs::default()), None);
         let silence = patience.look(began + s(321), Limits::BOOT, Signs::default()).unwrap();
-        assert_eq!(silence.to_string(), "its agent has not answered for 321 s; nothing else is known of it");
+        assert_eq!(silence.to_string(), "its agent has not answered for 321 s; nothing else is known about it");
     }
 
     #[tokio::test]

@@ -55,7 +55,7 @@ pub async fn publish_all(supervisor: &Arc<Supervisor>, nodes: &[NodeName]) -> Re
     }
     if !refused.is_empty() {
         return Err(Failure::new(Kind::Host, refused.join("\n"))
-            .hint("end what uses the port, or publish the node's port on another: publish: [\"18500:8500\"]"));
+            .hint("stop the program that uses the port, or publish the node's port on a different host port: publish: [\"18500:8500\"]"));
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Re
             // Whatever was in progress, the nodes resume.
             let went_on = join_all(nodes.iter().map(|node| node.running.recover())).await;
             for (node, failed) in nodes.iter().zip(went_on).filter_map(|(node, went_on)| Some((node, went_on.err()?))) {
-                supervisor.emit(Event::Warning { text: format!("{} does not go on: {failed}", node.name) });
+                supervisor.emit(Event::Warning { text: format!("{} did not resume: {failed}", node.name) });
             }
             supervisor.switch.release().await;
             return Err(Failure { message: format!("snapshot `{name}`: {}", why.message), ..why });
@@ -106,10 +106,8 @@ fn all_running(supervisor: &Arc<Supervisor>) -> Result<Vec<Saving>, Failure> {
     }
     match down.is_empty() {
         true => Ok(nodes),
-        false => {
-            Err(Failure::new(Kind::Conflict, format!("a snapshot holds all nodes, and all must run: {}", down.join(", ")))
-                .hint("labctl up"))
-        }
+        false => Err(Failure::new(Kind::Conflict, format!("a snapshot covers all nodes, so all must be running: {}", down.join(", ")))
+            .hint("labctl up")),
     }
 }
 
@@ -136,7 +134,7 @@ async fn write_all(
             return Err(unwritten(nodes, copies, making).unwrap_or(why));
         }
     };
-    supervisor.emit(Event::Note { text: format!("the nodes stood still for {pause_ms} ms") });
+    supervisor.emit(Event::Note { text: format!("the nodes were paused for {pause_ms} ms") });
     let mut all_written = Vec::new();
     for (node, copy) in nodes.iter().zip(copies) {
         let written = copy.await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?.map_err(Failure::io(&node.name))?;
@@ -260,9 +258,9 @@ async fn compare(making: &Path, node: &Saving) -> Result<(), Failure> {
         None => Ok(()),
         Some(first) => Err(Failure::new(
             Kind::Internal,
-            format!("{}: {} pages were not saved as they were; the first is page {first}", node.name, wrong.len()),
+            format!("{}: {} pages were saved incorrectly; the first is page {first}", node.name, wrong.len()),
         )
-        .hint("nothing was kept; please report this, with QEMU's version (qemu-system-x86_64 --version)")),
+        .hint("the snapshot was discarded; please report this with QEMU's version (qemu-system-x86_64 --version)")),
     }
 }
 
@@ -281,8 +279,9 @@ impl NextDisk {
     /// Creates the new disk, while the node still writes to its old one.
     async fn make(supervisor: &Arc<Supervisor>, home: &Home, node: &Saving) -> Result<Self, Failure> {
         let folder = supervisor.home.node(&node.name);
-        let image: BootImage = persist::read_json(&folder.join("image.json"))?
-            .ok_or_else(|| Failure::new(Kind::Internal, format!("{}: nobody knows its image", node.name)))?;
+        let image: BootImage = persist::read_json(&folder.join("image.json"))?.ok_or_else(|| {
+            Failure::new(Kind::Internal, format!("{}: its image is unknown: {} is missing", node.name, folder.join("image.json").display()))
+        })?;
         let record = supervisor.record();
         let size = Size(record.node(&node.name)?.disk.0.max(image.virtual_size));
         let layer = snapshot::new_layer(home)?;

@@ -48,7 +48,7 @@ impl Slot {
         ports::unpublish(&supervisor, &self.name, &published).await;
         let orderly = last == NodeState::Halting || boot::powered_off(&running.console_log);
         let before = last.why().map(|why| format!("; before that: {why}")).unwrap_or_default();
-        let crash = NodeState::Crashed { why: format!("its QEMU ended unasked{before}") };
+        let crash = NodeState::Crashed { why: format!("it exited unexpectedly{before}") };
         self.change(&supervisor, if orderly { NodeState::Off } else { crash });
         supervisor.quieter.notify_one();
     }

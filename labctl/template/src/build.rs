@@ -56,7 +56,7 @@ pub fn put(home: &Home, building: &Path, place: &Template, each: Each<'_>) -> Re
     for removed in Templates::of(home).shrink(limit()) {
         let name = removed.key.chars().take(12).collect::<String>();
         each(Event::Note {
-            text: format!("template {name} removed: it was used longest ago, and there are more than $LABCTL_TEMPLATES holds"),
+            text: format!("template {name} removed: templates exceed $LABCTL_TEMPLATES, and it was the least recently used"),
         });
     }
     Ok(())
@@ -100,7 +100,7 @@ async fn boot_and_save(
     let running = machine.driver()?.launch(&machine, Orphan::Dies).await?;
     let saved = tokio::select! {
         saved = settle_and_save(&*running, &machine, building, step) => saved,
-        () = running.ended() => Err(Failure::new(Kind::Machine, "the machine ended before it had booted")),
+        () = running.ended() => Err(Failure::new(Kind::Machine, "the machine exited before it had booted")),
     };
     running.end().await;
     saved.map_err(|why| why.hint(format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display())))?;
@@ -130,7 +130,7 @@ async fn settle_and_save(
     link.up_within(BOOT_DEADLINE).await?;
     let agent = Agent::new(link);
     step("waiting for its services");
-    let late = |_| Failure::new(Kind::Machine, format!("the guest did not come to rest within {BOOT_DEADLINE:?}"));
+    let late = |_| Failure::new(Kind::Machine, format!("the guest's services did not finish starting within {BOOT_DEADLINE:?}"));
     timeout(BOOT_DEADLINE, agent.await_booted()).await.map_err(late)??;
     step("saving");
     save(running, machine, &agent, building).await

@@ -33,7 +33,7 @@ async fn http_judges_status_and_text() {
 async fn tcp_judges_the_connection() {
     let lab = Canned::default();
     let check = |port| Check::Tcp(TcpCheck { node: "lb".into(), port });
-    assert_eq!(lab.ask(check(22)).await, Answer::yes("lb:22 accepts"));
+    assert_eq!(lab.ask(check(22)).await, Answer::yes("lb:22 accepts connections"));
     assert_eq!(lab.ask(check(23)).await, Answer::no("lb:23 refuses"));
 }
 

@@ -9,7 +9,7 @@ use crate::target::ProbeTarget;
 
 pub(super) async fn ask(check: &TcpCheck, target: &dyn ProbeTarget, limit: Duration) -> Answer {
     match target.tcp(&check.node, check.port, limit).await {
-        Ok(()) => Answer::yes(format!("{}:{} accepts", check.node, check.port)),
+        Ok(()) => Answer::yes(format!("{}:{} accepts connections", check.node, check.port)),
         Err(error) => Answer::no(error.message),
     }
 }

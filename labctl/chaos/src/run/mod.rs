@@ -177,14 +177,14 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
             return outcome;
         }
         let reasons: Vec<String> = self.mishaps.iter().cloned().chain(outcome.reason).collect();
-        let hint = "no fault of the scenario does that; `labctl logs NODE --console` shows what the kernel said".to_owned();
+        let hint = "no fault causes a kernel panic; `labctl logs NODE --console` shows what the kernel printed".to_owned();
         Outcome { verdict: Verdict::Failed, reason: Some(reasons.join("; ")), hint: Some(hint) }
     }
 
     /// Checks everything that can be checked before anything starts.
     fn check_names(&self) -> Result<(), FaultError> {
         if self.scenario.steady_state.is_empty() {
-            return Err(FaultError::new("the scenario has no steady state to come back to").hint("give `steady_state` a probe"));
+            return Err(FaultError::new("the scenario has no steady state to return to").hint("add a probe to `steady_state`"));
         }
         let nodes = self.scenario.steady_state.iter().map(|probe| probe::node(&probe.check));
         for node in nodes {

@@ -26,12 +26,12 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
                 self.before = Before { steady: false, waited_ms: self.since_start(now), complaints: complaints.clone() };
                 let reason = match complaints.is_empty() {
                     true => {
-                        format!("within {limit:?} the probes never all held for {settle:?}")
+                        format!("the probes never all held for {settle:?} within {limit:?}")
                     }
-                    false => format!("after {limit:?} {}", complaints.join("; ")),
+                    false => format!("still failing after {limit:?}: {}", complaints.join("; ")),
                 };
                 let mut outcome = Outcome::new(Verdict::NotSteadyBefore, reason);
-                outcome.hint = Some("nothing was broken; see `labctl status` and bring the lab up first".to_owned());
+                outcome.hint = Some("no fault was injected; check `labctl status` and bring the lab up first".to_owned());
                 return Some(outcome);
             }
             self.listen(deadline).await;

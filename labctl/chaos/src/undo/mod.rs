@@ -44,7 +44,8 @@ impl Undo {
         };
         match tokio::time::timeout(LIMIT, work).await {
             Ok(result) => result,
-            Err(_) => Err(FaultError::new(format!("no answer within {LIMIT:?}")).hint("see `labctl status`, then `labctl scenario heal`")),
+            Err(_) => Err(FaultError::new(format!("no answer within {LIMIT:?}"))
+                .hint("check `labctl status`, then retry with `labctl scenario heal`")),
         }
     }
 

@@ -27,15 +27,16 @@ impl Broken {
     pub fn at(self, file: &Path) -> Failure {
         let file = file.display();
         let (message, lab) = match self {
-            Self::Open { lab, line } => (format!("{file}:{line}: `{}` without an end", begin(&lab)), lab),
-            Self::Unopened { lab, line } => (format!("{file}:{line}: `{}` without a begin before it", end(&lab)), lab),
-            Self::Second { lab, line, first } => (format!("{file}:{line}: a second `{}`; the first is in line {first}", begin(&lab)), lab),
+            Self::Open { lab, line } => (format!("{file}:{line}: `{}` has no end", begin(&lab)), lab),
+            Self::Unopened { lab, line } => (format!("{file}:{line}: `{}` has no begin before it", end(&lab)), lab),
+            Self::Second { lab, line, first } => (format!("{file}:{line}: a second `{}`; the first is on line {first}", begin(&lab)), lab),
             Self::Foreign { lab, line, first } => {
-                (format!("{file}:{line}: another lab's marker inside the block of lab `{lab}` that begins in line {first}"), lab)
+                (format!("{file}:{line}: another lab's marker inside the block of lab `{lab}` that begins on line {first}"), lab)
             }
         };
         Failure::new(Kind::Input, message).hint(format!(
-            "nothing was changed; edit {file} and take out what is left of the block (all lines with `# labctl {lab} ...` and the lab's lines between), then repeat"
+            "nothing was changed; remove the rest of the block from {file} (all `# labctl {lab} ...` lines and the \
+             lab's lines between them), then repeat the command"
         ))
     }
 }

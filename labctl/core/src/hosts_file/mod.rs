@@ -52,7 +52,7 @@ pub struct Shadowed {
 impl fmt::Display for Shadowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, name, address, wanted } = self;
-        write!(f, "{}:{line}: `{name}` is {address} there and {wanted} in the lab", file.display())
+        write!(f, "{}:{line}: `{name}` is {address} here, but {wanted} in the lab", file.display())
     }
 }
 
@@ -82,7 +82,7 @@ pub fn edit(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Edited, F
             return Ok(edited);
         }
     }
-    let message = format!("{} is being changed all the time by another program", file.display());
+    let message = format!("another program keeps changing {}", file.display());
     Err(Failure::new(Kind::Conflict, message).hint("repeat the command"))
 }
 
@@ -91,13 +91,13 @@ fn attempt(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Option<Edi
     let Some(target) = target(file)? else {
         return match lines {
             Some(_) => Err(Failure::new(Kind::Input, format!("there is no file {}", file.display()))
-                .hint("make an empty one, or give another with --file")),
+                .hint("create an empty file, or name a different one with --file")),
             None => Ok(Some(Edited { changed: false, shadowed: Vec::new() })),
         };
     };
     let mut open = File::open(&target).map_err(Failure::io(target.display()))?;
     // One labctl at a time: without this, two labs that are brought up together could lose a block.
-    open.lock().map_err(Failure::io(format!("lock {}", target.display())))?;
+    open.lock().map_err(Failure::io(format!("cannot lock {}", target.display())))?;
     if !is_still(&open, &target) {
         return Ok(None);
     }
@@ -119,7 +119,7 @@ fn attempt(file: &Path, lab: &LabName, lines: Option<&str>) -> Result<Option<Edi
             let done = sudo::install(file, &target, &before, &after, lab, lines.is_some())?;
             Ok(done.then_some(edited))
         }
-        Err(why) => Err(Failure::io(format!("write {}", target.display()))(why)),
+        Err(why) => Err(Failure::io(format!("cannot write {}", target.display()))(why)),
     }
 }
 

@@ -31,7 +31,7 @@ const CHANGED: i32 = 75;
 /// Replaces `target` by `after` as the administrator. False if it no longer holds `before`: read it again.
 pub fn install(file: &Path, target: &Path, before: &[u8], after: &[u8], lab: &LabName, apply: bool) -> Result<bool, Failure> {
     run(OsStr::new("sudo"), target, before, after).map_err(|why| {
-        Failure::new(Kind::Host, format!("{} can only be changed by the administrator, and {why}", file.display()))
+        Failure::new(Kind::Host, format!("{} can only be changed by root; {why}", file.display()))
             .hint(format!("run: {}", by_hand(file, lab, apply)))
     })
 }
@@ -51,7 +51,7 @@ fn quoted(text: &str) -> String {
 
 fn run(sudo: &OsStr, target: &Path, before: &[u8], after: &[u8]) -> Result<bool, String> {
     // Root reads these; only this user can write them.
-    let folder = tempfile::tempdir().map_err(|why| format!("no temporary folder can be made: {why}"))?;
+    let folder = tempfile::tempdir().map_err(|why| format!("cannot create a temporary folder: {why}"))?;
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));
     for (path, text) in [(&old, before), (&new, after)] {
         persist::write(path, text).map_err(|why| why.message)?;
@@ -61,10 +61,10 @@ fn run(sudo: &OsStr, target: &Path, before: &[u8], after: &[u8]) -> Result<bool,
     if OpenOptions::new().read(true).write(true).open("/dev/tty").is_err() {
         command.arg("--non-interactive");
     }
-    command.arg("--prompt").arg(format!("[sudo] password of %p, to change {}: ", target.display()));
+    command.arg("--prompt").arg(format!("[sudo] password for %p to change {}: ", target.display()));
     command.args(["--", "sh", "-c", SCRIPT, "labctl-hosts"]).args([target, &old, &new]);
     let output = command.stdin(Stdio::null()).output().map_err(|why| match why.kind() {
-        ErrorKind::NotFound => "there is no `sudo` here".to_owned(),
+        ErrorKind::NotFound => "`sudo` is not installed".to_owned(),
         _ => format!("sudo: {why}"),
     })?;
     match output.status.code() {
@@ -72,8 +72,8 @@ fn run(sudo: &OsStr, target: &Path, before: &[u8], after: &[u8]) -> Result<bool,
         Some(CHANGED) => Ok(false),
         _ => {
             let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("sudo said nothing");
-            Err(format!("sudo did not do it: {last}"))
+            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it printed nothing");
+            Err(format!("sudo failed: {last}"))
         }
     }
 }
@@ -120,9 +120,9 @@ mod tests {
         fs::write(&file, "old\n").unwrap();
         let sudo = stand_in(folder.path(), "echo first >&2; echo 'sudo: a password is required' >&2; exit 1");
         let why = run(sudo.as_os_str(), &file, b"old\n", b"new\n").unwrap_err();
-        assert_eq!(why, "sudo did not do it: sudo: a password is required");
+        assert_eq!(why, "sudo failed: sudo: a password is required");
         let why = run(folder.path().join("none").as_os_str(), &file, b"old\n", b"new\n").unwrap_err();
-        assert_eq!(why, "there is no `sudo` here");
+        assert_eq!(why, "`sudo` is not installed");
         assert_eq!(fs::read(&file).unwrap(), b"old\n");
         assert_eq!(
             by_hand(Path::new("/etc/my hosts"), &"demo".parse().unwrap(), false),

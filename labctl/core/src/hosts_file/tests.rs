@@ -66,14 +66,14 @@ fn a_block_is_replaced_where_it_stands() {
 fn broken_markers_are_refused_and_nothing_changes() {
     let (begin, end) = ("# labctl demo begin\n", "# labctl demo end\n");
     let cases = [
-        (format!("x\n{begin}1.1.1.1 a\n"), "hosts:2: `# labctl demo begin` without an end"),
-        (format!("x\n{end}"), "hosts:2: `# labctl demo end` without a begin before it"),
-        (format!("{end}{begin}"), "hosts:1: `# labctl demo end` without a begin before it"),
-        (format!("{begin}{end}x\n{begin}{end}"), "hosts:4: a second `# labctl demo begin`; the first is in line 1"),
-        (format!("{begin}{begin}{end}"), "hosts:2: a second `# labctl demo begin`; the first is in line 1"),
+        (format!("x\n{begin}1.1.1.1 a\n"), "hosts:2: `# labctl demo begin` has no end"),
+        (format!("x\n{end}"), "hosts:2: `# labctl demo end` has no begin before it"),
+        (format!("{end}{begin}"), "hosts:1: `# labctl demo end` has no begin before it"),
+        (format!("{begin}{end}x\n{begin}{end}"), "hosts:4: a second `# labctl demo begin`; the first is on line 1"),
+        (format!("{begin}{begin}{end}"), "hosts:2: a second `# labctl demo begin`; the first is on line 1"),
         (
             format!("{begin}# labctl other begin\n# labctl other end\n{end}"),
-            "hosts:2: another lab's marker inside the block of lab `demo` that begins in line 1",
+            "hosts:2: another lab's marker inside the block of lab `demo` that begins on line 1",
         ),
     ];
     for (text, wanted) in cases {

@@ -72,7 +72,9 @@ pub async fn make(
         Some(_) => fs::remove_dir_all(&building).map_err(Failure::io(building.display()))?,
         None => put(home, &building, &place, each)?,
     }
-    each(Event::Note { text: format!("layer {}: ready; what {} has in common with others is done on it", &place.key[..12], node.name) });
+    each(Event::Note {
+        text: format!("layer {}: ready; it contains the tasks that {} shares with other nodes", &place.key[..12], node.name),
+    });
     Ok(Ok(()))
 }
 
@@ -104,7 +106,7 @@ impl Builder<'_> {
         let builder = loads.load(&machine, state, Saving::WithoutSharedMemory, Orphan::Dies).await?;
         let made = tokio::select! {
             made = self.bake(&*builder, &machine, step, each) => made,
-            () = builder.ended() => Err(Failure::new(Kind::Machine, "the builder ended too early")),
+            () = builder.ended() => Err(Failure::new(Kind::Machine, "the builder exited too early")),
         };
         builder.end().await;
         let said = || format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display());
@@ -181,7 +183,7 @@ impl Builder<'_> {
         let again = plan_one(self.home, lab, name, self.stock, &Arc::new(Known::of(steps.clone())), each).await?;
         Ok(match again.chain == key {
             true => Ok((key, steps)),
-            false => Err("what its baked tasks send differs from one time to the next".to_owned()),
+            false => Err("its baked tasks do not send the same content each time".to_owned()),
         })
     }
 }

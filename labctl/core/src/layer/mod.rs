@@ -229,7 +229,7 @@ impl Reasons {
     }
 
     fn of(&self, node: &NodeName) -> String {
-        lock(&self.failed).get(node.as_str()).cloned().unwrap_or_else(|| "its baked tasks did not run to their end".to_owned())
+        lock(&self.failed).get(node.as_str()).cloned().unwrap_or_else(|| "its baked tasks did not finish".to_owned())
     }
 }
 
@@ -284,11 +284,11 @@ pub async fn why(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> Res
     let (layer, does_anything) = (planned.layer(home), planned.does_anything());
     let reason = match (&layer, planned.stopped) {
         (Some(_), _) => None,
-        (None, Some(Stopped::New(next))) => Some(format!("not baked yet: {next}; `up` bakes what two new nodes or more have in common")),
+        (None, Some(Stopped::New(next))) => Some(format!("not baked yet: {next}; `up` bakes the tasks that two or more new nodes share")),
         (None, Some(Stopped::Never(why))) => Some(why),
         (None, None) if !does_anything => Some("none of its tasks with the tag `bake` changes anything".to_owned()),
         (None, None) => {
-            Some("other nodes go on from here with further steps; `up` makes a layer when two new nodes or more need it".to_owned())
+            Some("other nodes have further steps after these; `up` makes a layer when two or more new nodes need it".to_owned())
         }
     };
     let reused = |step: Step| Reused { changed: step.changed(), task: step.task, module: step.module, chain: step.chain };

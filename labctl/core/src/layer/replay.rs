@@ -57,7 +57,7 @@ impl Target for Replay {
         Box::pin(async move {
             match self.answer(&digest(&call), &call.module)? {
                 Answer::Reply(reply) => Ok(reply),
-                Answer::Facts(_) => Err(self.never("what was noted wrongly")),
+                Answer::Facts(_) => Err(self.never("a step with the wrong kind of recorded answer")),
             }
         })
     }
@@ -74,7 +74,7 @@ impl Target for Replay {
         Box::pin(async {
             match self.answer(FACTS, "setup")? {
                 Answer::Facts(facts) => Ok(facts),
-                Answer::Reply(_) => Err(self.never("what was noted wrongly")),
+                Answer::Reply(_) => Err(self.never("a step with the wrong kind of recorded answer")),
             }
         })
     }

@@ -111,7 +111,7 @@ impl<O: Open> Target for Channel<O> {
     fn reboot(&self, limit: Duration) -> BoxFuture<'_, Result<(), TargetError>> {
         Box::pin(async move {
             if !self.opener.reboots() {
-                return Err(TargetError::Failed("Running the reboot module on the controller itself would reboot it: refused".to_owned()));
+                return Err(TargetError::Failed("refused: the reboot module would reboot the controller itself".to_owned()));
             }
             let before = self.boot_id().await?;
             self.agent().await?.reboot().await.map_err(|why| self.judge(why))?;

@@ -64,7 +64,7 @@ impl Controller {
         tokio::spawn(reap(child));
         answered.map_err(|why| {
             let said = fs::read_to_string(&log_path).unwrap_or_default();
-            let hint = if self.root { "; tasks with `become` need sudo without a password here, or labctl started by root" } else { "" };
+            let hint = if self.root { "; tasks with `become` need passwordless sudo on this host, or labctl started as root" } else { "" };
             format!("the agent on the controller does not answer: {why}{}{}{hint}", if said.is_empty() { "" } else { ": " }, said.trim())
         })?;
         Ok(Opened { agent: Agent::new(link), state: state.display().to_string() })

@@ -32,7 +32,7 @@ impl Remote {
         let (said, state) = (started.said(), started.state.clone());
         let link = Link::over(started.stream);
         link.up_within(PATIENCE).await.map_err(|why| {
-            let hint = if *root { "; tasks with `become` need sudo without a password there" } else { "" };
+            let hint = if *root { "; tasks with `become` need passwordless sudo on that machine" } else { "" };
             format!("the agent does not answer: {why}: {}{hint}", said())
         })?;
         Ok(Opened { agent: Agent::new(link), state })

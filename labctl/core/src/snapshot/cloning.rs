@@ -27,13 +27,14 @@ pub async fn clone(
 ) -> Result<(), Failure> {
     let origin_home = home.lab(origin);
     if let Some(taken) = clones.iter().find(|clone| home.lab(clone).record().exists() && !is_begun(home, origin, clone)) {
-        return Err(Failure::new(Kind::Conflict, format!("there is a lab `{taken}` already"))
-            .hint(format!("nothing was changed; choose another name, or `labctl --lab {taken} destroy` first")));
+        return Err(Failure::new(Kind::Conflict, format!("lab `{taken}` already exists"))
+            .hint(format!("nothing was changed; choose another name, or run `labctl --lab {taken} destroy` first")));
     }
     let mut seen = BTreeSet::new();
     if let Some(twice) = clones.iter().find(|clone| !seen.insert(*clone)) {
-        return Err(Failure::new(Kind::Input, format!("`{twice}` stands there twice"))
-            .hint("nothing was changed; give each new lab a name of its own"));
+        return Err(
+            Failure::new(Kind::Input, format!("`{twice}` is named twice")).hint("nothing was changed; give each new lab a name of its own")
+        );
     }
     let there = match name {
         Some(name) => Some(find(&origin_home, name)?),
@@ -51,7 +52,7 @@ pub async fn clone(
         Some(snapshot) => snapshot,
         None => take(&Supervisor::ensure(&origin_home, origin, each).await?, CLONED, false, each)
             .await
-            .map_err(|why| why.hint(format!("`labctl --lab {origin} up` first, or name a snapshot: --snapshot NAME")))?,
+            .map_err(|why| why.hint(format!("run `labctl --lab {origin} up` first, or name a snapshot: --snapshot NAME")))?,
     };
     let folder = place(&origin_home, &snapshot.name)?;
     // Before anything of the clones exists.
@@ -85,7 +86,7 @@ async fn make(
     let _work = Work::begin(&clone_home, each).await?;
     let begun = Record::load(&clone_home)?;
     if begun.is_some() && !is_begun(home, origin, clone) {
-        return Err(Failure::new(Kind::Conflict, format!("there is a lab `{clone}` already")));
+        return Err(Failure::new(Kind::Conflict, format!("lab `{clone}` already exists")));
     }
     let record = {
         // Two labs may be created at once; each must see what the other has taken.

@@ -37,7 +37,7 @@ pub(super) fn machines(snapshot: &Snapshot, now: &Record) -> Vec<String> {
     let then = &snapshot.record.lab;
     let mut lines = Vec::new();
     if then.network != now.lab.network {
-        lines.push("the network is another".to_owned());
+        lines.push("the network changed".to_owned());
     }
     for node in &now.lab.nodes {
         let Some(old) = then.node(&node.name) else {

@@ -33,8 +33,8 @@ pub struct How {
 pub async fn save(home: &Home, lab: &LabName, name: &str, how: How, each: Each<'_>) -> Result<Snapshot, Failure> {
     let lab_home = home.lab(lab);
     if place(&lab_home, name)?.join("snapshot.json").exists() && !how.replace {
-        return Err(Failure::new(Kind::Conflict, format!("there is a snapshot `{name}` already"))
-            .hint(format!("choose another name, `labctl snapshot rm {name}`, or --replace")));
+        return Err(Failure::new(Kind::Conflict, format!("snapshot `{name}` already exists"))
+            .hint(format!("choose another name, replace it with --replace, or remove it with `labctl snapshot rm {name}`")));
     }
     let supervisor = Supervisor::ensure(&lab_home, lab, each).await?;
     let saved = take(&supervisor, name, how.verify, each).await;
@@ -49,7 +49,7 @@ pub(crate) async fn take(supervisor: &Supervisor, name: &str, verify: bool, each
         match connection.answer().await? {
             Answer::Event(event) => each(event),
             Answer::Saved(saved) => return Ok(*saved),
-            other => return Err(Failure::new(Kind::Internal, format!("the supervisor gave an answer that does not fit: {other:?}"))),
+            other => return Err(Failure::new(Kind::Internal, format!("unexpected answer from the supervisor: {other:?}"))),
         }
     }
 }

@@ -123,13 +123,13 @@ pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Resul
                 // The kept lab is only a shortcut, and this one does not work: create the nodes as if it did not exist.
                 discard(&folder)?;
                 give_up_restore(&lab_home)?;
-                each(Event::Warning { text: format!("{}\nit is thrown away", why.message) });
+                each(Event::Warning { text: format!("{}\nthe saved lab is discarded", why.message) });
             }
             Err(why) => return Err(why),
         }
     }
     if let Some(what) = changed {
-        each(Event::Note { text: format!("not restored as it was provisioned, for this has changed: {what}") });
+        each(Event::Note { text: format!("not restored as it was provisioned, because this has changed: {what}") });
     }
     Ok(None)
 }

@@ -41,7 +41,8 @@ pub async fn restore(home: &Home, lab: &Lab, name: &str, memory: Memory, each: E
     if !changed.is_empty() {
         let message = format!("the lab file changed since snapshot `{name}` was taken:\n{}", changed.join("\n"));
         return Err(Failure::new(Kind::Conflict, message).hint(format!(
-            "nothing was changed; put the lab file back (labctl snapshot diff {name} shows it), or `labctl up` with the new one"
+            "nothing was changed; undo the changes to the lab file (`labctl snapshot diff {name}` shows them), \
+             or run `labctl up` with the new file"
         )));
     }
     go_back(home, &lab.name, &folder, &snapshot, memory, each).await
@@ -103,7 +104,7 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
     };
     if snapshot.may_be_wrong() {
         let message = format!(
-            "snapshot `{}` was saved by an older labctl while its emulated nodes ran, and pages of its memory may be missing",
+            "snapshot `{}` was saved by an older labctl while its emulated nodes were running, and pages of its memory may be missing",
             snapshot.name
         );
         return Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")));
@@ -114,7 +115,7 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
     if *saved_by == here {
         return Ok(());
     }
-    let message = format!("snapshot `{}` was saved by `{saved_by}`; here is `{here}`, which cannot read its memory", snapshot.name);
+    let message = format!("snapshot `{}` was saved by `{saved_by}`; this host has `{here}`, which cannot read its memory", snapshot.name);
     Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")))
 }
 
@@ -145,9 +146,9 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
     };
     let Some(snapshot) = Snapshot::load(&folder)? else {
         if let Some(origin) = record.clone_of.filter(|_| !folder.starts_with(lab_home.folder())) {
-            let message = format!("lab `{lab}` was being cloned when that was cut off, and what it was cloned from is gone");
+            let message = format!("creating the clone `{lab}` was interrupted, and the snapshot that it is made from is gone");
             return Err(Failure::new(Kind::Conflict, message)
-                .hint(format!("repeat it: labctl clone {origin} {lab}; or labctl --lab {lab} destroy")));
+                .hint(format!("run `labctl clone {origin} {lab}` again, or `labctl --lab {lab} destroy`")));
         }
         // It was removed meanwhile: the disks stay as they are.
         end_restore(&lab_home)?;
@@ -163,7 +164,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
 /// Refuses to bring nodes up after a failed restore: it would fail again, and booting them instead is the user's decision.
 pub fn refuse_failed(home: &LabHome) -> Result<(), Failure> {
     match failed_restore(home) {
-        Some(why) => Err(Failure { message: format!("nothing was started, for the last restore failed: {}", why.message), ..why }),
+        Some(why) => Err(Failure { message: format!("nothing was started, because the last restore failed: {}", why.message), ..why }),
         None => Ok(()),
     }
 }

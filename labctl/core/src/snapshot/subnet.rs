@@ -50,8 +50,9 @@ impl Subnet {
 pub(super) fn check(home: &Home, origin: &Lab, clones: &[LabName], subnet: Subnet) -> Result<(), Failure> {
     if let (Subnet::Named(subnet), 2..) = (subnet, clones.len()) {
         let names = clones.iter().map(LabName::as_str).collect::<Vec<_>>().join(", ");
-        return Err(Failure::new(Kind::Input, format!("--subnet: {subnet} is for one lab, and these are {}: {names}", clones.len()))
-            .hint("nothing was changed; clone them one by one, or `--subnet auto`, which gives each the subnet that goes with its name"));
+        return Err(Failure::new(Kind::Input, format!("--subnet: {subnet} is for one lab, but {} are named: {names}", clones.len())).hint(
+            "nothing was changed; clone them one by one, or use `--subnet auto`, which derives each subnet from the name of the clone",
+        ));
     }
     let mut given: Vec<(&LabName, Ipv4Net)> = Vec::new();
     for clone in clones {
@@ -69,7 +70,7 @@ pub(super) fn check(home: &Home, origin: &Lab, clones: &[LabName], subnet: Subne
 pub(super) fn check_one(home: &Home, origin: &Lab, clone: &LabName, subnet: Ipv4Net) -> Result<(), Failure> {
     if subnet == origin.network.subnet {
         return Err(Failure::new(Kind::Input, format!("--subnet: {subnet} is the subnet of lab `{}` itself", origin.name))
-            .hint("nothing was changed; name another subnet, or leave --subnet out: then the clone has the same addresses"));
+            .hint("nothing was changed; name another subnet, or leave out --subnet to keep the same addresses"));
     }
     if overlap(subnet, origin.network.subnet) {
         return Err(taken(subnet, origin.network.subnet, &origin.name));
@@ -91,14 +92,14 @@ fn taken(subnet: Ipv4Net, theirs: Ipv4Net, other: &LabName) -> Failure {
 /// What a user must know about a lab whose nodes got new addresses while running.
 pub(super) fn consequences(name: &LabName, origin: &Lab, subnet: Ipv4Net) -> String {
     let mut text = format!(
-        "the nodes of `{name}` have their places in {subnet} now. What had bound or written down an address of {} keeps it (services such as Consul, \
-         files made from templates); connections to such addresses are cut. Next: labctl --lab {name} provision",
+        "the nodes of `{name}` now have addresses in {subnet}. Whatever has bound or stored an address in {} keeps it (services \
+         such as Consul, files made from templates); connections to such addresses are cut. Next: labctl --lab {name} provision",
         origin.network.subnet
     );
     let literal = literal(origin);
     if !literal.is_empty() {
         let list = literal.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        text += &format!(". The variables of {} name {list}, which no node of `{name}` has", origin.file.display());
+        text += &format!(". The variables of {} contain {list}, which no node of `{name}` has", origin.file.display());
     }
     text
 }
@@ -157,7 +158,7 @@ mod tests {
             (1, "10.5.0.0/16", Kind::Conflict, "overlaps with 10.5.0.0/24 of lab `past`"),
             (1, "10.9.3.0/24", Kind::Conflict, "overlaps with 10.9.0.0/16 of lab `other`"),
             (1, "10.99.0.0/26", Kind::Input, "`a` (10.5.0.77)"),
-            (2, "10.99.0.0/24", Kind::Input, "is for one lab, and these are 2: anna, berta"),
+            (2, "10.99.0.0/24", Kind::Input, "is for one lab, but 2 are named: anna, berta"),
         ] {
             let (found, message) = refused(count, subnet);
             assert!(found == kind && message.contains(said), "{subnet}: {found:?} {message}");
@@ -176,7 +177,7 @@ mod tests {
         let name = "anna".parse().unwrap();
         let Subnet::Named(subnet) = named("10.99.0.0/24") else { panic!("a subnet") };
         let said = consequences(&name, &lab(file), subnet);
-        assert!(said.contains("name 10.5.0.77, which") && said.contains("labctl --lab anna provision"), "{said}");
+        assert!(said.contains("contain 10.5.0.77, which") && said.contains("labctl --lab anna provision"), "{said}");
         assert!(!consequences(&name, &lab(ORIGIN), subnet).contains("variables"));
     }
 

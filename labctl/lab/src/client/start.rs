@@ -65,11 +65,13 @@ async fn replace_foreign(home: &LabHome, lab: &LabName, each: Each<'_>) -> Resul
         if let Some(pid) = Work::of_another(home)? {
             let who = if pid == 0 { String::new() } else { format!(" (pid {pid})") };
             return Err(Failure::new(Kind::Conflict, format!("another version of labctl{who} is at work on lab `{lab}`"))
-                .hint("repeat the command when that one is done; or use that version"));
+                .hint("repeat the command when it is done, or use that version"));
         }
         let how = end(stream, lab).await?;
         each(Event::Note {
-            text: format!("the supervisor of lab `{lab}` was another version's: it was {how} and replaced; the machines go on"),
+            text: format!(
+                "the supervisor of lab `{lab}` was from another version of labctl: it {how} and is replaced; the machines keep running"
+            ),
         });
     }
     Ok(())
@@ -77,10 +79,12 @@ async fn replace_foreign(home: &LabHome, lab: &LabName, each: Each<'_>) -> Resul
 
 /// Stops the supervisor at the other end of the connection. Returns how.
 async fn end(mut stream: UnixStream, lab: &LabName) -> Result<&'static str, Failure> {
-    let failed = |why: String| Failure::new(Kind::Conflict, format!("the supervisor of lab `{lab}` is another version's and {why}"));
-    let pid = stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?)).ok_or_else(|| failed("hides its process id".into()))?;
+    let failed =
+        |why: String| Failure::new(Kind::Conflict, format!("the supervisor of lab `{lab}` is from another version of labctl and {why}"));
+    let pid =
+        stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?)).ok_or_else(|| failed("its process id is unknown".into()))?;
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok("ended"),
+        Err(rustix::io::Errno::SRCH) => return Ok("had exited"),
         // SAFETY: an OwnedFd keeps its descriptor open until it is dropped, and gives no way to replace it.
         opened => opened.map_err(std::io::Error::from).and_then(|process| Ok(unsafe { AsyncFd::register(process) }?)),
     };
@@ -88,17 +92,17 @@ async fn end(mut stream: UnixStream, lab: &LabName) -> Result<&'static str, Fail
     // Every version knows this call by this name. The answer does not matter, only that the process exits.
     let _ = timeout(LEAVE_DEADLINE, stream.write_all(&frame(&Call::Leave))).await;
     if ended(&process).await {
-        return Ok("asked to end");
+        return Ok("was asked to exit");
     }
     // The connection is still open, so the listening process still has the pid that the kernel reported. It is safe to identify it by that
     // pid.
     let open = matches!(stream.try_read(&mut [0; 1]), Err(why) if why.kind() == std::io::ErrorKind::WouldBlock);
     if !open || !is_supervisor(pid, lab) {
-        return Err(failed(format!("does not end (pid {})", pid.as_raw_nonzero())).hint("end it by hand: its machines go on"));
+        return Err(failed(format!("does not exit (pid {})", pid.as_raw_nonzero())).hint("stop it by hand; its machines keep running"));
     }
     pidfd_send_signal(process.get_ref(), Signal::KILL).map_err(|why| failed(format!("cannot be killed: {why}")))?;
     match ended(&process).await {
-        true => Ok("killed"),
+        true => Ok("was killed"),
         false => {
             Err(failed(format!("survives SIGKILL (pid {})", pid.as_raw_nonzero())).hint("its disk or file system may hang; see dmesg"))
         }
@@ -126,7 +130,7 @@ enum Started {
 
 /// Starts a supervisor and waits until it listens or exits.
 async fn start(home: &LabHome, lab: &LabName) -> Result<Started, Failure> {
-    let program = std::env::current_exe().map_err(Failure::io("find labctl's own program"))?;
+    let program = std::env::current_exe().map_err(Failure::io("cannot find labctl's own program"))?;
     let log = home.supervisor_log();
     let errors = fs::OpenOptions::new().create(true).append(true).open(&log).map_err(Failure::io(log.display()))?;
     let mut command = std::process::Command::new(program);
@@ -136,11 +140,11 @@ async fn start(home: &LabHome, lab: &LabName) -> Result<Started, Failure> {
     unsafe {
         command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
     }
-    let mut child = Command::from(command).spawn().map_err(Failure::io("start the supervisor"))?;
+    let mut child = Command::from(command).spawn().map_err(Failure::io("cannot start the supervisor"))?;
     let Some(output) = child.stdout.take() else {
         return Err(Failure::new(Kind::Internal, "the supervisor has no output"));
     };
-    let line = BufReader::new(output).lines().next_line().await.map_err(Failure::io("wait for the supervisor"))?;
+    let line = BufReader::new(output).lines().next_line().await.map_err(Failure::io("cannot wait for the supervisor"))?;
     match line.as_deref() {
         Some(READY) => Ok(Started::Listening),
         Some(TAKEN) => Ok(Started::Taken),
@@ -150,7 +154,7 @@ async fn start(home: &LabHome, lab: &LabName) -> Result<Started, Failure> {
 
 fn last_line(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().last().unwrap_or("it said nothing").to_owned()
+    String::from_utf8_lossy(&text).lines().last().unwrap_or("it printed nothing").to_owned()
 }
 
 #[cfg(test)]

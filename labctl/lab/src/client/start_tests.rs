@@ -74,7 +74,7 @@ async fn a_foreign_supervisor_is_asked_to_end() {
     let (home, name) = lab(scratch.path());
     let mut played = play("obedient", &home, &[]);
     let said = replace(&home, &name).await.unwrap();
-    assert!(matches!(&said[..], [Event::Note { text }] if text.contains("asked to end")), "{said:?}");
+    assert!(matches!(&said[..], [Event::Note { text }] if text.contains("asked to exit")), "{said:?}");
     assert!(played.0.wait().unwrap().success());
     assert_eq!(replace(&home, &name).await.unwrap(), [], "what nobody listens on is no supervisor");
 }

@@ -86,7 +86,7 @@ pub fn failed_restore(home: &LabHome) -> Option<Failure> {
 /// Records that the restore from the snapshot in `folder` cannot succeed, however often it is retried. Returns the failure to report.
 pub fn restore_failed(home: &LabHome, folder: &Path, name: &str, why: Failure) -> Result<Failure, Failure> {
     let told = Failure {
-        message: format!("{} cannot go on, and its nodes were ended:\n{}", of(home, folder, name), why.message),
+        message: format!("{} cannot be resumed, and its nodes were stopped:\n{}", of(home, folder, name), why.message),
         hint: Some(ways_out(home, folder, name)),
         ..why
     };
@@ -101,7 +101,7 @@ pub fn restore_cut_off(home: &LabHome, folder: &Path, name: &str, why: Failure) 
     }
     change(home, folder, |marker| marker.ended += 1)?;
     let hint = format!("`labctl up` tries it once more; {}", ways_out(home, folder, name));
-    Ok(Failure { message: format!("{} was cut off while it was woken:\n{}", of(home, folder, name), why.message), hint: Some(hint), ..why })
+    Ok(Failure { message: format!("resuming {} was interrupted:\n{}", of(home, folder, name), why.message), hint: Some(hint), ..why })
 }
 
 /// Changes the marker if it still belongs to that restore: another restore may have started in the meantime.
@@ -129,18 +129,18 @@ fn of(home: &LabHome, folder: &Path, name: &str) -> String {
 /// What the user can do in that case.
 fn ways_out(home: &LabHome, folder: &Path, name: &str) -> String {
     if name == SUSPENDED {
-        return "`labctl halt` forgets the saved memory, then `labctl up` boots the disks as they were; `labctl destroy` gives the lab up"
+        return "`labctl halt` discards the saved memory, then `labctl up` boots the disks as they were; `labctl destroy` removes the lab"
             .to_owned();
     }
     if !folder.starts_with(home.folder()) {
-        return "`labctl destroy` gives the lab up".to_owned();
+        return "`labctl destroy` removes the lab".to_owned();
     }
     let others: Vec<String> = list(home).0.into_iter().map(|snapshot| snapshot.name).filter(|other| other != name).collect();
     let other = match others.is_empty() {
         true => String::new(),
-        false => format!("`labctl snapshot restore` goes back to another one ({}); ", others.join(", ")),
+        false => format!("`labctl snapshot restore` restores a different snapshot ({}); ", others.join(", ")),
     };
-    format!("`labctl snapshot restore {name} --cold` boots its disks; {other}`labctl destroy` gives the lab up")
+    format!("`labctl snapshot restore {name} --cold` boots its disks; {other}`labctl destroy` removes the lab")
 }
 
 #[cfg(test)]

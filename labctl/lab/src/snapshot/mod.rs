@@ -133,8 +133,12 @@ impl Snapshot {
         let snapshot: Option<Self> = persist::read_json(&file)?;
         match snapshot {
             Some(snapshot) if snapshot.version != VERSION => {
-                let message = format!("{}: format {} of another labctl; this one knows {VERSION}", file.display(), snapshot.version);
-                Err(Failure::new(Kind::Conflict, message).hint("use that labctl, or remove the snapshot: labctl snapshot rm"))
+                let message = format!(
+                    "{}: another version of labctl wrote this in format {}; this one reads format {VERSION}",
+                    file.display(),
+                    snapshot.version
+                );
+                Err(Failure::new(Kind::Conflict, message).hint("use that version, or remove the snapshot: labctl snapshot rm NAME"))
             }
             other => Ok(other),
         }
@@ -173,8 +177,8 @@ pub fn place(home: &LabHome, name: &str) -> Result<PathBuf, Failure> {
     let good = name.starts_with('+') || (!name.is_empty() && name.len() <= 64 && !name.starts_with(['.', '-']) && name.bytes().all(fits));
     match good {
         true => Ok(folder(home).join(name)),
-        false => Err(Failure::new(Kind::Input, format!("`{name}` cannot be the name of a snapshot"))
-            .hint("use up to 64 letters, digits, `-`, `_` and `.`; the first one a letter or digit")),
+        false => Err(Failure::new(Kind::Input, format!("`{name}` is not a valid snapshot name"))
+            .hint("use up to 64 letters, digits, `-`, `_` and `.`, and begin with a letter or digit")),
     }
 }
 
@@ -198,8 +202,11 @@ pub fn list(home: &LabHome) -> (Vec<Snapshot>, Vec<Failure>) {
 pub fn find(home: &LabHome, name: &str) -> Result<Snapshot, Failure> {
     Snapshot::load(&place(home, name)?)?.ok_or_else(|| {
         let known: Vec<String> = list(home).0.into_iter().map(|snapshot| snapshot.name).collect();
-        let known =
-            if known.is_empty() { "there are none: labctl snapshot save NAME".to_owned() } else { format!("known: {}", known.join(", ")) };
+        let known = if known.is_empty() {
+            "there are no snapshots yet; to save one: labctl snapshot save NAME".to_owned()
+        } else {
+            format!("known snapshots: {}", known.join(", "))
+        };
         Failure::new(Kind::NotFound, format!("there is no snapshot `{name}`")).hint(known)
     })
 }

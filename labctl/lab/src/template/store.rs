@@ -90,7 +90,7 @@ impl Template {
                 return Some(format!("lab `{}`", lab.file_name().to_string_lossy()));
             }
         }
-        mentions_below(&home.join("provisioned"), &self.key).then(|| "a provisioned lab that is kept".to_owned())
+        mentions_below(&home.join("provisioned"), &self.key).then(|| "a saved provisioned lab".to_owned())
     }
 }
 
@@ -181,8 +181,8 @@ impl Templates {
         let above = self.all().into_iter().find(|other| other.stock().is_some_and(|stock| stock == template.key));
         let layer = above.map(|layer| format!("layer {}", &layer.key[..12]));
         if let Some(user) = template.user().or(layer) {
-            let message = format!("template {} carries the disks of {user}", &template.key[..12]);
-            return Err(Failure::new(Kind::Conflict, message).hint("destroy the lab, or remove its snapshots, or the layer, first"));
+            let message = format!("the disks of {user} are based on template {}", &template.key[..12]);
+            return Err(Failure::new(Kind::Conflict, message).hint("first destroy the lab, or remove its snapshots or the layer"));
         }
         // Rename first, so that it is never seen half removed. The leftovers of a killed removal would be in the way.
         let doomed = self.root.join(format!("{REMOVED}{}", template.key));

@@ -80,7 +80,7 @@ impl Comebacks {
         down.map(|comeback| {
             let state = match &comeback.seen {
                 Some(state) => format!("{}/{}", state.active, state.sub),
-                None => "its state was not seen again".to_owned(),
+                None => "its state has not been reported since".to_owned(),
             };
             format!("{} on {} did not come back: {state}", comeback.unit, comeback.node)
         })

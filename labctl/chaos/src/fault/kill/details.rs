@@ -118,7 +118,7 @@ pub(crate) fn show(report: &FaultReport, page: &mut Page) {
     }
     if let Some(Skew { spread_ms, within_ms }) = details.skew {
         page.line(format!(
-            "  skew: {spread_ms:.1} ms from the first to the last answer, {within_ms:.1} ms from the first shot to the last"
+            "  skew: {spread_ms:.1} ms between the first and the last answer, {within_ms:.1} ms from the first shot to the last answer"
         ));
     }
     if let Some(HeldFrames { duration_ms, frames, bytes, dropped }) = details.held {

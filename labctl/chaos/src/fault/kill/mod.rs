@@ -124,7 +124,7 @@ impl Kill {
         let mut killed = Killed { report, details, comebacks: Comebacks::default() };
         if killed.report.picked.is_empty() {
             let n = killed.report.candidates.len();
-            killed.report.no_effect = Some(format!("that is none of {n} nodes: nobody to shoot at"));
+            killed.report.no_effect = Some(format!("this picks none of {n} nodes, so there is nothing to signal"));
             return Ok(Injection::nothing(Box::new(killed)));
         }
 
@@ -176,7 +176,7 @@ async fn arm(scene: &Scene<'_>, shot: u64, step: &KillStep, nodes: &[String]) ->
         match timeout(limit, both).await {
             Ok(Ok(answers)) => Ok(answers),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(FaultError::new(format!("{node}: the agent does not answer within {limit:?}"))
+            Err(_) => Err(FaultError::new(format!("{node}: the agent did not answer within {limit:?}"))
                 .hint(format!("see `labctl status` and `labctl console {node}`"))),
         }
     }))
@@ -224,7 +224,7 @@ async fn nothing_to_shoot(scene: &Scene<'_>, signal: Signal, targets: &mut [Targ
             }
         }
     }
-    Ok(why(targets, |target| target.error.is_none()).map(|reason| format!("{reason}; nothing was fired")))
+    Ok(why(targets, |target| target.error.is_none()).map(|reason| format!("{reason}; no signal was sent")))
 }
 
 /// Holds the network, fires everywhere, releases the network. Returns the instants of the shot and of the last answer, and the error if the
@@ -282,7 +282,7 @@ async fn fire(
 /// What the agent's answer says about a process.
 fn judge(target: &mut TargetReport, signal: Signal, deaths: &[Death]) {
     let Some(death) = deaths.iter().find(|death| death.unit == target.unit) else {
-        target.error = Some("the agent does not mention it".to_owned());
+        target.error = Some("the agent did not report on it".to_owned());
         return;
     };
     if let Some(error) = &death.error {

@@ -66,7 +66,7 @@ fn edges(between: &Between, groups: &Groups) -> Result<Vec<Edge>, FaultError> {
     edges.sort();
     edges.dedup();
     match edges.is_empty() {
-        true => Err(FaultError::new(format!("there is no edge {}: a node has none to itself", text(between)))
+        true => Err(FaultError::new(format!("there is no edge {}: a node has no edge to itself", text(between)))
             .hint("name different nodes in `from` and `to`")),
         false => Ok(edges),
     }
@@ -201,6 +201,6 @@ pub(crate) fn show(report: &FaultReport, page: &mut Page) {
     page.line(format!("  edges: {listed}{}", if more > 0 { format!(" and {more} more") } else { String::new() }));
     if let Some(frames) = frames {
         let EdgeCounters { matched, dropped, delayed, .. } = frames;
-        page.line(format!("  frames: {matched} met it, {dropped} dropped, {delayed} delayed"));
+        page.line(format!("  frames: {matched} matched, {dropped} dropped, {delayed} delayed"));
     }
 }

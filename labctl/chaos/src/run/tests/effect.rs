@@ -24,7 +24,7 @@ async fn without_a_main_process_nothing_is_fired() {
         report.reason.as_deref(),
         Some(
             "SIGKILL to consul.service on all: 1 of 2 processes hit; \
-             consul.service on n2: has no main process (inactive/dead); nothing was fired"
+             consul.service on n2: has no main process (inactive/dead); no signal was sent"
         )
     );
     assert_eq!(bench.lab.deeds(), ["arm n1", "arm n2"]);

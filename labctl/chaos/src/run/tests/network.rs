@@ -71,7 +71,7 @@ async fn one_way_is_one_way_and_lasts_until_the_end() {
     assert_ne!(impaired[0].impairment.seed, impaired[1].impairment.seed);
     assert_eq!(report.faults[1].text, "delay of 100ms ± 10ms from n1 to n2");
     let text = render(&report, false);
-    assert!(text.contains("edges: n1 -> outside\n  frames: 10 met it, 10 dropped, 0 delayed"), "{text}");
+    assert!(text.contains("edges: n1 -> outside\n  frames: 10 matched, 10 dropped, 0 delayed"), "{text}");
     assert!(report.recovery.unwrap().seconds.unwrap() >= 3.0, "nothing is steady while the network is impaired");
     bench.nothing_left();
 }

@@ -8,7 +8,7 @@ async fn an_unsteady_lab_is_left_alone() {
     bench.lab.serve(Service::Broken);
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::NotSteadyBefore);
-    assert_eq!(report.reason.as_deref(), Some("after 120s web: n1:80 refuses the connection"));
+    assert_eq!(report.reason.as_deref(), Some("still failing after 120s: web: n1:80 refuses the connection"));
     assert_eq!(report.before.complaints, ["web: n1:80 refuses the connection"]);
     assert_eq!(report.before.waited_ms, 120_000);
     assert_eq!(bench.lab.deeds(), [""; 0]);
@@ -22,7 +22,7 @@ async fn a_question_that_is_never_answered_ends_at_its_limit() {
     scenario.steady_state.push(Probe { name: "ssh".into(), check: Check::Tcp(check) });
     let report = bench.run(&scenario).await;
     assert_eq!(report.verdict, Verdict::NotSteadyBefore);
-    assert_eq!(report.reason.as_deref(), Some("after 120s ssh: no answer within 3s"));
+    assert_eq!(report.reason.as_deref(), Some("still failing after 120s: ssh: no answer within 3s"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,5 +162,5 @@ async fn a_panic_stands_before_what_follows_from_it() {
     let report = bench.run(&kill_all()).await;
     assert_eq!(report.verdict, Verdict::Failed);
     let reason = report.reason.unwrap_or_default();
-    assert!(reason.starts_with("n1: its kernel has panicked; after 120s"), "{reason}");
+    assert!(reason.starts_with("n1: its kernel has panicked; still failing after 120s"), "{reason}");
 }
