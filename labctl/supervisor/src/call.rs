@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use labctl_guest::relay::relay;
 use labctl_lab::control::{Answer, Call, Up};
-use labctl_lab::home::Home;
 use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::NodeName;
 use labctl_wire::{Unframer, frame};
@@ -176,10 +175,9 @@ async fn up_nodes(supervisor: Arc<Supervisor>, up: Up) -> Result<(), Failure> {
 
 /// Makes the templates that the next `up` will fork from. Nothing waits for them; if interrupted, they are made again at some later time.
 async fn make_templates(supervisor: Arc<Supervisor>, up: Arc<Up>) {
-    let Ok(home) = Home::open() else { return };
     for shape in &up.templates.later {
         let each = |event| supervisor.emit(event);
-        if let Err(why) = labctl_template::make(&home, shape, &each).await {
+        if let Err(why) = labctl_template::make(&supervisor.root, shape, &each).await {
             eprintln!("{why}");
         }
     }

@@ -64,6 +64,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// State that all calls share.
 pub(crate) struct Supervisor {
     home: LabHome,
+    /// The home that the lab's own is part of.
+    root: Home,
     record: Mutex<Arc<Record>>,
     accel: Mutex<Option<Accel>>,
     switch: Switch,
@@ -84,8 +86,8 @@ pub(crate) struct Supervisor {
 
 /// Runs the supervisor of a lab until it is no longer needed. `tell` is called with the one word that the starting process waits for:
 /// [`READY`] once it listens, or [`TAKEN`].
-pub async fn run(lab: &LabName, tell: impl FnOnce(&str)) -> Result<(), Failure> {
-    let home = Home::open()?.lab(lab);
+pub async fn run(root: Home, lab: &LabName, tell: impl FnOnce(&str)) -> Result<(), Failure> {
+    let home = root.lab(lab);
     home.make()?;
     let Some(_lock) = try_lock(&home.supervisor_lock())? else {
         tell(TAKEN);
@@ -107,6 +109,7 @@ pub async fn run(lab: &LabName, tell: impl FnOnce(&str)) -> Result<(), Failure> 
         quieter: Notify::new(),
         journalled: Notify::new(),
         home,
+        root,
     });
     supervisor.impair_again().await;
     supervisor.adopt().await;

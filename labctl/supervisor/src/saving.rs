@@ -50,7 +50,7 @@ impl Saving {
 
 /// Saves all nodes under that name; all must be running. With `verify` it fails if any page was not saved correctly.
 pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Result<Answer, Failure> {
-    let home = Home::open()?;
+    let home = &supervisor.root;
     let place = snapshot::place(&supervisor.home, &name)?;
     let nodes = all_running(&supervisor)?;
     for node in &nodes {
@@ -64,7 +64,7 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Re
     let parent = snapshot::folder(&supervisor.home);
     let making = parent.join(format!(".new-{name}"));
     let _ = fs::remove_dir_all(&making);
-    let saved = write_all(&supervisor, &home, &nodes, &making, verify).await;
+    let saved = write_all(&supervisor, home, &nodes, &making, verify).await;
     let (pause_ms, saved) = match saved {
         Ok(saved) => saved,
         Err(why) => {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use labctl_lab::home::Home;
 use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::LabName;
 
@@ -16,7 +17,7 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     let lab: LabName = args.lab.parse().map_err(|why: labctl_spec::ident::BadName| Failure::new(Kind::Input, why.to_string()))?;
-    labctl_supervisor::run(&lab, |word| {
+    labctl_supervisor::run(Home::open()?, &lab, |word| {
         // The process that started us may have been killed; the next command will need us all the same.
         let _ = writeln!(std::io::stdout(), "{word}");
         // The process that started us reads no further; do not keep its pipe open. Standard error already goes to the

@@ -1,0 +1,111 @@
+//! A second driver: everything that does not need saved memory works with it, and what does is refused by name. So nothing outside of
+//! `labctl-machine` depends on QEMU.
+
+#[path = "drivers/fake.rs"]
+mod fake;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fake::Fake;
+use labctl_image::{Boot, BootImage};
+use labctl_lab::client;
+use labctl_lab::control::{Call, Up};
+use labctl_lab::event::NodeState;
+use labctl_lab::home::Home;
+use labctl_lab::record::Record;
+use labctl_lab::template::Plan;
+use labctl_lab::{Failure, node_folder, persist};
+use labctl_machine::accel::Accel;
+use labctl_machine::driver;
+use labctl_machine::machine::Machine;
+use labctl_spec::image::DiskFormat;
+use labctl_spec::lab::Lab;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+const LAB: &str = "name: fakes\nnodes: [{name: a}, {name: b}]\n";
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A supervisor of the lab in this process. Dropping the runtime kills it, and nothing else.
+fn supervisor(home: &Home, lab: &Lab) -> (Runtime, client::Supervisor) {
+    let runtime = runtime();
+    let (tell, told) = oneshot::channel();
+    let (root, name) = (home.clone(), lab.name.clone());
+    runtime.spawn(async move {
+        let ran = labctl_supervisor::run(root, &name, |word| tell.send(word.to_owned()).unwrap()).await;
+        ran.unwrap();
+    });
+    let client = runtime.block_on(async {
+        assert_eq!(told.await.unwrap(), client::READY);
+        client::Supervisor::running(&home.lab(&lab.name)).await.expect("a supervisor")
+    });
+    (runtime, client)
+}
+
+fn states(runtime: &Runtime, client: &client::Supervisor) -> Vec<NodeState> {
+    runtime.block_on(client.status()).unwrap().nodes.into_iter().map(|node| node.state).collect()
+}
+
+#[test]
+fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
+    let Ok(_) = std::process::Command::new("qemu-img").arg("--version").output() else {
+        labctl_skip::skip!("qemu-img", "qemu-img is not installed: it makes the disks");
+        return;
+    };
+    let machines = runtime();
+    let fake: &'static Fake = Box::leak(Box::new(Fake::new(machines.handle().clone())));
+    driver::register(fake);
+    let folder = tempfile::Builder::new().prefix("labctl-test-").tempdir().unwrap();
+    let home = Home::at(&folder.path().join("home"), &folder.path().join("run")).unwrap();
+    let lab = labctl_spec::parse_lab(LAB, Path::new("/fakes.yml")).unwrap();
+    let record = Record::prepare(&home, lab.clone()).unwrap();
+    let lab_home = home.lab(&lab.name);
+    lab_home.make().unwrap();
+    record.save(&lab_home).unwrap();
+    let disk = folder.path().join("image.raw");
+    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    let image = BootImage { id: "1".into(), disk, format: DiskFormat::Raw, virtual_size: 1 << 20, boot: Boot::Firmware };
+    let images = lab.nodes.iter().map(|node| (node.image.clone(), image.clone())).collect::<BTreeMap<_, _>>();
+    let nodes: Vec<_> = lab.nodes.iter().map(|node| node.name.clone()).collect();
+    let up = |driver: &str| {
+        let (record, nodes, images) = (record.clone(), nodes.clone(), images.clone());
+        Call::Up(Box::new(Up { record, nodes, images, driver: driver.into(), accel: Accel::Tcg, templates: Plan::default() }))
+    };
+    let run = |runtime: &Runtime, client: &client::Supervisor, call: Call| -> Result<(), Failure> {
+        runtime.block_on(client.run(&call, |event| println!("{event:?}")))
+    };
+
+    let (runtime, client) = supervisor(&home, &lab);
+    let said = run(&runtime, &client, up("nobody")).unwrap_err().message;
+    assert!(said.contains("there is no driver `nobody`; known: qemu, fake"), "{said}");
+    run(&runtime, &client, up("fake")).unwrap();
+    assert_eq!(fake.asked(), ["launch labctl:fakes/a", "launch labctl:fakes/b"]);
+    assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
+    let machine: Machine = persist::read_json(&node_folder::machine(&lab_home.node(&nodes[0]))).unwrap().unwrap();
+    assert_eq!((machine.driver.as_str(), machine.runs()), ("fake", true));
+    run(&runtime, &client, up("fake")).unwrap();
+    assert_eq!(fake.asked(), Vec::<String>::new(), "they run already");
+
+    let said = run(&runtime, &client, Call::Save { name: "one".into(), verify: false }).unwrap_err().message;
+    assert_eq!(said, "driver `fake` cannot save or load memory, which a snapshot needs");
+    assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
+
+    // The next supervisor finds them.
+    drop(client);
+    runtime.shutdown_background();
+    let (runtime, client) = supervisor(&home, &lab);
+    assert_eq!(fake.asked(), ["adopt labctl:fakes/a", "adopt labctl:fakes/b"]);
+    run(&runtime, &client, up("fake")).unwrap();
+    assert_eq!(fake.asked(), Vec::<String>::new());
+    assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
+
+    run(&runtime, &client, Call::Halt { nodes: nodes[..1].to_vec(), force: false }).unwrap();
+    assert_eq!(states(&runtime, &client), [NodeState::Off, NodeState::Running]);
+    run(&runtime, &client, Call::Halt { nodes: Vec::new(), force: true }).unwrap();
+    assert_eq!(states(&runtime, &client), [NodeState::Off, NodeState::Off]);
+    assert!(!machine.runs());
+}
