@@ -17,8 +17,8 @@ use labctl_lab::record::Record;
 use labctl_lab::template::Plan;
 use labctl_lab::{Failure, node_folder, persist};
 use labctl_machine::accel::Accel;
-use labctl_machine::driver;
 use labctl_machine::machine::Machine;
+use labctl_machine::registry;
 use labctl_spec::image::DiskFormat;
 use labctl_spec::lab::Lab;
 use tokio::runtime::Runtime;
@@ -58,7 +58,7 @@ fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
     };
     let machines = runtime();
     let fake: &'static Fake = Box::leak(Box::new(Fake::new(machines.handle().clone())));
-    driver::register(fake);
+    registry::register(fake);
     let folder = tempfile::Builder::new().prefix("labctl-test-").tempdir().unwrap();
     let home = Home::at(&folder.path().join("home"), &folder.path().join("run")).unwrap();
     let lab = labctl_spec::parse_lab(LAB, Path::new("/fakes.yml")).unwrap();
@@ -86,7 +86,7 @@ fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
     assert_eq!(fake.asked(), ["launch labctl:fakes/a", "launch labctl:fakes/b"]);
     assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
     let machine: Machine = persist::read_json(&node_folder::machine(&lab_home.node(&nodes[0]))).unwrap().unwrap();
-    assert_eq!((machine.driver.as_str(), machine.runs()), ("fake", true));
+    assert_eq!((machine.driver.as_str(), registry::runs(&machine)), ("fake", true));
     run(&runtime, &client, up("fake")).unwrap();
     assert_eq!(fake.asked(), Vec::<String>::new(), "they run already");
 
@@ -107,5 +107,5 @@ fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
     assert_eq!(states(&runtime, &client), [NodeState::Off, NodeState::Running]);
     run(&runtime, &client, Call::Halt { nodes: Vec::new(), force: true }).unwrap();
     assert_eq!(states(&runtime, &client), [NodeState::Off, NodeState::Off]);
-    assert!(!machine.runs());
+    assert!(!registry::runs(&machine));
 }

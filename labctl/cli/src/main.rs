@@ -9,12 +9,16 @@ mod session;
 use std::process::ExitCode;
 
 use clap::Parser;
-use commands::Cli;
+use commands::{Cli, Command};
+use labctl_lab::event::Event;
 use session::Session;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let session = Session::new(&cli.global);
+    if let Some(wrong) = output::trace::listen(&session.out, cli.global.verbose, matches!(cli.command, Command::Supervisor(_))) {
+        session.out.event(&Event::Warning { text: wrong });
+    }
     // Every node needs descriptors in its supervisor, which inherits this limit, and in a command that talks to all
     // nodes.
     labctl_core::host::raise_open_files();

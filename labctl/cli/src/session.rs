@@ -27,6 +27,9 @@ pub struct Global {
     /// Print only warnings and failures
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Print diagnostic events too; twice for even more
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
 }
 
 /// The session of one command.

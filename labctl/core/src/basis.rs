@@ -8,7 +8,8 @@ use labctl_lab::event::Each;
 use labctl_lab::home::Home;
 use labctl_lab::template::Shape;
 use labctl_machine::accel::Finding;
-use labctl_machine::driver::{self, DriverName};
+use labctl_machine::driver_name::DriverName;
+use labctl_machine::registry;
 use labctl_spec::lab::{Lab, Node};
 
 use crate::images;
@@ -30,7 +31,7 @@ impl Basis {
     pub async fn find(home: &Home, lab: &Lab, each: Each<'_>) -> Result<Self, Failure> {
         let notes = home.driver_notes();
         let name = DriverName::default();
-        let driver = driver::find(&name)?;
+        let driver = registry::find(&name)?;
         let driver_version = driver.version(&notes).await?;
         let accel = driver.accel(&notes, &driver_version).await?;
         Ok(Self { driver: name, driver_version, accel, images: images::prepare(home, lab, each).await? })
@@ -38,7 +39,7 @@ impl Basis {
 
     /// The shape of the template that a node is forked from; none if its image cannot become one, or if its driver cannot fork.
     pub fn shape(&self, node: &Node) -> Option<Shape> {
-        driver::find(&self.driver).ok()?.loads()?;
+        registry::find(&self.driver).ok()?.loads()?;
         Shape::of(node, self.images.get(&node.image)?, self.accel.accel, &self.driver, &self.driver_version)
     }
 }

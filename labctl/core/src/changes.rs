@@ -10,6 +10,7 @@ use labctl_lab::record::Record;
 use labctl_lab::{Failure, Kind, node_folder, persist};
 use labctl_machine::disk;
 use labctl_machine::machine::Machine;
+use labctl_machine::registry;
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Node};
 use labctl_spec::size::Size;
@@ -18,7 +19,7 @@ use labctl_spec::size::Size;
 pub fn running(home: &LabHome, node: &NodeName) -> Option<Machine> {
     // One that cannot be read was written by something else; `up` reports it.
     let machine = persist::read_json::<Machine>(&node_folder::machine(&home.node(node))).ok().flatten()?;
-    machine.runs().then_some(machine)
+    registry::runs(&machine).then_some(machine)
 }
 
 /// Refuses a lab file whose network cannot be applied while machines run. Nothing has been changed at that point.

@@ -3,7 +3,7 @@
 mod http;
 mod target;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ pub use labctl_chaos::{Event, Healing, Options, Report, Verdict, What, render};
 use labctl_spec::lab::Lab;
 use labctl_spec::load_scenario;
 use labctl_spec::scenario::Scenario;
+use serde::Serialize;
 
 use crate::{project, shipped};
 use labctl_lab::client::Supervisor;
@@ -97,23 +98,38 @@ pub fn locate(home: &Home, lab_file: &Path, named: &Path) -> Result<PathBuf, Fai
     })
 }
 
-/// The scenarios that a lab may run: path and description. One beside the lab file hides a shipped one of the same name.
-pub fn list(home: &Home, lab_file: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let folders = folders(home, lab_file)?;
-    let mut seen = BTreeSet::new();
-    let mut found: Vec<(String, String)> = folders
-        .iter()
-        .filter_map(|folder| folder.read_dir().ok())
-        .flatten()
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            if !seen.insert(path.file_name()?.to_owned()) {
-                return None;
+/// A scenario that a lab may run.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Its name for `scenario run`.
+    pub name: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// What it shows.
+    pub description: String,
+    /// What is wrong with its file, a line for each mistake; empty if it can run.
+    pub mistakes: String,
+}
+
+/// The scenarios that a lab may run, by name. One beside the lab file hides a shipped one of the same name.
+pub fn list(home: &Home, lab_file: &Path) -> Result<Vec<Listed>, Failure> {
+    let mut found: BTreeMap<String, Listed> = BTreeMap::new();
+    for entry in folders(home, lab_file)?.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten() {
+        let path = entry.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".yml")).map(str::to_owned) else { continue };
+        found.entry(name.clone()).or_insert_with(|| {
+            let file = path.canonicalize().unwrap_or(path);
+            match load_scenario(&file, None) {
+                Ok(scenario) => {
+                    let description = scenario.description.unwrap_or(scenario.name);
+                    Listed { name, file, description, mistakes: String::new() }
+                }
+                Err(why) => {
+                    let mistakes = project::from_load_error(&why).message;
+                    Listed { name, file, description: String::new(), mistakes }
+                }
             }
-            let scenario = load_scenario(&path, None).ok()?;
-            Some((path.canonicalize().ok()?.display().to_string(), scenario.description.unwrap_or(scenario.name)))
-        })
-        .collect();
-    found.sort();
-    Ok(found)
+        });
+    }
+    Ok(found.into_values().collect())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use labctl_image::{BootImage, Event as StoreEvent, Store, StoredImage};
+use labctl_image::{BootImage, Event as StoreEvent, ImageError, Store, StoredImage};
 use labctl_lab::event::Event;
 use labctl_lab::home::Home;
 use labctl_lab::{Failure, Kind};
@@ -15,7 +15,7 @@ use crate::{project, shipped};
 
 /// Opens the store.
 pub fn store(home: &Home) -> Result<Store, Failure> {
-    Store::open(home.store()).map_err(|why| Failure::new(Kind::Host, why.to_string()))
+    Store::open(home.store()).map_err(|why| Failure::new(Kind::Host, why.to_string()).hint(why.hint()))
 }
 
 /// Folders that are searched for image files, in order.
@@ -76,7 +76,14 @@ pub async fn build(home: &Home, lab_file: &Path, name: &str, each: &(dyn Fn(Even
 async fn make(store: &Store, image: &Image, folder: &Path, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BootImage, Failure> {
     let what = format!("image {}", image.name);
     let made = store.image(image, folder, &report(&what, each)).await;
-    made.map_err(|why| Failure::new(Kind::Host, format!("{what}: {why}")).hint("`labctl doctor` shows what this host lacks"))
+    made.map_err(|why| {
+        let message = match why {
+            // The others name the image themselves.
+            ImageError::Store(_) => format!("{what}: {why}"),
+            _ => why.to_string(),
+        };
+        Failure::new(Kind::Host, message).hint(why.hint())
+    })
 }
 
 /// Removes an image from the store, unless a lab's disks are based on it.

@@ -34,12 +34,12 @@ pub use error::ArtifactError;
 pub use go_toolchain::doctor as go;
 
 use crate::checksum;
-use crate::doctor::Missing;
 use crate::entry::{self, EntryLock};
-use crate::error::{StoreError, at};
 use crate::files;
+use crate::missing::Missing;
 use crate::progress::{Event, Progress, off_thread};
 use crate::store::Store;
+use crate::store_error::{StoreError, at};
 use error::Failure;
 
 /// An artifact that is in the store.

@@ -15,15 +15,13 @@ use std::process::Command;
 use labctl_spec::image::{Bootstrap, Image};
 use labctl_spec::size::Size;
 
-use crate::build::Build;
+use crate::build::{Build, Parts};
 use crate::child::{self, Ended};
-use crate::error::{ImageError, StoreError, at};
+use crate::error::ImageError;
 use crate::files;
-use crate::image::Parts;
-use crate::modules;
 use crate::progress::Event;
-
-pub(crate) use disk::remove_tree;
+use crate::store_error::{StoreError, at};
+use crate::{doctor, free, missing, modules, space, tree};
 
 /// Packages that every guest has, whatever else the image file lists.
 const BASE: [&str; 15] = [
@@ -121,13 +119,13 @@ fn check(image: &Image, bootstrap: &Bootstrap) -> Result<(), ImageError> {
 pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> Result<Parts, ImageError> {
     check(image, bootstrap)?;
     let needed = NEEDED + NEEDED_PER_PACKAGE * bootstrap.packages.len() as u64;
-    crate::space::require(&format!("image `{}`", image.name), &build.folder, needed)?;
-    for tool in [&crate::doctor::MMDEBSTRAP, &crate::doctor::MKE2FS] {
-        crate::doctor::need(tool).map_err(|missing| build.missing(missing))?;
+    space::require(&format!("image `{}`", image.name), &build.folder, needed)?;
+    for tool in [&missing::MMDEBSTRAP, &missing::MKE2FS] {
+        missing::need(tool).map_err(|missing| build.missing(missing))?;
     }
     let as_root = rustix::process::geteuid().is_root();
     if !as_root {
-        crate::doctor::namespaces().map_err(|missing| build.missing(missing))?;
+        doctor::namespaces().map_err(|missing| build.missing(missing))?;
     }
 
     let root = build.folder.join("root");
@@ -168,7 +166,7 @@ pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> 
     let path = build.folder.join("modules.cpio");
     fs::write(&path, cpio).map_err(at("write", &path))?;
 
-    remove_tree(&root)?;
+    tree::remove_tree(&root)?;
     files::remove_file(&archive)?;
     Ok(Parts {
         disk: "disk.raw".into(),
@@ -222,12 +220,12 @@ fn copy_kernel(image: &Image, root: &Path, to: &Path) -> Result<String, ImageErr
 fn finished(build: &Build<'_>, program: &str, ended: Ended) -> Result<(), ImageError> {
     match ended {
         Ended::Well => Ok(()),
-        Ended::NotFound => Err(build.missing(crate::doctor::unknown(program))),
+        Ended::NotFound => Err(build.missing(missing::unknown(program))),
         Ended::Badly { disk_full: true, .. } => Err(StoreError::NoSpace {
             what: format!("image `{}`", build.name),
             path: build.folder.clone(),
             needed: NEEDED,
-            available: crate::space::available(&build.folder).unwrap_or(0),
+            available: free::available(&build.folder).unwrap_or(0),
         }
         .into()),
         Ended::Badly { status, lines, .. } => {

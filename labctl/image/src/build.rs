@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::doctor::Missing;
+use labctl_spec::image::DiskFormat;
+use serde::{Deserialize, Serialize};
+
 use crate::entry::EntryLock;
 use crate::error::ImageError;
+use crate::missing::Missing;
 use crate::progress::Progress;
 
 /// One image being built.
@@ -30,4 +33,14 @@ impl Build<'_> {
     pub(crate) fn missing(&self, missing: Missing) -> ImageError {
         ImageError::Missing { image: self.name.clone(), missing: Box::new(missing) }
     }
+}
+
+/// Files of an entry, relative to its folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parts {
+    pub disk: PathBuf,
+    pub format: DiskFormat,
+    pub virtual_size: u64,
+    pub kernel: Option<PathBuf>,
+    pub modules: Option<PathBuf>,
 }

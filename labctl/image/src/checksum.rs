@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256, Sha512};
 
-use crate::error::{StoreError, at};
+use crate::store_error::{StoreError, at};
 
 /// The expected hash of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use crate::entry::EntryLock;
-use crate::error::{StoreError, at};
+use crate::store_error::{StoreError, at};
 
 /// How a program exited.
 #[derive(Debug)]

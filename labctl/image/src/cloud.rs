@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use labctl_spec::image::{Cloud, DiskFormat, Image};
 
-use crate::build::Build;
+use crate::build::{Build, Parts};
 use crate::checksum::{self, Checksum};
 use crate::cpio::Cpio;
 use crate::download::{Download, DownloadError};
-use crate::error::{ImageError, at};
-use crate::image::Parts;
+use crate::error::ImageError;
 use crate::progress::Event;
+use crate::store_error::at;
 
 /// Everything that determines the image, in a form that can be hashed. `None` if its kernel cannot be read.
 pub(crate) fn inputs(cloud: &Cloud, base: &Path) -> Option<serde_json::Value> {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
-use crate::error::{StoreError, at};
 use crate::files;
 use crate::progress::{Event, Progress};
+use crate::store_error::{StoreError, at};
 
 /// A download fails after this many consecutive attempts without new data.
 const FRUITLESS: u32 = 3;

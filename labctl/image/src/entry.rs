@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::error::{StoreError, at};
-use crate::files;
+use crate::store_error::{StoreError, at};
+use crate::{files, tree};
 
 /// The lock of one entry; released when dropped.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl EntryLock {
 /// Empties the folder where the entry `key` is built. The caller holds its lock.
 pub(crate) fn build_folder(root: &Path, key: &str, _lock: &EntryLock) -> Result<PathBuf, StoreError> {
     let folder = root.join("building").join(key);
-    crate::bootstrap::remove_tree(&folder)?;
+    tree::remove_tree(&folder)?;
     files::create_folder(&folder)?;
     Ok(folder)
 }
@@ -80,7 +80,7 @@ pub(crate) fn sweep(root: &Path) -> Result<(), StoreError> {
         };
         if let Some(_lock) = EntryLock::try_take(root, &key)? {
             tracing::info!(key, "removing the leftover of a killed build");
-            crate::bootstrap::remove_tree(&entry.path())?;
+            tree::remove_tree(&entry.path())?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::error::{StoreError, at};
+use crate::store_error::{StoreError, at};
 
 /// Creates a folder and its parents.
 pub(crate) fn create_folder(path: &Path) -> Result<(), StoreError> {

@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::bootstrap;
-use crate::build::Build;
+use crate::build::{Build, Parts};
 use crate::cloud;
 use crate::entry::{self, EntryLock};
-use crate::error::{ImageError, StoreError, at};
+use crate::error::ImageError;
 use crate::files;
 use crate::progress::{Event, Progress, off_thread};
 use crate::store::Store;
+use crate::store_error::{StoreError, at};
+use crate::tree;
 
 /// An image that is ready to boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,16 +62,6 @@ pub struct StoredImage {
     pub created: SystemTime,
     /// The image itself.
     pub image: BootImage,
-}
-
-/// Files of an entry, relative to its folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Parts {
-    pub disk: PathBuf,
-    pub format: DiskFormat,
-    pub virtual_size: u64,
-    pub kernel: Option<PathBuf>,
-    pub modules: Option<PathBuf>,
 }
 
 /// `image.json`, written last: an entry without it does not exist.
@@ -176,7 +168,7 @@ impl Store {
         let parts = match made {
             Ok(parts) => parts,
             Err(error) => {
-                bootstrap::remove_tree(&build.folder)?;
+                tree::remove_tree(&build.folder)?;
                 return Err(error);
             }
         };

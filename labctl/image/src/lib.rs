@@ -23,17 +23,22 @@ pub mod download;
 mod entry;
 pub mod error;
 mod files;
+mod free;
 pub mod image;
+pub mod missing;
 mod modules;
 pub mod progress;
 pub mod seed;
 mod space;
 pub mod store;
+pub mod store_error;
 #[cfg(test)]
 mod test_server;
+mod tree;
 
 pub use artifact::{ArtifactError, PassedOver, StoredArtifact};
-pub use error::{ImageError, StoreError};
+pub use error::ImageError;
 pub use image::{Boot, BootImage, StoredImage};
 pub use progress::{Event, Progress, Silent};
 pub use store::Store;
+pub use store_error::StoreError;

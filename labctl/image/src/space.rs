@@ -1,20 +1,13 @@
 //! Free disk space, checked before starting anything large.
 
-use std::io;
 use std::path::Path;
 
-use crate::error::StoreError;
-
-/// Bytes that an ordinary user can still write on the disk that holds `path`, or its nearest existing ancestor.
-pub(crate) fn available(path: &Path) -> io::Result<u64> {
-    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let stat = rustix::fs::statvfs(existing)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
+use crate::free;
+use crate::store_error::{StoreError, at};
 
 /// Fails unless `needed` bytes are free on the disk of `path`.
 pub(crate) fn require(what: &str, path: &Path, needed: u64) -> Result<(), StoreError> {
-    let available = available(path).map_err(crate::error::at("determine the free space of", path))?;
+    let available = free::available(path).map_err(at("determine the free space of", path))?;
     if available >= needed {
         return Ok(());
     }

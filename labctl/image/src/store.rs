@@ -12,8 +12,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::entry;
-use crate::error::StoreError;
 use crate::files;
+use crate::store_error::StoreError;
 
 /// The content store. Cheap to open and to clone; any number of processes may use one at once.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Store {
     /// # Errors
     /// The folder cannot be created.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        let root = std::path::absolute(root).map_err(crate::error::at("find", root))?;
+        let root = std::path::absolute(root).map_err(crate::store_error::at("find", root))?;
         for folder in ["images", "artifacts", "downloads", "building", "locks", "logs"] {
             files::create_folder(&root.join(folder))?;
         }

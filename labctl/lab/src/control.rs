@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use labctl_chaos::ImpairedEdges;
 use labctl_image::BootImage;
 use labctl_machine::accel::Accel;
-use labctl_machine::driver::DriverName;
+use labctl_machine::driver_name::DriverName;
 use labctl_spec::ident::NodeName;
 use labctl_spec::network::{EdgeCounters, HeldFrames};
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::driver::DriverName;
+use crate::driver_name::DriverName;
 
 /// An error of a machine or of the programs that run it. Messages name the file or value concerned.
 #[derive(Debug, thiserror::Error)]

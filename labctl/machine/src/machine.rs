@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::MachineError;
 use crate::accel::Accel;
-use crate::driver::{self, Driver, DriverName};
+use crate::driver_name::DriverName;
 
 /// Everything that a driver needs to know about a machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,18 +40,6 @@ pub struct Machine {
     pub boot: Boot,
     /// The machine's sockets and files.
     pub files: Files,
-}
-
-impl Machine {
-    /// Its driver. Fails with [`MachineError::NoDriver`] if this program does not have it.
-    pub fn driver(&self) -> Result<&'static dyn Driver, MachineError> {
-        driver::find(&self.driver)
-    }
-
-    /// Whether it runs. One whose driver is unknown here does not.
-    pub fn runs(&self) -> bool {
-        self.driver().and_then(|driver| driver.is_running(self)).unwrap_or(false)
-    }
 }
 
 /// What backs a machine's memory.

@@ -12,7 +12,6 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "what a test reads is not an input of a run"))]
 
-mod action;
 mod clock;
 mod controller;
 pub mod data;
@@ -20,8 +19,10 @@ mod error;
 mod event;
 #[doc(hidden)]
 pub mod fuzzing;
+mod host_pattern;
 mod inventory;
 mod json;
+mod lock;
 mod password;
 mod playbook;
 mod python;

@@ -8,9 +8,9 @@ use minijinja::value::Value;
 
 use crate::controller::Controller;
 use crate::data::{Data, Dict};
+use crate::lock::lock;
 use crate::playbook::{Play, Task};
 use crate::python;
-use crate::run::lock;
 use crate::template::value::{LazyMap, to_value};
 use crate::template::{Engine, Scope};
 

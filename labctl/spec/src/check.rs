@@ -10,7 +10,6 @@ mod object;
 mod scalar;
 mod words;
 
-pub(crate) use format::{DURATION_FORMAT, NAME_FORMAT, SIZE_FORMAT};
 pub(crate) use nearest::nearest;
 pub(crate) use words::list;
 
@@ -20,6 +19,9 @@ use serde_json::Value as Json;
 
 use crate::mistake::Mistake;
 use crate::yaml::{Document, Node, Span, Value};
+
+/// Replaces an invalid lab name while the rest of the file is checked; never returned to a caller.
+pub(crate) const STAND_IN: &str = "unnamed";
 
 /// For each list in the result that lost faulty items, by JSON pointer: the positions in the file of the items that remain.
 pub(crate) type Kept = BTreeMap<String, Vec<usize>>;
@@ -74,7 +76,7 @@ impl<'a> Walk<'a> {
     fn within_key<T>(&mut self, key: &str, look: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.pointer.len();
         self.pointer.push('/');
-        self.pointer.push_str(&crate::report::escape(key));
+        self.pointer.push_str(&escape(key));
         let result = self.within(key, look);
         self.pointer.truncate(length);
         result
@@ -197,4 +199,9 @@ fn types(schema: &Json) -> Option<Vec<&str>> {
         Json::Array(several) => Some(several.iter().filter_map(Json::as_str).collect()),
         _ => None,
     }
+}
+
+/// A key as a step of a JSON pointer.
+pub(crate) fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }

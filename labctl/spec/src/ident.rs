@@ -7,6 +7,9 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+/// Format of a [`LabName`] in schemas.
+pub(crate) const FORMAT: &str = "labctl-name";
+
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -44,7 +47,7 @@ macro_rules! name_type {
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 json_schema!({
                     "type": "string",
-                    "format": crate::check::NAME_FORMAT,
+                    "format": FORMAT,
                     "pattern": "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
                 })
             }

@@ -11,6 +11,7 @@
 
 pub mod artifact;
 mod check;
+pub mod duration;
 mod example;
 pub mod ident;
 pub mod image;

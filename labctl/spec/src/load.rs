@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 
 use crate::check;
 use crate::mistake::{Mistake, Mistakes};
@@ -26,9 +27,6 @@ pub enum LoadError {
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
 }
-
-/// Replaces an invalid lab name while the rest of the file is checked; never returned to a caller.
-pub(crate) const STAND_IN: &str = "unnamed";
 
 /// Larger than any real labctl file; anything bigger was named by mistake.
 const LARGEST: u64 = 16 << 20;
@@ -76,11 +74,16 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
     })
 }
 
+/// The schema of a plain type.
+pub(crate) fn schema_of<T: JsonSchema>() -> Json {
+    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
+}
+
 /// The plain value of a text and the mistakes of its structure. The value exists even if optional fields are faulty (they are left out), so
 /// that the semantic checks find more; [`Report::finish`] ensures that it is not used.
 pub(crate) fn plain<T: DeserializeOwned + JsonSchema>(text: &str, file: &Path) -> Result<(Option<T>, Report), Mistakes> {
     let document = yaml::parse(text, file).map_err(|fault| Mistakes(vec![fault]))?;
-    let schema = crate::schema::of::<T>();
+    let schema = schema_of::<T>();
     if document.empty {
         let fault = document.fault(yaml::Span { line: 1, column: 1 }, "the file is empty", None);
         let known: Vec<&str> = schema["properties"].as_object().map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default();

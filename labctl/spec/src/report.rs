@@ -1,6 +1,6 @@
 //! Collects the mistakes that the semantic checks of a document find.
 
-use crate::check::Kept;
+use crate::check::{Kept, escape};
 use crate::mistake::{Mistake, Mistakes};
 use crate::yaml::{Document, Node, Span, Value};
 
@@ -139,9 +139,4 @@ impl Report {
             }
         }
     }
-}
-
-/// A key as a step of a JSON pointer.
-pub(crate) fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }

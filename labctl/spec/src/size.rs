@@ -6,6 +6,9 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Format of a [`Size`] in schemas.
+pub(crate) const FORMAT: &str = "labctl-size";
+
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
@@ -88,7 +91,7 @@ impl JsonSchema for Size {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "integer"],
-            "format": crate::check::SIZE_FORMAT,
+            "format": FORMAT,
             "description": "A size in binary units: 512M, 1G, 1.5G; a bare number is bytes.",
             "pattern": r"^[0-9.]+ ?([KkMmGgTt]i?)?[Bb]?$",
             "minimum": 1

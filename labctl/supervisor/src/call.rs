@@ -178,7 +178,7 @@ async fn make_templates(supervisor: Arc<Supervisor>, up: Arc<Up>) {
     for shape in &up.templates.later {
         let each = |event| supervisor.emit(event);
         if let Err(why) = labctl_template::make(&supervisor.root, shape, &each).await {
-            eprintln!("{why}");
+            tracing::warn!("{why}");
         }
     }
 }

@@ -27,7 +27,7 @@ impl Console {
     pub fn open(path: &Path, heard: u64) -> Self {
         let changes = Changes::watch(path);
         if let Err(why) = &changes {
-            eprintln!("{}: cannot watch it for changes: {why}", path.display());
+            tracing::warn!("{}: cannot watch it for changes: {why}", path.display());
         }
         Self { path: path.to_owned(), changes: changes.ok(), read: heard, listener: Listener::default() }
     }
@@ -42,7 +42,7 @@ impl Console {
         match self.rest() {
             Ok(bytes) => self.listener.hear(&bytes),
             Err(why) => {
-                eprintln!("{}: {why}", self.path.display());
+                tracing::warn!("{}: {why}", self.path.display());
                 Vec::new()
             }
         }
@@ -66,7 +66,7 @@ impl Console {
             match &mut self.changes {
                 Some(changes) => {
                     if let Err(why) = changes.next().await {
-                        eprintln!("{}: can no longer watch it for changes: {why}", self.path.display());
+                        tracing::warn!("{}: can no longer watch it for changes: {why}", self.path.display());
                         self.changes = None;
                     }
                 }

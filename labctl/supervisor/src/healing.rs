@@ -39,7 +39,7 @@ pub async fn heal_expired(supervisor: Arc<Supervisor>) {
             Err(why) => vec![why.to_string()],
         };
         if !failed.is_empty() {
-            eprintln!("not healed: {}", failed.join("; "));
+            tracing::warn!("not healed: {}", failed.join("; "));
             tokio::time::sleep(RETRY).await;
         }
     }

@@ -172,7 +172,7 @@ impl Supervisor {
             };
             if let Err(why) = adopted {
                 self.emit(Event::Warning { text: format!("{}: cannot take over its running machine: {why}", node.name) });
-                eprintln!("cannot adopt {}: {why}", node.name);
+                tracing::warn!("cannot adopt {}: {why}", node.name);
             }
         }
     }
@@ -192,7 +192,7 @@ impl Supervisor {
                 }
                 // Most likely out of descriptors: closing connections will free some.
                 Err(why) => {
-                    eprintln!("cannot accept a connection: {why}");
+                    tracing::warn!("cannot accept a connection: {why}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }

@@ -25,9 +25,9 @@ use labctl_lab::life::Life;
 use labctl_lab::node_folder::{self, disk};
 use labctl_lab::template::Template;
 use labctl_lab::{Failure, Kind, persist, snapshot};
-use labctl_machine::MachineError;
 use labctl_machine::driver::{self, Orphan, Saving};
 use labctl_machine::machine::Machine;
+use labctl_machine::{MachineError, registry};
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
 use tokio::sync::watch;
@@ -189,7 +189,7 @@ impl Slot {
         let _operation = self.operation.lock().await;
         let folder = supervisor.home.node(&self.name);
         let Some(machine) = persist::read_json::<Machine>(&node_folder::machine(&folder))? else { return Ok(()) };
-        let Some(running) = machine.driver()?.adopt(&machine).await? else { return Ok(()) };
+        let Some(running) = registry::of(&machine)?.adopt(&machine).await? else { return Ok(()) };
         if snapshot::failed_restore(&supervisor.home).is_some() {
             // A leftover of the failed restore.
             running.end().await;
@@ -293,7 +293,7 @@ impl Slot {
         match start {
             Start::Boot => {
                 let printed = console::length(&machine.files.console_log);
-                let running = machine.driver()?.launch(&machine, Orphan::LivesOn).await?;
+                let running = registry::of(&machine)?.launch(&machine, Orphan::LivesOn).await?;
                 let life = Life::begin(running.process(), printed, false);
                 self.join(supervisor, &machine, running, Origin::Boot, life).await
             }
@@ -304,7 +304,7 @@ impl Slot {
     async fn fork(self: &Arc<Self>, supervisor: &Arc<Supervisor>, machine: &Machine, template: &Template) -> Result<(), Failure> {
         let state = template.state();
         let state = std::fs::File::open(&state).map_err(Failure::io(state.display()))?;
-        let loads = machine.driver()?.loads_for("a fork")?;
+        let loads = registry::of(machine)?.loads_for("a fork")?;
         let running = loads.load(machine, state, Saving::WithoutSharedMemory, Orphan::LivesOn).await.map_err(|why| match why {
             MachineError::Unreadable(_) | MachineError::Disconnected(_) => Failure::new(Kind::Machine, format!("{}: {why}", self.name))
                 .hint(format!("`labctl up --cold {}` boots it without a template", self.name)),
@@ -325,7 +325,7 @@ impl Slot {
         state: std::fs::File,
         moved: bool,
     ) -> Result<(), Lost> {
-        let loads = machine.driver().and_then(|driver| driver.loads_for("a snapshot")).map_err(Failure::from)?;
+        let loads = registry::of(machine).and_then(|driver| driver.loads_for("a snapshot")).map_err(Failure::from)?;
         let running = match loads.load(machine, state, Saving::Everything, Orphan::LivesOn).await {
             Ok(running) => running,
             Err(why) => {

@@ -25,7 +25,7 @@ use labctl_lab::{Failure, Kind, persist};
 use labctl_machine::disk::make_overlay;
 use labctl_machine::driver::{Memory, Running, Saving as Amount};
 use labctl_machine::machine::{Machine, Ram};
-use labctl_machine::{MachineError, check, stream};
+use labctl_machine::{MachineError, check, registry, stream};
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;
 use tokio::sync::oneshot;
@@ -80,7 +80,7 @@ pub async fn save(supervisor: Arc<Supervisor>, name: String, verify: bool) -> Re
         }
     };
     let version = match nodes.first() {
-        Some(node) => node.machine.driver()?.version(&home.driver_notes()).await?,
+        Some(node) => registry::of(&node.machine)?.version(&home.driver_notes()).await?,
         None => String::new(),
     };
     let snapshot = Snapshot::new(&name, (*supervisor.record()).clone(), version, pause_ms, saved);

@@ -65,7 +65,7 @@ impl Slot {
             let settle = async {
                 // If it fails, the next `up` retries it and reports why.
                 if answers && let Err(why) = self.settle(supervisor, running).await {
-                    eprintln!("{}: {why}", self.name);
+                    tracing::warn!("{}: {why}", self.name);
                 } else if answers {
                     self.note_boot(supervisor, running).await;
                 }
@@ -152,7 +152,7 @@ impl Slot {
             agent.get(UPTIME, &mut uptime).await
         };
         if let Err(why) = asked.await {
-            eprintln!("{}: {BOOT_ID}: {why}", self.name);
+            tracing::warn!("{}: {BOOT_ID}: {why}", self.name);
             return;
         }
         let boot_id = String::from_utf8_lossy(&boot_id).trim().to_owned();
@@ -169,7 +169,7 @@ impl Slot {
     fn keep(&self, supervisor: &Supervisor, running: &Running) {
         let life = lock(&running.life).clone();
         if let Err(why) = life.keep(&supervisor.home.node(&self.name)) {
-            eprintln!("{}: {why}", self.name);
+            tracing::warn!("{}: {why}", self.name);
         }
     }
 }

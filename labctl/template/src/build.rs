@@ -11,10 +11,10 @@ use labctl_lab::home::Home;
 use labctl_lab::identity::{entropy, now_ns};
 use labctl_lab::template::{Shape, Template, Templates, limit};
 use labctl_lab::{Failure, Kind, initrd, persist};
-use labctl_machine::MachineError;
 use labctl_machine::disk::{make_overlay, make_overlay_on_future};
 use labctl_machine::driver::{Memory, Orphan, Running, Saving};
 use labctl_machine::machine::{Files, Machine};
+use labctl_machine::{MachineError, registry};
 use labctl_wire::Identity;
 use tokio::time::timeout;
 
@@ -76,7 +76,7 @@ pub async fn clear(shape: &Shape, building: &Path, sockets: &Path) -> Result<(),
 /// Stops the machine of a killed build, if the kernel did not.
 async fn end_leftover(shape: &Shape, building: &Path, sockets: &Path) {
     let machine = shape.machine(&Files::new(sockets, 0, building), building.join("ram"), building.join("disk.qcow2"));
-    let Ok(driver) = machine.driver() else { return };
+    let Ok(driver) = registry::of(&machine) else { return };
     if let Ok(Some(left)) = driver.adopt(&machine).await {
         left.end().await;
     }
@@ -97,7 +97,7 @@ async fn boot_and_save(
     };
     initrd::write(&building.join("initrd"), modules, &nobody())?;
     step("booting");
-    let running = machine.driver()?.launch(&machine, Orphan::Dies).await?;
+    let running = registry::of(&machine)?.launch(&machine, Orphan::Dies).await?;
     let saved = tokio::select! {
         saved = settle_and_save(&*running, &machine, building, step) => saved,
         () = running.ended() => Err(Failure::new(Kind::Machine, "the machine exited before it had booted")),

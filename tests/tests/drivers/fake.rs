@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use labctl_machine::MachineError;
 use labctl_machine::accel::{Accel, Finding};
-use labctl_machine::driver::{BoxFuture, Driver, DriverName, Ending, Notes, Orphan, Running};
+use labctl_machine::driver::{BoxFuture, Driver, Ending, Notes, Orphan, Running};
+use labctl_machine::driver_name::DriverName;
 use labctl_machine::machine::{Machine, try_lock};
 use labctl_machine::vitals::{Process, Share};
 use labctl_wire::{AgentError, ErrorKind, FromAgent, Reply, Request, ToAgent, Unframer, VERSION, frame};

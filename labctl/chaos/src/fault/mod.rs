@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use labctl_spec::scenario;
+use labctl_spec::duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ use crate::undo::Undo;
 pub(crate) type Groups = BTreeMap<String, Vec<String>>;
 
 /// A duration from the file, limited so that it can be added to any instant: a file may specify more than a clock can hold.
-pub(crate) fn bounded(duration: scenario::Duration) -> Duration {
+pub(crate) fn bounded(duration: duration::Duration) -> Duration {
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
     duration.0.min(LONGEST)
 }

@@ -8,6 +8,8 @@ mod destroy;
 mod doctor;
 mod exec;
 mod halt;
+#[cfg(test)]
+mod help_tests;
 mod hosts;
 mod image;
 mod init;

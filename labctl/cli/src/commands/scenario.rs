@@ -60,9 +60,15 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
 
 async fn run_one(session: &Session, file: &Path, seed: Option<u64>) -> Result<ExitCode, Failure> {
     let home = session.home()?;
-    let lab = session.record(&home)?.lab;
+    let record = session.record(&home);
+    // Mistakes in the scenario are reported even if the lab has not been brought up yet.
+    let lab = match &record {
+        Ok(record) => record.lab.clone(),
+        Err(_) => session.lab(&home)?,
+    };
     let file = &chaos::locate(&home, &lab.file, file)?;
     let scenario = chaos::load(file, &lab)?;
+    record?;
     let lab_home = home.lab(&lab.name);
     let each = |event| session.out.event(&event);
     let _work = Work::begin(&lab_home, &each).await?;
@@ -114,10 +120,17 @@ fn list(session: &Session) -> Result<ExitCode, Failure> {
     let found = chaos::list(&home, &file)?;
     session.out.result(&found, || {
         let mut table = Table::new(&["SCENARIO", "WHAT IT SHOWS"]);
-        for (path, description) in &found {
-            table.row([path.clone(), description.clone()]);
+        let mut mistakes = String::new();
+        for scenario in &found {
+            match scenario.mistakes.is_empty() {
+                true => table.row([scenario.name.clone(), scenario.description.clone()]),
+                false => {
+                    table.row([scenario.name.clone(), "its file has mistakes, see below".to_owned()]);
+                    mistakes.push_str(&format!("\n\n{}", scenario.mistakes));
+                }
+            }
         }
-        table.render()
+        [table.render(), mistakes].concat()
     });
     Ok(ExitCode::SUCCESS)
 }

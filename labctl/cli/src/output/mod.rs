@@ -4,6 +4,7 @@ pub mod play;
 mod progress;
 mod table;
 pub mod time;
+pub mod trace;
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};

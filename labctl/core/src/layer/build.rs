@@ -16,6 +16,7 @@ use labctl_lab::template::{Shape, Template, Templates};
 use labctl_lab::{Failure, Kind};
 use labctl_machine::driver::{Orphan, Running, Saving};
 use labctl_machine::machine::{Files, Machine};
+use labctl_machine::registry;
 use labctl_net::{PortConfig, Switch, SwitchConfig};
 use labctl_provision::{Target, TargetError};
 use labctl_spec::lab::Node;
@@ -102,7 +103,7 @@ impl Builder<'_> {
         let machine = self.shape.machine(&Files::new(sockets, 0, self.building), ram, disk);
         let state = self.stock.state();
         let state = File::open(&state).map_err(Failure::io(state.display()))?;
-        let loads = machine.driver()?.loads_for("a layer")?;
+        let loads = registry::of(&machine)?.loads_for("a layer")?;
         let builder = loads.load(&machine, state, Saving::WithoutSharedMemory, Orphan::Dies).await?;
         let made = tokio::select! {
             made = self.bake(&*builder, &machine, step, each) => made,

@@ -15,7 +15,7 @@ use labctl_lab::snapshot::{
     sweep,
 };
 use labctl_lab::{Failure, Kind};
-use labctl_machine::driver;
+use labctl_machine::registry;
 use labctl_spec::ident::LabName;
 use labctl_spec::lab::Lab;
 
@@ -109,7 +109,7 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
         );
         return Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")));
     }
-    let driver = driver::find(&snapshot.driver())?;
+    let driver = registry::find(&snapshot.driver())?;
     driver.loads_for("a snapshot")?;
     let (saved_by, here) = (&snapshot.driver_version, driver.version(&home.driver_notes()).await?);
     if *saved_by == here {

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::error::Failure;
-use crate::error::at;
+use crate::store_error::at;
 
 /// Size limit of an extracted program.
 const LARGEST: u64 = 4 << 30;

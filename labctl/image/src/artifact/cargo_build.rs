@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use super::error::Failure;
 use super::{Wanted, elf};
 use crate::child::{self, Ended};
-use crate::doctor::{self, Missing, Tool};
-use crate::error::{StoreError, at};
+use crate::missing::{self, Missing, Tool};
 use crate::progress::Event;
+use crate::store_error::{StoreError, at};
 
 const CARGO: Tool = Tool { program: "cargo", package: "cargo", why: "builds this project's own programs" };
 /// A build does not start with less free space than this.
@@ -24,7 +24,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
     if !manifest.is_file() {
         return Err(Failure::Source(format!("there is no {}", manifest.display())));
     }
-    doctor::need(&CARGO)?;
+    missing::need(&CARGO)?;
     let target = target();
     has_target(&target)?;
     crate::space::require(&wanted.artifact.name, &wanted.folder, NEEDED)?;
@@ -47,7 +47,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
                 what: format!("building {}", wanted.artifact.name),
                 path: target_folder.clone(),
                 needed: NEEDED,
-                available: crate::space::available(&target_folder).unwrap_or(0),
+                available: crate::free::available(&target_folder).unwrap_or(0),
             }));
         }
         Ended::Badly { status, lines, .. } => {
@@ -85,7 +85,7 @@ fn has_target(target: &str) -> Result<(), Missing> {
 /// # Errors
 /// What is missing and how to get it.
 pub fn doctor() -> Result<(), Missing> {
-    doctor::need(&CARGO)?;
+    missing::need(&CARGO)?;
     has_target(&target())
 }
 

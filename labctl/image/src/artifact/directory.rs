@@ -9,7 +9,7 @@ use labctl_spec::artifact::DirectorySource;
 use super::error::Failure;
 use super::{Wanted, sums};
 use crate::checksum;
-use crate::error::at;
+use crate::store_error::at;
 
 /// Environment variable that names a folder of artifacts.
 pub(super) const VARIABLE: &str = "LABCTL_ARTIFACTS";

@@ -3,9 +3,9 @@
 use labctl_spec::artifact::Artifact;
 
 use super::PassedOver;
-use crate::doctor::Missing;
 use crate::download::DownloadError;
-use crate::error::StoreError;
+use crate::missing::Missing;
+use crate::store_error::StoreError;
 
 /// An artifact is not available.
 #[derive(Debug, thiserror::Error)]

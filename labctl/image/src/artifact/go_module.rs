@@ -11,10 +11,10 @@ use labctl_spec::artifact::GoModuleSource;
 use super::error::Failure;
 use super::{Wanted, elf, go_toolchain};
 use crate::child::{self, Ended};
-use crate::doctor::{self, Tool};
-use crate::error::{StoreError, at};
 use crate::files;
+use crate::missing::{self, Tool};
 use crate::progress::Event;
+use crate::store_error::{StoreError, at};
 
 /// A build does not start with less free space than this: roughly what the packages and the link of a large program
 /// take.
@@ -27,7 +27,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
     check(source).map_err(Failure::Source)?;
     let go = go_toolchain::find(source.go.as_deref())?;
     if source.cgo {
-        doctor::need(&CC)?;
+        missing::need(&CC)?;
     }
     if setting(&go, "GOSUMDB").as_deref() == Some("off") {
         return Err(Failure::Source("GOSUMDB is off, so the modules would not be verified".into()));
@@ -77,7 +77,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
             what: format!("building {}", wanted.artifact.name),
             path: wanted.folder.clone(),
             needed: NEEDED,
-            available: crate::space::available(&wanted.folder).unwrap_or(0),
+            available: crate::free::available(&wanted.folder).unwrap_or(0),
         })),
         Ended::Badly { status, lines, .. } => {
             Err(Failure::Source(format!("go build: {status}: {} (log: {})", lines.join("; "), wanted.log.display())))

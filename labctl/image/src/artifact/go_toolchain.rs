@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::child;
-use crate::doctor::Missing;
+use crate::missing::Missing;
 
 /// Oldest Go that can fetch the exact version that a module requires (Go 1.21 release notes, "Toolchains").
 const SWITCHES: Version = Version(1, 21, 0);

@@ -1,6 +1,5 @@
 //! Turns a root folder (or its archive) into an ext4 disk, without a loop device.
 
-use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,7 +7,8 @@ use labctl_spec::size::Size;
 
 use crate::child::{self, Ended};
 use crate::entry::EntryLock;
-use crate::error::{StoreError, at};
+use crate::store_error::StoreError;
+use crate::tree;
 
 /// Inputs and output.
 pub(super) struct Making<'a> {
@@ -40,7 +40,7 @@ exec mke2fs -q -F -t ext4 -L root -m 0 -J size=16 -E lazy_itable_init=0,lazy_jou
 pub(super) fn make(making: &Making<'_>, lock: &EntryLock, log: &Path) -> Result<Ended, StoreError> {
     let mut command = match making.archive {
         None => Command::new("sh"),
-        Some(_) => in_namespace("sh"),
+        Some(_) => tree::in_namespace("sh"),
     };
     command
         .args(["-c", SCRIPT, "sh"])
@@ -49,31 +49,4 @@ pub(super) fn make(making: &Making<'_>, lock: &EntryLock, log: &Path) -> Result<
         .arg(making.disk)
         .arg((making.size.0 >> 10).to_string());
     child::run(command, lock, log)
-}
-
-/// A program in a user namespace in which the caller is root and the sub-ids of `/etc/subuid` are the other users.
-fn in_namespace(program: &str) -> Command {
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--map-auto", "--", program]);
-    command
-}
-
-/// Removes a build folder, including files owned by the namespace's users. Succeeds if the folder does not exist.
-pub(crate) fn remove_tree(folder: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_dir_all(folder) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
-            return Err(at("remove", folder)(error));
-        }
-        Err(_) => {}
-    }
-    let _ = in_namespace("rm")
-        .arg("-rf")
-        .arg(folder)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status();
-    crate::files::remove_folder(folder)
 }

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use labctl_image::BootImage;
 use labctl_machine::accel::Accel;
-use labctl_machine::driver::DriverName;
+use labctl_machine::driver_name::DriverName;
 use labctl_machine::machine::Machine;
 use labctl_spec::ident::NodeName;
 use labctl_spec::size::Size;

@@ -2,10 +2,10 @@
 
 use labctl_guest::AGENT_SHA256;
 use labctl_image::{Boot, BootImage};
-use labctl_machine::MachineError;
 use labctl_machine::accel::Accel;
-use labctl_machine::driver::{self, DriverName};
+use labctl_machine::driver_name::DriverName;
 use labctl_machine::machine::{self, Files, Machine, Ram};
+use labctl_machine::{MachineError, registry};
 use labctl_spec::ident::MacAddr;
 use labctl_spec::lab::Node;
 use labctl_spec::size::Size;
@@ -71,7 +71,7 @@ impl Shape {
     /// What its machine is made of, in its driver's words. Fails if the driver cannot load memory.
     fn board(&self) -> Result<Vec<u8>, MachineError> {
         let machine = self.machine(&Files::new("s".as_ref(), 0, "f".as_ref()), "ram".into(), "disk".into());
-        Ok(driver::find(&self.driver)?.loads_for("a template")?.board(&machine))
+        Ok(registry::find(&self.driver)?.loads_for("a template")?.board(&machine))
     }
 
     /// The machine that becomes the template. It has a NIC, which is never up.

@@ -15,7 +15,8 @@ use super::state::Save;
 use super::{Qemu, argv, proof, version};
 use crate::MachineError;
 use crate::accel::Finding;
-use crate::driver::{BoxFuture, Driver, DriverName, Ending, Loads, Memory, Notes, Orphan, Running, Saved, Saving};
+use crate::driver::{BoxFuture, Driver, Ending, Loads, Memory, Notes, Orphan, Running, Saved, Saving};
+use crate::driver_name::DriverName;
 use crate::machine::Machine;
 use crate::vitals::{Process, Share, shares};
 

@@ -2,7 +2,6 @@
 
 #[expect(clippy::disallowed_methods, reason = "read before a run, and never for a lab: nothing made by it is kept")]
 mod file;
-mod pattern;
 #[expect(clippy::disallowed_methods, reason = "as above")]
 mod source;
 
@@ -14,10 +13,9 @@ use indexmap::IndexMap;
 use labctl_spec::lab::Lab;
 use labctl_spec::mistake::Mistake;
 
-pub(crate) use pattern::{glob, select};
-
 use crate::controller::Controller;
 use crate::data::{Data, Dict, Place};
+use crate::host_pattern::{glob, select};
 use crate::playbook::{read_variables, variable_files};
 
 /// A host and its own variables.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{self, Action};
 use crate::data::{Data, Dict};
 use crate::playbook::Task;
 use crate::python;
+use crate::run::action::{self, Action};
 use crate::template::{Scope, TemplateError};
 
-use super::{PlayRun, connection, keyword, lock};
+use super::{PlayRun, connection, keyword};
+use crate::lock::lock;
 
 /// A result with the reason why a task failed.
 pub(crate) fn failure(message: impl Into<String>) -> Dict {

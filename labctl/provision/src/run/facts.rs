@@ -7,7 +7,8 @@ use crate::error::PlaybookError;
 use crate::playbook::read_variables;
 use crate::python;
 
-use super::{PlayRun, lock};
+use super::PlayRun;
+use crate::lock::lock;
 
 impl PlayRun {
     /// Reads the play's `vars_files` for each host. Before facts are known (`strict` unset), names that need them are skipped.

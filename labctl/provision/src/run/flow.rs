@@ -14,7 +14,8 @@ use crate::python;
 
 use super::attempt::{failure, is};
 use super::task::Results;
-use super::{PlayRun, keyword, lock};
+use super::{PlayRun, keyword};
+use crate::lock::lock;
 
 type Failed = Result<HashSet<String>, PlaybookError>;
 

@@ -11,7 +11,8 @@ use crate::event::{Event, Status};
 use crate::playbook::{Item, Task};
 use crate::python;
 
-use super::{PlayRun, keyword, lock};
+use super::{PlayRun, keyword};
+use crate::lock::lock;
 
 /// The handlers of a list, including those inside blocks.
 pub(super) fn flatten(items: &[Item], out: &mut Vec<Arc<Task>>) {

@@ -8,7 +8,8 @@ use crate::playbook::Play;
 use crate::python;
 use crate::template::Scope;
 
-use super::{Run, lock};
+use super::Run;
+use crate::lock::lock;
 
 /// The hosts of a play in its own order, and in pattern order, in which variables show them.
 pub(super) fn hosts_of(run: &Run, play: &Play, scope: &Arc<Scope>) -> Result<(Vec<String>, Vec<String>), PlaybookError> {

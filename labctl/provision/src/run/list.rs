@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::action::supported;
 use crate::data::Dict;
 use crate::error::PlaybookError;
 use crate::playbook::{Item, Play};
 use crate::python;
+use crate::run::action::supported;
 use crate::template::Scope;
 
-use super::{Book, Options, Run, Setup, keyword, lock, tags};
+use super::{Book, Options, Run, Setup, keyword, tags};
+use crate::lock::lock;
 
 /// A task of a playbook.
 #[derive(Debug, Clone, PartialEq, Eq)]

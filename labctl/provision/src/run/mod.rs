@@ -1,5 +1,6 @@
 //! Runs playbooks.
 
+mod action;
 mod attempt;
 pub(crate) mod connection;
 mod facts;
@@ -15,7 +16,7 @@ mod task;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -31,6 +32,7 @@ use crate::data::Dict;
 use crate::error::PlaybookError;
 use crate::event::{Event, HostRecap, Recap, Timing};
 use crate::inventory::Inventory;
+use crate::lock::lock;
 use crate::playbook::{Loader, Play};
 use crate::target::{Artifacts, Connection, Target};
 use crate::template::Engine;
@@ -145,10 +147,6 @@ pub(crate) struct Run {
 
 /// A book's plays, with the loader that reads further files for them.
 type Loaded = (Arc<Loader>, Vec<Play>);
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Run {
     fn new(setup: Setup, options: Options) -> Result<Arc<Self>, PlaybookError> {

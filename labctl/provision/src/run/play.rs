@@ -14,7 +14,8 @@ use crate::template::Scope;
 use crate::variables::{self, Variables};
 
 use super::hosts::{batches, hosts_of};
-use super::{Run, keyword, lock};
+use super::{Run, keyword};
+use crate::lock::lock;
 
 /// A host's notifications.
 #[derive(Debug, Default)]

@@ -15,7 +15,8 @@ use crate::playbook::Task;
 use crate::python;
 
 use super::attempt::{clean, has_failed, is};
-use super::{PlayRun, Step, keyword, lock, tags};
+use super::{PlayRun, Step, keyword, tags};
+use crate::lock::lock;
 
 /// The results of a task, by host.
 pub(super) type Results = Vec<(String, Dict)>;
@@ -51,8 +52,8 @@ impl PlayRun {
                 let own =
                     task.name.as_ref().map(|name| scope.resolve(name).map_or_else(|_| python::str_of(name), |name| python::str_of(&name)));
                 let wanted = self.run.options.start_at_task.as_deref().unwrap_or_default();
-                *started = own.as_deref().is_some_and(|own| own == wanted || crate::inventory::glob(wanted, own))
-                    || crate::inventory::glob(wanted, &keyword::name(task, &scope));
+                *started = own.as_deref().is_some_and(|own| own == wanted || crate::host_pattern::glob(wanted, own))
+                    || crate::host_pattern::glob(wanted, &keyword::name(task, &scope));
                 if !*started {
                     return false;
                 }

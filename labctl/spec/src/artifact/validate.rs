@@ -20,7 +20,7 @@ pub(super) fn artifacts(artifacts: Vec<Artifact>, file: &Path, report: &mut Repo
             report.add(&format!("{at}/name"), format!("`{}` is not a valid file name", artifact.name), hint);
         }
         if let Some(other) = taken.insert(artifact.name.clone(), index) {
-            let reason = format!("`{}` is already the name of the entry in line {}", artifact.name, report.line(&format!("/{other}")));
+            let reason = format!("`{}` is already the name of the entry on line {}", artifact.name, report.line(&format!("/{other}")));
             report.add(&format!("{at}/name"), reason, "give every artifact its own name");
         }
         if !names::is_stem(&artifact.version) {

@@ -4,23 +4,16 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use crate::ident::LabName;
-use crate::scenario::Duration;
-use crate::size::Size;
-
-/// Format of a [`LabName`].
-pub(crate) const NAME_FORMAT: &str = "labctl-name";
-/// Format of a [`Size`].
-pub(crate) const SIZE_FORMAT: &str = "labctl-size";
-/// Format of a [`Duration`].
-pub(crate) const DURATION_FORMAT: &str = "labctl-duration";
+use crate::duration::{self, Duration};
+use crate::ident::{self, LabName};
+use crate::size::{self, Size};
 
 /// Returns a reason and a hint if a text does not have the format.
 pub(super) fn check(format: &str, text: &str) -> Result<(), (String, String)> {
     match format {
-        NAME_FORMAT => parse::<LabName>(text),
-        SIZE_FORMAT => parse::<Size>(text),
-        DURATION_FORMAT => parse::<Duration>(text),
+        ident::FORMAT => parse::<LabName>(text),
+        size::FORMAT => parse::<Size>(text),
+        duration::FORMAT => parse::<Duration>(text),
         "ipv4" => text
             .parse::<Ipv4Addr>()
             .map(drop)

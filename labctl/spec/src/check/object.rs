@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{DURATION_FORMAT, NAME_FORMAT, Walk, nearest, types, words};
+use super::{STAND_IN, Walk, nearest, types, words};
 use crate::yaml::{self, Entry, Node, Span};
+use crate::{duration, ident};
 
 impl<'a> Walk<'a> {
     pub(super) fn known_keys(&self, schema: &'a Json) -> Vec<&'a str> {
@@ -61,8 +62,8 @@ impl<'a> Walk<'a> {
     fn stand_in(&self, schema: &'a Json) -> Option<Json> {
         let schema = self.resolve(schema);
         match schema.get("format").and_then(Json::as_str) {
-            Some(NAME_FORMAT) => Some(Json::from(crate::load::STAND_IN)),
-            Some(DURATION_FORMAT) => Some(Json::from("1s")),
+            Some(ident::FORMAT) => Some(Json::from(STAND_IN)),
+            Some(duration::FORMAT) => Some(Json::from("1s")),
             _ => (types(schema)? == ["array"]).then(|| Json::Array(Vec::new())),
         }
     }

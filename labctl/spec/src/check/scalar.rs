@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{Walk, format, words};
+use crate::duration;
 use crate::yaml::{Node, Resolved, Scalar, Span, Value};
 
 /// The JSON type of a node. A value that YAML 1.1 reads as a sexagesimal number (`8080:53`) is text where text is allowed: nobody means
@@ -62,7 +63,7 @@ impl<'a> Walk<'a> {
     pub(super) fn wrong_type(&mut self, types: &[&str], node: &Node, span: Span, schema: &'a Json) {
         let reason = format!("expected {}, found {}", words::expected(types), words::found(node));
         let text = node.as_text().map(words::shortened);
-        let duration = schema.get("format").and_then(Json::as_str) == Some(format::DURATION_FORMAT);
+        let duration = schema.get("format").and_then(Json::as_str) == Some(duration::FORMAT);
         let quoted = node.as_scalar().is_some_and(Scalar::quoted);
         let hint = match (&node.value, &text) {
             _ if types.contains(&"array") && (text.is_none() || node.is_null()) => "begin each entry with `- `".to_owned(),

@@ -65,7 +65,7 @@ pub(super) fn machines(nodes: &[NodeFile], domain: &str, report: &mut Report) ->
                     if let Some(other) = taken.get(&name) {
                         if !told {
                             let reason =
-                                format!("the name `{name}` is taken by the node in line {}", report.line(&format!("/nodes/{other}")));
+                                format!("the name `{name}` is taken by the node on line {}", report.line(&format!("/nodes/{other}")));
                             report.add(&at, reason, "give every node its own name");
                             told = true;
                         }

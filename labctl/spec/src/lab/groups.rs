@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::expand::Machine;
 use super::{LabFile, validate};
-use crate::check::nearest;
+use crate::check::{escape, nearest};
 use crate::names;
-use crate::report::{Report, escape};
+use crate::report::Report;
 
 const HINT: &str = "use letters, digits, underscores and hyphens, beginning with a letter or underscore";
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{LabFile, Network};
-use crate::load::STAND_IN;
+use crate::check::STAND_IN;
 use crate::names;
 use crate::report::Report;
 use crate::stable_hash::hash;

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Duration;
 use super::validate::{Known, StepCheck};
+use crate::duration::Duration;
 use crate::report::Report;
 
 /// The name for everything outside of the lab: the host, the internet, published ports.

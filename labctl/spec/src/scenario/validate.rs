@@ -20,7 +20,7 @@ pub(super) fn scenario(plain: ScenarioFile, lab: Option<&Lab>, report: &mut Repo
         let at = format!("/steady_state/{index}");
         if let Some(other) = taken.insert(written.name.clone(), index) {
             let reason =
-                format!("`{}` is already the name of the probe in line {}", written.name, report.line(&format!("/steady_state/{other}")));
+                format!("`{}` is already the name of the probe on line {}", written.name, report.line(&format!("/steady_state/{other}")));
             report.add(&format!("{at}/name"), reason, "give every probe its own name");
         }
         steady_state.extend(probe(written, &at, known.as_ref(), report));

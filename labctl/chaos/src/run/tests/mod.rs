@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use labctl_spec::scenario::{self, Check, HttpCheck, KillStep, Pick, Probe, Scenario, Signal, Step};
+use labctl_spec::duration;
+use labctl_spec::scenario::{Check, HttpCheck, KillStep, Pick, Probe, Scenario, Signal, Step};
 
 use super::*;
 use crate::fake::{FakeJournal, FakeLab, Service, ms};
@@ -33,7 +34,7 @@ fn kill_on(on: &str, pick: Pick, signal: Signal) -> Step {
 }
 
 fn wait(duration: Duration) -> Step {
-    Step::Wait(scenario::Duration(duration))
+    Step::Wait(duration::Duration(duration))
 }
 
 fn scenario(method: Vec<Step>) -> Scenario {
@@ -42,7 +43,7 @@ fn scenario(method: Vec<Step>) -> Scenario {
         description: Some("Every Consul agent dies at once".into()),
         steady_state: vec![http("web")],
         method,
-        recover_within: scenario::Duration(ms(10_000)),
+        recover_within: duration::Duration(ms(10_000)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Network faults and their leases.
 
+use labctl_spec::duration;
 use labctl_spec::network::{Edge, End};
 use labctl_spec::scenario::{Between, CutStep, DelayStep, LossStep};
 
@@ -12,7 +13,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 fn cut(from: &[&str], to: &[&str], one_way: bool, lasts: Option<u64>) -> Step {
-    let lasts = lasts.map(|time| scenario::Duration(ms(time)));
+    let lasts = lasts.map(|time| duration::Duration(ms(time)));
     Step::Cut(CutStep { between: Between { from: names(from), to: names(to), one_way, lasts } })
 }
 
@@ -56,8 +57,8 @@ async fn one_way_is_one_way_and_lasts_until_the_end() {
     let lossy = LossStep { between: Between { from: names(&["n1"]), to: names(&["outside"]), one_way: true, lasts: None }, percent: 20.0 };
     let slow = DelayStep {
         between: Between { from: names(&["n1"]), to: names(&["n2"]), one_way: true, lasts: None },
-        time: scenario::Duration(ms(100)),
-        jitter: Some(scenario::Duration(ms(10))),
+        time: duration::Duration(ms(100)),
+        jitter: Some(duration::Duration(ms(10))),
     };
     let scenario = scenario(vec![Step::Loss(lossy), Step::Delay(slow), wait(ms(3000))]);
     let look = async {

@@ -1,5 +1,7 @@
 //! Labs that are not steady, and components that fail.
 
+use labctl_spec::scenario::TcpCheck;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -18,7 +20,7 @@ async fn an_unsteady_lab_is_left_alone() {
 async fn a_question_that_is_never_answered_ends_at_its_limit() {
     let bench = Bench::new(&["n1"]);
     let mut scenario = kill_all();
-    let check = scenario::TcpCheck { node: "n1".into(), port: 22 };
+    let check = TcpCheck { node: "n1".into(), port: 22 };
     scenario.steady_state.push(Probe { name: "ssh".into(), check: Check::Tcp(check) });
     let report = bench.run(&scenario).await;
     assert_eq!(report.verdict, Verdict::NotSteadyBefore);
@@ -29,7 +31,7 @@ async fn a_question_that_is_never_answered_ends_at_its_limit() {
 async fn endless_durations_are_no_trap() {
     let bench = Bench::new(&["n1"]);
     let mut scenario = kill_all();
-    scenario.recover_within = scenario::Duration(Duration::MAX);
+    scenario.recover_within = duration::Duration(Duration::MAX);
     scenario.method.push(wait(Duration::ZERO));
     assert_eq!(bench.run(&scenario).await.verdict, Verdict::Passed);
 
@@ -54,7 +56,7 @@ async fn names_are_checked_before_anything_starts() {
     assert!(report.hint.unwrap().contains("groups are: all"));
 
     wrong = kill_all();
-    wrong.steady_state[0].check = Check::Tcp(scenario::TcpCheck { node: "nobody".into(), port: 22 });
+    wrong.steady_state[0].check = Check::Tcp(TcpCheck { node: "nobody".into(), port: 22 });
     bench.events.lock().unwrap().clear();
     let report = bench.run(&wrong).await;
     assert!(report.reason.unwrap().contains("`nobody`, which is not a node"));

@@ -85,7 +85,7 @@ pub(crate) fn glob_files(pattern: &str, controller: &Controller) -> Vec<String> 
     let mut out: Vec<String> = entries
         .iter()
         .filter_map(|entry| entry.path.file_name().map(|own| (&entry.path, own)))
-        .filter(|(path, own)| crate::inventory::glob(name, &own.to_string_lossy()) && controller.is_file(path))
+        .filter(|(path, own)| crate::host_pattern::glob(name, &own.to_string_lossy()) && controller.is_file(path))
         .map(|(_, own)| folder.join(own).display().to_string())
         .collect();
     out.sort();

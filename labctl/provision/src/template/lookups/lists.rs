@@ -192,12 +192,12 @@ pub(super) fn inventory_hostnames(call: &Lookup) -> Result<Vec<Data>, String> {
     let pattern = call.flat().iter().map(python::str_of).collect::<Vec<_>>().join(",");
     let names = |group: &str| -> Option<Vec<String>> { Some(groups.get(group)?.as_list()?.iter().map(python::str_of).collect()) };
     let all = names("all").unwrap_or_default();
-    Ok(crate::inventory::select(&pattern, &all, &|name| {
+    Ok(crate::host_pattern::select(&pattern, &all, &|name| {
         let mut out = Vec::new();
-        for group in groups.keys().filter(|group| crate::inventory::glob(name, group)) {
+        for group in groups.keys().filter(|group| crate::host_pattern::glob(name, group)) {
             out.extend(names(group).unwrap_or_default());
         }
-        out.extend(all.iter().filter(|host| crate::inventory::glob(name, host)).cloned());
+        out.extend(all.iter().filter(|host| crate::host_pattern::glob(name, host)).cloned());
         out
     })
     .into_iter()

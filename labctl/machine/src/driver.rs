@@ -10,8 +10,6 @@
 //! Every driver provides the sockets in [`Files`](crate::machine::Files): the agent's channel, the NIC's frames, and the serial console,
 //! whose output it also appends to `console_log`. While a machine runs on this host, its lock file is locked.
 
-mod registry;
-
 use std::fmt::Debug;
 use std::fs::File;
 use std::future::Future;
@@ -21,49 +19,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::MachineError;
 use crate::accel::Finding;
+use crate::driver_name::DriverName;
 use crate::machine::{Machine, is_running};
 use crate::vitals::{Process, Share};
 
-pub use registry::{find, register};
-
 /// A future as a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Name of a driver, as in descriptions and snapshots.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DriverName(String);
-
-impl DriverName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for DriverName {
-    /// QEMU: descriptions from before there were drivers name none.
-    fn default() -> Self {
-        Self("qemu".to_owned())
-    }
-}
-
-impl From<&str> for DriverName {
-    fn from(name: &str) -> Self {
-        Self(name.to_owned())
-    }
-}
-
-impl std::fmt::Display for DriverName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Folders in which a driver keeps what it found out about the host.
 #[derive(Debug, Clone)]

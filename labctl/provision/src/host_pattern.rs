@@ -1,5 +1,7 @@
 //! Host patterns: `web:&prod:!old`, globs, regular expressions, ranges of a group.
 
+use labctl_wire::python_regex::{self, Flags};
+
 /// Whether a shell pattern (`*`, `?`, `[a-z]`) matches the whole text.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     fn class(pattern: &[char], c: char) -> Option<(bool, usize)> {
@@ -106,7 +108,7 @@ fn split(pattern: &str) -> Vec<&str> {
 
 fn one(part: &str, all: &[String], members: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     if let Some(expression) = part.strip_prefix('~') {
-        let regex = crate::template::filters_pattern::pattern(&format!("\\A(?:{expression})"), false, false);
+        let regex = python_regex::compile(&format!("\\A(?:{expression})"), Flags::default());
         let matching = |name: &str| regex.as_ref().is_ok_and(|regex| regex.is_match(name).unwrap_or(false));
         return all.iter().filter(|host| matching(host)).cloned().collect();
     }

@@ -6,7 +6,7 @@ use super::{Action, Done, Stop, result};
 use crate::clock;
 use crate::controller::stopwatch;
 use crate::data::Data;
-use crate::run::lock;
+use crate::lock::lock;
 
 impl Action {
     fn seconds(&self, name: &str) -> Result<Option<f64>, Stop> {

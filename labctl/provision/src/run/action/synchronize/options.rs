@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::filter::Rule;
-use crate::action::{Action, Stop};
 use crate::controller::Controller;
 use crate::data::Data;
 use crate::python;
+use crate::run::action::{Action, Stop};
 
 /// What to synchronize.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Action, Done, result};
 use crate::data::{Data, Dict, dict_from_json};
-use crate::inventory::glob;
+use crate::host_pattern::glob;
+use crate::lock::lock;
 use crate::python;
-use crate::run::lock;
 
 impl Action {
     /// Facts are read once per run; an explicit `setup` reads them again.

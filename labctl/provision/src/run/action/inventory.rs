@@ -2,8 +2,8 @@
 
 use super::{Action, Done, Stop, result};
 use crate::data::{Data, Dict};
+use crate::lock::lock;
 use crate::python;
-use crate::run::lock;
 
 fn names(data: Option<&Data>) -> Vec<String> {
     match data {
