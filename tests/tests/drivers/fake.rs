@@ -116,9 +116,8 @@ impl Running for FakeMachine {
 
     fn end(&self) -> BoxFuture<'_, Ending> {
         Box::pin(async {
-            match *self.ended.borrow() {
-                true => return Ending::Gone,
-                false => {}
+            if *self.ended.borrow() {
+                return Ending::Gone;
             }
             self.stop();
             Ending::Killed
