@@ -1,11 +1,12 @@
-//! A second driver: everything that does not need saved memory works with it, and what does is refused by name. So nothing outside of
-//! `labctl-machine` depends on QEMU.
+//! A second driver: everything that does not need saved memory works with it, and what does is refused by name. So a supervisor needs no
+//! QEMU.
 
 #[path = "drivers/fake.rs"]
 mod fake;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use fake::Fake;
 use labctl_image::{Boot, BootImage};
@@ -96,7 +97,8 @@ fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
 
     // The next supervisor finds them.
     drop(client);
-    runtime.shutdown_background();
+    // Waits until it is gone: it holds the supervisor's lock.
+    runtime.shutdown_timeout(Duration::from_secs(60));
     let (runtime, client) = supervisor(&home, &lab);
     assert_eq!(fake.asked(), ["adopt labctl:fakes/a", "adopt labctl:fakes/b"]);
     run(&runtime, &client, up("fake")).unwrap();

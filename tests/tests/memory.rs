@@ -55,5 +55,5 @@ fn no_page_is_lost() {
         writers.assert_whole();
     }
     pauses.sort_unstable();
-    println!("{rounds} rounds; the nodes stood still for {} to {} ms (with the comparison)", pauses[0], pauses[rounds - 1]);
+    println!("{rounds} rounds; the nodes were paused for {} to {} ms (with the comparison)", pauses[0], pauses[rounds - 1]);
 }

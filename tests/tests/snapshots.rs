@@ -108,13 +108,13 @@ fn a_lab_goes_back_to_what_it_was() {
     assert!(!sandbox.home().join("labs/anna").exists(), "half a clone");
     fs::write(&state, &whole).unwrap();
     let mut other: Value = serde_json::from_str(&text).unwrap();
-    other["driver_version"] = "QEMU emulator version 3.1".into();
+    other["qemu"] = "QEMU emulator version 3.1".into();
     fs::write(&about, other.to_string()).unwrap();
     let said = sandbox.bad(&["snapshot", "restore", "one"]).1;
     assert!(said.contains("QEMU emulator version 3.1") && said.contains("--cold"), "{said}");
     let said = sandbox.bad(&["clone", "past", "anna", "--snapshot", "one", "--subnet", "10.99.0.0/24"]).1;
     assert!(said.contains("QEMU emulator version 3.1") && !sandbox.home().join("labs/anna").exists(), "{said}");
-    other["driver_version"] = serde_json::from_str::<Value>(&text).unwrap()["driver_version"].clone();
+    other["qemu"] = serde_json::from_str::<Value>(&text).unwrap()["qemu"].clone();
     // Snapshots of older versions do not record whether the nodes were stopped.
     other.as_object_mut().unwrap().remove("stopped");
     fs::write(&about, other.to_string()).unwrap();

@@ -16,7 +16,7 @@ use session::Session;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let session = Session::new(&cli.global);
-    if let Some(wrong) = output::trace::listen(&session.out, cli.global.verbose, matches!(cli.command, Command::Supervisor(_))) {
+    if let Some(wrong) = output::trace::listen(&session.out, cli.global.debug, matches!(cli.command, Command::Supervisor(_))) {
         session.out.event(&Event::Warning { text: wrong });
     }
     // Every node needs descriptors in its supervisor, which inherits this limit, and in a command that talks to all

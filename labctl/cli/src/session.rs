@@ -19,7 +19,7 @@ use crate::output::Output;
 pub struct Global {
     /// Lab file, or the name of a lab that was brought up before [default: lab.yml here or above, or the only one in
     /// hosts/]
-    #[arg(long, short = 'L', global = true, value_name = "FILE|NAME", env = "LABCTL_LAB")]
+    #[arg(long, short = 'L', global = true, value_name = "FILE|NAME", env = "LABCTL_LAB", hide_env_values = true)]
     pub lab: Option<String>,
     /// Print events and results as JSON, one object per line
     #[arg(long, global = true)]
@@ -27,9 +27,9 @@ pub struct Global {
     /// Print only warnings and failures
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Print diagnostic events too; twice for even more
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    /// Print diagnostic events too, and have a supervisor that this command starts write them to its log
+    #[arg(long, global = true)]
+    pub debug: bool,
 }
 
 /// The session of one command.

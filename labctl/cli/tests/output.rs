@@ -1,6 +1,6 @@
 //! What the program prints and how it exits, where no machine is needed. Looked at as a whole, so that a change of any word is seen.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -41,11 +41,16 @@ steps:
   - explode: {group: front}
 ";
 
-struct Place(TempDir);
+struct Place {
+    /// As the program sees it.
+    path: PathBuf,
+    _folder: TempDir,
+}
 
 impl Place {
     fn with(files: &[(&str, &str)]) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let place = Self { path: folder.path().canonicalize().unwrap(), _folder: folder };
         for (name, text) in files {
             place.write(name, text);
         }
@@ -53,7 +58,7 @@ impl Place {
     }
 
     fn write(&self, name: &str, text: &str) {
-        let path = self.0.path().join("work").join(name);
+        let path = self.path.join("work").join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
@@ -64,16 +69,18 @@ impl Place {
     }
 
     fn run(&self, args: &[&str]) -> String {
-        let folder = self.0.path();
+        let folder = &self.path;
         let work = folder.join("work");
         std::fs::create_dir_all(&work).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_labctl"))
             .args(args)
             .current_dir(&work)
+            // Whatever the caller's environment says must not matter.
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("LABCTL_HOME", folder.join("home"))
             .env("XDG_RUNTIME_DIR", folder.join("run"))
             .env("COLUMNS", "140")
-            .env_remove("LABCTL_LAB")
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -124,8 +131,12 @@ fn mistakes_in_files() {
     let place = Place::with(&[("lab.yml", WRONG), ("scenarios/broken.yml", WRONG_SCENARIO)]);
     let lab = place.transcript(&[&["validate"], &["validate", "--json"], &["up"], &["status"]]);
     place.write("lab.yml", LAB);
-    let scenario = place.transcript(&[&["scenario", "run", "broken"], &["scenario", "run", "broken", "--json"], &["scenario", "list"]]);
+    let scenario = place.transcript(&[&["scenario", "run", "broken"], &["scenario", "run", "broken", "--json"]]);
     insta::assert_snapshot!(format!("{lab}\n{scenario}"));
+    let list = place.run(&["scenario", "list"]);
+    assert!(list.lines().any(|line| line.starts_with("broken ") && line.ends_with("its file has mistakes, see below")), "{list}");
+    assert!(list.contains("FOLDER/work/scenarios/broken.yml:5:1: steps: there is no such key"), "{list}");
+    assert!(list.contains("\nkill_consul "), "{list}");
 }
 
 #[test]
@@ -139,7 +150,6 @@ fn mistakes_on_the_command_line() {
         &["--lab", "nowhere.yml", "status"],
         &["--lab", "unknown", "status"],
         &["snapshot", "restore"],
-        &["image", "list"],
         &["image", "rm", "solaris"],
         &["image", "template", "list"],
     ]);

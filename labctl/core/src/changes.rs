@@ -9,22 +9,23 @@ use labctl_lab::home::LabHome;
 use labctl_lab::record::Record;
 use labctl_lab::{Failure, Kind, node_folder, persist};
 use labctl_machine::disk;
-use labctl_machine::machine::Machine;
+use labctl_machine::machine::{Machine, is_running};
 use labctl_machine::registry;
-use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Node};
 use labctl_spec::size::Size;
 
-/// The node's machine, if it runs.
-pub fn running(home: &LabHome, node: &NodeName) -> Option<Machine> {
-    // One that cannot be read was written by something else; `up` reports it.
-    let machine = persist::read_json::<Machine>(&node_folder::machine(&home.node(node))).ok().flatten()?;
-    registry::runs(&machine).then_some(machine)
+/// Whether the node's machine runs.
+pub fn runs(home: &LabHome, record: &Record, node: &Node) -> bool {
+    match persist::read_json::<Machine>(&node_folder::machine(&home.node(&node.name))) {
+        Ok(Some(machine)) => registry::runs(&machine),
+        // Its lock tells as well.
+        _ => is_running(&record.files(home, node)).unwrap_or(false),
+    }
 }
 
 /// Refuses a lab file whose network cannot be applied while machines run. Nothing has been changed at that point.
 pub fn refuse(home: &LabHome, kept: &Record, lab: &Lab) -> Result<(), Failure> {
-    let running: Vec<&Node> = kept.existing().filter(|node| running(home, &node.name).is_some()).collect();
+    let running: Vec<&Node> = kept.existing().filter(|node| runs(home, kept, node)).collect();
     match obstacles(&kept.lab, lab, &running) {
         None => Ok(()),
         Some((message, hint)) => {
@@ -82,7 +83,7 @@ pub fn report(home: &LabHome, record: &Record, images: &BTreeMap<String, BootIma
             continue;
         }
         let folder = home.node(&node.name);
-        let machine = running(home, &node.name);
+        let machine = persist::read_json::<Machine>(&node_folder::machine(&folder))?.filter(registry::runs);
         let image = persist::read_json::<BootImage>(&folder.join("image.json"))?;
         let disk = disk::virtual_size(&folder.join("disk.qcow2")).ok();
         let found = Found { machine: machine.map(|machine| (machine.cpus, machine.memory)), disk, image: image.map(|image| image.id) };
@@ -91,7 +92,7 @@ pub fn report(home: &LabHome, record: &Record, images: &BTreeMap<String, BootIma
         }
     }
     for node in &record.left {
-        let state = if running(home, &node.name).is_some() { "runs" } else { "exists" };
+        let state = if runs(home, record, node) { "runs" } else { "exists" };
         let name = &node.name;
         each(Event::Warning {
             text: format!("{name} is no longer in the lab file, but still {state}; `labctl destroy {name}` removes it"),

@@ -177,7 +177,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
     let lab = existing.as_ref().unwrap_or(lab);
     let node = |node: &labctl_spec::lab::Node| {
         let folder = lab_home.node(&node.name);
-        let running = record.is_some() && changes::running(&lab_home, &node.name).is_some();
+        let running = record.as_ref().is_some_and(|record| changes::runs(&lab_home, record, node));
         let state = match (running, folder.join("disk.qcow2").exists()) {
             (true, _) => NodeState::Running,
             (false, true) if snapshot::is_suspended(&lab_home) => NodeState::Suspended,

@@ -9,7 +9,7 @@ use crate::free;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or folder of the store.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// The failed operation, such as `create`.
         action: &'static str,

@@ -182,7 +182,7 @@ pub struct NodeStatus {
     pub groups: Vec<String>,
     /// Ports that listen on `loopback` now: host port to node port.
     pub published: Vec<(u16, u16)>,
-    /// Process id of its QEMU.
+    /// Process id of its machine.
     pub pid: Option<i32>,
     /// Memory in MiB.
     pub memory_mib: u64,

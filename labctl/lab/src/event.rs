@@ -92,7 +92,7 @@ pub enum NodeState {
     Off,
     /// Its machine is not running; its memory is saved, and it will resume from there.
     Suspended,
-    /// QEMU is being started.
+    /// Its machine is being started.
     Starting,
     /// The machine is running; its agent does not answer yet.
     Booting,

@@ -96,6 +96,7 @@ impl From<labctl_machine::MachineError> for Failure {
         match why {
             M::Missing { .. } => Self::new(Kind::Host, message).hint("`labctl doctor` prints the command that installs it"),
             M::Io { .. } => Self::new(Kind::Host, message),
+            M::NoDriver { .. } | M::Unable { .. } => Self::new(Kind::Conflict, message),
             M::InUse(_) => Self::new(Kind::Conflict, message).hint("repeat the command; if that does not help: `labctl halt --force`"),
             _ => Self::new(Kind::Machine, message),
         }

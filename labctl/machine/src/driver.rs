@@ -109,7 +109,8 @@ impl dyn Driver {
 /// A driver that can start a machine where its memory was saved. It can also fork: machines with [`Ram::Private`](crate::machine::Ram).
 pub trait Loads: Send + Sync {
     /// Starts the machine from saved state; it stays paused. Fails with [`MachineError::Unreadable`] if that state is of no use, now and
-    /// later.
+    /// later, and with [`MachineError::CutOff`] if the machine ended while it was loaded. Any other error is from before that: the machine
+    /// could not be started.
     fn load<'a>(
         &'a self,
         machine: &'a Machine,
@@ -165,7 +166,8 @@ pub trait Running: Debug + Send + Sync {
 
 /// The memory of a running machine. It is only ever taken while the machine is paused.
 pub trait Memory: Send + Sync {
-    /// Writes the state of a paused machine to `to`, a file or the write end of a pipe. Returns when the memory is written; the disk may
+    /// Writes the state of a paused machine to `to`, a file or the write end of a pipe, in the format of QEMU's migration stream, from which
+    /// [`stream`](crate::stream) leaves out what a template has. Returns when the memory is written; the disk may
     /// then still be switched to another file before [`Saved::finish`]. The machine stays paused.
     fn save(&self, to: OwnedFd, saving: Saving) -> BoxFuture<'_, Result<Box<dyn Saved + '_>, MachineError>>;
 

@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 pub struct DriverName(String);
 
 impl DriverName {
+    /// Whether it is the driver of descriptions that name none.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -40,6 +40,9 @@ pub enum MachineError {
     /// Saved memory is of no use.
     #[error("cannot load its saved memory: {0}")]
     Unreadable(String),
+    /// The machine ended while its saved memory was loaded; it may load another time.
+    #[error("it ended while its saved memory was loaded: {0}")]
+    CutOff(String),
     /// The machine is already running in another process.
     #[error("{0} is in use: the machine runs already")]
     InUse(PathBuf),

@@ -84,7 +84,7 @@ pub enum Boot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
     /// For the driver's own use; QEMU's is QMP.
-    #[serde(alias = "qmp")]
+    #[serde(rename = "qmp")]
     pub control: PathBuf,
     /// The channel to the agent.
     pub agent: PathBuf,

@@ -1,5 +1,6 @@
 //! Waiting until a guest answers before anything is asked of it, and reporting what is known of one that does not answer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use labctl_guest::{Agent, GuestError, Link, LinkState};
@@ -11,9 +12,6 @@ use tokio::time::timeout;
 use crate::node::{Running, Slot, Upset};
 use crate::patience::{Limits, Signs, Silence, patiently};
 use crate::{Supervisor, console, lock};
-
-/// How long a guest may take from a panic to its reset. Kernels that labctl boots reset at once; others wait a few seconds, or for ever.
-const RESETS: Duration = Duration::from_secs(8);
 
 /// How long a driver may take to report whether the machine is paused.
 const STATE_DEADLINE: Duration = Duration::from_secs(1);
@@ -72,8 +70,8 @@ impl Slot {
         let mut panics = 0;
         let state = self.state();
         if let NodeState::Panicked { why } = &state {
-            let left = lock(&running.life).since_panic(SystemTime::now()).map_or(RESETS, |since| RESETS.saturating_sub(since));
-            if wish != Wish::Command || !resets(&mut upsets, left).await {
+            let long_ago = lock(&running.life).since_panic(SystemTime::now()).is_some_and(|since| since > Limits::RESET.quiet);
+            if wish != Wish::Command || long_ago || !resets(running, &mut upsets).await {
                 return Err(NoWord::Panicked(why.clone()));
             }
             panics += 1;
@@ -83,7 +81,8 @@ impl Slot {
             upsets.mark_changed();
         }
         let given_up = matches!(state, NodeState::Silent { .. });
-        let limits = || match (wish, lock(&running.life).awake) {
+        let resetting = AtomicBool::new(false);
+        let limits = || match (wish, lock(&running.life).awake && !resetting.load(Ordering::Relaxed)) {
             (Wish::Command, _) if given_up => Limits::GIVEN_UP,
             (_, false) => Limits::BOOT,
             (Wish::Command, true) => Limits::ASKED,
@@ -97,9 +96,11 @@ impl Slot {
                 match upset {
                     Some(Upset::Panicked(line)) => {
                         panics += 1;
-                        if wish != Wish::Command || panics > 1 || !resets(&mut upsets, RESETS).await {
+                        resetting.store(true, Ordering::Relaxed);
+                        if wish != Wish::Command || panics > 1 || !resets(running, &mut upsets).await {
                             return NoWord::Panicked(line);
                         }
+                        resetting.store(false, Ordering::Relaxed);
                     }
                     Some(Upset::Reset) if wish == Wish::GoOn => return NoWord::Rebooted,
                     _ => {}
@@ -173,9 +174,18 @@ impl Slot {
     }
 }
 
-/// Waits for the reset that follows a panic; false if none comes in that time.
-async fn resets(upsets: &mut watch::Receiver<Option<Upset>>, within: Duration) -> bool {
-    matches!(timeout(within, upsets.wait_for(|upset| matches!(upset, Some(Upset::Reset)))).await, Ok(Ok(_)))
+/// Waits for the reset that follows a panic; false if none comes. Kernels that labctl boots reset at once; others wait a few seconds, or
+/// for ever.
+async fn resets(running: &Running, upsets: &mut watch::Receiver<Option<Upset>>) -> bool {
+    let reset = async { upsets.wait_for(|upset| matches!(upset, Some(Upset::Reset))).await.is_ok() };
+    let signs = || {
+        let running = running.clone();
+        async move { running.signs().await }
+    };
+    tokio::select! {
+        came = patiently(reset, || Limits::RESET, signs) => came.unwrap_or(false),
+        () = running.machine.ended() => false,
+    }
 }
 
 impl Running {

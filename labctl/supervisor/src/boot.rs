@@ -11,6 +11,7 @@ use labctl_lab::template::Template;
 use labctl_lab::{Failure, Kind, initrd, persist, seed};
 use labctl_machine::disk::{enlarge, make_overlay, virtual_size};
 use labctl_machine::machine::{Boot, Machine, Ram};
+use labctl_machine::registry;
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Node;
 use labctl_spec::size::Size;
@@ -28,6 +29,7 @@ pub enum Start {
 
 /// Creates everything that is missing and describes the machine.
 pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Result<(Machine, Start), Failure> {
+    registry::find(&up.driver)?;
     let record = supervisor.record();
     let node = record.node(name)?;
     let image = up

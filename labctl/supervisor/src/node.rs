@@ -189,6 +189,9 @@ impl Slot {
         let _operation = self.operation.lock().await;
         let folder = supervisor.home.node(&self.name);
         let Some(machine) = persist::read_json::<Machine>(&node_folder::machine(&folder))? else { return Ok(()) };
+        if !registry::runs(&machine) {
+            return Ok(());
+        }
         let Some(running) = registry::of(&machine)?.adopt(&machine).await? else { return Ok(()) };
         if snapshot::failed_restore(&supervisor.home).is_some() {
             // A leftover of the failed restore.
@@ -306,7 +309,7 @@ impl Slot {
         let state = std::fs::File::open(&state).map_err(Failure::io(state.display()))?;
         let loads = registry::of(machine)?.loads_for("a fork")?;
         let running = loads.load(machine, state, Saving::WithoutSharedMemory, Orphan::LivesOn).await.map_err(|why| match why {
-            MachineError::Unreadable(_) | MachineError::Disconnected(_) => Failure::new(Kind::Machine, format!("{}: {why}", self.name))
+            MachineError::Unreadable(_) | MachineError::CutOff(_) => Failure::new(Kind::Machine, format!("{}: {why}", self.name))
                 .hint(format!("`labctl up --cold {}` boots it without a template", self.name)),
             why => why.into(),
         })?;
@@ -343,7 +346,7 @@ impl Slot {
         let failure = || Failure::new(Kind::Machine, format!("{}: {why}", self.name));
         match why {
             MachineError::Unreadable(_) => Lost::Dead(failure()),
-            MachineError::Disconnected(_) | MachineError::Ended(_) => Lost::Ended(failure().hint("repeat the command")),
+            MachineError::CutOff(_) => Lost::Ended(failure().hint("repeat the command")),
             why => Lost::Hindered(why.into()),
         }
     }

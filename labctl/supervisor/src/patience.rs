@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// How much of its own time may pass without progress.
-    quiet: Duration,
+    pub quiet: Duration,
     /// The limit on the clock: a guest that prints endlessly, or gets nothing of the host's processors, must not be waited for forever.
     slowest: Duration,
     /// Whether console output counts as progress.
@@ -40,6 +40,9 @@ impl Limits {
 
     /// For a guest that a command waits for.
     pub const ASKED: Self = Self { quiet: Duration::from_secs(10), ..Self::AWAKE };
+
+    /// For a guest whose kernel has panicked, until it resets.
+    pub const RESET: Self = Self { quiet: Duration::from_secs(8), slowest: Duration::from_secs(60), console: true };
 
     /// For a guest that an earlier wait gave up on.
     pub const GIVEN_UP: Self = Self { quiet: Duration::from_secs(2), slowest: Duration::from_secs(60), ..Self::AWAKE };

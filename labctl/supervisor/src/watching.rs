@@ -21,6 +21,14 @@ const AGAIN: Duration = Duration::from_secs(60);
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const UPTIME: &str = "/proc/uptime";
 
+/// When something was printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Printed {
+    /// While no supervisor was listening. Whoever waits for the guest waits for what it does from now on.
+    Before,
+    Now,
+}
+
 /// What a machine has shown so far.
 struct Watched {
     console: Console,
@@ -38,8 +46,7 @@ impl Slot {
         if said.iter().any(|said| !matches!(said, Said::Complaint(Complaint { trouble: Trouble::Oops | Trouble::Stall, .. }))) {
             lock(&running.life).awake = false;
         }
-        // Not an upset: whoever waits for the guest now waits for what it does from here on.
-        self.heard(&supervisor, &running, &mut watched, said);
+        self.heard(&supervisor, &running, &mut watched, said, Printed::Before);
         self.follow(&supervisor, &running, &mut watched).await;
         let last = self.state();
         self.gone();
@@ -79,12 +86,12 @@ impl Slot {
                         Ok(()) => break,
                         Err(_) => return machine.ended().await,
                     },
-                    said = watched.console.next() => self.hears(supervisor, running, watched, said),
+                    said = watched.console.next() => self.heard(supervisor, running, watched, said, Printed::Now),
                     reset = resets.recv() => match reset {
                         Some(()) => {
                             // What it printed before the reset is handled first.
                             let said = watched.console.hear();
-                            self.hears(supervisor, running, watched, said);
+                            self.heard(supervisor, running, watched, said, Printed::Now);
                             self.was_reset(supervisor, running);
                         }
                         None => return machine.ended().await,
@@ -95,19 +102,11 @@ impl Slot {
         }
     }
 
-    /// Handles what the kernel prints now. A panic fails what was asked of the guest.
-    fn hears(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched, said: Vec<Said>) {
-        if let Some(line) = self.heard(supervisor, running, watched, said) {
-            running.upset.send_replace(Some(Upset::Panicked(line)));
-        }
-    }
-
-    /// Notes what the kernel has printed; returns the last panic in it.
-    fn heard(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched, said: Vec<Said>) -> Option<String> {
+    /// Handles what the kernel has printed. A panic that happens now is an upset for whoever waits for the guest.
+    fn heard(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched, said: Vec<Said>, when: Printed) {
         if said.is_empty() {
-            return None;
+            return;
         }
-        let mut panic = None;
         for said in said {
             match said {
                 Said::Restarting => lock(&running.life).restarts_in_order(),
@@ -118,17 +117,19 @@ impl Slot {
                         supervisor.emit(Event::Kernel { node: self.name.clone(), trouble, line: line.clone() });
                     }
                     if trouble == Trouble::Panic {
-                        if self.state() != NodeState::Halting {
-                            self.change(supervisor, NodeState::Panicked { why: line.clone() });
+                        // First: whoever sees the state must not take an older reset for the one that is to come.
+                        if when == Printed::Now {
+                            running.upset.send_replace(Some(Upset::Panicked(line.clone())));
                         }
-                        panic = Some(line);
+                        if self.state() != NodeState::Halting {
+                            self.change(supervisor, NodeState::Panicked { why: line });
+                        }
                     }
                 }
             }
         }
         lock(&running.life).console_heard = watched.console.heard();
         self.keep(supervisor, running);
-        panic
     }
 
     /// Handles a reset: the guest boots again.

@@ -100,6 +100,14 @@ impl Output {
         }
     }
 
+    /// Prints a line to standard error that is not part of the work: above the progress bars, if there are any.
+    pub fn aside(&self, line: &str) {
+        match &*self.bars.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bars) => bars.above(line.trim_end()),
+            None => eprint!("{line}"),
+        }
+    }
+
     /// Prints a result: as JSON with `--json`, else as text.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         if self.json { self.json_line(value) } else { self.text(&text()) }

@@ -29,6 +29,12 @@ impl Bars {
         })
     }
 
+    /// Prints a line above the bars.
+    pub fn above(&self, line: &str) {
+        // Fails only if standard error does.
+        let _ = self.all.println(line);
+    }
+
     pub fn show(&mut self, event: &Event) {
         match event {
             Event::Node { node, state } => {

@@ -1,7 +1,7 @@
 //! Diagnostic events of the engines: what the switch, the store and the supervisor report through `tracing`.
 //!
-//! A command prints warnings, more with `--verbose`. A supervisor's standard error is its log, so that is where its events go.
-//! `LABCTL_LOG` (error, warn, info, debug or trace) sets the level of both.
+//! A command prints warnings, and more with `--debug`. A supervisor's standard error is its log, so that is where its events go.
+//! `LABCTL_LOG` (error, warn, info, debug or trace) sets the level of a command and of a supervisor that it starts.
 
 use std::io::{self, Write};
 
@@ -13,14 +13,13 @@ use super::Output;
 /// Name of the variable that sets the level.
 const LEVEL: &str = "LABCTL_LOG";
 
-/// Starts to print events. `verbose`: how often the user asked for more. Returns what is wrong with `LABCTL_LOG`, if anything.
-pub fn listen(out: &Output, verbose: u8, is_supervisor: bool) -> Option<String> {
-    let usual = match (is_supervisor, verbose) {
-        (true, 0) => LevelFilter::INFO,
-        (false, 0) => LevelFilter::WARN,
-        (_, 1) => LevelFilter::DEBUG,
-        (_, _) => LevelFilter::TRACE,
-    };
+/// Starts to print events; to be called before there are threads. Returns what is wrong with `LABCTL_LOG`, if anything.
+pub fn listen(out: &Output, debug: bool, is_supervisor: bool) -> Option<String> {
+    if debug && std::env::var_os(LEVEL).is_none() {
+        // SAFETY: the program has no other thread yet. A supervisor that this command starts inherits it.
+        unsafe { std::env::set_var(LEVEL, "debug") };
+    }
+    let usual = if is_supervisor { LevelFilter::INFO } else { LevelFilter::WARN };
     let (level, wrong) = level(std::env::var(LEVEL).ok().as_deref(), usual);
     let format = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(Lines(out.clone()));
     // Only a supervisor's events need their time: a user sees when a command prints.
@@ -40,7 +39,7 @@ fn level(asked: Option<&str>, usual: LevelFilter) -> (LevelFilter, Option<String
     }
 }
 
-/// Prints events below progress bars that are shown.
+/// Prints events above progress bars that are shown.
 struct Lines(Output);
 
 struct Line(Output);
@@ -55,8 +54,8 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.finish();
-        io::stderr().write(bytes)
+        self.0.aside(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

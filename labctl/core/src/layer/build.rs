@@ -104,13 +104,14 @@ impl Builder<'_> {
         let state = self.stock.state();
         let state = File::open(&state).map_err(Failure::io(state.display()))?;
         let loads = registry::of(&machine)?.loads_for("a layer")?;
-        let builder = loads.load(&machine, state, Saving::WithoutSharedMemory, Orphan::Dies).await?;
+        let said = || format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display());
+        let builder = loads.load(&machine, state, Saving::WithoutSharedMemory, Orphan::Dies).await;
+        let builder = builder.map_err(|why| Failure::from(why).hint(said()))?;
         let made = tokio::select! {
             made = self.bake(&*builder, &machine, step, each) => made,
             () = builder.ended() => Err(Failure::new(Kind::Machine, "the builder exited too early")),
         };
         builder.end().await;
-        let said = || format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display());
         let (key, layer) = match made.map_err(|why| why.hint(said()))? {
             Ok(made) => made,
             Err(why) => return Ok(Err(why)),

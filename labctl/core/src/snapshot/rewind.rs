@@ -109,8 +109,9 @@ pub(super) async fn check_memory(home: &Home, snapshot: &Snapshot) -> Result<(),
         );
         return Err(Failure::new(Kind::Conflict, message).hint(format!("nothing was changed; {cold}")));
     }
-    let driver = registry::find(&snapshot.driver())?;
-    driver.loads_for("a snapshot")?;
+    let refused = |why| Failure::from(why).hint(format!("nothing was changed; {cold}"));
+    let driver = registry::find(&snapshot.driver()).map_err(refused)?;
+    driver.loads_for("a snapshot").map_err(refused)?;
     let (saved_by, here) = (&snapshot.driver_version, driver.version(&home.driver_notes()).await?);
     if *saved_by == here {
         return Ok(());

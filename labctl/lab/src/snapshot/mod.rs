@@ -59,7 +59,7 @@ pub struct Snapshot {
     #[serde(default)]
     stopped: bool,
     /// Its driver's version line: saved memory fits only the version that wrote it.
-    #[serde(alias = "qemu")]
+    #[serde(rename = "qemu")]
     pub driver_version: String,
     /// The lab, with the keys and ids of its nodes.
     pub record: Record,

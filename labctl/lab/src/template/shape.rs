@@ -29,11 +29,11 @@ pub struct Shape {
     pub memory: Size,
     /// Size of the disk.
     pub disk: Size,
-    /// The driver.
-    #[serde(default)]
+    /// The driver. Left out if it is the usual one, so that the keys of older templates stay.
+    #[serde(default, skip_serializing_if = "DriverName::is_default")]
     pub driver: DriverName,
     /// Its version line: saved state fits only the version that wrote it.
-    #[serde(alias = "qemu")]
+    #[serde(rename = "qemu")]
     pub driver_version: String,
     /// The host's processor, if guests see it.
     pub processor: String,
@@ -64,7 +64,7 @@ impl Shape {
         };
         add(&serde_json::to_vec(self).unwrap_or_default());
         add(AGENT_SHA256.as_bytes());
-        add(&self.board().unwrap_or_default());
+        hash.update(self.board().unwrap_or_default());
         hex::encode(hash.finalize())[..32].to_owned()
     }
 

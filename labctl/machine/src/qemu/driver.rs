@@ -106,13 +106,14 @@ fn unreadable(log: &str, why: MachineError) -> MachineError {
     match why {
         _ if log.lines().any(|line| line.contains("load of migration failed")) => MachineError::Unreadable(log.to_owned()),
         MachineError::Refused { .. } => MachineError::Unreadable(why.to_string()),
+        MachineError::Disconnected(why) | MachineError::Ended(why) => MachineError::CutOff(why),
         why => why,
     }
 }
 
 impl Running for Qemu {
     fn process(&self) -> (Process, Option<SystemTime>) {
-        Process::of(self.pid())
+        self.started
     }
 
     fn ended(&self) -> BoxFuture<'_, ()> {
@@ -152,11 +153,14 @@ impl Running for Qemu {
         let (tell, told) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             loop {
-                match events.recv().await {
+                let event = tokio::select! {
+                    event = events.recv() => event,
+                    () = tell.closed() => return,
+                };
+                match event {
                     Ok(event) if is_guests_reset(&event) => {
-                        if tell.send(()).is_err() {
-                            return;
-                        }
+                        // If nobody listens any more, the channel is closed.
+                        let _ = tell.send(());
                     }
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
@@ -218,7 +222,7 @@ mod tests {
         assert!(matches!(unreadable(log, exits()), MachineError::Unreadable(why) if why == log));
         let refused = MachineError::Refused { command: "migrate-incoming".into(), why: "no".into() };
         assert!(matches!(unreadable("", refused), MachineError::Unreadable(why) if why.contains("no")));
-        assert!(matches!(unreadable("terminating on signal 9", exits()), MachineError::Disconnected(_)), "it was killed");
+        assert!(matches!(unreadable("terminating on signal 9", exits()), MachineError::CutOff(_)), "it was killed");
     }
 
     #[test]

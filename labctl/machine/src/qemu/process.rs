@@ -15,7 +15,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::Value;
@@ -29,6 +29,7 @@ use super::vitals::vcpus;
 use crate::MachineError;
 use crate::driver::{Ending, Orphan};
 use crate::machine::{Machine, is_running, try_lock};
+use crate::vitals::Process;
 
 /// How long QEMU may take from its start until its QMP socket works.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -44,6 +45,8 @@ pub struct Qemu {
     pid: i32,
     /// The threads that its guest needs: its virtual CPUs, and the main thread, which serves its devices.
     pub(super) threads: Vec<i32>,
+    /// The process and its start time.
+    pub(super) started: (Process, Option<SystemTime>),
     machine: Machine,
 }
 
@@ -135,7 +138,7 @@ impl Qemu {
         let mut threads = vcpus(&qmp).await?;
         // The main thread's id is the process id.
         threads.push(pid);
-        Ok(Self { qmp, process, pid, threads, machine: machine.clone() })
+        Ok(Self { qmp, process, pid, threads, started: Process::of(pid), machine: machine.clone() })
     }
 
     /// The QMP connection.

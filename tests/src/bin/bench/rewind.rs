@@ -44,7 +44,7 @@ pub fn run() {
 
     println!("\nthe demo lab (Consul, Nomad, load balancer; five nodes); medians of {ROUNDS}");
     line("snapshot save", median(&mut saves));
-    println!("  {:<44} {:>8} ms    (goal: under 2000)", "of which the nodes stood still", middle(&mut pauses));
+    println!("  {:<44} {:>8} ms    (goal: under 2000)", "of which the nodes were paused", middle(&mut pauses));
     line("snapshot restore, agents answering", median(&mut restores));
     println!("  {:<44} {:>8.2} s    (goal: under 10)", "snapshot restore, cluster healthy", median(&mut answers).as_secs_f64());
     line("first up, to a healthy cluster (once)", first);
