@@ -135,7 +135,7 @@ fn a_lab_goes_back_to_what_it_was() {
     let said = sandbox.bad(&["snapshot", "restore", "one"]).1;
     assert!(said.contains("the lab file changed since snapshot `one`") && said.contains("past3"), "{said}");
     fs::write(&file, LAB).unwrap();
-    assert!(sandbox.bad(&["snapshot", "restore", "none"]).1.contains("known: one"));
+    assert!(sandbox.bad(&["snapshot", "restore", "none"]).1.contains("known snapshots: one"));
     assert!(sandbox.bad(&["snapshot", "save", "../x"]).1.contains("not a valid snapshot name"));
     assert!(all_run(&sandbox));
     until("the connection goes on after all that", Duration::from_secs(20), || last_line(&sandbox) > back + 3);
