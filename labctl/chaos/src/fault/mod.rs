@@ -10,6 +10,7 @@
 pub(crate) mod kill;
 pub(crate) mod network;
 pub(crate) mod registry;
+pub(crate) mod units;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub(crate) struct Injection {
     /// What it has undone of earlier faults.
     pub undoes: Option<Undo>,
     /// Units to watch from now on.
-    pub watch: Vec<kill::Watched>,
+    pub watch: Vec<units::Watched>,
     /// The error, if something failed after the fault was injected.
     pub broken: Option<FaultError>,
 }
@@ -94,7 +95,7 @@ impl Injection {
 /// A fault that was injected.
 pub(crate) trait Injected: Send {
     /// Handles a change in a unit's state.
-    fn see(&mut self, _sighting: kill::Sighting) -> Option<What> {
+    fn see(&mut self, _sighting: units::Sighting) -> Option<What> {
         None
     }
 

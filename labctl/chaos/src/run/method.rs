@@ -7,8 +7,7 @@ use tokio::time::Instant;
 
 use super::{InForce, Outcome, Run};
 use crate::event::{Event, What};
-use crate::fault::kill::watch;
-use crate::fault::{Fault, Injection, bounded, registry};
+use crate::fault::{Fault, Injection, bounded, registry, units};
 use crate::lease::OpenLease;
 use crate::options::Options;
 use crate::target::FaultError;
@@ -69,7 +68,7 @@ impl<F: Fn(Event) + Send + Sync> Run<'_, F> {
         tell.into_iter().for_each(|what| self.tell(what));
         for watched in watch {
             let (target, send, options) = (self.scene.target.clone(), self.send.clone(), self.scene.options);
-            self.tasks.spawn(self::watch(place, watched, target, options.poll, options.probe_limit, send));
+            self.tasks.spawn(units::watch(place, watched, target, options.poll, options.probe_limit, send));
         }
         self.in_force.extend(lease.map(|lease| InForce { fault: place, lease }));
         self.move_barrier();

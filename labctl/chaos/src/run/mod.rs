@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::event::{Event, What};
-use crate::fault::kill::Sighting;
+use crate::fault::units::Sighting;
 use crate::fault::{Groups, Injected, Scene, registry};
 use crate::ids::unix_ms;
 use crate::lease::{Journal, OpenLease};

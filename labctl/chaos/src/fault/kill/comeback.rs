@@ -7,8 +7,9 @@
 use labctl_wire::UnitState;
 use tokio::time::Instant;
 
-use super::{Fate, Sighting, TargetReport};
+use super::{Fate, TargetReport};
 use crate::event::What;
+use crate::fault::units::Sighting;
 
 /// One unit.
 struct Comeback {

@@ -12,7 +12,6 @@
 mod comeback;
 mod details;
 mod stopped;
-mod watch;
 
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use labctl_wire::{ArmedProcess, Death, UnitState};
 use stopped::is_stopped;
 use tokio::time::{Instant, timeout};
 
+use super::units::{Sighting, Watched};
 use super::{Fault, FaultReport, Groups, Injected, Injection, Scene, as_details};
 use crate::event::What;
 use crate::ids::next_id;
@@ -34,7 +34,6 @@ use crate::undo::{Undo, UnitsOn};
 
 pub(crate) use details::show;
 pub use details::{Fate, KillDetails, Skew, TargetReport};
-pub(crate) use watch::{Sighting, Watched, watch};
 
 /// How much longer than the agents' limit the switch holds the network if nothing releases it.
 const HOLD_MARGIN: Duration = Duration::from_secs(1);
@@ -155,13 +154,19 @@ impl Kill {
             tell.push(What::Released { frames, dropped, held_ms: duration_ms });
         }
         let deadly = targets.iter().all(|target| matches!(target.fate, Fate::Died | Fate::Signalled));
-        let watch = if deadly { picked.iter().map(|node| Watched::on(node, targets)).collect() } else { Vec::new() };
+        let watch = if deadly { picked.iter().map(|node| watched(node, targets)).collect() } else { Vec::new() };
         if deadly {
             killed.comebacks.expect(at, targets);
         }
         let undoes = (signal == Signal::Sigcont && killed.report.no_effect.is_none()).then_some(go_on);
         Ok(Injection { fault: Box::new(killed), at: Some((at, end)), tell, lease, undoes, watch, broken })
     }
+}
+
+/// The targets on a node.
+fn watched(node: &str, targets: &[TargetReport]) -> Watched {
+    let units = targets.iter().filter(|target| target.node == node);
+    Watched { node: node.to_owned(), old: units.map(|target| (target.unit.clone(), target.old_pid)).collect() }
 }
 
 fn shot_at(step: usize, target: &TargetReport) -> What {

@@ -1,4 +1,4 @@
-//! Watches killed units until the run ends: when they come back, and whether they stay up.
+//! Watches systemd units that a fault took down, until the run ends: when they come back, and whether they stay up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use labctl_wire::UnitState;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-use super::TargetReport;
 use crate::target::Target;
 
 /// How much less often a unit is polled once it is back.
@@ -24,19 +23,12 @@ pub(crate) struct Sighting {
     pub at: Instant,
 }
 
-/// Units of a node to watch, with the pids that were shot at.
+/// Units of a node to watch.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    node: String,
-    old: Vec<(String, i32)>,
-}
-
-impl Watched {
-    /// The targets of a shot that are on a node.
-    pub(super) fn on(node: &str, targets: &[TargetReport]) -> Self {
-        let units = targets.iter().filter(|target| target.node == node);
-        Self { node: node.to_owned(), old: units.map(|target| (target.unit.clone(), target.old_pid)).collect() }
-    }
+    pub node: String,
+    /// Each unit with its main pid before the fault.
+    pub old: Vec<(String, i32)>,
 }
 
 /// Polls the units' states until the receiver is gone (or the task is aborted) and reports each change. `fault` is the
