@@ -9,9 +9,12 @@ LAB ?= hosts/demo.yml
 MUSL := $(shell uname -m)-unknown-linux-musl
 # Oldest Go client that can fetch the Go that a module asks for.
 GO_OLDEST := 1.21
+CARGO_DENY := 0.20.2
 
-# The tests with virtual machines.
-VM_TESTS := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
+# The tests with virtual machines. Those that take minutes start first. VM_JOBS of them run at a time: a guest waits more than it computes.
+VM_SLOW := dead_guests memory cloud clones layers
+VM_TESTS := $(VM_SLOW) $(filter-out $(VM_SLOW),$(patsubst tests/tests/%.rs,%,$(wildcard tests/tests/*.rs)))
+VM_JOBS ?= 2
 
 # What labctl calls: QEMU, image building, the C compiler for its few C parts.
 PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc6-dev make git ca-certificates debian-archive-keyring openssh-client
@@ -21,7 +24,7 @@ PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc
 export LABCTL_SKIPPED := $(abspath $(TARGET))/skipped
 SKIPS_ALLOWED := sshd ssh-signals
 
-.PHONY: up test lint unit vm skips no-skips soak bench build install-packages install-go install-target install-ansible clean help
+.PHONY: up test lint unit vm skips no-skips soak bench build install-packages install-go install-target install-deny install-ansible clean help
 
 help:
 	@echo "make up     install what is missing, build, bring up $(LAB)"
@@ -65,6 +68,11 @@ install-ansible: install-packages
 	@[ ! -x $(TARGET)/ansible-venv/bin/python ] || $(TARGET)/ansible-venv/bin/python tests/oracle/install_collections.py || \
 	  echo "the collections of modules cannot be installed: their cases will be skipped"
 
+# Checks dependencies against deny.toml. Without optimization it is built in a minute.
+install-deny: install-target
+	@PATH="$(abspath $(TARGET))/tools/bin:$$PATH" $(CARGO) deny --version >/dev/null 2>&1 || \
+	  $(CARGO) install --quiet --locked --debug --root $(TARGET)/tools --target-dir $(TARGET)/tools/build --version $(CARGO_DENY) cargo-deny
+
 test: no-skips install-packages install-go install-ansible lint unit vm skips
 
 no-skips:
@@ -76,26 +84,28 @@ skips:
 	@wrong=$$(cut -d: -f1 $(LABCTL_SKIPPED) | sort -u | grep -vx $(addprefix -e ,$(SKIPS_ALLOWED))); \
 	if [ -n "$$CI" ] && [ -n "$$wrong" ]; then echo "tests were skipped that CI must run:" $$wrong >&2; exit 1; fi
 
-lint: install-target
+lint: install-target install-deny
 	$(CARGO) fmt --all --check
+	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" $(CARGO) deny --locked --log-level error check licenses bans sources
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 unit: install-target
 	$(CARGO) test --locked --workspace --exclude labctl-tests
 
-# Real virtual machines: one test at a time, for they share two cores with their guests. All selections of packages are the whole workspace, so
-# that each dependency is built once, with the same features.
+# Real virtual machines. All selections of packages are the whole workspace, so that each dependency is built once, with the same features.
 vm: install-target install-go
 	$(CARGO) build --locked --workspace --all-targets
-	PATH="$$PATH:$$HOME/.local/bin" LABCTL="$(abspath $(TARGET))/debug/labctl" $(CARGO) test --locked --workspace $(VM_TESTS) -- --test-threads=1 --nocapture
+	PATH="$$PATH:$$HOME/.local/bin" LABCTL="$(abspath $(TARGET))/debug/labctl" CARGO="$(CARGO)" tests/vm.sh $(VM_JOBS) $(VM_TESTS)
 
 # What takes hours: the tests' long forms.
 soak: install-target install-go
 	$(CARGO) build --locked --workspace --all-targets
 	LABCTL="$(abspath $(TARGET))/debug/labctl" LABCTL_MEMORY_ROUNDS=$(or $(ROUNDS),500) $(CARGO) test --locked --workspace --test memory -- --nocapture
 
+# Both packages at once, so that dependencies have the features of `build` and are not built again.
 bench: build install-ansible
-	LABCTL="$(abspath $(LABCTL))" $(CARGO) run --release --locked --package labctl-tests --bin bench -- $(BENCH)
+	$(CARGO) build --release --locked --package labctl --package labctl-tests --bin labctl --bin bench
+	LABCTL="$(abspath $(LABCTL))" $(TARGET)/release/bench $(BENCH)
 
 clean:
 	$(CARGO) clean
