@@ -44,7 +44,7 @@ fn a_changed_lab_file_is_applied_or_told() {
     assert_eq!((&status["nodes"][2]["name"], &status["nodes"][2]["left"]), (&"b".into(), &true.into()));
     for node in ["a", "b"] {
         let hosts = sandbox.good(&["exec", node, "--", "cat", "/etc/hosts"]);
-        has(&hosts, &["new.edited.test", "10.98.0.30 c c.edited"]);
+        has(&hosts, &["new.edited.test", "10.98.0.30 c.edited c"]);
         assert!(!hosts.contains("old.edited.test"), "{hosts}");
     }
     // A restart applies the rest.

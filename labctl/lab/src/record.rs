@@ -208,9 +208,16 @@ impl Record {
         Ipv4Addr::new(127, self.loopback_block, c, d)
     }
 
-    /// All names of all nodes with their addresses inside the lab.
+    /// All names of all nodes with their addresses inside the lab; the canonical name, which is the one with the domain, comes first: it is
+    /// what `hostname -f` and reverse lookups show (hosts(5)).
     pub fn neighbours(&self) -> Vec<Neighbour> {
-        let entry = |node: &Node| Neighbour { address: node.address, names: names(node) };
+        let entry = |node: &Node| {
+            let mut names = names(node);
+            if let Some(full) = names.iter().position(|name| name.contains('.')) {
+                names[..=full].rotate_right(1);
+            }
+            Neighbour { address: node.address, names }
+        };
         self.lab.nodes.iter().map(entry).collect()
     }
 

@@ -109,7 +109,7 @@ mod tests {
             domain: "demo".into(),
             machine_id: "0".repeat(32),
             gateway: Some(Ipv4Addr::new(10, 1, 0, 1)),
-            neighbours: vec![Neighbour { address: Ipv4Addr::new(10, 1, 0, 2), names: vec!["client1".into(), "client1.demo".into()] }],
+            neighbours: vec![Neighbour { address: Ipv4Addr::new(10, 1, 0, 2), names: vec!["client1.demo".into(), "client1".into()] }],
             ssh_host_key: "KEY\n".into(),
             ssh_host_key_public: "ssh-ed25519 AAAA".into(),
             authorized_keys: vec!["ssh-ed25519 BBBB".into()],
@@ -121,7 +121,7 @@ mod tests {
         write_files(&root, &identity).unwrap();
         assert_eq!(
             fs::read_to_string(root.join("etc/hosts")).unwrap(),
-            "127.0.0.1 localhost\n10.0.0.1 mine\n# labctl begin\n10.1.0.2 client1 client1.demo c1\n# labctl end\n"
+            "127.0.0.1 localhost\n10.0.0.1 mine\n# labctl begin\n10.1.0.2 client1.demo client1 c1\n# labctl end\n"
         );
         assert_eq!(fs::read_to_string(root.join("etc/hostname")).unwrap(), "client1\n");
         assert_eq!(fs::read_to_string(root.join("etc/resolv.conf")).unwrap(), "nameserver 10.1.0.1\nsearch demo\n");

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR, SOA};
+use hickory_proto::rr::rdata::{A, NS, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use ipnet::{IpNet, Ipv4Net};
 use labctl_spec::lab::Network;
@@ -121,12 +121,15 @@ impl Names {
                 _ => Known::Foreign,
             };
         }
+        if name == self.domain {
+            return Known::Records(self.of_the_zone(query.query_type()));
+        }
         if let Some(addresses) = self.addresses.get(&name) {
             let wanted = matches!(query.query_type(), RecordType::A | RecordType::ANY);
             return Known::Records(addresses.iter().filter(|_| wanted).map(|address| RData::A(A(*address))).collect());
         }
         let below = format!(".{name}");
-        if name == self.domain || self.addresses.keys().any(|known| known.ends_with(&below)) {
+        if self.addresses.keys().any(|known| known.ends_with(&below)) {
             return Known::Records(Vec::new());
         }
         // Names without a dot are not forwarded either.
@@ -159,12 +162,29 @@ impl Names {
     fn deny(&self, reply: &mut Message, code: ResponseCode) {
         reply.metadata.authoritative = true;
         reply.metadata.response_code = code;
-        let zone = Name::from_ascii(format!("{}.", self.domain)).unwrap_or_else(|_| Name::root());
-        if let Ok(server) = zone.prepend_label("gateway") {
-            let soa = SOA::new(server.clone(), server, 1, 3600, 600, 86400, TTL);
-            reply.add_authority(Record::from_rdata(zone, TTL, RData::SOA(soa)));
+        if let Some((zone, server)) = self.zone() {
+            reply.add_authority(Record::from_rdata(zone, TTL, start_of(server)));
         }
     }
+
+    /// The records of the zone's own name that have the requested type.
+    fn of_the_zone(&self, wanted: RecordType) -> Vec<RData> {
+        let Some((_, server)) = self.zone() else { return Vec::new() };
+        let all = [start_of(server.clone()), RData::NS(NS(server))];
+        all.into_iter().filter(|data| [data.record_type(), RecordType::ANY].contains(&wanted)).collect()
+    }
+
+    /// The names of the zone and of its name server.
+    fn zone(&self) -> Option<(Name, Name)> {
+        let zone = Name::from_ascii(format!("{}.", self.domain)).ok()?;
+        let server = zone.prepend_label("gateway").ok()?;
+        Some((zone, server))
+    }
+}
+
+/// The start of authority of the zone served by `server` (RFC 1035, 3.3.13).
+fn start_of(server: Name) -> RData {
+    RData::SOA(SOA::new(server.clone(), server, 1, 3600, 600, 86400, TTL))
 }
 
 fn reply_to(question: &Message) -> Message {

@@ -69,6 +69,16 @@ fn what_the_lab_lacks_is_denied_with_the_zone() {
 }
 
 #[test]
+fn the_zone_answers_for_itself() {
+    let names = names(true);
+    for (kind, answer) in [(RecordType::SOA, "gateway.demo. gateway.demo. 1 3600 600 86400 5"), (RecordType::NS, "gateway.demo.")] {
+        let reply = ask(&names, "Demo.", kind).unwrap();
+        assert_eq!((addresses(&reply), reply.authorities.len()), (vec![answer.to_owned()], 0), "{kind}");
+        assert!(reply.metadata.authoritative);
+    }
+}
+
+#[test]
 fn addresses_have_names() {
     let names = names(true);
     let reply = ask(&names, "11.0.77.10.in-addr.arpa.", RecordType::PTR).unwrap();
