@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::counters::UplinkCounters;
 use crate::dial::DialError;
@@ -16,6 +17,7 @@ use crate::flow::connection::Connection;
 use crate::flow::host::{self, HostSide};
 use crate::flow::tcp::{self, Opening};
 use crate::flow::{BACKLOG, Ended, Ending, FlowKey, FlowLink, Transport, udp};
+use crate::fragments::{Added, Fragments};
 use crate::frame::{Frame, Mac};
 use crate::names::{self, Names};
 use crate::packet::{self, ARP, Hop, IPV4, Unreachable};
@@ -45,6 +47,7 @@ pub(crate) struct Gateway {
     rules: Rules,
     neighbours: HashMap<Ipv4Addr, Mac>,
     flows: HashMap<FlowKey, FlowEntry>,
+    fragments: Fragments,
     next_number: u64,
     next_port: u16,
     ingress: mpsc::Sender<Run>,
@@ -81,6 +84,7 @@ impl Gateway {
             rules,
             neighbours: HashMap::new(),
             flows: HashMap::new(),
+            fragments: Fragments::default(),
             next_number: 0,
             next_port: first_port(),
             ingress,
@@ -148,32 +152,46 @@ impl Gateway {
         // Short frames are padded; the padding is not part of the packet.
         let bytes = payload.slice(..usize::from(packet.total_len()));
         let Ok(packet) = Ipv4Packet::new_checked(&bytes[..]) else { return self.drop_packet() };
-        let hop = Hop { from: self.mac, to: frame.source() };
-        if packet.version() != 4 || packet.more_frags() || packet.frag_offset() != 0 {
+        if packet.version() != 4 {
             return self.drop_packet();
         }
+        let hop = Hop { from: self.mac, to: frame.source() };
+        if !packet.more_frags() && packet.frag_offset() == 0 {
+            return self.whole_ipv4(&bytes, hop, replies);
+        }
+        match self.fragments.add(Instant::now(), &packet) {
+            Added::Whole(bytes) => self.whole_ipv4(&bytes, hop, replies),
+            Added::Waiting => {}
+            Added::Dropped => self.drop_packet(),
+        }
+    }
+
+    /// Handles a packet that is not a fragment.
+    fn whole_ipv4(&mut self, bytes: &Bytes, hop: Hop, replies: &mut BytesMut) {
+        let Ok(packet) = Ipv4Packet::new_checked(&bytes[..]) else { return self.drop_packet() };
         let key = |transport, from, to| FlowKey {
             transport,
             guest: SocketAddrV4::new(packet.src_addr(), from),
             remote: SocketAddrV4::new(packet.dst_addr(), to),
         };
         match packet.next_header() {
-            IpProtocol::Icmp => self.icmp(&packet, &bytes, hop, replies),
+            IpProtocol::Icmp => self.icmp(&packet, bytes, hop, replies),
             IpProtocol::Tcp => match TcpPacket::new_checked(packet.payload()) {
                 Ok(tcp) => {
                     let key = key(Transport::Tcp, tcp.src_port(), tcp.dst_port());
-                    self.tcp(Segment { key, hop, bytes: &bytes, packet }, tcp.syn() && !tcp.ack(), replies);
+                    self.tcp(Segment { key, hop, bytes, packet }, tcp.syn() && !tcp.ack(), replies);
                 }
                 Err(_) => self.drop_packet(),
             },
             IpProtocol::Udp => match UdpPacket::new_checked(packet.payload()) {
-                Ok(udp) => {
+                // Also finds fragments of different datagrams that were put together, which happens when an identification is used again.
+                Ok(udp) if udp.verify_checksum(&packet.src_addr().into(), &packet.dst_addr().into()) => {
                     let key = key(Transport::Udp, udp.src_port(), udp.dst_port());
-                    self.udp(Segment { key, hop, bytes: &bytes, packet }, replies);
+                    self.udp(Segment { key, hop, bytes, packet }, replies);
                 }
-                Err(_) => self.drop_packet(),
+                _ => self.drop_packet(),
             },
-            _ => self.prohibit(&bytes, hop, replies),
+            _ => self.prohibit(bytes, hop, replies),
         }
     }
 
@@ -246,13 +264,13 @@ impl Gateway {
 
     fn name(&mut self, key: FlowKey, hop: Hop, query: &[u8], replies: &mut BytesMut) {
         match self.names.answer(query) {
-            names::Answer::Reply(reply) => packet::udp(replies, hop, key.remote, key.guest, &reply, 0),
+            names::Answer::Reply(reply) => packet::udp(replies, hop, key.remote, key.guest, &reply),
             names::Answer::Forward => {
                 let (names, query, ingress) = (self.names.clone(), Bytes::copy_from_slice(query), self.ingress.clone());
                 tokio::spawn(async move {
                     let Some(reply) = names.forward(&query).await else { return };
                     let mut run = BytesMut::new();
-                    packet::udp(&mut run, hop, key.remote, key.guest, &reply, 0);
+                    packet::udp(&mut run, hop, key.remote, key.guest, &reply);
                     // Fails only if the switch is gone.
                     let _ = ingress.send(Run { from: crate::place::GATEWAY, bytes: run.freeze() }).await;
                 });

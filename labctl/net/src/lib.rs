@@ -14,6 +14,7 @@ mod delay;
 mod dial;
 mod engine;
 mod flow;
+mod fragments;
 mod frame;
 mod gateway;
 mod hold;

@@ -1,6 +1,7 @@
 //! Packets that the gateway creates itself: ARP (RFC 826), ICMP (RFC 792), UDP (RFC 768), TCP resets (RFC 9293, 3.5.2).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use bytes::BytesMut;
 use smoltcp::phy::ChecksumCapabilities;
@@ -47,7 +48,35 @@ pub(crate) fn arp_reply(run: &mut BytesMut, mac: Mac, asker: (Mac, Ipv4Addr), as
     });
 }
 
-fn ipv4(
+/// Payload of a fragment in bytes, except the last one's: fragments start at multiples of eight (RFC 791).
+const FRAGMENT: usize = (MTU - IPV4_HEADER) / 8 * 8;
+
+/// Identification of the next packet that is sent in fragments: while fragments may be under way, no two packets may have the same.
+static NEXT_IDENT: AtomicU16 = AtomicU16::new(0);
+
+/// An IPv4 packet, in fragments if it exceeds the network's MTU. `payload` is at most 65515 bytes long; `fill` writes it.
+fn ipv4(run: &mut BytesMut, hop: Hop, ends: (Ipv4Addr, Ipv4Addr), protocol: IpProtocol, payload: usize, fill: impl FnOnce(&mut [u8])) {
+    if payload <= MTU - IPV4_HEADER {
+        return one_ipv4(run, hop, ends, protocol, payload, fill);
+    }
+    let mut bytes = vec![0; payload];
+    fill(&mut bytes);
+    let ident = NEXT_IDENT.fetch_add(1, Ordering::Relaxed);
+    let count = bytes.len().div_ceil(FRAGMENT);
+    for (index, part) in bytes.chunks(FRAGMENT).enumerate() {
+        let start = run.len();
+        one_ipv4(run, hop, ends, protocol, part.len(), |room| room.copy_from_slice(part));
+        let mut packet = Ipv4Packet::new_unchecked(&mut run[start + frame::PREFIX + frame::ETHERNET..]);
+        packet.set_ident(ident);
+        packet.set_dont_frag(false);
+        packet.set_more_frags(index + 1 < count);
+        // Below 64 KiB, because a packet is no longer than that.
+        packet.set_frag_offset((index * FRAGMENT) as u16);
+        packet.fill_checksum();
+    }
+}
+
+fn one_ipv4(
     run: &mut BytesMut,
     hop: Hop,
     (source, destination): (Ipv4Addr, Ipv4Addr),
@@ -101,34 +130,19 @@ pub(crate) fn unreachable(run: &mut BytesMut, hop: Hop, packet: &[u8], why: Unre
     });
 }
 
-/// A UDP datagram, fragmented if it exceeds the network's MTU.
-pub(crate) fn udp(run: &mut BytesMut, hop: Hop, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8], ident: u16) {
+/// A UDP datagram.
+pub(crate) fn udp(run: &mut BytesMut, hop: Hop, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) {
     let header = UdpRepr { src_port: from.port(), dst_port: to.port() };
-    let mut datagram = vec![0; UDP_HEADER + payload.len()];
-    header.emit(
-        &mut UdpPacket::new_unchecked(&mut datagram[..]),
-        &IpAddress::Ipv4(*from.ip()),
-        &IpAddress::Ipv4(*to.ip()),
-        payload.len(),
-        |room| room.copy_from_slice(payload),
-        &ChecksumCapabilities::default(),
-    );
-    // Fragments start at multiples of eight bytes (RFC 791).
-    let room = (MTU - IPV4_HEADER) / 8 * 8;
-    let count = datagram.len().div_ceil(room);
-    for (index, part) in datagram.chunks(room).enumerate() {
-        let start = run.len();
-        ipv4(run, hop, (*from.ip(), *to.ip()), IpProtocol::Udp, part.len(), |room| room.copy_from_slice(part));
-        if count > 1 {
-            let mut packet = Ipv4Packet::new_unchecked(&mut run[start + frame::PREFIX + frame::ETHERNET..]);
-            packet.set_ident(ident);
-            packet.set_dont_frag(false);
-            packet.set_more_frags(index + 1 < count);
-            // Below 64 KiB, because the datagram came from a socket.
-            packet.set_frag_offset((index * room) as u16);
-            packet.fill_checksum();
-        }
-    }
+    ipv4(run, hop, (*from.ip(), *to.ip()), IpProtocol::Udp, UDP_HEADER + payload.len(), |room| {
+        header.emit(
+            &mut UdpPacket::new_unchecked(room),
+            &IpAddress::Ipv4(*from.ip()),
+            &IpAddress::Ipv4(*to.ip()),
+            payload.len(),
+            |room| room.copy_from_slice(payload),
+            &ChecksumCapabilities::default(),
+        );
+    });
 }
 
 /// Resets the connection that `segment` belongs to; `packet` is the whole IPv4 packet.
@@ -175,14 +189,16 @@ mod tests {
     fn a_long_datagram_is_cut_into_fragments() {
         let payload: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
         let mut run = BytesMut::new();
-        udp(&mut run, HOP, "10.0.0.1:53".parse().unwrap(), "10.0.0.2:4000".parse().unwrap(), &payload, 7);
+        udp(&mut run, HOP, "10.0.0.1:53".parse().unwrap(), "10.0.0.2:4000".parse().unwrap(), &payload);
+        let mut idents = None;
         let mut whole = Vec::new();
         let frames: Vec<_> = frame::frames(run.freeze()).collect();
         for (index, frame) in frames.iter().enumerate() {
             let bytes = frame.payload();
             let packet = Ipv4Packet::new_checked(&bytes[..]).unwrap();
             assert!(bytes.len() <= MTU && packet.verify_checksum());
-            assert_eq!((packet.ident(), usize::from(packet.frag_offset())), (7, whole.len()));
+            let ident = idents.get_or_insert(packet.ident());
+            assert_eq!((packet.ident(), usize::from(packet.frag_offset())), (*ident, whole.len()));
             assert_eq!(packet.more_frags(), index + 1 < frames.len());
             whole.extend_from_slice(packet.payload());
         }
@@ -194,7 +210,7 @@ mod tests {
     #[test]
     fn a_refusal_quotes_what_it_refuses() {
         let mut run = BytesMut::new();
-        udp(&mut run, HOP, "10.0.0.1:53".parse().unwrap(), "10.0.0.2:4000".parse().unwrap(), b"0123456789", 0);
+        udp(&mut run, HOP, "10.0.0.1:53".parse().unwrap(), "10.0.0.2:4000".parse().unwrap(), b"0123456789");
         let original = frame::frames(run.freeze()).next().unwrap().payload();
         let mut run = BytesMut::new();
         unreachable(&mut run, HOP, &original, Unreachable::Port);

@@ -32,7 +32,6 @@ pub(crate) async fn join(mut link: FlowLink, target: SocketAddrV4) {
     let idle = if target.port() == 53 { IDLE_NAMES } else { IDLE };
     let mut last = Bytes::new();
     let mut buffer = vec![0; LONGEST];
-    let mut ident = 0u16;
     let mut until = Instant::now() + idle;
     loop {
         tokio::select! {
@@ -50,9 +49,8 @@ pub(crate) async fn join(mut link: FlowLink, target: SocketAddrV4) {
             }
             received = socket.recv(&mut buffer) => match received {
                 Ok(length) => {
-                    ident = ident.wrapping_add(1);
                     let mut run = BytesMut::new();
-                    packet::udp(&mut run, link.hop, link.key.remote, link.key.guest, &buffer[..length], ident);
+                    packet::udp(&mut run, link.hop, link.key.remote, link.key.guest, &buffer[..length]);
                     // When the channel is full, datagrams are lost, as on any network.
                     let _ = link.ingress.try_send(Run { from: GATEWAY, bytes: run.freeze() });
                 }
