@@ -131,7 +131,8 @@ fn a_taken_port_is_known_to_the_switch() {
         let network = labctl_spec::parse_lab("name: taken\nnodes: [{name: a}]\n", std::path::Path::new("/lab.yml")).unwrap().network;
         let config = labctl_net::SwitchConfig { network, names: Vec::new(), upstream: Vec::new() };
         let switch = labctl_net::Switch::start(config);
-        let listen = std::net::SocketAddrV4::new([127, 64, 0, 99].into(), port);
+        let address = std::net::SocketAddrV4::new([127, 64, 0, 99].into(), port);
+        let listen = labctl_net::Listen { protocol: labctl_spec::lab::Protocol::Tcp, address };
         let why = switch.publish(listen, std::net::SocketAddrV4::new([10, 0, 0, 1].into(), 80)).await.unwrap_err();
         assert!(why.to_string().contains(&port.to_string()), "{why}");
     });

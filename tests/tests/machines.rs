@@ -32,9 +32,13 @@ RestartSec=100ms
 WantedBy=multi-user.target
 ";
 
+/// Sends every datagram at a port that the lab publishes back.
+const UDP_ECHO: &str = "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalPort => 5353, Proto => 'udp') or die; \
+    while ($from = $s->recv($d, 65535)) { $s->send($d, 0, $from) }";
+
 fn two_nodes(sandbox: &Sandbox, internet: bool) {
     let lab = format!(
-        "name: story\nnetwork: {{domain: story.test, internet: {internet}}}\nvariables: {{port: 8080}}\nnodes:\n  - name: node{{index}}\n    count: 2\n    memory: 384M\n    hostnames: ['n{{index}}.story.test']\n    groups: [web]\n    publish: [8080]\n    sync: [{{from: ./files, to: /lab/files}}]\nprovision:\n  - hosts: web\n    roles: [web]\n"
+        "name: story\nnetwork: {{domain: story.test, internet: {internet}}}\nvariables: {{port: 8080}}\nnodes:\n  - name: node{{index}}\n    count: 2\n    memory: 384M\n    hostnames: ['n{{index}}.story.test']\n    groups: [web]\n    publish: [8080, 5353/udp]\n    sync: [{{from: ./files, to: /lab/files}}]\nprovision:\n  - hosts: web\n    roles: [web]\n"
     );
     sandbox.write("lab.yml", &lab);
     sandbox.write("files/deep/hello.txt", "hello\n");
@@ -70,6 +74,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     let both = sandbox.good(&["exec", "web", "--", "hostname"]);
     assert!(both.contains("node1: node1") && both.contains("node2: node2"), "{both}");
     assert_eq!(sandbox.good(&["exec", "node2", "--", "cat", "/lab/files/deep/hello.txt"]), "hello\n");
+    assert_eq!(sandbox.good(&["exec", "node1", "--", "hostname", "-f"]), "node1.story.test\n");
 
     // Names inside the lab, and connections from node to node.
     let page = "exec 3<>/dev/tcp/n2.story.test/8080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
@@ -81,6 +86,14 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     let status = sandbox.status();
     let loopback = status["nodes"][0]["loopback"].as_str().unwrap().to_owned();
     until("node1's page on the host", Duration::from_secs(30), || get(&format!("{loopback}:8080")).contains("page on node1"));
+    sandbox.run_perl("node1", UDP_ECHO);
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut answer = vec![0; 5000];
+    until("a datagram comes back, in fragments both ways", Duration::from_secs(30), || {
+        client.send_to(&[7; 4000], format!("{loopback}:5353")).unwrap();
+        client.recv(&mut answer).is_ok_and(|length| answer[..length] == [7; 4000])
+    });
     let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = host.local_addr().unwrap().port();
     let lab = labctl_spec::load_lab(&sandbox.folder().join("lab.yml")).unwrap();

@@ -192,6 +192,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
             hostnames: record::names(node).split_off(1),
             groups: node.groups.clone(),
             published: Vec::new(),
+            published_udp: Vec::new(),
             pid: None,
             memory_mib: node.memory.as_mib(),
             cpus: node.cpus,

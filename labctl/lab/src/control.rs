@@ -13,6 +13,7 @@ use labctl_image::BootImage;
 use labctl_machine::accel::Accel;
 use labctl_machine::driver_name::DriverName;
 use labctl_spec::ident::NodeName;
+use labctl_spec::lab::{Protocol, Publish};
 use labctl_spec::network::{EdgeCounters, HeldFrames};
 use serde::{Deserialize, Serialize};
 
@@ -180,8 +181,11 @@ pub struct NodeStatus {
     pub hostnames: Vec<String>,
     /// Groups.
     pub groups: Vec<String>,
-    /// Ports that listen on `loopback` now: host port to node port.
+    /// TCP ports that listen on `loopback` now: host port to node port.
     pub published: Vec<(u16, u16)>,
+    /// The same for UDP.
+    #[serde(default)]
+    pub published_udp: Vec<(u16, u16)>,
     /// Process id of its machine.
     pub pid: Option<i32>,
     /// Memory in MiB.
@@ -194,6 +198,16 @@ pub struct NodeStatus {
     /// What is known about its machine's history, if it is running.
     #[serde(flatten)]
     pub life: LifeStatus,
+}
+
+impl NodeStatus {
+    /// All ports that listen now.
+    pub fn all_published(&self) -> Vec<Publish> {
+        let of = |protocol, ports: &[(u16, u16)]| -> Vec<Publish> {
+            ports.iter().map(|(host, node)| Publish { host: *host, node: *node, protocol }).collect()
+        };
+        [of(Protocol::Tcp, &self.published), of(Protocol::Udp, &self.published_udp)].concat()
+    }
 }
 
 /// A machine's history as far as it is known. Times are in milliseconds since 1970.

@@ -4,9 +4,9 @@
 
 use std::net::SocketAddrV4;
 
-use labctl_net::{PortConfig, Switch, SwitchConfig};
+use labctl_net::{Listen, PortConfig, Switch, SwitchConfig};
 use labctl_spec::ident::MacAddr;
-use labctl_spec::lab::Network;
+use labctl_spec::lab::{Network, Protocol};
 use tokio::io::AsyncReadExt;
 
 #[tokio::main]
@@ -35,7 +35,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let switch = Switch::start(SwitchConfig { network, names, upstream: Vec::new() });
     for port in ports {
         let [.., last] = port.address.octets();
-        switch.publish(SocketAddrV4::new([127, 77, 0, last].into(), 18080), SocketAddrV4::new(port.address, 80)).await?;
+        switch
+            .publish(
+                Listen { protocol: Protocol::Tcp, address: SocketAddrV4::new([127, 77, 0, last].into(), 18080) },
+                SocketAddrV4::new(port.address, 80),
+            )
+            .await?;
         switch.attach(port).await;
     }
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;

@@ -9,7 +9,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use guest::{GATEWAY, Guest, network, switch_with};
-use labctl_spec::lab::Network;
+use labctl_spec::lab::{Network, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -72,7 +72,7 @@ async fn main() {
     report("guest to host", start.elapsed());
 
     let listen = "127.77.0.211:18080".parse().expect("an address");
-    switch.publish(listen, SocketAddrV4::new(one.address, 81)).await.expect("published");
+    switch.publish(Listen { protocol: Protocol::Tcp, address: listen }, SocketAddrV4::new(one.address, 81)).await.expect("published");
     let server = one.stack.listen(81);
     let mut host = TcpStream::connect(listen).await.expect("a connection");
     let start = Instant::now();

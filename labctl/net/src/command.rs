@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::flow::host::PipeEnd;
 use crate::flow::tcp::Opening;
 use crate::names::Names;
+use crate::publish::Exchange;
 
 /// A node's place at the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Dial { to: SocketAddrV4, opening: Opening, host: PipeEnd },
     /// Opens a connection to a guest for a connection of a published port.
     Join { to: SocketAddrV4, stream: TcpStream, deadline: Instant },
+    /// Opens an exchange of datagrams with a guest for a client of a published port.
+    Exchange { to: SocketAddrV4, exchange: Exchange },
     /// Holds all frames.
     Hold(Sender<()>),
     /// Releases all held frames.

@@ -142,6 +142,12 @@ impl Engine {
                     crate::flow::host::HostSide::reset(&mut stream);
                 }
             }
+            Command::Exchange { to, exchange } => {
+                // Otherwise the datagram is lost, and the client's next one tries again.
+                if self.is_up(*to.ip()) {
+                    self.gateway.exchange(to, exchange);
+                }
+            }
             Command::Hold(done) => {
                 self.held.get_or_insert_with(Held::new);
                 answer(done, ());

@@ -16,12 +16,13 @@ use crate::dial::DialError;
 use crate::flow::connection::Connection;
 use crate::flow::host::{self, HostSide};
 use crate::flow::tcp::{self, Opening};
-use crate::flow::{BACKLOG, Ended, Ending, FlowKey, FlowLink, Transport, udp};
+use crate::flow::{BACKLOG, Ended, Ending, FlowKey, FlowLink, Transport, exchange, udp};
 use crate::fragments::{Added, Fragments};
 use crate::frame::{Frame, Mac};
 use crate::names::{self, Names};
 use crate::packet::{self, ARP, Hop, IPV4, Unreachable};
 use crate::place::Run;
+use crate::publish::Exchange;
 use crate::uplink::{self, Rules, Target};
 
 /// Limit on concurrent flows. Each may hold a file descriptor of the process, commonly limited to 1024.
@@ -290,20 +291,28 @@ impl Gateway {
         }
     }
 
+    /// Passes the datagrams of a client of a published port to a guest.
+    pub(crate) fn exchange(&mut self, to: SocketAddrV4, exchange: Exchange) {
+        let mac = self.neighbour(*to.ip()).filter(|_| self.flows.len() < MOST_FLOWS);
+        let Some((mac, key)) = mac.and_then(|mac| Some((mac, self.free_key(Transport::Udp, to)?))) else { return self.drop_packet() };
+        let link = self.open(key, Hop { from: self.mac, to: mac }, None);
+        tokio::spawn(exchange::join(link, exchange));
+    }
+
     fn prepare_dial(&mut self, to: SocketAddrV4) -> Result<(FlowLink, Connection), DialError> {
         let mac = self.neighbour(*to.ip()).ok_or(DialError::Unreachable(to))?;
         let hop = Hop { from: self.mac, to: mac };
-        let key = self.free_key(to).ok_or(DialError::Exhausted(to))?;
+        let key = self.free_key(Transport::Tcp, to).ok_or(DialError::Exhausted(to))?;
         let connection = Connection::connect(hop, key.remote, to).ok_or(DialError::Unreachable(to))?;
         Ok((self.open(key, hop, None), connection))
     }
 
-    /// An unused key for a connection to `to`.
-    fn free_key(&mut self, to: SocketAddrV4) -> Option<FlowKey> {
+    /// An unused key for a flow to `to`.
+    fn free_key(&mut self, transport: Transport, to: SocketAddrV4) -> Option<FlowKey> {
         for _ in FIRST_PORT..=u16::MAX {
             let remote = SocketAddrV4::new(self.address, self.next_port);
             self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_PORT);
-            let key = FlowKey { transport: Transport::Tcp, guest: to, remote };
+            let key = FlowKey { transport, guest: to, remote };
             if !self.flows.contains_key(&key) {
                 return Some(key);
             }

@@ -33,5 +33,5 @@ pub use command::PortConfig;
 pub use counters::{Counters, PortCounters, UplinkCounters};
 pub use dial::DialError;
 pub use flow::host::DialStream;
-pub use publish::PublishError;
+pub use publish::{Listen, PublishError};
 pub use switch::{Switch, SwitchConfig};

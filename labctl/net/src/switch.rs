@@ -21,7 +21,7 @@ use crate::flow::host::{self, DialStream};
 use crate::flow::tcp::Opening;
 use crate::gateway::Gateway;
 use crate::names::Names;
-use crate::publish::{self, PublishError};
+use crate::publish::{self, Listen, PublishError};
 use crate::uplink::Rules;
 
 /// Runs that may wait for the switch: each port has at most one, so this leaves room for the flows.
@@ -56,7 +56,7 @@ struct Shared {
     upstream: Vec<SocketAddr>,
     /// Listeners of published ports. The mutex is held across the bind, so that two calls for one address are
     /// serialized.
-    published: Mutex<HashMap<SocketAddrV4, Published>>,
+    published: Mutex<HashMap<Listen, Published>>,
 }
 
 #[derive(Debug)]
@@ -129,13 +129,13 @@ impl Switch {
         Ok(theirs)
     }
 
-    /// Listens at `listen` on the host and passes each connection to the guest's port `to`. If `listen` is already
-    /// published to `to`, nothing changes; if to another port, that is replaced. A connection that the guest refuses is
-    /// reset.
+    /// Listens at `listen` on the host and passes each connection, or the datagrams of each client, to the guest's port
+    /// `to`. If `listen` is already published to `to`, nothing changes; if to another port, that is replaced. A
+    /// connection that the guest refuses is reset.
     ///
     /// # Errors
     /// See [`PublishError`].
-    pub async fn publish(&self, listen: SocketAddrV4, to: SocketAddrV4) -> Result<(), PublishError> {
+    pub async fn publish(&self, listen: Listen, to: SocketAddrV4) -> Result<(), PublishError> {
         let mut published = self.shared.published.lock().await;
         if self.shared.commands.is_closed() {
             return Err(PublishError::Stopped(listen));
@@ -144,14 +144,13 @@ impl Switch {
             return Ok(());
         }
         end(published.remove(&listen)).await;
-        let listener = publish::listen(listen).await?;
-        let task = tokio::spawn(publish::serve(listener, to, self.shared.commands.downgrade()));
+        let task = publish::start(listen, to, self.shared.commands.downgrade()).await?;
         published.insert(listen, Published { to, task });
         Ok(())
     }
 
-    /// Stops listening at `listen`. Open connections continue.
-    pub async fn unpublish(&self, listen: SocketAddrV4) {
+    /// Stops listening at `listen`. Open TCP connections continue.
+    pub async fn unpublish(&self, listen: Listen) {
         let published = self.shared.published.lock().await.remove(&listen);
         end(published).await;
     }

@@ -7,16 +7,21 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use guest::{Guest, network, switch_with};
-use labctl_net::{DialError, PublishError};
+use labctl_net::{DialError, Listen, PublishError};
+use labctl_spec::lab::Protocol;
 use labctl_spec::network::{Edge, End, Impairment};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// A free port on a loopback address that belongs to the test.
-async fn free(address: &str) -> SocketAddrV4 {
+async fn free(address: &str) -> Listen {
     let listener = TcpListener::bind((address, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    SocketAddrV4::new(address.parse().unwrap(), port)
+    tcp(SocketAddrV4::new(address.parse().unwrap(), port))
+}
+
+fn tcp(address: SocketAddrV4) -> Listen {
+    Listen { protocol: Protocol::Tcp, address }
 }
 
 #[tokio::test]
@@ -30,7 +35,7 @@ async fn a_published_port_leads_into_the_guest() {
 
     // The client closes first.
     let server = one.stack.listen(80);
-    let mut client = TcpStream::connect(listen).await.unwrap();
+    let mut client = TcpStream::connect(listen.address).await.unwrap();
     let sent: Vec<u8> = (0..1_000_000u32).map(|n| (n % 241) as u8).collect();
     let (mut from, mut to_guest) = client.split();
     let (got, ()) = tokio::join!(
@@ -51,7 +56,7 @@ async fn a_published_port_leads_into_the_guest() {
 
     // The guest closes first.
     let server = one.stack.listen(80);
-    let mut client = TcpStream::connect(listen).await.unwrap();
+    let mut client = TcpStream::connect(listen.address).await.unwrap();
     server.established().await.unwrap();
     server.write(b"banner").await.unwrap();
     server.close();
@@ -71,7 +76,7 @@ async fn what_the_guest_refuses_is_reset() {
     let listen = free("127.77.0.11").await;
     switch.publish(listen, SocketAddrV4::new(one.address, 81)).await.unwrap();
     let reset = async || {
-        let mut client = TcpStream::connect(listen).await.unwrap();
+        let mut client = TcpStream::connect(listen.address).await.unwrap();
         client.read(&mut [0; 1]).await.unwrap_err().kind()
     };
     assert_eq!(reset().await, ErrorKind::ConnectionReset, "nobody listens");
@@ -88,22 +93,71 @@ async fn an_address_has_one_owner() {
     let to = SocketAddrV4::new(one.address, 80);
     let other = TcpListener::bind("127.77.0.11:0").await.unwrap();
     let std::net::SocketAddr::V4(taken) = other.local_addr().unwrap() else { unreachable!() };
+    let taken = tcp(taken);
     let error = switch.publish(taken, to).await.unwrap_err();
     assert!(matches!(error, PublishError::InUse(address) if address == taken), "{error}");
     drop(other);
     switch.publish(taken, to).await.unwrap();
     switch.publish(taken, SocketAddrV4::new(one.address, 81)).await.unwrap();
     switch.unpublish(taken).await;
-    let other = TcpListener::bind(taken).await.expect("free again");
+    let other = TcpListener::bind(taken.address).await.expect("free again");
     drop(other);
     switch.publish(taken, to).await.unwrap();
     switch.clone().shutdown().await;
-    TcpListener::bind(taken).await.expect("free after the end");
+    TcpListener::bind(taken.address).await.expect("free after the end");
     assert!(matches!(switch.publish(taken, to).await, Err(PublishError::Stopped(_))));
     // Nobody owns documentation addresses (RFC 5737).
     let switch = switch_with(network(), &[&one]).await;
-    let error = switch.publish("203.0.113.77:80".parse().unwrap(), to).await.unwrap_err();
+    let error = switch.publish(tcp("203.0.113.77:80".parse().unwrap()), to).await.unwrap_err();
     assert!(matches!(error, PublishError::NoSuchAddress(_)), "{error}");
+}
+
+/// Answers every datagram at a guest's port 53 with its bytes in reverse.
+async fn answer_in_reverse(guest: &Guest) {
+    let handle = guest.stack.bind_udp(53);
+    loop {
+        let (mut datagram, from) = guest.stack.receive_udp(handle).await;
+        datagram.reverse();
+        guest.stack.send_udp(handle, &datagram, from);
+    }
+}
+
+#[tokio::test]
+async fn datagrams_of_each_client_have_their_own_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = Guest::start(directory.path(), "one", 11);
+    let switch = switch_with(network(), &[&one]).await;
+    let address = free("127.77.0.12").await.address;
+    let (listen, to) = (Listen { protocol: Protocol::Udp, address }, SocketAddrV4::new(one.address, 53));
+    switch.publish(listen, to).await.unwrap();
+    // The same number is free for TCP.
+    switch.publish(tcp(address), to).await.unwrap();
+    let talk = async {
+        let clients = [UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap()];
+        let mut room = [0; 100];
+        for (words, back) in [(["abc", "def"], ["cba", "fed"]), (["1", "2"], ["1", "2"])] {
+            for (client, word) in clients.iter().zip(words) {
+                client.send_to(word.as_bytes(), address).await.unwrap();
+            }
+            for (client, back) in clients.iter().zip(back) {
+                let (length, from) = client.recv_from(&mut room).await.unwrap();
+                assert_eq!((&room[..length], from), (back.as_bytes(), address.into()));
+            }
+        }
+    };
+    tokio::select! {
+        () = talk => {}
+        () = answer_in_reverse(&one) => {}
+    }
+    assert_eq!(switch.counters().await.uplink.open, 2, "one flow for each client");
+    let why = UdpSocket::bind(address).await.unwrap_err();
+    assert_eq!(why.kind(), ErrorKind::AddrInUse);
+    switch.unpublish(listen).await;
+    let other = UdpSocket::bind(address).await.expect("free again");
+    guest::until(async || switch.counters().await.uplink.open == 0).await;
+    let error = switch.publish(listen, to).await.unwrap_err();
+    assert!(matches!(error, PublishError::InUse(taken) if taken == listen), "{error}");
+    drop(other);
 }
 
 #[tokio::test]

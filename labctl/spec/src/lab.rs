@@ -27,6 +27,7 @@ use crate::mistake::{Mistake, Mistakes};
 use crate::size::Size;
 
 pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
+pub use publish::spell;
 
 /// A lab file as written (plain data; see [`Lab`] for the validated form).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -107,7 +108,7 @@ pub struct NodeFile {
     /// Groups that the node belongs to.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Node ports (TCP) that the host reaches at the node's own loopback address: `8500`, or `8080:80` for host port 8080.
+    /// Node ports that the host reaches at the node's own loopback address: `8500`, `8080:80` for host port 8080, `8000-8010`, `53/udp`.
     #[serde(default)]
     pub publish: Vec<PublishFile>,
     /// Files and folders that are copied to the node before it is provisioned.
@@ -118,13 +119,13 @@ pub struct NodeFile {
     pub variables: Map<String, Value>,
 }
 
-/// A published port as written: `8500` or `"8080:80"`.
+/// Published ports as written: `8500`, `"8080:80"`, `8000-8010`, `53/udp`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PublishFile {
     /// The same port on both sides.
     Same(#[schemars(range(min = 1))] u16),
-    /// `HOST:NODE`.
+    /// `PORT` or `HOST:NODE`, each a port or a range `FIRST-LAST`, and then `/udp` or `/tcp`.
     Mapped(String),
 }
 
@@ -272,10 +273,24 @@ pub struct Node {
 /// A validated published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Publish {
-    /// TCP port on the node's loopback address on the host.
+    /// Port on the node's loopback address on the host.
     pub host: u16,
-    /// TCP port of the node.
+    /// Port of the node.
     pub node: u16,
+    /// The protocol of both.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// A validated copy; `from` exists.

@@ -46,6 +46,7 @@ use labctl_lab::{Failure, Kind, snapshot};
 use labctl_machine::accel::Accel;
 use labctl_net::{Switch, SwitchConfig};
 use labctl_spec::ident::{LabName, NodeName};
+use labctl_spec::lab::Protocol;
 use node::Slot;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
@@ -225,6 +226,10 @@ impl Supervisor {
         let node = |node: &labctl_spec::lab::Node| {
             let slot = slots.get(&node.name);
             let shape = slot.and_then(|slot| slot.shape());
+            let ports = slot.map(|slot| slot.published()).unwrap_or_default();
+            let published = |protocol| -> Vec<(u16, u16)> {
+                ports.iter().filter(|port| port.protocol == protocol).map(|port| (port.host, port.node)).collect()
+            };
             NodeStatus {
                 name: node.name.clone(),
                 state: slot.map_or(NodeState::Absent, |slot| slot.shown_state(&self.home)),
@@ -232,7 +237,8 @@ impl Supervisor {
                 loopback: record.loopback(node),
                 hostnames: record::names(node).split_off(1),
                 groups: node.groups.clone(),
-                published: slot.map(|slot| slot.published()).unwrap_or_default(),
+                published: published(Protocol::Tcp),
+                published_udp: published(Protocol::Udp),
                 pid: slot.and_then(|slot| slot.pid()),
                 memory_mib: shape.map_or(node.memory, |(_, memory)| memory).as_mib(),
                 cpus: shape.map_or(node.cpus, |(cpus, _)| cpus),

@@ -29,6 +29,7 @@ use labctl_machine::driver::{self, Orphan, Saving};
 use labctl_machine::machine::Machine;
 use labctl_machine::{MachineError, registry};
 use labctl_spec::ident::NodeName;
+use labctl_spec::lab::Publish;
 use labctl_spec::size::Size;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -91,7 +92,7 @@ pub struct Slot {
     running: Mutex<Option<Running>>,
     /// Digest of the identity that the guest is known to have; empty if unknown.
     identity: Mutex<String>,
-    published: Mutex<Vec<(u16, u16)>>,
+    published: Mutex<Vec<Publish>>,
     /// Held by the one operation that may change the node.
     operation: tokio::sync::Mutex<()>,
 }
@@ -147,8 +148,8 @@ impl Slot {
         self.running().map(|running| lock(&running.life).status()).unwrap_or_default()
     }
 
-    /// Ports that listen now: host port to node port.
-    pub fn published(&self) -> Vec<(u16, u16)> {
+    /// Ports that listen now.
+    pub fn published(&self) -> Vec<Publish> {
         lock(&self.published).clone()
     }
 
@@ -401,12 +402,12 @@ impl Slot {
     }
 
     /// Takes the ports that no longer listen for the node.
-    pub fn take_published(&self) -> Vec<(u16, u16)> {
+    pub fn take_published(&self) -> Vec<Publish> {
         std::mem::take(&mut *lock(&self.published))
     }
 
     /// Records which ports listen for the node.
-    pub fn set_published(&self, published: Vec<(u16, u16)>) {
+    pub fn set_published(&self, published: Vec<Publish>) {
         *lock(&self.published) = published;
     }
 

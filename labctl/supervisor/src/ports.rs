@@ -4,17 +4,19 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use labctl_lab::event::Event;
+use labctl_lab::record::Record;
 use labctl_lab::{Failure, Kind};
-use labctl_net::PublishError;
+use labctl_net::{Listen, PublishError};
 use labctl_spec::ident::NodeName;
+use labctl_spec::lab::{Node, Publish};
 
 use crate::Supervisor;
 
 /// The result of binding a node's ports.
 #[derive(Default)]
 pub struct Taken {
-    /// Those that listen: host port to node port.
-    pub bound: Vec<(u16, u16)>,
+    /// Those that listen.
+    pub bound: Vec<Publish>,
     /// Why the others do not.
     pub refused: Vec<PublishError>,
 }
@@ -26,14 +28,13 @@ pub async fn publish(supervisor: &Arc<Supervisor>, name: &NodeName) -> Taken {
     let Ok(node) = record.node(name) else { return taken };
     if let Ok(slot) = supervisor.slot(name) {
         // Ports that the lab file no longer publishes.
-        let gone: Vec<(u16, u16)> =
-            slot.published().into_iter().filter(|(host, _)| node.publish.iter().all(|port| port.host != *host)).collect();
+        let same = |one: &Publish, other: &Publish| (one.host, one.protocol) == (other.host, other.protocol);
+        let gone: Vec<Publish> = slot.published().into_iter().filter(|old| !node.publish.iter().any(|port| same(port, old))).collect();
         unpublish(supervisor, name, &gone).await;
     }
     for port in &node.publish {
-        let listen = SocketAddrV4::new(record.loopback(node), port.host);
-        match supervisor.switch.publish(listen, SocketAddrV4::new(node.address, port.node)).await {
-            Ok(()) => taken.bound.push((port.host, port.node)),
+        match supervisor.switch.publish(listen(&record, node, port), SocketAddrV4::new(node.address, port.node)).await {
+            Ok(()) => taken.bound.push(*port),
             Err(why) => taken.refused.push(why),
         }
     }
@@ -61,10 +62,15 @@ pub async fn publish_all(supervisor: &Arc<Supervisor>, nodes: &[NodeName]) -> Re
 }
 
 /// Closes a node's ports.
-pub async fn unpublish(supervisor: &Supervisor, name: &NodeName, ports: &[(u16, u16)]) {
+pub async fn unpublish(supervisor: &Supervisor, name: &NodeName, ports: &[Publish]) {
     let record = supervisor.record();
     let Ok(node) = record.node(name) else { return };
-    for (host, _) in ports {
-        supervisor.switch.unpublish(SocketAddrV4::new(record.loopback(node), *host)).await;
+    for port in ports {
+        supervisor.switch.unpublish(listen(&record, node, port)).await;
     }
+}
+
+/// Where a node's port is published.
+fn listen(record: &Record, node: &Node, port: &Publish) -> Listen {
+    Listen { protocol: port.protocol, address: SocketAddrV4::new(record.loopback(node), port.host) }
 }

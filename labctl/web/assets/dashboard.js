@@ -76,7 +76,9 @@ function row(node, supervised) {
   const known = node.loopback !== "0.0.0.0";
   const state = make("span", { class: "pill " + (COLOURS[node.state] || "") }, WORDS[node.state] || node.state);
   const why = node.why ? make("span", { class: "why" }, node.why) : null;
-  const ports = make("div", { class: "ports" }, ...node.published.map((published) => port(published, node.loopback)));
+  const links = node.published.map((published) => port(published, node.loopback));
+  const udp = node.published_udp.map(([host, guest]) => make("span", {}, (host === guest ? host : host + " → " + guest) + " UDP"));
+  const ports = make("div", { class: "ports" }, ...links, ...udp);
   return make("tr", {},
     cell("", "node", make("div", { class: "name" }, node.name), node.groups.length ? make("div", { class: "faint" }, node.groups.join(", ")) : null),
     cell("", "state", state, why),

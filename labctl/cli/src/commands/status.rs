@@ -6,6 +6,7 @@ use labctl_core::lifecycle;
 use labctl_lab::Failure;
 use labctl_lab::control::{LabStatus, NodeStatus};
 use labctl_lab::event::NodeState;
+use labctl_spec::lab::spell;
 
 use crate::output::Table;
 use crate::output::time::{seconds_since, spell};
@@ -26,8 +27,6 @@ pub async fn run(session: &Session, _args: Args) -> Result<ExitCode, Failure> {
 pub fn table(status: &LabStatus) -> String {
     let mut table = Table::new(&["NODE", "STATE", "UPTIME", "ADDRESS", "HOST ADDRESS", "CPUS", "MEMORY", "GROUPS", "PUBLISHED"]);
     for node in &status.nodes {
-        let ports = |(host, node): &(u16, u16)| if host == node { host.to_string() } else { format!("{host}:{node}") };
-        let published: Vec<String> = node.published.iter().map(ports).collect();
         table.row([
             node.name.to_string(),
             if node.left { format!("{}, not in the lab file", node.state.word()) } else { node.state.word().to_owned() },
@@ -37,7 +36,7 @@ pub fn table(status: &LabStatus) -> String {
             node.cpus.to_string(),
             format!("{} MiB", node.memory_mib),
             node.groups.join(","),
-            published.join(","),
+            spell(&node.all_published()),
         ]);
     }
     let mut text = table.render();
@@ -80,6 +79,7 @@ mod tests {
             hostnames: Vec::new(),
             groups: Vec::new(),
             published: Vec::new(),
+            published_udp: Vec::new(),
             pid: None,
             memory_mib: 256,
             cpus: 1,

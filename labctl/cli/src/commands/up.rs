@@ -8,6 +8,7 @@ use labctl_core::validation::Plays;
 use labctl_lab::Failure;
 use labctl_lab::client::Supervisor;
 use labctl_lab::control::LabStatus;
+use labctl_spec::lab::{Protocol, Publish};
 
 use crate::output::Table;
 use crate::session::Session;
@@ -63,10 +64,14 @@ fn summary(status: &LabStatus) -> String {
     let mut urls = Table::new(&["PUBLISHED", "", "NAME (after `labctl hosts apply`)"]);
     let mut any = false;
     for node in &status.nodes {
-        for (host, port) in &node.published {
+        for Publish { host, node: port, protocol } in node.all_published() {
             any = true;
             let name = node.hostnames.last().unwrap_or(&node.loopback.to_string()).clone();
-            let suffix = if *host == 80 { String::new() } else { format!(":{host}") };
+            if protocol == Protocol::Udp {
+                urls.row([format!("{} {port}/udp", node.name), format!("{}:{host}/udp", node.loopback), format!("{name}:{host}/udp")]);
+                continue;
+            }
+            let suffix = if host == 80 { String::new() } else { format!(":{host}") };
             urls.row([format!("{} {port}", node.name), format!("http://{}{suffix}/", node.loopback), format!("http://{name}{suffix}/")]);
         }
     }

@@ -2,6 +2,7 @@
 //! switch's task only dispatches packets to it by addresses and ports.
 
 pub(crate) mod connection;
+pub(crate) mod exchange;
 pub(crate) mod host;
 pub(crate) mod tcp;
 pub(crate) mod udp;

@@ -13,7 +13,7 @@ use crate::packet::{self, Unreachable};
 use crate::place::{GATEWAY, Run};
 
 /// Silence after which a flow ends.
-const IDLE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 
 /// The same for DNS, which is one query and one response.
 const IDLE_NAMES: Duration = Duration::from_secs(10);

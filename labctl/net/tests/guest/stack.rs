@@ -8,7 +8,7 @@ use std::time::Instant;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{icmp, tcp, udp};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr, IpEndpoint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -168,27 +168,39 @@ impl Stack {
         .await
     }
 
-    /// Sends a datagram from `port` and waits for a response.
-    pub async fn ask(&self, port: u16, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
-        let handle = {
-            let mut inner = self.inner.lock().unwrap();
-            let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 8], vec![0; 65536]);
-            let mut socket = udp::Socket::new(buffer(), buffer());
-            socket.bind(port).unwrap();
-            socket.send_slice(payload, (IpAddress::Ipv4(*to.ip()), to.port())).unwrap();
-            inner.sockets.add(socket)
-        };
-        self.poke.notify_one();
-        let reply = poll_fn(|cx| {
+    /// Receives datagrams at `port` from now on.
+    pub fn bind_udp(&self, port: u16) -> SocketHandle {
+        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 8], vec![0; 65536]);
+        let mut socket = udp::Socket::new(buffer(), buffer());
+        socket.bind(port).unwrap();
+        self.inner.lock().unwrap().sockets.add(socket)
+    }
+
+    /// Waits for a datagram; returns its sender as well.
+    pub async fn receive_udp(&self, handle: SocketHandle) -> (Vec<u8>, IpEndpoint) {
+        poll_fn(|cx| {
             let mut inner = self.inner.lock().unwrap();
             let socket = inner.sockets.get_mut::<udp::Socket>(handle);
-            if let Ok((data, _)) = socket.recv() {
-                return Poll::Ready(data.to_vec());
+            if let Ok((data, about)) = socket.recv() {
+                return Poll::Ready((data.to_vec(), about.endpoint));
             }
             socket.register_recv_waker(cx.waker());
             Poll::Pending
         })
-        .await;
+        .await
+    }
+
+    /// Sends a datagram.
+    pub fn send_udp(&self, handle: SocketHandle, payload: &[u8], to: IpEndpoint) {
+        self.inner.lock().unwrap().sockets.get_mut::<udp::Socket>(handle).send_slice(payload, to).unwrap();
+        self.poke.notify_one();
+    }
+
+    /// Sends a datagram from `port` and waits for a response.
+    pub async fn ask(&self, port: u16, to: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
+        let handle = self.bind_udp(port);
+        self.send_udp(handle, payload, (IpAddress::Ipv4(*to.ip()), to.port()).into());
+        let (reply, _) = self.receive_udp(handle).await;
         self.inner.lock().unwrap().sockets.remove(handle);
         reply
     }

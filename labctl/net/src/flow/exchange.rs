@@ -1,0 +1,34 @@
+//! UDP from one client of a published port to a guest, until both sides fall silent.
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, sleep_until};
+
+use super::FlowLink;
+use super::udp::{IDLE, payload_of};
+use crate::packet;
+use crate::place::{GATEWAY, Run};
+use crate::publish::Exchange;
+
+/// Carries datagrams between the client and the guest. What does not fit into a channel is lost, as on any network.
+pub(crate) async fn join(mut link: FlowLink, mut exchange: Exchange) {
+    let mut until = Instant::now() + IDLE;
+    loop {
+        tokio::select! {
+            packet = link.packets.recv() => {
+                let Some(packet) = packet else { return };
+                if let Some(answer) = payload_of(&packet) {
+                    let _ = exchange.answers.try_send((exchange.client, Bytes::copy_from_slice(answer)));
+                }
+            }
+            datagram = exchange.datagrams.recv() => {
+                // The end: the port is no longer published.
+                let Some(datagram) = datagram else { return };
+                let mut run = BytesMut::new();
+                packet::udp(&mut run, link.hop, link.key.remote, link.key.guest, &datagram);
+                let _ = link.ingress.try_send(Run { from: GATEWAY, bytes: run.freeze() });
+            }
+            () = sleep_until(until) => return,
+        }
+        until = Instant::now() + IDLE;
+    }
+}
