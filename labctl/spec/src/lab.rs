@@ -27,7 +27,7 @@ use crate::mistake::{Mistake, Mistakes};
 use crate::size::Size;
 
 pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
-pub use publish::spell;
+pub use publish::spell_ports;
 
 /// A lab file as written (plain data; see [`Lab`] for the validated form).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

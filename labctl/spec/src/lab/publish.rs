@@ -104,7 +104,7 @@ impl Publish {
 }
 
 /// Writes ports as in a lab file, consecutive ones as ranges.
-pub fn spell(ports: &[Publish]) -> String {
+pub fn spell_ports(ports: &[Publish]) -> String {
     ports.chunk_by(Publish::goes_on_with).map(|range| Range(range).to_string()).collect::<Vec<_>>().join(",")
 }
 
@@ -134,12 +134,12 @@ mod tests {
     #[test]
     fn ports_are_spelt_as_they_are_written() {
         for text in ["8500", "8080:80", "53/udp", "5353:53/udp", "8000-8010", "9000-9010:8000-8010/udp"] {
-            assert_eq!(spell(&ports(text)), text);
+            assert_eq!(spell_ports(&ports(text)), text);
         }
         assert_eq!(ports("80/tcp"), ports("80"));
         assert_eq!(ports("8000-8010").len(), 11);
         let mixed = [ports("80"), ports("81/udp"), ports("82-83:92-93"), ports("84")].concat();
-        assert_eq!(spell(&mixed), "80,81/udp,82-83:92-93,84");
-        assert_eq!(spell(&[]), "");
+        assert_eq!(spell_ports(&mixed), "80,81/udp,82-83:92-93,84");
+        assert_eq!(spell_ports(&[]), "");
     }
 }
