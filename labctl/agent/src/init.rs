@@ -126,7 +126,7 @@ fn take_identity(root: &Path) -> io::Result<()> {
         identity.clock_ns = 0;
     }
     identity::mend_kernel(&identity)?;
-    identity::write_files(root, &identity)
+    identity::write_files(root, identity::kept(root).as_ref(), &identity)
 }
 
 /// Makes the mounted root the root of this process and frees the initrd's memory.

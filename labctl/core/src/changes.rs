@@ -40,7 +40,7 @@ fn obstacles(kept: &Lab, lab: &Lab, running: &[&Node]) -> Option<(String, String
         return None;
     }
     let names = |nodes: &[&Node]| nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
-    if kept.network != lab.network {
+    if !kept.network.is_same_wire(&lab.network) {
         let (old, new) = (&kept.network, &lab.network);
         let mut changes = Vec::new();
         let mut note = |what: &str, old: String, new: String| {
@@ -163,6 +163,8 @@ mod tests {
         let refused = |text: &str| obstacles(&kept, &lab(text), &running).map(|(message, _)| message);
         assert_eq!(refused("name: t\nnodes: [{name: a}, {name: b}, {name: c}]\n"), None, "a node more at the end");
         assert_eq!(refused("name: t\nnodes: [{name: a, cpus: 4}]\n"), None, "a node less at the end");
+        let proxy = "name: t\nnetwork: {proxy: 'http://u:secret@p:3128'}\nnodes: [{name: a}, {name: b}]\n";
+        assert_eq!(refused(proxy), None, "guests are told");
         let before = refused("name: t\nnodes: [{name: x}, {name: a}, {name: b}]\n").unwrap();
         assert!(before.contains("a: ") && before.contains(" -> ") && before.contains("b: "), "{before}");
         let network = refused("name: t\nnetwork: {internet: false}\nnodes: [{name: a}, {name: b}]\n").unwrap();

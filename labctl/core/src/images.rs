@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use labctl_image::outside::Outside;
 use labctl_image::{BootImage, Event as StoreEvent, ImageError, Store, StoredImage};
 use labctl_lab::event::Event;
 use labctl_lab::home::Home;
@@ -16,6 +17,11 @@ use crate::{project, shipped};
 /// Opens the store.
 pub fn store(home: &Home) -> Result<Store, Failure> {
     Store::open(home.store()).map_err(|why| Failure::new(Kind::Host, why.to_string()).hint(why.hint()))
+}
+
+/// Opens the store for a lab: downloads and builds reach the outside as its file says.
+pub fn store_for(home: &Home, lab: &Lab) -> Result<Store, Failure> {
+    Ok(store(home)?.by(Outside::of(&lab.network)))
 }
 
 /// Folders that are searched for image files, in order.
@@ -59,7 +65,7 @@ pub async fn prepare(home: &Home, lab: &Lab, each: &(dyn Fn(Event) + Send + Sync
     let names: BTreeSet<&str> = lab.nodes.iter().map(|node| node.image.as_str()).collect();
     // All names first: a missing image is detected before the first one is built.
     let found: Vec<_> = names.into_iter().map(|name| Ok((name, find(home, &lab.file, name)?))).collect::<Result<_, Failure>>()?;
-    let store = store(home)?;
+    let store = store_for(home, lab)?;
     let mut images = BTreeMap::new();
     for (name, (image, folder)) in found {
         images.insert(name.to_owned(), make(&store, &image, &folder, each).await?);

@@ -47,7 +47,7 @@ pub(crate) async fn up_on(
     let name = lab.name.clone();
     host::check(home, &lab)?;
     let kept = Record::load(&lab_home)?;
-    let network_changed = kept.as_ref().is_some_and(|kept| kept.lab.network != lab.network);
+    let network_changed = kept.as_ref().is_some_and(|kept| !kept.lab.network.is_same_wire(&lab.network));
     if let Some(kept) = &kept {
         changes::refuse(&lab_home, kept, &lab)?;
     }

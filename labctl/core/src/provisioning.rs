@@ -128,7 +128,7 @@ pub async fn run(home: &Home, lab: &Lab, supervisor: &Supervisor, run: Run, each
     let setup = Setup {
         inventory: Inventory::of_lab(lab),
         targets,
-        artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
+        artifacts: Some(Arc::new(StoredArtifacts::new(images::store_for(home, lab)?, notes))),
         events: run.events,
         cancel: run.cancel,
     };

@@ -37,6 +37,7 @@ use crate::checksum;
 use crate::entry::{self, EntryLock};
 use crate::files;
 use crate::missing::Missing;
+use crate::outside::Outside;
 use crate::progress::{Event, Progress, off_thread};
 use crate::store::Store;
 use crate::store_error::{StoreError, at};
@@ -94,6 +95,7 @@ struct Wanted<'a> {
     /// Names this artifact's downloads.
     key: String,
     root: &'a Path,
+    outside: &'a Outside,
     log: PathBuf,
     lock: EntryLock,
     progress: &'a dyn Progress,
@@ -160,8 +162,18 @@ impl Store {
         let folder = entry::build_folder(self.root(), &lock_key, &lock)?;
         let log = self.log(&lock_key);
         files::remove_file(&log)?;
-        let wanted =
-            Wanted { artifact, base, to: folder.join(&artifact.name), folder, key: lock_key, root: self.root(), log, lock, progress };
+        let wanted = Wanted {
+            artifact,
+            base,
+            to: folder.join(&artifact.name),
+            folder,
+            key: lock_key,
+            root: self.root(),
+            outside: self.outside(),
+            log,
+            lock,
+            progress,
+        };
         let fetched = try_sources(&wanted).and_then(|(source, passed_over)| {
             self.keep(&wanted, source, passed_over)?;
             Ok(())

@@ -144,9 +144,13 @@ pub(crate) fn build(image: &Image, bootstrap: &Bootstrap, build: &Build<'_>) -> 
         .arg(format!("--include={}", packages(bootstrap).join(",")))
         .arg(format!("--setup-hook={PREPARE}"))
         .arg(format!("--customize-hook={TUNE}\n{}", apt::guest_sources(bootstrap)));
-    let mirror = apt::mirror(bootstrap, build.progress);
+    let mirror = apt::mirror(bootstrap, build.outside.has_proxy(), build.progress);
     for option in &mirror.options {
         command.arg(format!("--aptopt={option}"));
+    }
+    let certificates = build.outside.lead(&mut command).map_err(at("write certificates for", &build.folder))?;
+    if let Some(file) = &certificates {
+        command.arg(format!("--aptopt=Acquire::https::CAInfo \"{}\"", file.path().display()));
     }
     if let Some(keyring) = apt::keyring() {
         command.arg(format!("--keyring={}", keyring.display()));

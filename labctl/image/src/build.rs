@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::EntryLock;
 use crate::error::ImageError;
 use crate::missing::Missing;
+use crate::outside::Outside;
 use crate::progress::Progress;
 
 /// One image being built.
@@ -22,6 +23,8 @@ pub(crate) struct Build<'a> {
     pub folder: PathBuf,
     /// Log file for the output of the build's programs.
     pub log: PathBuf,
+    /// How downloads and programs reach the outside.
+    pub outside: &'a Outside,
     /// The entry's lock.
     pub lock: EntryLock,
     /// Receives progress events.

@@ -5,6 +5,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use labctl_spec::proxy::without_password;
+
 use crate::entry::EntryLock;
 use crate::store_error::{StoreError, at};
 
@@ -97,7 +99,8 @@ fn last_words(text: &str) -> Vec<String> {
     }
     errors.dedup();
     let skip = errors.len().saturating_sub(3);
-    errors.into_iter().skip(skip).map(str::to_string).collect()
+    // A program may name the proxy that it failed to reach.
+    errors.into_iter().skip(skip).map(without_password).collect()
 }
 
 /// Finds a program in `PATH` and in the folders for administration programs, which an ordinary user's `PATH` lacks on

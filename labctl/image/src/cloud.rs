@@ -38,7 +38,7 @@ pub(crate) fn build(image: &Image, cloud: &Cloud, base: &Path, build: &Build<'_>
     let disk = build.folder.join(name);
     let failed = |error| ImageError::Download { image: image.name.clone(), error };
     if is_web(&cloud.url) {
-        let download = Download { url: &cloud.url, checksum: &wanted, root: build.root, key: &build.key };
+        let download = Download { url: &cloud.url, checksum: &wanted, root: build.root, key: &build.key, outside: build.outside };
         download.fetch(&disk, build.progress).map_err(failed)?;
     } else {
         let from = base.join(&cloud.url);

@@ -9,17 +9,17 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use labctl_spec::proxy::without_password;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
 use crate::files;
+use crate::outside::Outside;
 use crate::progress::{Event, Progress};
 use crate::store_error::{StoreError, at};
 
 /// A download fails after this many consecutive attempts without new data.
 const FRUITLESS: u32 = 3;
-/// How long a connection may be silent.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Largest file that is read into memory (a checksum list or a signature).
 const SMALL: u64 = 4 << 20;
 /// How often bytes are reported.
@@ -82,7 +82,7 @@ impl DownloadError {
     pub fn hint(&self) -> String {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Unreachable { .. } => "check the network and, behind a proxy, HTTPS_PROXY; then repeat the command".into(),
+            Self::Unreachable { .. } => "check the network and, behind a proxy, `network.proxy` in the lab file or HTTPS_PROXY; then repeat the command".into(),
             Self::Status { .. } => "check the address in your file".into(),
             Self::Broken { .. } => "repeat the command: the download resumes where it broke off".into(),
             Self::Checksum { .. } => {
@@ -111,6 +111,8 @@ pub(crate) struct Download<'a> {
     pub root: &'a Path,
     /// Names the partial file; the caller holds a lock that keeps other processes away from it.
     pub key: &'a str,
+    /// How to reach the server.
+    pub outside: &'a Outside,
 }
 
 impl Download<'_> {
@@ -148,7 +150,7 @@ impl Download<'_> {
     /// Completes the partial file; returns whether an earlier attempt had started it.
     fn transfer(&self, progress: &dyn Progress) -> Result<bool, DownloadError> {
         progress.event(Event::Step(format!("downloading {}", self.url)));
-        let agent = agent();
+        let agent = self.outside.agent(self.url);
         let mut resumed = false;
         let mut fruitless = 0;
         loop {
@@ -258,8 +260,8 @@ enum Attempt {
 }
 
 /// Reads a small file into memory.
-pub(crate) fn fetch_small(url: &str) -> Result<Vec<u8>, DownloadError> {
-    let mut response = agent().get(url).call().map_err(|error| unreachable(url, &error))?;
+pub(crate) fn fetch_small(url: &str, outside: &Outside) -> Result<Vec<u8>, DownloadError> {
+    let mut response = outside.agent(url).get(url).call().map_err(|error| unreachable(url, &error))?;
     let status = response.status().as_u16();
     if status != 200 {
         return Err(DownloadError::Status { url: url.to_string(), status });
@@ -273,20 +275,8 @@ pub(crate) fn fetch_small(url: &str) -> Result<Vec<u8>, DownloadError> {
     Ok(bytes)
 }
 
-/// A client that uses the proxy from the environment and never waits forever.
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_connect(Some(SILENCE))
-        .timeout_recv_response(Some(SILENCE))
-        .timeout_per_read(Some(SILENCE))
-        .user_agent(concat!("labctl/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
-}
-
 fn unreachable(url: &str, error: &ureq::Error) -> DownloadError {
-    DownloadError::Unreachable { url: url.to_string(), reason: error.to_string() }
+    DownloadError::Unreachable { url: url.to_string(), reason: without_password(&error.to_string()) }
 }
 
 fn length(path: &Path) -> u64 {

@@ -23,7 +23,7 @@ impl Place {
 
     fn fetch(&self, url: &str, checksum: &Checksum) -> Result<Vec<u8>, DownloadError> {
         let to = self.folder.path().join("result");
-        let download = Download { url, checksum, root: self.folder.path(), key: "k" };
+        let download = Download { url, checksum, root: self.folder.path(), key: "k", outside: &Outside::default() };
         download.fetch(&to, &Silent)?;
         Ok(fs::read(to).unwrap())
     }
@@ -129,7 +129,7 @@ fn small_files_have_a_limit() {
     let server = TestServer::start();
     server.content("/small", b"x");
     server.content("/large", &vec![0; SMALL as usize + 1]);
-    assert_eq!(fetch_small(&server.url("/small")).unwrap(), b"x");
-    assert!(matches!(fetch_small(&server.url("/large")), Err(DownloadError::TooLarge { .. })));
-    assert!(matches!(fetch_small(&server.url("/none")), Err(DownloadError::Status { status: 404, .. })));
+    assert_eq!(fetch_small(&server.url("/small"), &Outside::default()).unwrap(), b"x");
+    assert!(matches!(fetch_small(&server.url("/large"), &Outside::default()), Err(DownloadError::TooLarge { .. })));
+    assert!(matches!(fetch_small(&server.url("/none"), &Outside::default()), Err(DownloadError::Status { status: 404, .. })));
 }

@@ -160,7 +160,7 @@ impl Store {
         let folder = entry::build_folder(self.root(), &key, &lock)?;
         let log = self.log(&key);
         files::remove_file(&log)?;
-        let build = Build { name: image.name.clone(), root: self.root(), key, folder, log, lock, progress };
+        let build = Build { name: image.name.clone(), root: self.root(), key, folder, log, outside: self.outside(), lock, progress };
         let made = match &image.source {
             ImageSource::Bootstrap(source) => bootstrap::build(image, source, &build),
             ImageSource::Cloud(source) => cloud::build(image, source, base, &build),

@@ -27,6 +27,7 @@ mod free;
 pub mod image;
 pub mod missing;
 mod modules;
+pub mod outside;
 pub mod progress;
 pub mod seed;
 mod space;

@@ -10,15 +10,18 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::entry;
 use crate::files;
+use crate::outside::Outside;
 use crate::store_error::StoreError;
 
 /// The content store. Cheap to open and to clone; any number of processes may use one at once.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    outside: Arc<Outside>,
 }
 
 impl Store {
@@ -31,7 +34,18 @@ impl Store {
         for folder in ["images", "artifacts", "downloads", "building", "locks", "logs"] {
             files::create_folder(&root.join(folder))?;
         }
-        Ok(Self { root })
+        Ok(Self { root, outside: Arc::default() })
+    }
+
+    /// The same store, which downloads and builds in another way.
+    #[must_use]
+    pub fn by(self, outside: Outside) -> Self {
+        Self { outside: Arc::new(outside), ..self }
+    }
+
+    /// How it reaches the outside.
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
     }
 
     /// The store's folder.

@@ -1,5 +1,7 @@
 //! What labctl stores about a lab: the validated lab file and everything that was chosen once and must not change.
 
+mod outside;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -237,6 +239,8 @@ impl Record {
             ssh_host_key: kept.host_key.private.clone(),
             ssh_host_key_public: kept.host_key.public.clone(),
             authorized_keys: vec![self.ssh_key.public.clone()],
+            proxy: outside::proxy(&self.lab),
+            authorities: outside::authorities(&self.lab),
             entropy: Vec::new(),
             clock_ns: 0,
         })

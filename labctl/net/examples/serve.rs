@@ -30,6 +30,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         domain: "demo".to_owned(),
         internet: false,
         host_loopback: true,
+        proxy: None,
+        ca: Vec::new(),
     };
     let names = ports.iter().map(|port| (port.name.to_string(), port.address)).collect();
     let switch = Switch::start(SwitchConfig { network, names, upstream: Vec::new() });

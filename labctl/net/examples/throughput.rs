@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use guest::{GATEWAY, Guest, network, switch_with};
+use labctl_net::Listen;
 use labctl_spec::lab::{Network, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::counters::Counters;
+use crate::flow::exchange::Exchange;
 use crate::flow::host::PipeEnd;
 use crate::flow::tcp::Opening;
 use crate::names::Names;
-use crate::publish::Exchange;
 
 /// A node's place at the switch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::counters::UplinkCounters;
 use crate::dial::DialError;
 use crate::flow::connection::Connection;
+use crate::flow::exchange::Exchange;
 use crate::flow::host::{self, HostSide};
 use crate::flow::tcp::{self, Opening};
 use crate::flow::{BACKLOG, Ended, Ending, FlowKey, FlowLink, Transport, exchange, udp};
@@ -22,7 +23,6 @@ use crate::frame::{Frame, Mac};
 use crate::names::{self, Names};
 use crate::packet::{self, ARP, Hop, IPV4, Unreachable};
 use crate::place::Run;
-use crate::publish::Exchange;
 use crate::uplink::{self, Rules, Target};
 
 /// Limit on concurrent flows. Each may hold a file descriptor of the process, commonly limited to 1024.

@@ -14,7 +14,6 @@ use tokio::task::JoinHandle;
 use crate::command::Command;
 use crate::dial::DIAL_TIMEOUT;
 
-pub(crate) use datagrams::Exchange;
 pub use error::PublishError;
 
 /// How long to wait before receiving again after an error. Most likely the process is out of file descriptors or memory: some become free

@@ -7,6 +7,7 @@ mod groups;
 mod hostnames;
 mod moved;
 mod network;
+mod outside;
 mod publish;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 use crate::ident::{LabName, MacAddr, NodeName};
 use crate::load::{self, LoadError};
 use crate::mistake::{Mistake, Mistakes};
+use crate::proxy::ProxyUrl;
 use crate::size::Size;
 
 pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
@@ -71,6 +73,41 @@ pub struct NetworkFile {
     pub internet: Option<bool>,
     /// Whether guests reach the host's own loopback services at the gateway's address; default: false.
     pub host_loopback: Option<bool>,
+    /// Proxy through which guests, and labctl when it builds images, reach the web: an address, or one for each scheme.
+    pub proxy: Option<ProxyFile>,
+    /// Files with certificates (PEM) of authorities that guests trust besides the usual ones, relative to the lab file.
+    #[serde(default)]
+    pub ca: Vec<PathBuf>,
+}
+
+/// A proxy as written: one address, or one for each scheme.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ProxyFile {
+    /// The proxy for http and https.
+    One(String),
+    /// A proxy for each scheme.
+    Each(ProxiesFile),
+}
+
+/// Proxies by scheme, as written.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxiesFile {
+    /// Proxy for http addresses.
+    pub http: Option<String>,
+    /// Proxy for https addresses.
+    pub https: Option<String>,
+    /// Hosts, domains and subnets that are reached without it, besides the lab's own.
+    #[serde(default)]
+    pub no_proxy: Vec<String>,
+}
+
+impl std::fmt::Debug for ProxyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // It may contain a password.
+        f.write_str("ProxyFile")
+    }
 }
 
 /// A group as written.
@@ -237,6 +274,32 @@ pub struct Network {
     pub internet: bool,
     /// Whether guests reach the host's loopback at the gateway's address.
     pub host_loopback: bool,
+    /// The proxy, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
+    /// Certificate authorities that guests trust besides the usual ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ca: Vec<Authority>,
+}
+
+/// A validated proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// For http.
+    pub http: Option<ProxyUrl>,
+    /// For https.
+    pub https: Option<ProxyUrl>,
+    /// Hosts, domains and subnets that are reached directly, without the lab's own.
+    pub no_proxy: Vec<String>,
+}
+
+/// A certificate authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// Its file's name without extension: ASCII letters, digits, `-` and `_`; unique in the lab.
+    pub name: String,
+    /// Its certificates in PEM.
+    pub pem: String,
 }
 
 /// A validated node.
@@ -313,6 +376,14 @@ pub enum Provision {
         /// Position in the `provision` list, from 0.
         index: usize,
     },
+}
+
+impl Network {
+    /// Whether guests of one can stay when it becomes the other: everything else is applied while they run.
+    pub fn is_same_wire(&self, other: &Self) -> bool {
+        let wire = |network: &Self| (network.subnet, network.gateway, network.internet, network.host_loopback);
+        wire(self) == wire(other) && self.domain == other.domain
+    }
 }
 
 impl Lab {

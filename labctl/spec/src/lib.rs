@@ -20,6 +20,7 @@ mod load;
 pub mod mistake;
 mod names;
 pub mod network;
+pub mod proxy;
 mod report;
 pub mod scenario;
 mod schema;

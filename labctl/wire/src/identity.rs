@@ -32,6 +32,12 @@ pub struct Identity {
     pub ssh_host_key_public: String,
     /// Public keys that may log in as root.
     pub authorized_keys: Vec<String>,
+    /// The proxy through which this node reaches the web.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
+    /// Certificate authorities that this node trusts besides those of its image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<Authority>,
     /// Random bytes for the kernel's generator (64 of them), credited as entropy and followed by a reseed.
     #[serde(with = "serde_bytes")]
     pub entropy: Vec<u8>,
@@ -46,6 +52,48 @@ pub struct Neighbour {
     pub address: Ipv4Addr,
     /// Names, the canonical one first.
     pub names: Vec<String>,
+}
+
+/// A proxy; empty texts stand for what there is none of.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// Address of the proxy for http, with its password.
+    pub http: String,
+    /// The same for https.
+    pub https: String,
+    /// Hosts, domains and subnets that are reached directly, separated by commas.
+    pub no_proxy: String,
+}
+
+impl Proxy {
+    /// The environment variables that programs look at. There is no standard: some read only the lower case, others only the upper case.
+    pub fn environment(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("http_proxy", &self.http),
+            ("HTTP_PROXY", &self.http),
+            ("https_proxy", &self.https),
+            ("HTTPS_PROXY", &self.https),
+            ("no_proxy", &self.no_proxy),
+            ("NO_PROXY", &self.no_proxy),
+        ];
+        all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.as_str())).collect()
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The addresses may contain a password.
+        f.debug_struct("Proxy").field("no_proxy", &self.no_proxy).finish_non_exhaustive()
+    }
+}
+
+/// A certificate authority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// Its name: ASCII letters, digits, `-` and `_`.
+    pub name: String,
+    /// Its certificates in PEM.
+    pub pem: String,
 }
 
 impl Identity {

@@ -12,8 +12,8 @@ use super::KEPT;
 const BEGIN: &str = "# labctl begin";
 const END: &str = "# labctl end";
 
-/// Writes the identity's files below `root`; a file whose content is already right is left alone.
-pub fn write_files(root: &Path, identity: &Identity) -> io::Result<()> {
+/// Writes the files that every identity has below `root`; a file whose content is already right is left alone.
+pub(super) fn write(root: &Path, identity: &Identity) -> io::Result<()> {
     replace(&root.join("etc/hostname"), format!("{}\n", identity.hostname).as_bytes(), 0o644)?;
     if !identity.machine_id.is_empty() {
         replace(&root.join("etc/machine-id"), format!("{}\n", identity.machine_id).as_bytes(), 0o444)?;
@@ -50,7 +50,7 @@ fn hosts_lines(identity: &Identity) -> Vec<String> {
 }
 
 /// `text` with its labctl block replaced by `lines`, or with a new block at the end.
-fn with_block(text: &str, lines: &[String]) -> String {
+pub(super) fn with_block(text: &str, lines: &[String]) -> String {
     let mut kept = String::new();
     let mut inside = false;
     for line in text.lines() {
@@ -66,7 +66,7 @@ fn with_block(text: &str, lines: &[String]) -> String {
 
 /// Writes a file. An existing file is written in place, which costs a fork a tenth of a rename. If a crash leaves it torn, the next boot
 /// writes it again before anything reads it.
-fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let existing = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
     let mut file = match existing {
         Ok(file) => file,
@@ -116,9 +116,9 @@ mod tests {
             entropy: vec![1; 64],
             ..Identity::default()
         };
-        write_files(&root, &identity).unwrap();
+        write(&root, &identity).unwrap();
         identity.neighbours[0].names.push("c1".into());
-        write_files(&root, &identity).unwrap();
+        write(&root, &identity).unwrap();
         assert_eq!(
             fs::read_to_string(root.join("etc/hosts")).unwrap(),
             "127.0.0.1 localhost\n10.0.0.1 mine\n# labctl begin\n10.1.0.2 client1.demo client1 c1\n# labctl end\n"

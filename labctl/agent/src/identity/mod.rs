@@ -2,9 +2,11 @@
 //! network ([`apply`]). System calls only, no processes: what a fork costs is what it touches when it wakes.
 
 mod address;
+mod authorities;
 mod files;
 mod hidden;
 mod network;
+mod outside;
 mod random;
 pub mod services;
 pub mod template;
@@ -14,9 +16,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use labctl_wire::Identity;
-
-pub use files::write_files;
+use labctl_wire::{Identity, Proxy};
 
 /// Where the guest keeps its identity; readable by root only, because it contains the SSH host key.
 const KEPT: &str = "var/lib/labctl/identity.json";
@@ -24,6 +24,14 @@ const KEPT: &str = "var/lib/labctl/identity.json";
 /// The identity that the guest has stored, if any.
 pub fn kept(root: &Path) -> Option<Identity> {
     serde_json::from_slice(&fs::read(root.join(KEPT)).ok()?).ok()
+}
+
+/// Writes the identity's files below `root`, whose files belong to the identity `before`, if any.
+pub fn write_files(root: &Path, before: Option<&Identity>, identity: &Identity) -> io::Result<()> {
+    outside::write(root, before, identity)?;
+    authorities::write(root, before, identity)?;
+    // Last, because it also records that all of them are written.
+    files::write(root, identity)
 }
 
 /// The current identity and its digest; read once.
@@ -43,6 +51,13 @@ fn in_force() -> (Identity, String) {
 /// [`Identity::digest`] of the stored identity; empty if there is none.
 pub fn digest() -> String {
     in_force().1
+}
+
+/// Variables that every program started by the agent gets: the proxy's.
+pub fn environment() -> Vec<(String, String)> {
+    let (identity, _) = in_force();
+    let all = identity.proxy.iter().flat_map(Proxy::environment);
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Sets the random state and the wall clock. Must come first, before anything asks for a random number or the time.
@@ -74,10 +89,12 @@ pub fn take(identity: &Identity) -> io::Result<()> {
     if before.machine_id != identity.machine_id {
         hidden::renew(&identity.entropy, &identity.uuid)?;
     }
-    write_files(root, identity)?;
+    write_files(root, Some(&before), identity)?;
     *IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     network::leave(&before, identity)?;
     apply(identity)?;
+    services::change_environment(&before, identity);
+    authorities::settle(&before, identity);
     services::renew(&before, identity);
     Ok(())
 }

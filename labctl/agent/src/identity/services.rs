@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use labctl_wire::Identity;
+use labctl_wire::{Identity, Proxy};
 
 use crate::systemd::Systemd;
 
@@ -82,6 +82,23 @@ pub fn speak() {
 /// Whether a unit is active (systemd keeps a link for each active unit).
 fn is_active(unit: &str) -> bool {
     fs::symlink_metadata(format!("/run/systemd/units/invocation:{unit}")).is_ok()
+}
+
+/// Gives systemd the proxy for everything that it starts from now on. A booting systemd finds it in its configuration.
+pub fn change_environment(before: &Identity, now: &Identity) {
+    if before.proxy == now.proxy {
+        return;
+    }
+    let of = |identity: &Identity| -> Vec<(&'static str, String)> {
+        let all = identity.proxy.iter().flat_map(Proxy::environment);
+        all.map(|(name, value)| (name, value.to_owned())).collect()
+    };
+    let set: Vec<String> = of(now).iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let gone: Vec<&str> = of(before).iter().map(|(name, _)| *name).collect();
+    let changed = Systemd::connect(Path::new("/"), None, None).and_then(|mut systemd| systemd.change_environment(&gone, &set));
+    if let Err(why) = changed {
+        eprintln!("labctl-agent: services do not know the proxy until the next boot: {why}");
+    }
 }
 
 /// Restarts these services without waiting: a fork answers before that is done. systemd keeps their descriptors and sockets, so that no

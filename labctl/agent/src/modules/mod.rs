@@ -18,6 +18,7 @@ pub(crate) mod packages;
 pub(crate) mod system;
 pub(crate) mod text;
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use labctl_wire::{ModuleCall, ModuleReply, modules};
@@ -112,7 +113,20 @@ pub fn run(call: &ModuleCall) -> ModuleReply {
 
 /// The same; a module that waits checks `given_up` meanwhile, and stops soon after it returns true.
 pub fn run_unless(given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
-    run_in(&Root::real(), given_up, call)
+    run_in(&Root::real(), given_up, &with_proxy(call))
+}
+
+/// The call with the guest's proxy, unless the task names another.
+fn with_proxy(call: &ModuleCall) -> Cow<'_, ModuleCall> {
+    let own = crate::identity::environment();
+    if own.is_empty() {
+        return Cow::Borrowed(call);
+    }
+    let mut call = call.clone();
+    for (name, value) in own {
+        call.environment.entry(name).or_insert(value);
+    }
+    Cow::Owned(call)
 }
 
 fn run_in(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {

@@ -19,7 +19,7 @@ use rustix::termios::Winsize;
 
 use super::channel::{Channel, Control, Input, cancelled};
 use super::failed;
-use crate::accounts;
+use crate::{accounts, identity};
 
 /// A program's PATH, as login(1) sets it for root.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -62,7 +62,7 @@ impl Running {
         let mut command = Command::new(program);
         command.args(&exec.argv[1..]).env_clear();
         let own = [("PATH", PATH), ("LANG", "C.UTF-8"), ("HOME", &account.home), ("USER", &account.name)];
-        command.envs(own).envs([("LOGNAME", &account.name), ("SHELL", &account.shell)]).envs(&exec.env);
+        command.envs(own).envs([("LOGNAME", &account.name), ("SHELL", &account.shell)]).envs(identity::environment()).envs(&exec.env);
         let home = Some(&account.home).filter(|home| Path::new(home).is_dir()).cloned();
         command.current_dir(exec.cwd.clone().or(home).unwrap_or_else(|| "/".to_owned()));
         let pair = exec.terminal.map(terminal).transpose().map_err(failed("open a terminal"))?;

@@ -111,6 +111,12 @@ impl Systemd {
         over_bus().map_err(|_| CallError::Io(io::Error::new(first.kind(), reason)))
     }
 
+    /// Removes variables from the environment of whatever the manager starts from now on, and then adds others (`NAME=VALUE`).
+    pub(crate) fn change_environment(&mut self, unset: &[&str], set: &[String]) -> Result<(), CallError> {
+        let set: Vec<&str> = set.iter().map(String::as_str).collect();
+        self.manager("UnsetAndSetEnvironment", &Body::default().texts(unset).texts(&set)).map(drop)
+    }
+
     fn manager(&mut self, member: &str, body: &Body) -> Result<Vec<Arg>, CallError> {
         self.bus.call(NAME, PATH, MANAGER, member, body)
     }

@@ -184,7 +184,7 @@ async fn bake(
         inventory: Inventory::of_lab(lab),
         // No baked task may act on the controller.
         targets: Arc::new(move |connection| (connection.host == host && !connection.local).then(|| target.clone())),
-        artifacts: Some(Arc::new(StoredArtifacts::new(images::store(home)?, notes))),
+        artifacts: Some(Arc::new(StoredArtifacts::new(images::store_for(home, lab)?, notes))),
         events,
         cancel: CancellationToken::new(),
     };

@@ -99,7 +99,7 @@ async fn make(
         record.save(&clone_home)?;
         record
     };
-    if begun.is_some_and(|begun| begun.lab.network != record.lab.network) {
+    if begun.is_some_and(|begun| !begun.lab.network.is_same_wire(&record.lab.network)) {
         leave(&clone_home, clone, each).await?;
     }
     rewind::go_back(home, clone, folder, snapshot, rewind::Memory::GoOn, each).await.map(drop)

@@ -39,6 +39,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &CargoSource) -> Result<(), Fai
         .arg("--target-dir")
         .arg(&target_folder)
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    let _certificates = wanted.outside.lead(&mut command).map_err(at("write certificates for", &wanted.folder))?;
     match child::run(command, &wanted.lock, &wanted.log)? {
         Ended::Well => {}
         Ended::NotFound => return Err(Failure::Source("cargo has disappeared".into())),

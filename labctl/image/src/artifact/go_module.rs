@@ -70,6 +70,7 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), 
         .env("GONOSUMCHECK", "")
         .env("GOPRIVATE", "")
         .env("GOINSECURE", "");
+    let _certificates = wanted.outside.lead(&mut command).map_err(at("write certificates for", &wanted.folder))?;
     match child::run(command, &wanted.lock, &wanted.log)? {
         Ended::Well => elf::require_static(&wanted.to).map_err(Failure::Source),
         Ended::NotFound => Err(Failure::Source(format!("{} has disappeared", go.display()))),

@@ -20,8 +20,8 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &ReleaseSource) -> Result<(), F
 
     wanted.progress.event(Event::Step(format!("contacting {base}")));
     let list_url = url(&source.checksums);
-    let list = fetch_small(&list_url)?;
-    let signed = fetch_small(&url(&source.signature))?;
+    let list = fetch_small(&list_url, wanted.outside)?;
+    let signed = fetch_small(&url(&source.signature), wanted.outside)?;
     let signer = signature::verify(&list, &signed, &key)
         .map_err(|why| Failure::Source(format!("{list_url} is not signed by the pinned key {}: {why}", key_path.display())))?;
     wanted.progress.event(Event::Note(format!("{list_url} is signed by {signer}")));
@@ -30,7 +30,13 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &ReleaseSource) -> Result<(), F
     let sum = sums::find(&String::from_utf8_lossy(&list), &archive_name)
         .ok_or_else(|| Failure::Source(format!("{list_url} does not list {archive_name}")))?;
     let packed = wanted.folder.join("archive");
-    let download = Download { url: &url(&source.archive), checksum: &Checksum::Sha256(sum), root: wanted.root, key: &wanted.key };
+    let download = Download {
+        url: &url(&source.archive),
+        checksum: &Checksum::Sha256(sum),
+        root: wanted.root,
+        key: &wanted.key,
+        outside: wanted.outside,
+    };
     download.fetch(&packed, wanted.progress)?;
 
     let member = source.member.as_deref().map_or_else(|| wanted.artifact.name.clone(), |member| wanted.fill(member));

@@ -31,9 +31,12 @@ struct Place {
     components: Vec<String>,
 }
 
-/// Chooses the mirror.
-pub(super) fn mirror(bootstrap: &Bootstrap, progress: &dyn Progress) -> Mirror {
-    let options = host_options();
+/// Chooses the mirror. If the lab names a proxy, that of the host's apt does not count.
+pub(super) fn mirror(bootstrap: &Bootstrap, has_proxy: bool, progress: &dyn Progress) -> Mirror {
+    let mut options = host_options();
+    if has_proxy {
+        options.retain(|line| !line.to_ascii_lowercase().contains("proxy"));
+    }
     if let Some(mirror) = &bootstrap.mirror {
         // A custom mirror may lack the security archive, so that one comes from Debian.
         return Mirror { sources: source_lines(&bootstrap.suite, mirror, DEFAULT_SECURITY), options };

@@ -1,13 +1,26 @@
 //! UDP from one client of a published port to a guest, until both sides fall silent.
 
+use std::net::SocketAddr;
+
 use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::FlowLink;
 use super::udp::{IDLE, payload_of};
 use crate::packet;
 use crate::place::{GATEWAY, Run};
-use crate::publish::Exchange;
+
+/// The host's side of the exchange between one client and the guest. Its end ends the flow.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// Who asks.
+    pub(crate) client: SocketAddr,
+    /// What it sends.
+    pub(crate) datagrams: mpsc::Receiver<Bytes>,
+    /// For what the guest answers.
+    pub(crate) answers: mpsc::Sender<(SocketAddr, Bytes)>,
+}
 
 /// Carries datagrams between the client and the guest. What does not fit into a channel is lost, as on any network.
 pub(crate) async fn join(mut link: FlowLink, mut exchange: Exchange) {

@@ -7,6 +7,8 @@ fn names(internet: bool) -> Names {
         domain: "demo".to_owned(),
         internet,
         host_loopback: false,
+        proxy: None,
+        ca: Vec::new(),
     };
     let address = |last| Ipv4Addr::new(10, 77, 0, last);
     let names = [

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{self, WeakSender};
 
 use super::AFTER_ERROR;
 use crate::command::Command;
+use crate::flow::exchange::Exchange;
 
 /// Longest UDP payload in bytes.
 const LONGEST: usize = 65535;
@@ -18,17 +19,6 @@ const BACKLOG: usize = 64;
 
 /// Answers of guests that may wait for the socket.
 const ANSWERS: usize = 256;
-
-/// The host's side of the exchange between one client and the guest. Its end ends the flow.
-#[derive(Debug)]
-pub(crate) struct Exchange {
-    /// Who asks.
-    pub(crate) client: SocketAddr,
-    /// What it sends.
-    pub(crate) datagrams: mpsc::Receiver<Bytes>,
-    /// For what the guest answers.
-    pub(crate) answers: mpsc::Sender<(SocketAddr, Bytes)>,
-}
 
 /// Passes datagrams of clients to the guest at `to`, and its answers back. Only this task holds the socket, so that the port is free when
 /// the task has ended.

@@ -67,7 +67,15 @@ impl Drop for Guest {
 
 /// The test network.
 pub fn network() -> Network {
-    Network { subnet: "10.77.0.0/24".parse().unwrap(), gateway: GATEWAY, domain: "demo".to_owned(), internet: false, host_loopback: false }
+    Network {
+        subnet: "10.77.0.0/24".parse().unwrap(),
+        gateway: GATEWAY,
+        domain: "demo".to_owned(),
+        internet: false,
+        host_loopback: false,
+        proxy: None,
+        ca: Vec::new(),
+    }
 }
 
 /// A switch on the test network with `guests` attached and connected.

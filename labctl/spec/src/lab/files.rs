@@ -16,7 +16,7 @@ pub(crate) fn absolute(folder: &Path, path: &Path) -> PathBuf {
 }
 
 /// Why a path on the host cannot be used.
-fn missing(path: &Path, written: &Path) -> (String, String) {
+pub(super) fn missing(path: &Path, written: &Path) -> (String, String) {
     let hint = if written.starts_with("~") {
         "`~` is not expanded: write the full path, or one relative to this file".to_owned()
     } else {

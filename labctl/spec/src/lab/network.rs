@@ -1,10 +1,11 @@
 //! The lab's subnet and domain.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use ipnet::Ipv4Net;
 
-use super::{LabFile, Network};
+use super::{LabFile, Network, outside};
 use crate::check::STAND_IN;
 use crate::names;
 use crate::report::Report;
@@ -20,7 +21,7 @@ pub(super) struct Checked {
 
 const SUBNET: &str = "/network/subnet";
 
-pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
+pub(super) fn network(plain: &LabFile, folder: &Path, report: &mut Report) -> Checked {
     let derived = derived_subnet(plain.name.as_str());
     let (subnet, subnet_known) = match &plain.network.subnet {
         None => (derived, plain.name.as_str() != STAND_IN && !report.is_faulty(SUBNET)),
@@ -42,6 +43,8 @@ pub(super) fn network(plain: &LabFile, report: &mut Report) -> Checked {
         domain: domain.clone(),
         internet: plain.network.internet.unwrap_or(true),
         host_loopback: plain.network.host_loopback.unwrap_or(false),
+        proxy: outside::proxy(plain.network.proxy.as_ref(), report),
+        ca: outside::authorities(&plain.network.ca, folder, report),
     };
     // A domain that was dropped because of a fault conflicts with nothing.
     let domain = if report.is_faulty("/network/domain") { String::new() } else { domain };

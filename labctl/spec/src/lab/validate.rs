@@ -27,7 +27,7 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
 
     image(&plain.image, "/image", report);
     variables(&plain.variables, "", report);
-    let network = network::network(&plain, report);
+    let network = network::network(&plain, folder, report);
     let machines = expand::machines(&plain.nodes, &network.domain, report);
     let addresses = addresses::addresses(&plain, &machines, &network, report);
     let macs = addresses::macs(plain.name.as_str(), &machines);
