@@ -10,12 +10,12 @@ use rand::{Rng, SeedableRng};
 /// What must differ from node to node, one item a line.
 const OWN: &str = "cat /etc/machine-id /proc/sys/kernel/random/boot_id /sys/class/dmi/id/product_uuid /sys/class/net/eth0/address; \
     cat /etc/hostname; hostname; cat /etc/ssh/ssh_host_*_key.pub; cat /etc/ssh/ssh_host_*_key | sha256sum; \
-    ip -4 -o addr show dev eth0 | awk '{print $4}'; cat /proc/sys/kernel/random/uuid; \
+    ip -4 -o addr show dev eth0 | awk '{print $4}'; ip -6 -o addr show dev eth0 scope global | awk '{print $4}'; cat /proc/sys/kernel/random/uuid; \
     head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; systemd-id128 new";
 
 /// What a reboot must keep.
 const KEPT: &str = "cat /etc/machine-id /sys/class/dmi/id/product_uuid /sys/class/net/eth0/address /etc/hostname; hostname; \
-    cat /etc/ssh/ssh_host_*_key.pub; ip -4 -o addr show dev eth0 | awk '{print $4}'; getent hosts fork1 fork2 fork3; ip route";
+    cat /etc/ssh/ssh_host_*_key.pub; ip -o addr show dev eth0 scope global | awk '{print $4}'; getent hosts fork1 fork2 fork3; ip route";
 
 fn seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
@@ -42,7 +42,7 @@ fn forks_share_nothing_that_identifies_them_and_keep_it() {
     // No node shares any of these with another.
     let own: Vec<Vec<String>> =
         nodes.iter().map(|node| sandbox.good(&["exec", node, "--", "sh", "-c", OWN]).lines().map(str::to_owned).collect()).collect();
-    assert!(own[0].len() == 12, "{own:#?}");
+    assert!(own[0].len() == 13, "{own:#?}");
     for (line, _) in own[0].iter().enumerate() {
         let values: BTreeSet<&String> = own.iter().map(|node| &node[line]).collect();
         assert_eq!(values.len(), nodes.len(), "line {line} of {own:#?}");

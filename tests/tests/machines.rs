@@ -59,6 +59,41 @@ fn get(address: &str) -> String {
     text
 }
 
+/// A guest reaches the host by none of the addresses that it might have, over IPv4 or IPv6.
+fn no_way_to_the_host(sandbox: &Sandbox, published: &str) {
+    // Not every host has IPv6.
+    let listeners: Vec<_> = ["0.0.0.0:0", "[::]:0"].iter().filter_map(|address| std::net::TcpListener::bind(address).ok()).collect();
+    assert!(!listeners.is_empty());
+    let lab = labctl_spec::load_lab(&sandbox.folder().join("lab.yml")).unwrap();
+    let gateway = lab.network.gateway;
+    let prefix = lab.network.ipv6_of(gateway).unwrap();
+    // The guest's own loopback, the gateway, link-local addresses, published addresses, the gateway's place in IPv6, mapped addresses.
+    let mut addresses: Vec<String> = ["127.0.0.1", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:127.0.0.1", published, "127.64.0.10"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain([gateway.to_string(), prefix.to_string(), format!("::ffff:{gateway}")])
+        .collect();
+    // The host's own addresses, as it would choose them. Nothing is sent.
+    for (any, documentation) in [("0.0.0.0:0", "203.0.113.1:9"), ("[::]:0", "[2001:db8::1]:9")] {
+        if let Ok(route) = std::net::UdpSocket::bind(any)
+            && route.connect(documentation).is_ok()
+        {
+            addresses.push(route.local_addr().unwrap().ip().to_string());
+        }
+    }
+    for listener in &listeners {
+        let port = listener.local_addr().unwrap().port();
+        let dials: Vec<String> = addresses
+            .iter()
+            .map(|address| format!("timeout 20 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo {address} & "))
+            .collect();
+        let reached = sandbox.good(&["exec", "node1", "--", "bash", "-c", &format!("{} wait", dials.concat())]);
+        assert_eq!(reached, "", "reached from a guest");
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "a connection reached the host");
+    }
+}
+
 #[test]
 fn a_lab_from_nothing_to_killed_and_recovered() {
     if !can_boot() {
@@ -82,6 +117,12 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
         String::from_utf8_lossy(&sandbox.run(&["exec", "node1", "--", "bash", "-c", page]).stdout).contains("page on node2")
     });
 
+    // IPv6 inside the lab, beside IPv4, which programs prefer; and no way out by it, so that nothing waits for one.
+    let six = sandbox.good(&["exec", "node1", "--", "ping", "-6", "-c1", "-W20", "n2.story.test"]);
+    assert!(six.contains("node2.story.test (fd") && six.contains("1 received"), "{six}");
+    assert!(sandbox.good(&["exec", "node1", "--", "getent", "ahosts", "node2"]).starts_with("10."), "IPv4 first");
+    assert_eq!(sandbox.good(&["exec", "node1", "--", "ip", "-6", "route", "show", "default"]), "");
+
     // The host sees published ports on each node's own loopback address; its own loopback is closed to guests.
     let status = sandbox.status();
     let loopback = status["nodes"][0]["loopback"].as_str().unwrap().to_owned();
@@ -94,13 +135,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
         client.send_to(&[7; 4000], format!("{loopback}:5353")).unwrap();
         client.recv(&mut answer).is_ok_and(|length| answer[..length] == [7; 4000])
     });
-    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = host.local_addr().unwrap().port();
-    let lab = labctl_spec::load_lab(&sandbox.folder().join("lab.yml")).unwrap();
-    for address in ["127.0.0.1".to_owned(), lab.network.gateway.to_string()] {
-        let dial = format!("exec 3<>/dev/tcp/{address}/{port}");
-        assert!(!sandbox.run(&["exec", "node1", "--", "bash", "-c", &dial]).status.success(), "{address} must be closed");
-    }
+    no_way_to_the_host(&sandbox, &loopback);
 
     // Provisioning again changes nothing.
     let again = sandbox.run(&["provision"]);

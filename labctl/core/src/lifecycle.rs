@@ -188,6 +188,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
             name: node.name.clone(),
             state,
             address: node.address,
+            address6: lab.network.ipv6_of(node.address),
             loopback: record.as_ref().map_or(std::net::Ipv4Addr::UNSPECIFIED, |record| record.loopback(node)),
             hostnames: record::names(node).split_off(1),
             groups: node.groups.clone(),

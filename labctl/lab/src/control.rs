@@ -5,7 +5,7 @@
 //! protocol or a TCP stream.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use labctl_chaos::ImpairedEdges;
@@ -175,6 +175,9 @@ pub struct NodeStatus {
     pub state: NodeState,
     /// Address in the lab.
     pub address: Ipv4Addr,
+    /// IPv6 address in the lab.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// Address on the host that its published ports listen on.
     pub loopback: Ipv4Addr,
     /// All other names.

@@ -218,7 +218,7 @@ impl Record {
             if let Some(full) = names.iter().position(|name| name.contains('.')) {
                 names[..=full].rotate_right(1);
             }
-            Neighbour { address: node.address, names }
+            Neighbour { address: node.address, address6: self.lab.network.ipv6_of(node.address), names }
         };
         self.lab.nodes.iter().map(entry).collect()
     }
@@ -234,6 +234,7 @@ impl Record {
             mac: node.mac.to_string(),
             address: Some(node.address),
             prefix: self.lab.network.subnet.prefix_len(),
+            address6: self.lab.network.ipv6_of(node.address),
             gateway: Some(self.lab.network.gateway),
             neighbours: self.neighbours(),
             ssh_host_key: kept.host_key.private.clone(),

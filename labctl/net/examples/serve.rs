@@ -30,10 +30,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         domain: "demo".to_owned(),
         internet: false,
         host_loopback: true,
+        ipv6: None,
         proxy: None,
         ca: Vec::new(),
     };
-    let names = ports.iter().map(|port| (port.name.to_string(), port.address)).collect();
+    let names = ports.iter().map(|port| (port.name.to_string(), port.address.into())).collect();
     let switch = Switch::start(SwitchConfig { network, names, upstream: Vec::new() });
     for port in ports {
         let [.., last] = port.address.octets();

@@ -1,7 +1,7 @@
 //! The handle to a running switch.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct SwitchConfig {
     pub network: Network,
     /// Lower-case names of the nodes with their addresses. A name is either complete or short; a short one also stands
     /// for `name.domain`. The reverse name of an address derives from its first name.
-    pub names: Vec<(String, Ipv4Addr)>,
+    pub names: Vec<(String, IpAddr)>,
     /// Name servers for all other names. If empty, those in the host's /etc/resolv.conf, read again for each query.
     pub upstream: Vec<SocketAddr>,
 }
@@ -217,7 +217,7 @@ impl Switch {
     }
 
     /// Replaces [`SwitchConfig::names`].
-    pub async fn rename(&self, names: &[(String, Ipv4Addr)]) {
+    pub async fn rename(&self, names: &[(String, IpAddr)]) {
         let names = Arc::new(Names::new(&self.shared.network, names, self.shared.upstream.clone()));
         self.ask(|done| Command::Rename(names, done)).await;
     }

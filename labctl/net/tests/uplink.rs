@@ -165,7 +165,7 @@ async fn guests_have_names() {
     let code = |reply: &[u8]| reply[3] & 15;
     let reply = one.stack.ask(4000, gateway(53), &question("nobody.demo")).await;
     assert_eq!(code(&reply), 3, "no such name");
-    switch.rename(&[("nobody".to_owned(), two.address)]).await;
+    switch.rename(&[("nobody".to_owned(), two.address.into())]).await;
     let reply = one.stack.ask(4000, gateway(53), &question("nobody.demo")).await;
     assert_eq!(code(&reply), 0, "names can change");
 }

@@ -14,10 +14,10 @@ mod tests;
 mod validate;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-pub use ipnet::Ipv4Net;
+pub use ipnet::{Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -73,6 +73,8 @@ pub struct NetworkFile {
     pub internet: Option<bool>,
     /// Whether guests reach the host's own loopback services at the gateway's address; default: false.
     pub host_loopback: Option<bool>,
+    /// Whether nodes have IPv6 addresses as well, inside the lab only; default: true.
+    pub ipv6: Option<bool>,
     /// Proxy through which guests, and labctl when it builds images, reach the web: an address, or one for each scheme.
     pub proxy: Option<ProxyFile>,
     /// Files with certificates (PEM) of authorities that guests trust besides the usual ones, relative to the lab file.
@@ -274,6 +276,9 @@ pub struct Network {
     pub internet: bool,
     /// Whether guests reach the host's loopback at the gateway's address.
     pub host_loopback: bool,
+    /// The prefix of the nodes' IPv6 addresses, a /64 (RFC 4193); none without IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Net>,
     /// The proxy, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Proxy>,
@@ -379,6 +384,12 @@ pub enum Provision {
 }
 
 impl Network {
+    /// The IPv6 address of the node with that IPv4 address: the host part is the same.
+    pub fn ipv6_of(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        let host = u32::from(address).wrapping_sub(u32::from(self.subnet.network()));
+        self.ipv6.map(|prefix| Ipv6Addr::from(u128::from(prefix.network()) | u128::from(host)))
+    }
+
     /// Whether guests of one can stay when it becomes the other: everything else is applied while they run.
     pub fn is_same_wire(&self, other: &Self) -> bool {
         let wire = |network: &Self| (network.subnet, network.gateway, network.internet, network.host_loopback);

@@ -1,6 +1,7 @@
 //! Addresses of proxies. They may contain a password, which must never appear in a message.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,30 @@ impl ProxyUrl {
     /// Whether it contains a user or password.
     pub fn has_credentials(&self) -> bool {
         self.0.contains('@')
+    }
+
+    /// Its scheme, its user and password, its host, and what follows.
+    fn parts(&self) -> (&str, &str, &str, &str) {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let (credentials, place) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let end = place.rfind(']').map(|end| end + 1).or_else(|| place.find(':')).unwrap_or(place.len());
+        (scheme, credentials, &place[..end], &place[end..])
+    }
+
+    /// Whether it is a service on the loopback address of the machine that uses it.
+    pub fn is_loopback(&self) -> bool {
+        let (_, _, host, _) = self.parts();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The same port at another host.
+    #[must_use]
+    pub fn at(&self, host: IpAddr) -> Self {
+        let (scheme, credentials, _, port) = self.parts();
+        let host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
+        let at = if credentials.is_empty() { "" } else { "@" };
+        Self(format!("{scheme}://{credentials}{at}{host}{port}"))
     }
 
     /// The same address without user and password.
@@ -138,6 +163,17 @@ mod tests {
             assert!(reason.contains(said) && !reason.contains("sec"), "{text}: {reason}");
             assert!(!hint.is_empty());
         }
+    }
+
+    #[test]
+    fn a_loopback_address_can_become_the_gateways() {
+        let at = |text: &str| ProxyUrl::parse(text).expect(text).at("10.1.0.1".parse().expect("an address")).secret().to_owned();
+        assert_eq!(at("http://127.0.0.1:3128"), "http://10.1.0.1:3128");
+        assert_eq!(at("http://u:p@[::1]:3128"), "http://u:p@10.1.0.1:3128");
+        assert_eq!(at("https://localhost"), "https://10.1.0.1");
+        let loopback = |text: &str| ProxyUrl::parse(text).expect(text).is_loopback();
+        assert!(loopback("http://127.9.9.9:1") && loopback("http://[::1]:1") && loopback("http://u:p@localhost"));
+        assert!(!loopback("http://proxy:3128") && !loopback("http://10.0.0.1"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod watching;
 
 use std::collections::BTreeMap;
 use std::fs::{OpenOptions, TryLockError};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -134,9 +134,14 @@ pub async fn run(root: Home, lab: &LabName, tell: impl FnOnce(&str)) -> Result<(
 }
 
 /// All names of the lab's nodes with their addresses, for the switch's name service.
-fn names(record: &Record) -> Vec<(String, Ipv4Addr)> {
+fn names(record: &Record) -> Vec<(String, IpAddr)> {
     let entries = record.neighbours().into_iter();
-    entries.flat_map(|entry| entry.names.into_iter().map(move |name| (name, entry.address))).collect()
+    entries
+        .flat_map(|entry| {
+            let addresses = [Some(entry.address.into()), entry.address6.map(IpAddr::from)];
+            entry.names.into_iter().flat_map(move |name| addresses.into_iter().flatten().map(move |address| (name.clone(), address)))
+        })
+        .collect()
 }
 
 /// The lock file, locked; none if another process holds it.
@@ -234,6 +239,7 @@ impl Supervisor {
                 name: node.name.clone(),
                 state: slot.map_or(NodeState::Absent, |slot| slot.shown_state(&self.home)),
                 address: node.address,
+                address6: record.lab.network.ipv6_of(node.address),
                 loopback: record.loopback(node),
                 hostnames: record::names(node).split_off(1),
                 groups: node.groups.clone(),

@@ -1,6 +1,6 @@
 //! A guest's identity: everything that differs between two nodes of the same image.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,6 +22,9 @@ pub struct Identity {
     pub address: Option<Ipv4Addr>,
     /// Length of the subnet's prefix.
     pub prefix: u8,
+    /// IPv6 address, in a /64; without one, the NIC has no IPv6 at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     /// Default route and name server.
     pub gateway: Option<Ipv4Addr>,
     /// All nodes of the lab with their names, for /etc/hosts; including this one.
@@ -45,11 +48,14 @@ pub struct Identity {
     pub clock_ns: u64,
 }
 
-/// A line of /etc/hosts.
+/// A node in /etc/hosts: a line for each of its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbour {
     /// Address.
     pub address: Ipv4Addr,
+    /// IPv6 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     /// Names, the canonical one first.
     pub names: Vec<String>,
 }

@@ -1,10 +1,11 @@
-//! Replaces the address of a NIC in use, by rtnetlink(7). The ioctls of netdevice(7) see only a NIC's first address: if services have
+//! Changes the addresses of a NIC in use, by rtnetlink(7). The ioctls of netdevice(7) see only a NIC's first address: if services have
 //! added others, they would change the wrong one.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::Path;
 
 /// Message types and flags of <linux/rtnetlink.h> and <linux/netlink.h>.
 const RTM_NEWADDR: u16 = 20;
@@ -18,19 +19,54 @@ const NLM_F_CREATE: u16 = 0x400;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const IFA_CACHEINFO: u16 = 6;
+const IFA_F_NODAD: u8 = 0x02;
+
+/// Length of the prefix of a lab's IPv6 addresses.
+const PREFIX6: u8 = 64;
+
+/// Exists if the kernel has IPv6.
+const IPV6: &str = "/proc/sys/net/ipv6";
 
 /// Replaces the NIC's address `before` (address and prefix length) by `now`; its other addresses stay. It is not an error if `before` is
 /// already gone.
 pub fn replace(nic: &str, before: (Ipv4Addr, u8), now: (Ipv4Addr, u8)) -> io::Result<()> {
-    let index = fs::read_to_string(format!("/sys/class/net/{nic}/ifindex"))?;
-    let index: u32 = index.trim().parse().map_err(io::Error::other)?;
+    let index = index(nic)?;
     let mut kernel = connect()?;
-    match ask(&mut kernel, &message(RTM_DELADDR, 0, index, before)) {
-        Err(why) if why.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
-        other => other.map_err(|why| io::Error::new(why.kind(), format!("{nic}: remove {}: {why}", before.0)))?,
-    }
+    remove(&mut kernel, nic, before.0.into(), &message(RTM_DELADDR, 0, index, before))?;
     ask(&mut kernel, &message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index, now))
         .map_err(|why| io::Error::new(why.kind(), format!("{nic}: add {}: {why}", now.0)))
+}
+
+/// Adds an IPv6 address, or refreshes it. It can be used at once: there is no second node with it, so nothing waits for duplicates to
+/// answer (RFC 4862, 5.4). Its preferred lifetime is over, which does not restrict it, but lets programs that find both addresses of a
+/// node take the IPv4 one (RFC 6724, rule 3): in the lab, services often listen on that alone, and glibc would prefer the other.
+pub fn add6(nic: &str, address: Ipv6Addr) -> io::Result<()> {
+    if !Path::new(IPV6).exists() {
+        // The guest's kernel has no IPv6.
+        return Ok(());
+    }
+    let message = message6(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, index(nic)?, address);
+    ask(&mut connect()?, &message).map_err(|why| io::Error::new(why.kind(), format!("{nic}: add {address}: {why}")))
+}
+
+/// Removes an IPv6 address, if the NIC has it.
+pub fn remove6(nic: &str, address: Ipv6Addr) -> io::Result<()> {
+    if !Path::new(IPV6).exists() {
+        return Ok(());
+    }
+    remove(&mut connect()?, nic, address.into(), &message6(RTM_DELADDR, 0, index(nic)?, address))
+}
+
+fn index(nic: &str) -> io::Result<u32> {
+    fs::read_to_string(format!("/sys/class/net/{nic}/ifindex"))?.trim().parse().map_err(io::Error::other)
+}
+
+fn remove(kernel: &mut File, nic: &str, address: IpAddr, message: &[u8]) -> io::Result<()> {
+    match ask(kernel, message) {
+        Err(why) if why.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+        other => other.map_err(|why| io::Error::new(why.kind(), format!("{nic}: remove {address}: {why}"))),
+    }
 }
 
 fn connect() -> io::Result<File> {
@@ -60,12 +96,27 @@ fn ask(kernel: &mut File, message: &[u8]) -> io::Result<()> {
 fn message(kind: u16, flags: u16, index: u32, (address, prefix): (Ipv4Addr, u8)) -> Vec<u8> {
     let host = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
     let broadcast = Ipv4Addr::from(u32::from(address) | host);
-    let mut body = vec![libc::AF_INET as u8, prefix, 0, libc::RT_SCOPE_UNIVERSE];
+    let attributes = [(IFA_LOCAL, address), (IFA_ADDRESS, address), (IFA_BROADCAST, broadcast)];
+    let attributes = attributes.map(|(attribute, value)| (attribute, value.octets().to_vec()));
+    whole(kind, flags, [libc::AF_INET as u8, prefix, 0, libc::RT_SCOPE_UNIVERSE], index, &attributes)
+}
+
+fn message6(kind: u16, flags: u16, index: u32, address: Ipv6Addr) -> Vec<u8> {
+    // Preferred for 0 s, valid forever; the kernel sets the other two fields (<linux/if_addr.h>, `ifa_cacheinfo`).
+    let lifetimes = [0, u32::MAX, 0, 0].map(u32::to_ne_bytes).concat();
+    let octets = address.octets().to_vec();
+    let attributes = [(IFA_LOCAL, octets.clone()), (IFA_ADDRESS, octets), (IFA_CACHEINFO, lifetimes)];
+    whole(kind, flags, [libc::AF_INET6 as u8, PREFIX6, IFA_F_NODAD, libc::RT_SCOPE_UNIVERSE], index, &attributes)
+}
+
+/// A request: the header, an `ifaddrmsg` and its attributes, whose lengths are multiples of four.
+fn whole(kind: u16, flags: u16, about: [u8; 4], index: u32, attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let mut body = about.to_vec();
     body.extend(index.to_ne_bytes());
-    for (attribute, value) in [(IFA_LOCAL, address), (IFA_ADDRESS, address), (IFA_BROADCAST, broadcast)] {
-        body.extend(8u16.to_ne_bytes());
+    for (attribute, value) in attributes {
+        body.extend((4 + value.len() as u16).to_ne_bytes());
         body.extend(attribute.to_ne_bytes());
-        body.extend(value.octets());
+        body.extend(value);
     }
     let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
@@ -89,6 +140,15 @@ mod tests {
         assert_eq!(message[16..24], [&[2, 24, 0, 0][..], &2u32.to_ne_bytes()].concat());
         assert_eq!(message[28..32], [10, 99, 0, 10]);
         assert_eq!(message[44..], [10, 99, 0, 255]);
+    }
+
+    #[test]
+    fn an_ipv6_address_is_usable_at_once_but_not_preferred() {
+        let message = message6(RTM_NEWADDR, NLM_F_CREATE, 2, "fd01::a".parse().expect("an address"));
+        assert_eq!(message.len(), 16 + 8 + 3 * 20);
+        assert_eq!(message[16..20], [libc::AF_INET6 as u8, 64, IFA_F_NODAD, 0]);
+        assert_eq!((message[24..26].to_vec(), message[28], message[43]), (20u16.to_ne_bytes().to_vec(), 0xfd, 0x0a));
+        assert_eq!(message[68..76], [[0; 4], [0xff; 4]].concat());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -46,7 +47,12 @@ pub(super) fn write(root: &Path, identity: &Identity) -> io::Result<()> {
 }
 
 fn hosts_lines(identity: &Identity) -> Vec<String> {
-    identity.neighbours.iter().map(|neighbour| format!("{} {}", neighbour.address, neighbour.names.join(" "))).collect()
+    let mut lines = Vec::new();
+    for neighbour in &identity.neighbours {
+        let addresses = [Some(IpAddr::from(neighbour.address)), neighbour.address6.map(IpAddr::from)];
+        lines.extend(addresses.into_iter().flatten().map(|address| format!("{address} {}", neighbour.names.join(" "))));
+    }
+    lines
 }
 
 /// `text` with its labctl block replaced by `lines`, or with a new block at the end.
@@ -109,7 +115,11 @@ mod tests {
             domain: "demo".into(),
             machine_id: "0".repeat(32),
             gateway: Some(Ipv4Addr::new(10, 1, 0, 1)),
-            neighbours: vec![Neighbour { address: Ipv4Addr::new(10, 1, 0, 2), names: vec!["client1.demo".into(), "client1".into()] }],
+            neighbours: vec![Neighbour {
+                address: Ipv4Addr::new(10, 1, 0, 2),
+                address6: Some("fd01::2".parse().unwrap()),
+                names: vec!["client1.demo".into(), "client1".into()],
+            }],
             ssh_host_key: "KEY\n".into(),
             ssh_host_key_public: "ssh-ed25519 AAAA".into(),
             authorized_keys: vec!["ssh-ed25519 BBBB".into()],
@@ -121,7 +131,7 @@ mod tests {
         write(&root, &identity).unwrap();
         assert_eq!(
             fs::read_to_string(root.join("etc/hosts")).unwrap(),
-            "127.0.0.1 localhost\n10.0.0.1 mine\n# labctl begin\n10.1.0.2 client1.demo client1 c1\n# labctl end\n"
+            "127.0.0.1 localhost\n10.0.0.1 mine\n# labctl begin\n10.1.0.2 client1.demo client1 c1\nfd01::2 client1.demo client1 c1\n# labctl end\n"
         );
         assert_eq!(fs::read_to_string(root.join("etc/hostname")).unwrap(), "client1\n");
         assert_eq!(fs::read_to_string(root.join("etc/resolv.conf")).unwrap(), "nameserver 10.1.0.1\nsearch demo\n");

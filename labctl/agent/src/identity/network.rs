@@ -29,7 +29,10 @@ pub fn configure(identity: &Identity) -> io::Result<()> {
         nic.set_address(libc::SIOCSIFNETMASK as libc::c_ulong, netmask(identity.prefix))?;
     }
     nic.set_up(true)?;
-    super::template::allow_ipv6(&nic.name, true)?;
+    super::template::allow_ipv6(&nic.name, identity.address6.is_some())?;
+    if let Some(address) = identity.address6 {
+        super::address::add6(&nic.name, address)?;
+    }
     if let Some(gateway) = identity.gateway {
         nic.default_route(gateway)?;
     }
@@ -42,6 +45,9 @@ pub fn leave(before: &Identity, now: &Identity) -> io::Result<()> {
     let (Some(old), Some(new), Some(name)) = (before.address, now.address, nic()?) else { return Ok(()) };
     if (old, before.prefix) != (new, now.prefix) {
         super::address::replace(&name, (old, before.prefix), (new, now.prefix))?;
+    }
+    if let Some(old) = before.address6.filter(|old| now.address6 != Some(*old)) {
+        super::address::remove6(&name, old)?;
     }
     if let Some(gateway) = before.gateway.filter(|gateway| now.gateway != Some(*gateway)) {
         let nic = Nic { control: socket(AddressFamily::INET, SocketType::DGRAM, None)?, name };

@@ -75,6 +75,7 @@ mod tests {
             name: name.parse().unwrap(),
             state,
             address: "10.70.0.10".parse().unwrap(),
+            address6: None,
             loopback: "127.70.0.10".parse().unwrap(),
             hostnames: Vec::new(),
             groups: Vec::new(),

@@ -147,6 +147,7 @@ impl Builder<'_> {
         let own = self.record.identity(self.node)?;
         let identity = Identity {
             // Packages come the same way as on the nodes.
+            address6: own.address6,
             proxy: own.proxy,
             authorities: own.authorities,
             mac: machine.mac.to_string(),

@@ -9,14 +9,21 @@ use super::names;
 /// The proxy, with everything that must not go through it: what the lab file lists, the machine itself, and the lab's names and addresses.
 pub(super) fn proxy(lab: &Lab) -> Option<Proxy> {
     let proxy = lab.network.proxy.as_ref()?;
-    let url = |url: &Option<ProxyUrl>| url.as_ref().map(|url| url.secret().to_owned()).unwrap_or_default();
     let network = &lab.network;
+    // The host's loopback is at the gateway's address.
+    let url = |url: &Option<ProxyUrl>| match url {
+        Some(url) if url.is_loopback() => url.at(network.gateway.into()).secret().to_owned(),
+        Some(url) => url.secret().to_owned(),
+        None => String::new(),
+    };
     let mut direct = proxy.no_proxy.clone();
     direct.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
     // Most programs take a domain with a dot before it, some only without; few understand subnets, so each address is listed as well.
     direct.extend([format!(".{}", network.domain), network.domain.clone(), network.subnet.to_string(), network.gateway.to_string()]);
+    direct.extend(network.ipv6.map(|prefix| prefix.to_string()));
     for node in &lab.nodes {
         direct.push(node.address.to_string());
+        direct.extend(network.ipv6_of(node.address).map(|address| address.to_string()));
         let within = format!(".{}", network.domain);
         direct.extend(names(node).into_iter().filter(|name| !name.ends_with(&within)));
     }
@@ -38,7 +45,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_the_lab_is_reached_directly() {
-        let text = "name: t\nnetwork: {subnet: 10.5.0.0/24, domain: t.test, proxy: {http: 'http://p:3128', no_proxy: [.corp]}}\n\
+        let text = "name: t\nnetwork: {subnet: 10.5.0.0/24, ipv6: false, domain: t.test, proxy: {http: 'http://p:3128', no_proxy: [.corp]}}\n\
                     nodes: [{name: a, hostnames: [www.lan, x.t.test]}]\n";
         let lab = labctl_spec::parse_lab(text, Path::new("/nowhere/lab.yml")).unwrap();
         let proxy = proxy(&lab).unwrap();

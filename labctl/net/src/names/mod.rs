@@ -6,10 +6,10 @@ mod forward;
 mod stream;
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::op::{Message, MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, NS, PTR, SOA};
+use hickory_proto::rr::rdata::{NS, PTR, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use ipnet::{IpNet, Ipv4Net};
 use labctl_spec::lab::Network;
@@ -26,8 +26,8 @@ const MOST_FORWARDED: usize = 256;
 /// The names that the lab knows.
 #[derive(Debug)]
 pub(crate) struct Names {
-    addresses: HashMap<String, Vec<Ipv4Addr>>,
-    names: HashMap<Ipv4Addr, String>,
+    addresses: HashMap<String, Vec<IpAddr>>,
+    names: HashMap<IpAddr, String>,
     domain: String,
     subnet: Ipv4Net,
     internet: bool,
@@ -59,7 +59,7 @@ enum Known {
 impl Names {
     /// `names` are lower-case. A name with a dot is complete; any other is known both as is and as `name.domain`. The
     /// first complete name of an address becomes its reverse name.
-    pub(crate) fn new(network: &Network, names: &[(String, Ipv4Addr)], upstream: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(network: &Network, names: &[(String, IpAddr)], upstream: Vec<SocketAddr>) -> Self {
         let domain = network.domain.trim_matches('.').to_ascii_lowercase();
         let mut known = Self {
             addresses: HashMap::new(),
@@ -74,12 +74,12 @@ impl Names {
             known.add(name.trim_matches('.'), *address);
         }
         if !known.addresses.contains_key(&format!("gateway.{}", known.domain)) {
-            known.add("gateway", network.gateway);
+            known.add("gateway", network.gateway.into());
         }
         known
     }
 
-    fn add(&mut self, name: &str, address: Ipv4Addr) {
+    fn add(&mut self, name: &str, address: IpAddr) {
         let name = name.to_ascii_lowercase();
         let full = if name.contains('.') { name.clone() } else { format!("{name}.{}", self.domain) };
         self.names.entry(address).or_insert_with(|| full.clone());
@@ -115,9 +115,9 @@ impl Names {
 
     fn look_up(&self, query: &Query) -> Known {
         let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
-        if name.ends_with(".in-addr.arpa") {
+        if name.ends_with(".in-addr.arpa") || name.ends_with(".ip6.arpa") {
             return match query.name().parse_arpa_name() {
-                Ok(IpNet::V4(net)) if self.subnet.contains(&net) => self.reverse(net),
+                Ok(net) if self.is_inside(net) => self.reverse(net),
                 _ => Known::Foreign,
             };
         }
@@ -125,8 +125,11 @@ impl Names {
             return Known::Records(self.of_the_zone(query.query_type()));
         }
         if let Some(addresses) = self.addresses.get(&name) {
-            let wanted = matches!(query.query_type(), RecordType::A | RecordType::ANY);
-            return Known::Records(addresses.iter().filter(|_| wanted).map(|address| RData::A(A(*address))).collect());
+            let all = addresses.iter().map(|address| match address {
+                IpAddr::V4(address) => RData::A((*address).into()),
+                IpAddr::V6(address) => RData::AAAA((*address).into()),
+            });
+            return Known::Records(all.filter(|data| [data.record_type(), RecordType::ANY].contains(&query.query_type())).collect());
         }
         let below = format!(".{name}");
         if self.addresses.keys().any(|known| known.ends_with(&below)) {
@@ -139,8 +142,16 @@ impl Names {
         Known::Foreign
     }
 
-    fn reverse(&self, net: Ipv4Net) -> Known {
-        if net.prefix_len() < 32 {
+    /// Whether the lab alone knows the names of these addresses. Nobody outside knows those of unique local ones (RFC 6303, 4.4).
+    fn is_inside(&self, net: IpNet) -> bool {
+        match net {
+            IpNet::V4(net) => self.subnet.contains(&net),
+            IpNet::V6(net) => net.prefix_len() >= 8 && net.addr().octets()[0] == 0xfd,
+        }
+    }
+
+    fn reverse(&self, net: IpNet) -> Known {
+        if net.prefix_len() < net.max_prefix_len() {
             return Known::Records(Vec::new());
         }
         match self.names.get(&net.addr()).and_then(|name| Name::from_ascii(format!("{name}.")).ok()) {

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 
 fn names(internet: bool) -> Names {
@@ -7,14 +9,18 @@ fn names(internet: bool) -> Names {
         domain: "demo".to_owned(),
         internet,
         host_loopback: false,
+        ipv6: None,
         proxy: None,
         ca: Vec::new(),
     };
-    let address = |last| Ipv4Addr::new(10, 77, 0, last);
+    let address = |last| IpAddr::from([10, 77, 0, last]);
+    let six = |last| IpAddr::from([0xfd01, 2, 3, 0, 0, 0, 0, last]);
     let names = [
         ("root-server".to_owned(), address(11)),
         ("root.server.demo".to_owned(), address(11)),
         ("client1".to_owned(), address(21)),
+        ("dual".to_owned(), address(22)),
+        ("dual".to_owned(), six(22)),
         ("all.demo".to_owned(), address(11)),
         ("all.demo".to_owned(), address(21)),
     ];
@@ -68,6 +74,20 @@ fn what_the_lab_lacks_is_denied_with_the_zone() {
         assert_eq!((reply.metadata.response_code, reply.answers.len()), (code, 0), "{name}");
         assert_eq!(reply.authorities[0].record_type(), RecordType::SOA, "{name}");
     }
+}
+
+#[test]
+fn nodes_have_addresses_of_both_kinds() {
+    let names = names(true);
+    for name in ["dual.", "dual.demo."] {
+        assert_eq!(addresses(&ask(&names, name, RecordType::A).unwrap()), ["10.77.0.22"]);
+        assert_eq!(addresses(&ask(&names, name, RecordType::AAAA).unwrap()), ["fd01:2:3::16"]);
+    }
+    let reverse = |last: &str| format!("{last}.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.0.0.0.2.0.0.0.1.0.d.f.ip6.arpa.");
+    let reply = ask(&names, &reverse("6.1.0"), RecordType::PTR).unwrap();
+    assert_eq!(addresses(&reply), ["dual.demo."]);
+    assert_eq!(ask(&names, &reverse("7.1.0"), RecordType::PTR).unwrap().metadata.response_code, ResponseCode::NXDomain);
+    assert!(ask(&names, "8.b.d.0.1.0.0.2.ip6.arpa.", RecordType::PTR).is_none(), "another's");
 }
 
 #[test]

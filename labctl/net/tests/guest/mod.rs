@@ -73,6 +73,7 @@ pub fn network() -> Network {
         domain: "demo".to_owned(),
         internet: false,
         host_loopback: false,
+        ipv6: None,
         proxy: None,
         ca: Vec::new(),
     }
@@ -80,7 +81,7 @@ pub fn network() -> Network {
 
 /// A switch on the test network with `guests` attached and connected.
 pub async fn switch_with(network: Network, guests: &[&Guest]) -> Switch {
-    let names = guests.iter().map(|guest| (guest.name.to_string(), guest.address)).collect();
+    let names = guests.iter().map(|guest| (guest.name.to_string(), guest.address.into())).collect();
     // Nothing listens on the discard port: outside names fail, and nothing leaves the machine.
     let switch = Switch::start(SwitchConfig { network, names, upstream: vec!["127.0.0.1:9".parse().unwrap()] });
     for guest in guests {

@@ -65,6 +65,7 @@ impl Lab {
         }
         self.network.gateway = network::offset(subnet, 1);
         self.network.subnet = subnet;
+        self.network.ipv6 = self.network.ipv6.map(|_| network::ipv6_prefix(subnet));
         Ok(self)
     }
 }
@@ -91,6 +92,11 @@ mod tests {
         assert_eq!(addresses, ["10.99.0.10", "10.99.2.7"]);
         assert_eq!((moved.network.subnet, moved.network.gateway), (net("10.99.0.0/16"), "10.99.0.1".parse().expect("an address")));
         assert_eq!(moved.network.domain, "t", "names stay");
+        let six = |lab: &Lab| lab.network.ipv6_of(lab.nodes[1].address).expect("IPv6").to_string();
+        assert!(six(&moved).starts_with("fd") && six(&moved).ends_with("::207"), "{}", six(&moved));
+        assert_ne!(six(&moved), six(&lab(file)), "another prefix");
+        let without = lab("name: t\nnetwork: {ipv6: false}\nnodes: [{name: a}]\n");
+        assert_eq!(without.clone().in_subnet(net("10.99.0.0/16")).expect("there is room").network.ipv6, None);
         // Moving it again changes nothing; moving it back restores the original.
         assert_eq!(moved.clone().in_subnet(net("10.99.0.0/16")).expect("there is room"), moved);
         assert_eq!(moved.in_subnet(net("10.5.4.0/22")).expect("there is room"), lab(file));

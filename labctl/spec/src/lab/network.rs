@@ -1,9 +1,9 @@
 //! The lab's subnet and domain.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{LabFile, Network, outside};
 use crate::check::STAND_IN;
@@ -43,7 +43,8 @@ pub(super) fn network(plain: &LabFile, folder: &Path, report: &mut Report) -> Ch
         domain: domain.clone(),
         internet: plain.network.internet.unwrap_or(true),
         host_loopback: plain.network.host_loopback.unwrap_or(false),
-        proxy: outside::proxy(plain.network.proxy.as_ref(), report),
+        ipv6: plain.network.ipv6.unwrap_or(true).then(|| ipv6_prefix(subnet)),
+        proxy: outside::proxy(plain.network.proxy.as_ref(), plain.network.host_loopback.unwrap_or(false), report),
         ca: outside::authorities(&plain.network.ca, folder, report),
     };
     // A domain that was dropped because of a fault conflicts with nothing.
@@ -57,6 +58,15 @@ pub(super) fn derived_subnet(name: &str) -> Ipv4Net {
     let [third, second, ..] = hash(&["subnet", name]).to_le_bytes();
     let network = Ipv4Addr::new(10, 64 | (second & 0x3f), third, 0);
     Ipv4Net::new(network, 24).unwrap_or_default()
+}
+
+/// The IPv6 prefix of a lab: a unique local one, whose 40 random bits are a hash of the subnet (RFC 4193), so that each subnet of this
+/// host has its own, and a lab keeps it.
+pub(super) fn ipv6_prefix(subnet: Ipv4Net) -> Ipv6Net {
+    let [a, b, c, d, e, ..] = hash(&["ipv6", &subnet.to_string()]).to_le_bytes();
+    let global = u16::from_be_bytes([0xfd, a]);
+    let network = Ipv6Addr::new(global, u16::from_be_bytes([b, c]), u16::from_be_bytes([d, e]), 0, 0, 0, 0, 0);
+    Ipv6Net::new(network, 64).unwrap_or_default()
 }
 
 /// The `n`-th address of a subnet, the network's own being the 0th; stays inside the address space.

@@ -16,7 +16,7 @@ const LARGEST: u64 = 1 << 20;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
 /// The proxy, if the file names one.
-pub(super) fn proxy(written: Option<&ProxyFile>, report: &mut Report) -> Option<Proxy> {
+pub(super) fn proxy(written: Option<&ProxyFile>, host_loopback: bool, report: &mut Report) -> Option<Proxy> {
     let (http, https, no_proxy) = match written? {
         ProxyFile::One(url) => {
             let url = url_at(url, AT, report);
@@ -40,6 +40,11 @@ pub(super) fn proxy(written: Option<&ProxyFile>, report: &mut Report) -> Option<
             let hint = "write one host, one domain such as `.corp.example`, or one subnet in each entry";
             report.add(&format!("{AT}/no_proxy/{position}"), format!("`{entry}` is not a host, domain or subnet"), hint);
         }
+    }
+    if let Some(url) = [&http, &https].into_iter().flatten().find(|url| url.is_loopback() && !host_loopback) {
+        let hint =
+            "add `host_loopback: true`, which opens all services on the host's loopback to guests, or give an address that guests reach";
+        report.add(AT, format!("guests cannot reach `{url}`, which is this computer's loopback"), hint);
     }
     Some(Proxy { http, https, no_proxy })
 }

@@ -57,7 +57,8 @@ fn parse(written: &PublishFile) -> Result<Vec<Publish>, Fault> {
     }
     let (host, node) = (range(host, text)?, range(node, text)?);
     if host.len() != node.len() {
-        let reason = format!("`{text}`: there are {} host ports for {} node ports", host.len(), node.len());
+        let count = |ports: usize| format!("{ports} port{}", if ports == 1 { "" } else { "s" });
+        let reason = format!("`{text}`: {} on the host and {} on the node do not fit", count(host.len()), count(node.len()));
         return Err((reason, "give both ranges the same length, as in \"9000-9010:8000-8010\"".to_owned()));
     }
     if host.len() > MOST_PORTS {
