@@ -14,6 +14,7 @@ pub mod console;
 pub mod doctor;
 pub mod exec;
 pub mod host;
+pub mod host_proxy;
 pub mod hosts_file;
 pub mod images;
 pub mod layer;

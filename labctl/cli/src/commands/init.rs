@@ -1,9 +1,10 @@
 //! `labctl init`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use labctl_core::project::LAB_FILE;
-use labctl_core::shipped;
+use labctl_core::{host_proxy, shipped};
 use labctl_lab::{Failure, Kind};
 use labctl_spec as spec;
 use labctl_spec::ident::LabName;
@@ -27,8 +28,10 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let here = std::env::current_dir().map_err(Failure::io("the current folder"))?;
     if args.demo {
         let written = shipped::write_demo(&here, args.force)?;
+        let proxy = take_proxy(&here.join(LAB_FILE))?;
         let names: Vec<String> = written.iter().map(|path| path.strip_prefix(&here).unwrap_or(path).display().to_string()).collect();
         session.out.result(&written, || format!("wrote {}: Consul and Nomad on five machines", names.join(" and ")));
+        proxy.iter().for_each(|line| session.out.say(line));
         session.out.say("Next: labctl up");
         return Ok(ExitCode::SUCCESS);
     }
@@ -41,8 +44,19 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         return Err(Failure::new(Kind::Conflict, format!("{} already exists", file.display())).hint("--force replaces it"));
     }
     labctl_lab::persist::write_public(&file, spec::example_lab(&name).as_bytes())?;
-    session.out.say(&format!("wrote {}: one plain virtual machine, with everything else as comments\nNext: labctl up", file.display()));
+    let proxy = take_proxy(&file)?;
+    session.out.say(&format!("wrote {}: one plain virtual machine, with everything else as comments", file.display()));
+    proxy.iter().for_each(|line| session.out.say(line));
+    session.out.say("Next: labctl up");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the proxy of this computer's environment into the new lab file; what to say about it.
+fn take_proxy(file: &Path) -> Result<Vec<String>, Failure> {
+    let Some(proxy) = host_proxy::find(|name| std::env::var(name).ok()) else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(file).map_err(Failure::io(file.display()))?;
+    labctl_lab::persist::write_public(file, proxy.add_to(&text).as_bytes())?;
+    Ok(proxy.summary().into_iter().chain(proxy.notes).collect())
 }
 
 /// Derives a lab name from a folder name: characters that a name cannot contain become hyphens.
