@@ -53,6 +53,11 @@ pub fn digest() -> String {
     in_force().1
 }
 
+/// Does what needs the running system after a boot.
+pub fn settle(kept: &Identity) {
+    authorities::settle(kept, kept);
+}
+
 /// Variables that every program started by the agent gets: the proxy's.
 pub fn environment() -> Vec<(String, String)> {
     let (identity, _) = in_force();

@@ -68,6 +68,7 @@ pub fn on_virtio_port() -> io::Result<()> {
         if let Err(why) = identity::apply(&kept) {
             eprintln!("labctl-agent: identity: {why}");
         }
+        identity::settle(&kept);
     }
     if let Err(why) = boot::grow_root() {
         eprintln!("labctl-agent: cannot grow the root file system: {why}");
