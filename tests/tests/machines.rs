@@ -194,10 +194,62 @@ fn packages_come_through_the_uplink_and_nothing_leaves_without_it() {
     assert!(sandbox.good(&["exec", "a", "--", "hello"]).contains("Hello"));
     sandbox.good(&["destroy", "--force"]);
 
-    sandbox.write("lab.yml", "name: closed\nnetwork: {internet: false}\nnodes: [{name: a, memory: 384M}]\n");
-    sandbox.good(&["up"]);
+    let closed = |more: &str| {
+        let text = format!("name: closed\nnetwork: {{internet: false, host_loopback: true{more}}}\nnodes: [{{name: a, memory: 384M}}]\n");
+        sandbox.write("lab.yml", &text);
+        sandbox.good(&["up"]);
+    };
+    closed("");
     let tried = sandbox.run(&["exec", "a", "--", "bash", "-c", "getent hosts deb.debian.org || exec 3<>/dev/tcp/192.0.2.1/80"]);
     assert!(!tried.status.success(), "something left a lab without internet");
+
+    // A proxy and an authority reach the node while it runs, in the same way as at a boot.
+    sandbox.write("corp.pem", AUTHORITY);
+    closed(&format!(", proxy: 'http://u:secret@127.0.0.1:{}', ca: [corp.pem]", proxy()));
+    let said = |script: &str| sandbox.good(&["exec", "a", "--", "sh", "-c", script]);
+    let get = "curl -sS http://example.test/x";
+    assert_eq!(said(get), "from the proxy\n");
+    assert_eq!(said(&format!("systemd-run -q --pipe --wait {get}")), "from the proxy\n");
+    assert_eq!(sandbox.good(&["ssh", "a", "--", get]), "from the proxy\n");
+    assert!(said("apt-config dump").contains("Acquire::http::Proxy \"http://u:secret@"));
+    let trusted = "openssl verify -no_check_time -CApath /etc/ssl/certs /usr/local/share/ca-certificates/labctl-corp.crt";
+    assert!(said(trusted).contains(": OK"), "programs that look for links");
+    let bundle = "tr -d '\\n' < /etc/ssl/certs/ca-certificates.crt";
+    assert!(said(bundle).contains(&AUTHORITY.replace('\n', "")), "programs that read the bundle");
+    closed("");
+    assert!(!sandbox.run(&["exec", "a", "--", "sh", "-c", get]).status.success(), "the proxy is gone");
+}
+
+/// An authority that signs nothing.
+const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----
+MIIBlzCCAT2gAwIBAgIUbiglIej+QYwxTXbnS0977T10SD8wCgYIKoZIzj0EAwIw
+IDEeMBwGA1UEAwwVbGFiY3RsIHRlc3QgYXV0aG9yaXR5MCAXDTI2MTIwMTAwMTMx
+NFoYDzIxMjYxMTA3MDAxMzE0WjAgMR4wHAYDVQQDDBVsYWJjdGwgdGVzdCBhdXRo
+b3JpdHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATkD8PXLeQbf86+MBZhuMl/
++7d+bwJwu9uKF24DfKLdx5O5GH6stUoEd9cFecQP8L43mpk1I6aXRu+1Dm6T3gbt
+o1MwUTAdBgNVHQ4EFgQUN4RBxkwh7LCq3wP8MRXDpU8vIg4wHwYDVR0jBBgwFoAU
+N4RBxkwh7LCq3wP8MRXDpU8vIg4wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQD
+AgNIADBFAiEA3jvmrX8pJKqpJjPGAN4wetxIGQxO3srGD/4WuqR5uoICIGmrCBBu
+/Df+k5G1QgAVPY3NcVR+1WEXgJJznTnlUjp+
+-----END CERTIFICATE-----
+";
+
+/// A proxy on the host's loopback that has one page, for those who name a user; its port.
+fn proxy() -> u16 {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines: Vec<String> = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let right = lines.first().is_some_and(|line| line.starts_with("GET http://example.test/x "))
+                && lines.iter().any(|line| line.to_lowercase().starts_with("proxy-authorization: basic "));
+            let (status, page) = if right { ("200 OK", "from the proxy\n") } else { ("407 Who are you", "") };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len());
+        }
+    });
+    port
 }
 
 /// kill -9 of `labctl up`, of the supervisor and of a QEMU at random moments: the next `up` always reaches the goal.
