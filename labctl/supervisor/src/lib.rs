@@ -22,6 +22,7 @@ mod impairing;
 mod kernel;
 mod lost;
 mod node;
+mod owner;
 mod patience;
 mod ports;
 mod rewinding;
@@ -121,7 +122,7 @@ pub async fn run(root: Home, lab: &LabName, tell: impl FnOnce(&str)) -> Result<(
     }
     let listener = UnixListener::bind(&socket).map_err(Failure::io(socket.display()))?;
     tell(READY);
-    tokio::spawn(healing::heal_expired(supervisor.clone()));
+    tokio::spawn(healing::heal_due(supervisor.clone()));
     tokio::select! {
         () = supervisor.clone().accept(&listener) => {}
         () = supervisor.until_quiet() => {}
