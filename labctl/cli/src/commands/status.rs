@@ -6,7 +6,7 @@ use labctl_core::lifecycle;
 use labctl_lab::Failure;
 use labctl_lab::control::{LabStatus, NodeStatus};
 use labctl_lab::event::NodeState;
-use labctl_spec::lab::spell;
+use labctl_spec::lab::spell as ports;
 
 use crate::output::Table;
 use crate::output::time::{seconds_since, spell};
@@ -36,7 +36,7 @@ pub fn table(status: &LabStatus) -> String {
             node.cpus.to_string(),
             format!("{} MiB", node.memory_mib),
             node.groups.join(","),
-            spell(&node.all_published()),
+            ports(&node.all_published()),
         ]);
     }
     let mut text = table.render();
