@@ -141,6 +141,50 @@ fn a_supervisor_serves_though_its_starter_is_gone() {
 }
 
 #[test]
+fn a_lab_is_found_from_every_session_and_what_is_lost_is_told() {
+    if !can_boot() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    sandbox.write("lab.yml", "name: sessions\nnodes: [{name: a, memory: 256M}]\n");
+    said(&sandbox, &["up"]);
+    let first = sandbox.status()["supervisor"].to_string();
+    // Another login, cron: the runtime folder is another, or none.
+    for other in [Some("/nonexistent"), None] {
+        let mut command = sandbox.command(&["exec", "a", "--", "sh", "-c", "echo kept > /root/kept; sync"]);
+        match other {
+            Some(folder) => command.env("XDG_RUNTIME_DIR", folder),
+            None => command.env_remove("XDG_RUNTIME_DIR"),
+        };
+        assert!(command.status().unwrap().success(), "{other:?}");
+    }
+    // The supervisor makes its socket again, and still has its connections to the machine.
+    let run = sandbox.home().join("labs/sessions/run");
+    std::fs::remove_dir_all(&run).unwrap();
+    assert_eq!(sandbox.status()["supervisor"].to_string(), first);
+    assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/root/kept"]), "kept\n");
+    assert_eq!(sandbox.json(&["list"])[0]["state"], "running");
+    // Without it nothing can reach the machine.
+    let lose = || {
+        let supervisor = sandbox.status()["supervisor"].to_string();
+        let _ = std::fs::remove_dir_all(&run);
+        assert!(Command::new("kill").args(["-9", &supervisor]).status().unwrap().success());
+        until("it is gone", Duration::from_secs(20), || !is_alive(&supervisor));
+    };
+    lose();
+    assert_eq!(sandbox.status()["nodes"][0]["state"], "unreachable");
+    let (_, refused) = sandbox.bad(&["exec", "a", "--", "true"]);
+    has(&refused, &["a cannot be reached", "0.qmp", "labctl up a"]);
+    assert_eq!(sandbox.machines().len(), 1);
+    has(&said(&sandbox, &["up"]), &["warning: a: its machine could not be controlled and was ended; its disk is kept"]);
+    assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/root/kept"]), "kept\n");
+    lose();
+    has(&said(&sandbox, &["destroy", "--force"]), &["a: its machine could not be controlled and was ended"]);
+    assert!(sandbox.machines().is_empty());
+    assert!(!sandbox.home().join("labs/sessions").exists());
+}
+
+#[test]
 fn one_labs_damaged_record_stops_no_other() {
     let sandbox = Sandbox::new();
     sandbox.write("lab.yml", "name: good\nnodes: [{name: a}]\n");

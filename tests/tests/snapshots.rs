@@ -146,8 +146,14 @@ fn a_lab_goes_back_to_what_it_was() {
     assert!(said.contains("past2 is off"), "{said}");
     assert_eq!(names(&sandbox), ["one"]);
     sandbox.good(&["halt"]);
-    sandbox.good(&["snapshot", "restore", "one"]);
+    // Names and ports are those of the lab file as it is now.
+    sandbox.write("lab.yml", &LAB.replace("256M", "256M, publish: [7001], hostnames: ['new{index}.test']"));
+    let restored = sandbox.run(&["snapshot", "restore", "one"]);
+    let said = String::from_utf8_lossy(&restored.stderr).into_owned();
+    assert!(restored.status.success() && said.contains("past1: its published ports and names are those of the lab file"), "{said}");
     assert!(all_run(&sandbox));
+    assert_eq!(sandbox.status()["nodes"][0]["published"], serde_json::json!([[7001, 7001]]));
+    sandbox.good(&["exec", "past1", "--", "grep", "new2.test", "/etc/hosts"]);
     until("the connection goes on after halt", Duration::from_secs(20), || last_line(&sandbox) > 3);
 
     // The disks alone: the nodes boot with the files of the snapshot.
@@ -293,4 +299,23 @@ fn a_full_disk_costs_the_snapshot_alone() {
     sandbox.good(&["exec", "a", "--", "rm", "/dev/shm/kept"]);
     sandbox.good(&["snapshot", "restore", "one"]);
     assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/dev/shm/kept"]), "kept\n");
+
+    // A guest that writes more than there is room for stands still: what was asked of it fails, and so does a new command.
+    let (code, _) = sandbox.bad(&["exec", "a", "--", "sh", "-c", "yes | head -c 400m > /root/fill; sync"]);
+    assert_eq!(code, 7);
+    let node = &sandbox.status()["nodes"][0];
+    assert_eq!(node["state"], "disk_full", "{node}");
+    let (code, said) = sandbox.bad(&["exec", "a", "--", "true"]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("a: its machine stands still, because the host's disk is full") && said.contains("labctl up a"), "{said}");
+    assert_eq!(sandbox.bad(&["resume"]).0, 4, "there is no room yet");
+    // The next supervisor knows it too.
+    kill_supervisor(&sandbox);
+    let (_, said) = sandbox.bad(&["exec", "a", "--", "true"]);
+    assert!(said.contains("the host's disk is full"), "{said}");
+    let grown = Command::new("mount").args(["-o", "remount,size=900m"]).arg(sandbox.home()).status();
+    assert!(grown.is_ok_and(|status| status.success()));
+    sandbox.good(&["resume"]);
+    assert_eq!(sandbox.status()["nodes"][0]["state"], "running");
+    assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/dev/shm/kept"]), "kept\n", "nothing was lost");
 }

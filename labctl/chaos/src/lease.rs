@@ -30,6 +30,19 @@ pub struct Lease {
     pub undo: Undo,
     /// When it must be undone even without a request, in milliseconds since 1970.
     pub expires_unix_ms: u64,
+    /// The process whose run undoes it, if the fault is not to outlive that process; none for faults that last as long as the scenario says,
+    /// whatever dies.
+    #[serde(default)]
+    pub owner: Option<Owner>,
+}
+
+/// A process, unique within this boot of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since the host booted.
+    pub ticks: u64,
 }
 
 /// Where leases are kept. Implemented by the owner of the lab's state directory.
@@ -63,20 +76,24 @@ pub struct Healing {
 }
 
 /// Undoes everything in the journal and, whatever it holds, releases the network. Safe to call at any time, repeatedly and concurrently.
-/// With `expired_by` (milliseconds since 1970), only leases that have expired by then are undone, and a network hold is left to its own
-/// limit. A supervisor does this when it restarts and at every expiry.
+/// With `only`, only leases that it selects are undone, and a network hold is left to its own limit. A supervisor does this with leases that
+/// have expired.
 ///
 /// # Errors
 /// The journal could not be read. Faults that could not be undone are not an error here: see [`Healing::failed`].
-pub async fn heal(journal: &dyn Journal, target: &dyn FaultTarget, expired_by: Option<u64>) -> Result<Healing, FaultError> {
+pub async fn heal(
+    journal: &dyn Journal,
+    target: &dyn FaultTarget,
+    only: Option<&(dyn Fn(&Lease) -> bool + Sync)>,
+) -> Result<Healing, FaultError> {
     let mut healing = Healing::default();
-    if expired_by.is_none()
+    if only.is_none()
         && let Err(error) = target.release_network().await
     {
         healing.failed.push(format!("the switch: {error}"));
     }
     for lease in journal.open()? {
-        if expired_by.is_some_and(|now| lease.expires_unix_ms > now) {
+        if only.is_some_and(|only| !only(&lease)) {
             continue;
         }
         let undone = async {

@@ -32,7 +32,7 @@ pub use fault::FaultReport;
 pub use fault::kill::{Fate, KillDetails, Skew, TargetReport};
 pub use fault::network::NetworkDetails;
 pub use impaired::ImpairedEdges;
-pub use lease::{Healing, Journal, Lease, heal};
+pub use lease::{Healing, Journal, Lease, Owner, heal};
 pub use observe::{ProbeReport, Window};
 pub use options::Options;
 pub use pick::{choose, resolve};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::lease::Owner;
+
 /// Options of a run. All randomness derives from `seed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -25,8 +27,10 @@ pub struct Options {
     pub arm_limit: Duration,
     /// Time limit for agents to confirm deaths. The network is held at most a second longer.
     pub fire_limit: Duration,
-    /// How much longer than the rest of the method a process stays stopped if the run is killed.
+    /// How much longer than the rest of the method a process stays stopped if nobody notices that the run was killed.
     pub lease_margin: Duration,
+    /// The process of this run: what it has stopped continues when it is gone.
+    pub owner: Option<Owner>,
 }
 
 impl Default for Options {
@@ -42,6 +46,7 @@ impl Default for Options {
             arm_limit: Duration::from_secs(10),
             fire_limit: Duration::from_secs(10),
             lease_margin: Duration::from_secs(60),
+            owner: None,
         }
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use labctl_chaos::{Event, Healing, Options, Report, Verdict, What, render};
+use labctl_chaos::{FaultError, Journal, Lease, Owner};
+use labctl_machine::vitals::Process;
 use labctl_spec::lab::Lab;
 use labctl_spec::load_scenario;
 use labctl_spec::scenario::Scenario;
@@ -26,7 +28,16 @@ pub fn load(file: &Path, lab: &Lab) -> Result<Scenario, Failure> {
     load_scenario(file, Some(lab)).map_err(|why| project::from_load_error(&why))
 }
 
-/// Runs a scenario.
+/// How a run ended.
+pub enum Ended {
+    /// By itself.
+    Over(Box<Report>),
+    /// It was stopped, and what it had done was undone.
+    Stopped(Healing),
+}
+
+/// Runs a scenario until it is over or `stop` returns. Either way nothing that it did stays in force; what could not be undone is in the
+/// report or the healing.
 pub async fn run(
     supervisor: Supervisor,
     home: &LabHome,
@@ -34,18 +45,55 @@ pub async fn run(
     scenario: &Scenario,
     options: &Options,
     events: impl Fn(Event) + Send + Sync,
-) -> Report {
+    stop: impl Future<Output = ()>,
+) -> Result<Ended, Failure> {
     let names = |nodes: &Vec<labctl_spec::ident::NodeName>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
     let groups: BTreeMap<String, Vec<String>> = lab.groups().iter().map(|(group, nodes)| (group.clone(), names(nodes))).collect();
-    let target = Arc::new(LabTarget::new(supervisor));
+    let target = Arc::new(LabTarget::new(supervisor.clone()));
     let journal = Arc::new(FaultJournal::new(home));
-    labctl_chaos::run(scenario, &groups, target, journal, options, events).await
+    let (pid, ticks) = (std::process::id().cast_signed(), Process::of(std::process::id().cast_signed()).0.ticks);
+    let options = Options { owner: Some(Owner { pid, ticks }), ..options.clone() };
+    let ours = |lease: &Lease| lease.scenario == scenario.name && lease.seed == options.seed;
+    let stopped = async {
+        stop.await;
+        // Read before the run is dropped, which begins to undo them.
+        in_force(home).unwrap_or_default()
+    };
+    let report = tokio::select! {
+        report = labctl_chaos::run(scenario, &groups, target, journal, &options, events) => report,
+        before = stopped => {
+            let healing = undo(supervisor, home, Some(&ours)).await?;
+            let left = in_force(home)?;
+            let healed = before.into_iter().filter(|lease| ours(lease) && left.iter().all(|other| other.id != lease.id));
+            return Ok(Ended::Stopped(Healing { healed: healed.map(|lease| lease.what).collect(), ..healing }));
+        }
+    };
+    // A step that failed halfway may have left something. What the run itself could not undo is in its report.
+    let told: Vec<&String> =
+        report.timeline.iter().filter_map(|event| if let What::NotHealed { what, .. } = &event.what { Some(what) } else { None }).collect();
+    let untold = |lease: &Lease| ours(lease) && !told.contains(&&lease.what);
+    if in_force(home)?.iter().any(untold) {
+        undo(supervisor, home, Some(&untold)).await?;
+    }
+    Ok(Ended::Over(Box::new(report)))
 }
 
 /// Undoes every fault in force.
 pub async fn heal(supervisor: Supervisor, home: &LabHome) -> Result<Healing, Failure> {
-    let target = LabTarget::new(supervisor);
-    labctl_chaos::heal(&FaultJournal::new(home), &target, None).await.map_err(|why| Failure::new(Kind::Machine, why.to_string()))
+    undo(supervisor, home, None).await
+}
+
+async fn undo(supervisor: Supervisor, home: &LabHome, only: Option<&(dyn Fn(&Lease) -> bool + Sync)>) -> Result<Healing, Failure> {
+    labctl_chaos::heal(&FaultJournal::new(home), &LabTarget::new(supervisor), only).await.map_err(failed)
+}
+
+fn failed(why: FaultError) -> Failure {
+    Failure::new(Kind::Machine, why.to_string())
+}
+
+/// The faults in force.
+pub fn in_force(home: &LabHome) -> Result<Vec<Lease>, Failure> {
+    FaultJournal::new(home).open().map_err(failed)
 }
 
 /// A seed for a run without a given one. Below 2^53, so that every reader of the JSON report reads the same number.

@@ -1,5 +1,7 @@
 //! What the host lacks, with the command that fixes it.
 
+mod logout;
+
 use labctl_lab::Failure;
 use labctl_lab::home::Home;
 use labctl_machine::accel::Accel;
@@ -45,7 +47,7 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
                 what: "accelerator".into(),
                 good: true,
                 found: format!("emulation (tcg), ten times slower: {}", finding.why),
-                fix: finding.why.contains("/dev/kvm").then(|| "sudo usermod -aG kvm $USER   (then log in again)".to_owned()),
+                fix: finding.why.contains("/dev/kvm").then(kvm),
             },
             fast => Check::good("accelerator", format!("{}, proved by a probe guest", fast.as_str())),
         });
@@ -61,7 +63,18 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     }));
     checks.push(privileged_ports());
     checks.extend(space(home));
+    checks.extend(logout::check());
     Ok(checks)
+}
+
+/// The command that lets this user use KVM.
+fn kvm() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    match labctl_image::doctor::user_name(uid) {
+        Some(name) => format!("sudo usermod -aG kvm {name}   (then log in again)"),
+        // Only names can be members of a group.
+        None => format!("sudo setfacl -m u:{uid}:rw /dev/kvm"),
+    }
 }
 
 fn qemu_version() -> Check {

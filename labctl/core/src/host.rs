@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use labctl_lab::home::Home;
-use labctl_lab::{Failure, Kind};
+use labctl_lab::{Failure, Kind, node_folder};
 use labctl_spec::lab::Lab;
 use labctl_spec::size::Size;
 
@@ -14,7 +14,9 @@ const DISK_PER_NODE: Size = Size::mib(256);
 /// Refuses a lab that exceeds the host's resources.
 pub fn check(home: &Home, lab: &Lab) -> Result<(), Failure> {
     check_memory(lab, total_memory())?;
-    check_disk(lab, &home.labs())
+    let lab_home = home.lab(&lab.name);
+    let new = lab.nodes.iter().filter(|node| node_folder::is_new(&lab_home, &node.name)).count();
+    check_disk(new, &home.labs())
 }
 
 /// Raises this process's and its children's limit of open files to the hard limit: the usual soft limit of 1024 is there for programs that
@@ -46,14 +48,15 @@ fn check_memory(lab: &Lab, total: Option<Size>) -> Result<(), Failure> {
     }
 }
 
-fn check_disk(lab: &Lab, folder: &Path) -> Result<(), Failure> {
+/// Room for the disks of that many new nodes.
+fn check_disk(new: usize, folder: &Path) -> Result<(), Failure> {
     let Some(existing) = folder.ancestors().find(|folder| folder.exists()) else { return Ok(()) };
     let about = rustix::fs::statvfs(existing).map_err(|why| Failure::io(existing.display())(why.into()))?;
     let free = Size(about.f_bavail * about.f_frsize);
-    let wanted = Size(DISK_PER_NODE.0 * lab.nodes.len() as u64);
+    let wanted = Size(DISK_PER_NODE.0 * new as u64);
     if free < wanted {
         let message =
-            format!("{}: {} MiB free, but the lab needs at least {} MiB to start", existing.display(), free.as_mib(), wanted.as_mib());
+            format!("{}: {} MiB free, but the lab's new nodes need at least {} MiB", existing.display(), free.as_mib(), wanted.as_mib());
         return Err(Failure::new(Kind::Host, message).hint("free some space, or set LABCTL_HOME to a folder on a larger disk"));
     }
     Ok(())

@@ -19,6 +19,7 @@ pub mod hosts_file;
 pub mod images;
 pub mod layer;
 pub mod lifecycle;
+pub mod listing;
 pub mod project;
 pub mod provisioning;
 pub mod prune;

@@ -1,6 +1,7 @@
 //! Up, halt, destroy, status: the commands' side of a lab's life.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use labctl_lab::client::Supervisor;
 use labctl_lab::control::{Call, LabStatus, LifeStatus, NodeStatus, Up};
@@ -10,7 +11,9 @@ use labctl_lab::life::Life;
 use labctl_lab::record::{self, Record};
 use labctl_lab::template::Plan;
 use labctl_lab::work::turn;
-use labctl_lab::{Failure, node_folder, snapshot};
+use labctl_lab::{Failure, node_folder, persist, snapshot};
+use labctl_machine::machine::Machine;
+use labctl_machine::qemu::found;
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::Lab;
 
@@ -134,6 +137,11 @@ pub async fn destroy(home: &Home, lab: &LabName, nodes: &[NodeName], each: Each<
     if Record::load(&lab_home)?.is_some() {
         halt(home, lab, nodes, true, each).await?;
     }
+    // A machine whose files are gone could not be found by any command.
+    match nodes.is_empty() {
+        true => end_left(&[lab_home.folder().to_owned()], each).await?,
+        false => end_left(&nodes.iter().map(|node| lab_home.node(node)).collect::<Vec<_>>(), each).await?,
+    }
     if !nodes.is_empty() {
         for node in nodes {
             remove(&lab_home.node(node))?;
@@ -144,11 +152,20 @@ pub async fn destroy(home: &Home, lab: &LabName, nodes: &[NodeName], each: Each<
         // It may exit by itself at this moment.
         let _ = supervisor.leave().await;
     }
-    remove(lab_home.sockets())?;
+    lab_home.remove_sockets()?;
     // The record is removed last: as long as it exists, a repeated `destroy` finds the lab.
     remove(&lab_home.folder().join("nodes"))?;
     remove(lab_home.folder())?;
     snapshot::sweep(home)
+}
+
+/// Ends machines with files in these folders that the supervisor does not know, because what is recorded of them is damaged.
+async fn end_left(folders: &[PathBuf], each: Each<'_>) -> Result<(), Failure> {
+    for machine in found::below(folders) {
+        machine.end().await?;
+        each(Event::Warning { text: format!("machine {} (process {}) was still running and was ended", machine.label, machine.pid) });
+    }
+    Ok(())
 }
 
 /// Removes nodes from the record that the lab file no longer names: now they are gone.
@@ -159,10 +176,20 @@ fn forget(home: &LabHome, nodes: &[NodeName]) -> Result<(), Failure> {
     if record.left.len() < before { record.save(home) } else { Ok(()) }
 }
 
-fn remove(folder: &std::path::Path) -> Result<(), Failure> {
+fn remove(folder: &Path) -> Result<(), Failure> {
     match fs::remove_dir_all(folder) {
         Err(why) if why.kind() != std::io::ErrorKind::NotFound => Err(Failure::io(folder.display())(why)),
         _ => Ok(()),
+    }
+}
+
+/// The state of a machine that runs without a supervisor.
+fn unattended(folder: &Path) -> NodeState {
+    match persist::read_json::<Machine>(&node_folder::machine(folder)) {
+        Ok(Some(machine)) if !machine.files.agent.exists() => {
+            NodeState::Unreachable { why: format!("it runs, but its socket {} was removed", machine.files.agent.display()) }
+        }
+        _ => NodeState::Running,
     }
 }
 
@@ -179,7 +206,7 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
         let folder = lab_home.node(&node.name);
         let running = record.as_ref().is_some_and(|record| changes::runs(&lab_home, record, node));
         let state = match (running, folder.join("disk.qcow2").exists()) {
-            (true, _) => NodeState::Running,
+            (true, _) => unattended(&folder),
             (false, true) if snapshot::is_suspended(&lab_home) => NodeState::Suspended,
             (false, true) => NodeState::Off,
             (false, false) => NodeState::Absent,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use labctl_guest::input;
 use labctl_guest::ssh::{Login, SshError, connect};
 use labctl_lab::client::Supervisor;
-use labctl_lab::home::LabHome;
+use labctl_lab::home::Home;
 use labctl_lab::record::{Record, names};
 use labctl_lab::{Failure, Kind, persist};
 use labctl_spec::ident::NodeName;
@@ -105,8 +105,11 @@ pub async fn carry(stream: UnixStream) -> Result<(), Failure> {
 
 /// Configuration for ssh(1) and tools that use it, for these nodes (all if none is named). Writes the lab's private key and the pinned host
 /// keys beside the lab's record, readable by this user only.
-pub fn config(home: &LabHome, record: &Record, nodes: &[NodeName]) -> Result<String, Failure> {
+pub fn config(labctl: &Home, record: &Record, nodes: &[NodeName]) -> Result<String, Failure> {
+    let home = &labctl.lab(&record.lab.name);
     let program = std::env::current_exe().map_err(Failure::io("cannot find labctl's own program"))?;
+    // A program that reads this may have another environment.
+    let command = format!("env LABCTL_HOME={} {}", for_shell(labctl.data())?, for_shell(&program)?);
     let (key, known) = (home.folder().join("id_ed25519"), home.folder().join("known_hosts"));
     persist::write(&key, format!("{}\n", record.ssh_key.private.trim_end()).as_bytes())?;
     persist::write(&known, known_hosts(record).as_bytes())?;
@@ -118,7 +121,7 @@ pub fn config(home: &LabHome, record: &Record, nodes: &[NodeName]) -> Result<Str
             alias(record, &node.name),
             quoted(&key)?,
             quoted(&known)?,
-            for_shell(&program)?,
+            command,
             record.lab.name,
             name = node.name,
         );
@@ -151,10 +154,30 @@ fn quoted(path: &Path) -> Result<String, Failure> {
     }
 }
 
-/// Formats a program for ProxyCommand, which a shell interprets after ssh has replaced `%`.
+/// Formats a path for ProxyCommand, which a shell interprets after ssh has replaced `%`.
 fn for_shell(path: &Path) -> Result<String, Failure> {
     match path.to_str() {
         Some(text) if !text.contains(['\n', '\r']) => Ok(format!("'{}'", text.replace('\'', r"'\''").replace('%', "%%"))),
         _ => Err(unwritable(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_finds_the_home_from_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("it's 100%"), &folder.path().join("run")).unwrap();
+        let lab = labctl_spec::parse_lab("name: t\nnodes: [{name: a}]\n", Path::new("/t.yml")).unwrap();
+        let record = Record::prepare(&home, lab).unwrap();
+        let text = config(&home, &record, &[]).unwrap();
+        let proxy = text.lines().find_map(|line| line.trim().strip_prefix("ProxyCommand ")).unwrap().replace("%%", "%");
+        let shown = std::process::Command::new("sh").args(["-c", &proxy.replacen("env", "printf '%s\\n'", 1)]).output().unwrap();
+        let words = String::from_utf8(shown.stdout).unwrap();
+        let words: Vec<&str> = words.lines().collect();
+        assert_eq!(words[0], format!("LABCTL_HOME={}", home.data().display()));
+        assert_eq!(words[2..], ["--lab", "t", "ssh", "--proxy", "a"]);
     }
 }

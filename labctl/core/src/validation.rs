@@ -9,6 +9,7 @@ use labctl_spec::lab::Lab;
 use labctl_spec::mistake::Mistakes;
 use labctl_spec::{examine_lab, load_artifacts, load_image, load_scenario};
 use serde::Serialize;
+use tempfile::TempDir;
 
 use crate::provisioning::{self, ListedTask, Options, What};
 use crate::{images, project};
@@ -63,6 +64,17 @@ pub fn lab(home: &Home, file: &Path, plays: Plays) -> Result<(Lab, Vec<ListedTas
     match examined.lab {
         Some(lab) if wrong.is_empty() => Ok((lab, tasks)),
         _ => Err(Failure::new(Kind::Input, wrong.join("\n")).hint("nothing was changed; correct the file and repeat the command")),
+    }
+}
+
+/// A home for checks, which change nothing: the user's, or for as long as the folder lives a temporary one, if the user's cannot be written.
+pub fn home() -> Result<(Home, Option<TempDir>), Failure> {
+    match Home::open() {
+        Err(why) if why.kind == Kind::Host => {
+            let folder = tempfile::tempdir().map_err(Failure::io("a temporary folder"))?;
+            Ok((Home::at(&folder.path().join("data"), &folder.path().join("run"))?, Some(folder)))
+        }
+        opened => Ok((opened?, None)),
     }
 }
 

@@ -9,14 +9,23 @@ pub fn namespaces() -> Result<(), Missing> {
         return Ok(());
     }
     need(&Tool { program: "newuidmap", package: "uidmap", why: "lets an ordinary user build images" })?;
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
     let uid = rustix::process::geteuid().as_raw();
+    let named = user_name(uid);
+    let user = named.clone().unwrap_or_else(|| format!("labctl-{uid}"));
     for file in ["/etc/subuid", "/etc/subgid"] {
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        if !has_range(&text, &user, uid) {
-            let command = format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}");
+        // mmdebstrap looks for the name only.
+        if named.is_none() || !has_range(&text, &user, uid) {
+            let ranges = format!("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}");
+            let (what, command) = match &named {
+                Some(name) => (format!("a range of sub-ids for user {name} in {file}"), ranges),
+                None => (
+                    format!("a name for user id {uid}, with a range of sub-ids"),
+                    format!("sudo useradd --uid {uid} --no-create-home {user} && {ranges}"),
+                ),
+            };
             return Err(Missing {
-                what: format!("a range of sub-ids for user {user} in {file}"),
+                what,
                 why: "lets an ordinary user build images".to_string(),
                 fix: format!("add one (any free range works): `{command}`, or build the image once as root"),
                 fix_command: Some(command),
@@ -24,6 +33,25 @@ pub fn namespaces() -> Result<(), Missing> {
         }
     }
     may_unshare()
+}
+
+/// The name of a user id; none if it has none. The environment may hold another user's.
+pub fn user_name(uid: u32) -> Option<String> {
+    let local = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    named(&local, uid).or_else(|| {
+        // It may come from a directory service (getent(1)).
+        let asked = std::process::Command::new("getent").args(["passwd", &uid.to_string()]).stdin(std::process::Stdio::null()).output();
+        named(&String::from_utf8_lossy(&asked.ok()?.stdout), uid)
+    })
+}
+
+/// The name that a file like /etc/passwd (passwd(5)) gives a user id.
+fn named(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    })
 }
 
 /// Fails if the kernel or a security module forbids what mmdebstrap needs as an ordinary user. Finds out by asking
@@ -96,6 +124,14 @@ mod tests {
         let ubuntu = of("kernel/apparmor_restrict_unprivileged_userns", "1");
         assert_eq!(ubuntu.as_deref(), Some("sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"));
         assert_eq!(of("user/max_user_namespaces", "31000"), None);
+    }
+
+    #[test]
+    fn a_user_is_named_as_the_system_names_it() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nanna:x:1000:1000::/home/anna:/bin/sh\n";
+        assert_eq!(named(passwd, 1000).as_deref(), Some("anna"));
+        assert_eq!((named(passwd, 1001), named("", 0)), (None, None));
+        assert_eq!(user_name(0).as_deref(), Some("root"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The client side of the supervisor's socket, used by commands.
 
+mod recall;
 mod start;
 
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::control::{Answer, Call, LabStatus};
 use crate::event::{Each, Event};
 use crate::home::LabHome;
 use crate::{Failure, Kind};
+
+pub use recall::RECALL;
 
 /// What a new supervisor writes to its standard output once it listens.
 pub const READY: &str = "ready";
@@ -42,6 +45,14 @@ pub struct Connection {
 impl Supervisor {
     /// The running supervisor of this labctl build; none if there is none or it is from a different build.
     pub async fn running(home: &LabHome) -> Option<Self> {
+        home.reach().ok()?;
+        match Self::connected(home).await {
+            None if recall::recall(home).await => Self::connected(home).await,
+            found => found,
+        }
+    }
+
+    async fn connected(home: &LabHome) -> Option<Self> {
         let mut stay = Connection::with(home, &Call::Stay).await.ok()?;
         // Connecting is not enough: a supervisor that is shutting down still listens but never answers.
         matches!(stay.answer().await, Ok(Answer::Done)).then(|| Self { home: home.clone(), _stay: Arc::new(stay) })

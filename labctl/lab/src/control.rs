@@ -43,6 +43,11 @@ pub enum Call {
         /// Without asking the guest first.
         force: bool,
     },
+    /// Resumes nodes that stand still because the host's disk was full; [`Answer::Done`] once they answer.
+    GoOn {
+        /// Which.
+        nodes: Vec<NodeName>,
+    },
     /// Saves all nodes as a snapshot of that name; [`Answer::Saved`].
     Save {
         /// The snapshot's name.

@@ -108,6 +108,16 @@ pub enum NodeState {
         /// The kernel's last message.
         why: String,
     },
+    /// The machine stands still, because the host's disk has no room for what its guest wrote.
+    DiskFull {
+        /// What is known about it.
+        why: String,
+    },
+    /// The machine is running, but nothing can be asked of it: its sockets are gone, or it does not answer there.
+    Unreachable {
+        /// What is known about it.
+        why: String,
+    },
     /// It is being halted.
     Halting,
     /// The machine exited without being asked to.
@@ -129,6 +139,8 @@ impl NodeState {
             Self::Running => "running",
             Self::Silent { .. } => "silent",
             Self::Panicked { .. } => "panicked",
+            Self::DiskFull { .. } => "disk full",
+            Self::Unreachable { .. } => "unreachable",
             Self::Halting => "halting",
             Self::Crashed { .. } => "crashed",
         }
@@ -137,7 +149,9 @@ impl NodeState {
     /// What is known about an abnormal state.
     pub fn why(&self) -> Option<&str> {
         match self {
-            Self::Silent { why } | Self::Panicked { why } | Self::Crashed { why } => Some(why),
+            Self::Silent { why } | Self::Panicked { why } | Self::DiskFull { why } | Self::Unreachable { why } | Self::Crashed { why } => {
+                Some(why)
+            }
             _ => None,
         }
     }

@@ -7,56 +7,56 @@
 //!   provisioned/KEY/              snapshots of labs that were just provisioned
 //!   shipped/DIGEST/               the files that are embedded in the program
 //!   labs/NAME/                    one lab: lab.json, supervisor.log, nodes/NODE/{disk.qcow2, console.log, qemu.log, ...}
+//!   labs/NAME/run/                its sockets
+//!   run/                          short-lived files and sockets
 //!   accel.json                    the accelerator, proven to work
-//! $XDG_RUNTIME_DIR/labctl/        (/run/labctl for root)
-//!   XXXXXXXX/                     one lab's sockets; the name is short because socket paths are limited
 //! ```
+//!
+//! Sockets are beside what they belong to, and not in `$XDG_RUNTIME_DIR`: that is another folder, or none, in another session, and systemd
+//! removes it when the user logs out. [`address`](crate::address) says how they are reached if the path is long.
 
-use std::env;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use labctl_machine::driver::Notes;
 use labctl_spec::ident::{LabName, NodeName};
-use sha2::{Digest, Sha256};
 
-use crate::{Failure, Kind};
+use crate::{Failure, Kind, address, environment};
+
+/// Length of the names of folders for sockets below `run/`, with the separator: `/l-XXXXXXXX`.
+const BELOW_RUN: usize = 11;
 
 /// labctl's folders on this host, for this user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     data: PathBuf,
-    runtime: PathBuf,
+    /// For short-lived files and sockets, under a path that is short enough for them.
+    scratch: PathBuf,
     store: PathBuf,
 }
 
 impl Home {
     /// The user's folders, created if missing.
     pub fn open() -> Result<Self, Failure> {
-        let uid = rustix::process::getuid().as_raw();
-        let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let data = absolute("LABCTL_HOME").or_else(|| absolute("XDG_DATA_HOME").map(|path| path.join("labctl")));
-        let data = data.or_else(|| absolute("HOME").map(|home| home.join(".local/share/labctl"))).ok_or_else(|| {
-            Failure::new(Kind::Host, "no home folder: none of LABCTL_HOME, XDG_DATA_HOME and HOME is an absolute path")
-                .hint("set LABCTL_HOME to an absolute path")
-        })?;
-        let runtime = absolute("XDG_RUNTIME_DIR").map(|path| path.join("labctl")).unwrap_or_else(|| match uid {
-            0 => PathBuf::from("/run/labctl"),
-            _ => data.join("run"),
-        });
-        Self::at(&data, &runtime)
+        let (data, decided) = environment::home()?;
+        let hint = || environment::way_out(decided, &data);
+        let home = Self::at(&data, &data.join("run")).map_err(|why| why.hint(hint()))?;
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::access(&data, access).map_err(|why| Failure::io(data.display())(why.into()).hint(hint()))?;
+        Ok(home)
     }
 
-    /// These folders, created if missing: `data` for persistent files, `runtime` for sockets.
-    pub fn at(data: &Path, runtime: &Path) -> Result<Self, Failure> {
+    /// These folders, created if missing: `data` for persistent files, `scratch` for short-lived ones.
+    pub fn at(data: &Path, scratch: &Path) -> Result<Self, Failure> {
         // Files in a store refer to each other by path, and these paths must not depend on how one home reaches the store.
         let store = data.join("store");
         let store = fs::canonicalize(&store).unwrap_or(store);
-        let home = Self { data: data.to_owned(), runtime: runtime.to_owned(), store };
-        for folder in [&home.data, &home.runtime, &home.agent()] {
+        let home = Self { data: data.to_owned(), scratch: address::short(scratch, BELOW_RUN), store };
+        for folder in [data, scratch, &home.agent()] {
             make_private(folder)?;
         }
+        address::link(scratch, &home.scratch)?;
         Ok(home)
     }
 
@@ -92,12 +92,12 @@ impl Home {
 
     /// What drivers have found out about this host.
     pub fn driver_notes(&self) -> Notes {
-        Notes { folder: self.data.clone(), scratch: self.runtime.clone() }
+        Notes { folder: self.data.clone(), scratch: self.scratch.clone() }
     }
 
     /// A folder for short-lived files.
     pub fn scratch(&self) -> &Path {
-        &self.runtime
+        &self.scratch
     }
 
     /// The folder that holds all labs.
@@ -108,9 +108,7 @@ impl Home {
     /// A lab's folders. They may not exist yet.
     pub fn lab(&self, name: &LabName) -> LabHome {
         let folder = self.labs().join(name.as_str());
-        // Two homes may hold labs of the same name; their sockets must differ.
-        let digest = hex::encode(Sha256::digest(folder.as_os_str().as_encoded_bytes()));
-        LabHome { sockets: self.runtime.join(&digest[..8]), folder }
+        LabHome { sockets: address::short(&folder.join(RUN), 0), folder }
     }
 
     /// Names of all labs that have a folder, sorted.
@@ -125,6 +123,9 @@ impl Home {
 /// The folders of the crates that make up a supervisor, separated by spaces. A change in any of them changes the supervisor's name.
 pub const SUPERVISOR_CRATES: &str = env!("LABCTL_SUPERVISOR_CRATES");
 
+/// The folder of a lab's sockets, in the lab's own.
+const RUN: &str = "run";
+
 /// One lab's folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabHome {
@@ -136,7 +137,27 @@ impl LabHome {
     /// Creates the folders.
     pub fn make(&self) -> Result<(), Failure> {
         make_private(&self.folder)?;
-        make_private(&self.sockets)
+        make_private(&self.folder.join(RUN))?;
+        self.reach()
+    }
+
+    /// Makes sure that the sockets can be reached, if the lab exists: their short path may have been removed.
+    pub fn reach(&self) -> Result<(), Failure> {
+        match self.folder.exists() {
+            true => address::link(&self.folder.join(RUN), &self.sockets),
+            false => Ok(()),
+        }
+    }
+
+    /// Removes the sockets.
+    pub fn remove_sockets(&self) -> Result<(), Failure> {
+        for folder in [&self.sockets, &self.folder.join(RUN)] {
+            match fs::remove_dir_all(folder) {
+                Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(Failure::io(folder.display())(why)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Everything persistent.
@@ -144,7 +165,7 @@ impl LabHome {
         &self.folder
     }
 
-    /// The sockets.
+    /// The folder of the sockets, under a path that is short enough for them.
     pub fn sockets(&self) -> &Path {
         &self.sockets
     }
@@ -199,7 +220,7 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
     let about = fs::metadata(folder).map_err(Failure::io(folder.display()))?;
     if about.uid() != rustix::process::getuid().as_raw() {
         let message = format!("{} belongs to user {}, not to you", folder.display(), about.uid());
-        return Err(Failure::new(Kind::Host, message).hint("set LABCTL_HOME and XDG_RUNTIME_DIR to folders of your own"));
+        return Err(Failure::new(Kind::Host, message).hint("set LABCTL_HOME to a folder of your own"));
     }
     Ok(())
 }

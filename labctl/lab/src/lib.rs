@@ -4,8 +4,10 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod address;
 pub mod client;
 pub mod control;
+pub mod environment;
 pub mod event;
 mod failure;
 pub mod follow;

@@ -24,8 +24,8 @@ impl Work {
         let wait = move || file.lock().map(|()| file);
         let waited = tokio::task::spawn_blocking(wait).await.map_err(|why| Failure::new(Kind::Internal, why.to_string()))?;
         let mut file = waited.map_err(Failure::io(path.display()))?;
-        // The process id is only informative; the lock itself is what counts.
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Failure::io(path.display()))?;
+        // The process id is only informative; the lock itself is what counts. A full disk must not keep anybody from removing things.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self { _lock: file })
     }
 

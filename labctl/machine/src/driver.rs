@@ -68,6 +68,17 @@ pub enum Saving {
     WithoutSharedMemory,
 }
 
+/// What happens to a running machine by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incident {
+    /// Its guest was reset; resets by the driver, as at the start, do not count.
+    Reset,
+    /// It stands still, because the host's disk has no room for what its guest wrote. Nothing is lost: resumed, it writes again.
+    NoRoom,
+    /// It goes on after it stood still, for whatever reason.
+    Resumed,
+}
+
 /// A kind of machines: how they are started and found again.
 pub trait Driver: Debug + Send + Sync {
     /// Its name.
@@ -85,8 +96,12 @@ pub trait Driver: Debug + Send + Sync {
     /// Starts the machine. Its disk must exist. Fails with [`MachineError::InUse`] if it already runs.
     fn launch<'a>(&'a self, machine: &'a Machine, orphan: Orphan) -> BoxFuture<'a, Result<Arc<dyn Running>, MachineError>>;
 
-    /// Takes control of the machine if it runs.
+    /// Takes control of the machine if it runs. Fails with [`MachineError::Unreachable`] if it runs and cannot be controlled, as when its
+    /// sockets are gone.
     fn adopt<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Option<Arc<dyn Running>>, MachineError>>;
+
+    /// Ends a machine that cannot be controlled. Returns when it has ended.
+    fn end_unreachable<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<(), MachineError>>;
 
     /// Whether the machine runs.
     fn is_running(&self, machine: &Machine) -> Result<bool, MachineError> {
@@ -152,8 +167,13 @@ pub trait Running: Debug + Send + Sync {
     /// Resumes it whatever was going on, such as a save whose process has died.
     fn recover(&self) -> BoxFuture<'_, Result<(), MachineError>>;
 
-    /// The guest's own resets from now on; those of the driver, as at the start, do not count. Closed when the machine ends.
-    fn resets(&self) -> UnboundedReceiver<()>;
+    /// What happens to it from now on. Closed when the machine ends.
+    fn incidents(&self) -> UnboundedReceiver<Incident>;
+
+    /// Whether it stands still because the host's disk had no room for what its guest wrote.
+    fn lacks_room(&self) -> BoxFuture<'_, Result<bool, MachineError>> {
+        Box::pin(async { Ok(false) })
+    }
 
     /// What the threads that the guest needs got of the host's processors; `None` if unknown.
     fn shares(&self) -> Option<Vec<Share>>;

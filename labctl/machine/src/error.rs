@@ -60,6 +60,14 @@ pub enum MachineError {
     /// The QMP connection broke.
     #[error("the connection to QEMU broke: {0}")]
     Disconnected(String),
+    /// It runs, but cannot be controlled.
+    #[error("its process {pid} runs, but labctl cannot control it: {why}")]
+    Unreachable {
+        /// Process id.
+        pid: i32,
+        /// Why not.
+        why: String,
+    },
     /// A different machine answers on the socket.
     #[error("{socket} belongs to machine {found}, not to {wanted}")]
     Stranger {

@@ -23,6 +23,8 @@ pub enum NoWord {
     Ended,
     /// Its kernel has panicked, with this message.
     Panicked(String),
+    /// It stands still, because the host's disk is full; what is known about it.
+    Stopped(String),
     /// It has started to boot although it was to resume.
     Rebooted,
     /// It does not respond.
@@ -69,6 +71,9 @@ impl Slot {
         let mut upsets = running.upset.subscribe();
         let mut panics = 0;
         let state = self.state();
+        if let NodeState::DiskFull { why } = state {
+            return Err(NoWord::Stopped(why));
+        }
         if let NodeState::Panicked { why } = &state {
             let long_ago = lock(&running.life).since_panic(SystemTime::now()).is_some_and(|since| since > Limits::RESET.quiet);
             if wish != Wish::Command || long_ago || !resets(running, &mut upsets).await {
@@ -102,6 +107,7 @@ impl Slot {
                         }
                         resetting.store(false, Ordering::Relaxed);
                     }
+                    Some(Upset::Stopped(why)) => return NoWord::Stopped(why),
                     Some(Upset::Reset) if wish == Wish::GoOn => return NoWord::Rebooted,
                     _ => {}
                 }
@@ -133,6 +139,7 @@ impl Slot {
         let name = &self.name;
         let message = match why {
             NoWord::Ended => return self.ended_early(supervisor),
+            NoWord::Stopped(why) => return self.full(&why),
             NoWord::Channel(why) => {
                 let failure = Failure::from(why);
                 return Failure { message: format!("{name}: {}", failure.message), ..failure };
@@ -153,6 +160,10 @@ impl Slot {
 
     /// The failure for a node that is needed but does not run.
     pub fn not_running(&self, supervisor: &Supervisor) -> Failure {
+        if let NodeState::Unreachable { why } = self.shown_state(&supervisor.home) {
+            return Failure::new(Kind::Machine, format!("{} cannot be reached: {why}", self.name))
+                .hint(format!("`labctl up {0}` ends its machine and boots it from its disk; `labctl halt {0}` only ends it", self.name));
+        }
         let failure = Failure::new(Kind::Conflict, format!("{} is not running", self.name));
         match snapshot::failed_restore(&supervisor.home) {
             Some(why) => {

@@ -39,6 +39,7 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
         Call::Watch => return watch(&supervisor, stream).await,
         Call::Up(up) => with_events(&supervisor, &mut stream, done(up_nodes(supervisor.clone(), *up))).await,
         Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, done(halt(supervisor.clone(), nodes, force))).await,
+        Call::GoOn { nodes } => with_events(&supervisor, &mut stream, done(go_on(supervisor.clone(), nodes))).await,
         Call::Save { name, verify } => with_events(&supervisor, &mut stream, saving::save(supervisor.clone(), name, verify)).await,
         Call::Rewind(rewind) => with_events(&supervisor, &mut stream, done(rewinding::rewind(supervisor.clone(), *rewind))).await,
         Call::Agent { node } => return agent(&supervisor, stream, &node).await,
@@ -196,6 +197,18 @@ async fn halt(supervisor: Arc<Supervisor>, nodes: Vec<NodeName>, force: bool) ->
     gather(halts).await
 }
 
+async fn go_on(supervisor: Arc<Supervisor>, nodes: Vec<NodeName>) -> Result<(), Failure> {
+    let mut resumed = JoinSet::new();
+    for name in nodes {
+        let (slot, supervisor) = (supervisor.slot(&name)?, supervisor.clone());
+        resumed.spawn(async move {
+            slot.go_on_with_room(&supervisor).await?;
+            slot.answered(&supervisor).await
+        });
+    }
+    gather(resumed).await
+}
+
 /// Waits for all tasks and merges all failures into one.
 async fn gather(mut tasks: JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
     let mut failures: Vec<Failure> = Vec::new();
@@ -222,7 +235,7 @@ async fn agent(supervisor: &Arc<Supervisor>, mut stream: UnixStream, node: &Node
                 tokio::select! {
                     () = relay(link, stream) => {}
                     // Pending requests will never be answered.
-                    () = slot.panicked() => {}
+                    () = slot.stuck() => {}
                 }
             }
         }

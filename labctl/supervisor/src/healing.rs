@@ -1,35 +1,39 @@
-//! Undoes expired faults, even if their scenario is gone: a scenario heals its own faults, but it can be killed.
+//! Undoes faults that have expired or whose owner is gone: a scenario heals its own faults, but it can be killed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use labctl_chaos::Journal;
+use futures_util::future::{pending, select_all};
+use labctl_chaos::{Journal, Lease, Owner};
 use labctl_lab::event::Event;
 use labctl_lab::identity::now_ns;
 use labctl_lab::journal::FaultJournal;
 
 use crate::Supervisor;
 use crate::faulting::OwnLab;
+use crate::owner;
 
 /// Delay before retrying a failed undo: the node may be down for a while.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Undoes faults as they expire, forever. It reads the journal when a client has disconnected, because only then is nothing else
-/// responsible for it, and when the next fault expires.
-pub async fn heal_expired(supervisor: Arc<Supervisor>) {
+/// Undoes faults as they become due, forever. It reads the journal when a client has disconnected, because only then is nothing else
+/// responsible for it, and when the next fault is due.
+pub async fn heal_due(supervisor: Arc<Supervisor>) {
     let journal = FaultJournal::new(&supervisor.home);
     loop {
-        let Some(expiry) = next_expiry(&journal) else {
-            supervisor.journalled.notified().await;
-            continue;
-        };
+        let leases = journal.open().unwrap_or_default();
         let now = now_ns() / 1_000_000;
-        if expiry > now {
-            // Whichever comes first; another fault may expire sooner.
-            let _ = tokio::time::timeout(Duration::from_millis(expiry - now), supervisor.journalled.notified()).await;
+        let is_due = |lease: &Lease| lease.expires_unix_ms <= now || lease.owner.is_some_and(owner::is_gone);
+        if !leases.iter().any(is_due) {
+            tokio::select! {
+                () = supervisor.journalled.notified() => {}
+                // Whichever comes first; another fault may be due sooner.
+                () = next_expiry(&leases, now) => {}
+                () = next_orphan(&leases) => {}
+            }
             continue;
         }
-        let failed = match labctl_chaos::heal(&journal, &OwnLab(supervisor.clone()), Some(now)).await {
+        let failed = match labctl_chaos::heal(&journal, &OwnLab(supervisor.clone()), Some(&is_due)).await {
             Ok(healing) => {
                 for what in healing.healed {
                     supervisor.emit(Event::Note { text: format!("healed: {what}") });
@@ -45,7 +49,19 @@ pub async fn heal_expired(supervisor: Arc<Supervisor>) {
     }
 }
 
-/// When the next fault expires, in milliseconds since 1970; none if no fault is in force.
-fn next_expiry(journal: &FaultJournal) -> Option<u64> {
-    journal.open().ok()?.iter().map(|lease| lease.expires_unix_ms).min()
+/// Waits until the next of them expires.
+async fn next_expiry(leases: &[Lease], now: u64) {
+    match leases.iter().map(|lease| lease.expires_unix_ms).min() {
+        Some(expiry) => tokio::time::sleep(Duration::from_millis(expiry.saturating_sub(now))).await,
+        None => pending().await,
+    }
+}
+
+/// Waits until the owner of one of them is gone.
+async fn next_orphan(leases: &[Lease]) {
+    let owners: Vec<Owner> = leases.iter().filter_map(|lease| lease.owner).collect();
+    match owners.is_empty() {
+        true => pending().await,
+        false => drop(select_all(owners.into_iter().map(|owner| Box::pin(owner::gone(owner)))).await),
+    }
 }

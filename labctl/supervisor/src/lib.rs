@@ -22,10 +22,13 @@ mod impairing;
 mod kernel;
 mod lost;
 mod node;
+mod owner;
 mod patience;
 mod ports;
 mod rewinding;
+mod room;
 mod saving;
+mod unreached;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -37,7 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use history::History;
-use labctl_lab::client::{READY, TAKEN};
+use labctl_lab::client::{READY, RECALL, TAKEN};
 use labctl_lab::control::{LabStatus, NodeStatus};
 use labctl_lab::event::{Event, NodeState};
 use labctl_lab::home::{Home, LabHome};
@@ -48,7 +51,8 @@ use labctl_net::{Switch, SwitchConfig};
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::Protocol;
 use node::Slot;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, Semaphore};
 
 /// How long a supervisor without machines waits for its first client.
@@ -88,6 +92,8 @@ pub(crate) struct Supervisor {
 /// Runs the supervisor of a lab until it is no longer needed. `tell` is called with the one word that the starting process waits for:
 /// [`READY`] once it listens, or [`TAKEN`].
 pub async fn run(root: Home, lab: &LabName, tell: impl FnOnce(&str)) -> Result<(), Failure> {
+    // Before the lock is held: whoever finds that we hold it may send the signal.
+    let recalls = signal(SignalKind::from_raw(RECALL.as_raw())).map_err(Failure::io("cannot watch for signals"))?;
     let home = root.lab(lab);
     home.make()?;
     let Some(_lock) = try_lock(&home.supervisor_lock())? else {
@@ -116,20 +122,18 @@ pub async fn run(root: Home, lab: &LabName, tell: impl FnOnce(&str)) -> Result<(
     supervisor.adopt().await;
     let socket = supervisor.home.supervisor_socket();
     // We hold the lock, so any supervisor that listened here has died.
-    for left in supervisor.home.foreign_supervisor_sockets().iter().chain([&socket]) {
+    for left in supervisor.home.foreign_supervisor_sockets() {
         let _ = std::fs::remove_file(left);
     }
-    let listener = UnixListener::bind(&socket).map_err(Failure::io(socket.display()))?;
+    let listener = supervisor.listen()?;
     tell(READY);
-    tokio::spawn(healing::heal_expired(supervisor.clone()));
+    tokio::spawn(healing::heal_due(supervisor.clone()));
     tokio::select! {
-        () = supervisor.clone().accept(&listener) => {}
+        () = supervisor.clone().accept(listener, recalls) => {}
         () = supervisor.until_quiet() => {}
     }
-    // While we listen, the socket is certainly ours. A client that still connects gets no answer once the listener is closed, and starts
-    // another supervisor.
+    // While we hold the lock, the socket is certainly ours. A client that still connects gets no answer, and starts another supervisor.
     let _ = std::fs::remove_file(&socket);
-    drop(listener);
     Ok(())
 }
 
@@ -171,38 +175,62 @@ impl Supervisor {
 
     /// Adopts the machines that already run.
     async fn adopt(self: &Arc<Self>) {
-        for node in self.record().existing() {
-            let adopted = match self.slot(&node.name) {
+        // Side by side: one that does not answer is waited for.
+        let adopt = |name: NodeName| async move {
+            let adopted = match self.slot(&name) {
                 Ok(slot) => slot.adopt(self).await,
                 Err(why) => Err(why),
             };
             if let Err(why) = adopted {
-                self.emit(Event::Warning { text: format!("{}: cannot take over its running machine: {why}", node.name) });
-                tracing::warn!("cannot adopt {}: {why}", node.name);
+                tracing::warn!("cannot adopt {name}: {why}");
+            }
+        };
+        let names: Vec<NodeName> = self.record().existing().map(|node| node.name.clone()).collect();
+        futures_util::future::join_all(names.into_iter().map(adopt)).await;
+    }
+
+    /// A new socket, in a folder that is made again if it is gone.
+    fn listen(&self) -> Result<UnixListener, Failure> {
+        self.home.make()?;
+        let socket = self.home.supervisor_socket();
+        let _ = std::fs::remove_file(&socket);
+        UnixListener::bind(&socket).map_err(Failure::io(socket.display()))
+    }
+
+    /// Serves clients. A recall means that one of them does not find the socket.
+    async fn accept(self: Arc<Self>, mut listener: UnixListener, mut recalls: Signal) {
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.clone().client(stream),
+                    // Most likely out of descriptors: closing connections will free some.
+                    Err(why) => {
+                        tracing::warn!("cannot accept a connection: {why}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(()) = recalls.recv() => {
+                    // Nobody else listens there.
+                    if UnixStream::connect(self.home.supervisor_socket()).await.is_ok() {
+                        continue;
+                    }
+                    match self.listen() {
+                        Ok(anew) => listener = anew,
+                        Err(why) => tracing::warn!("cannot listen again: {why}"),
+                    }
+                }
             }
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: &UnixListener) {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    self.clients.fetch_add(1, Ordering::SeqCst);
-                    let supervisor = self.clone();
-                    tokio::spawn(async move {
-                        call::serve(supervisor.clone(), stream).await;
-                        supervisor.clients.fetch_sub(1, Ordering::SeqCst);
-                        supervisor.quieter.notify_one();
-                        supervisor.journalled.notify_one();
-                    });
-                }
-                // Most likely out of descriptors: closing connections will free some.
-                Err(why) => {
-                    tracing::warn!("cannot accept a connection: {why}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+    fn client(self: Arc<Self>, stream: UnixStream) {
+        self.clients.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(async move {
+            call::serve(self.clone(), stream).await;
+            self.clients.fetch_sub(1, Ordering::SeqCst);
+            self.quieter.notify_one();
+            self.journalled.notify_one();
+        });
     }
 
     /// Waits until no machine runs and no client is connected.
@@ -222,7 +250,9 @@ impl Supervisor {
     }
 
     fn any_running(&self) -> bool {
-        lock(&self.slots).values().any(|slot| !matches!(slot.state(), NodeState::Absent | NodeState::Off | NodeState::Crashed { .. }))
+        lock(&self.slots).values().any(|slot| {
+            !matches!(slot.state(), NodeState::Absent | NodeState::Off | NodeState::Crashed { .. } | NodeState::Unreachable { .. })
+        })
     }
 
     fn status(self: &Arc<Self>) -> LabStatus {

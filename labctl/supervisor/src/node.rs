@@ -5,9 +5,11 @@
 //! Absent/Off ─────▶ Starting ─▶ Booting ─▶ Running ────────────────────────▶ Off / Crashed
 //!                                  ▲ ▲        │ guest reboots
 //!                                  │ └────────┤
-//!                                  │          │ kernel panics, or agent stays silent
-//!                                  └───── Panicked / Silent ─▶ Running, once it answers
+//!                                  │          │ kernel panics, agent stays silent, host's disk is full
+//!                                  └───── Panicked / Silent / DiskFull ─▶ Running, once it answers
 //! ```
+//!
+//! A machine that runs but cannot be adopted is `Unreachable` until it is ended.
 //!
 //! Operations on a node take its lock, so that a start and a halt never overlap; the state may be read at any time.
 
@@ -72,6 +74,8 @@ pub enum Upset {
     Panicked(String),
     /// It has started to boot again.
     Reset,
+    /// It stands still, because the host's disk is full; what is known about it.
+    Stopped(String),
 }
 
 /// Where a machine's guest comes from.
@@ -119,6 +123,7 @@ impl Slot {
         match self.state() {
             NodeState::Off if snapshot::is_suspended(home) => NodeState::Suspended,
             NodeState::Off if !disk::link(&home.node(&self.name)).exists() => NodeState::Absent,
+            NodeState::Unreachable { .. } if !self.runs_unreached(home) => NodeState::Off,
             state => state,
         }
     }
@@ -133,10 +138,11 @@ impl Slot {
         *lock(&self.running) = None;
     }
 
-    /// Waits until its guest's kernel has panicked. A silent guest does not count: it may answer again.
-    pub async fn panicked(&self) {
+    /// Waits until its guest answers nothing any more: its kernel has panicked, or it stands still because the host's disk is full. A silent
+    /// guest does not count: it may answer again.
+    pub async fn stuck(&self) {
         let mut state = self.state.subscribe();
-        let _ = state.wait_for(|state| matches!(state, NodeState::Panicked { .. })).await;
+        let _ = state.wait_for(|state| matches!(state, NodeState::Panicked { .. } | NodeState::DiskFull { .. })).await;
     }
 
     pub fn pid(&self) -> Option<i32> {
@@ -188,6 +194,16 @@ impl Slot {
     /// Adopts the machine if it runs.
     pub async fn adopt(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
         let _operation = self.operation.lock().await;
+        let adopted = self.take_over(supervisor).await;
+        if let Err(why) = &adopted
+            && self.runs_unreached(&supervisor.home)
+        {
+            self.change(supervisor, NodeState::Unreachable { why: why.message.clone() });
+        }
+        adopted
+    }
+
+    async fn take_over(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
         let folder = supervisor.home.node(&self.name);
         let Some(machine) = persist::read_json::<Machine>(&node_folder::machine(&folder))? else { return Ok(()) };
         if !registry::runs(&machine) {
@@ -212,8 +228,10 @@ impl Slot {
                 running.end().await;
                 return Ok(());
             }
-            // Paused for a snapshot that will never be completed.
-            running.recover().await?;
+            // Unless its host's disk is full, it was paused for a snapshot that will never be completed.
+            if !running.lacks_room().await? {
+                running.recover().await?;
+            }
         }
         *lock(&supervisor.accel) = Some(machine.accel);
         let life = Life::adopt(running.process(), &folder, console::length(&machine.files.console_log));
@@ -229,6 +247,7 @@ impl Slot {
         // Held until it has answered.
         let _turn = if forks { supervisor.forking.acquire().await.ok() } else { None };
         let Some(running) = self.launch_unless_running(supervisor, up).await? else { return self.answered(supervisor).await };
+        self.go_on_with_room(supervisor).await?;
         let answered = self.answered(supervisor).await;
         // It was running and stopped just now for another reason: the caller asked for a started machine, so start it again.
         if answered.is_ok() || timeout(END_DEADLINE, running.ended()).await.is_err() {
@@ -250,6 +269,7 @@ impl Slot {
         {
             return Ok(Some(running));
         }
+        self.end_unreachable(supervisor).await?;
         // The task that watches a stopped machine removes its port on the switch, and sets this state last.
         let mut state = self.state.subscribe();
         let _ = timeout(END_DEADLINE, state.wait_for(|state| matches!(state, NodeState::Off | NodeState::Crashed { .. }))).await;
@@ -282,7 +302,7 @@ impl Slot {
             answers = true;
         }
         *lock(&self.identity) = digest;
-        if matches!(self.state(), NodeState::Booting | NodeState::Silent { .. } | NodeState::Panicked { .. }) {
+        if matches!(self.state(), NodeState::Booting | NodeState::Silent { .. } | NodeState::Panicked { .. } | NodeState::DiskFull { .. }) {
             if !answers {
                 // The channel's information may be from the previous boot.
                 agent.ping().await?;
@@ -414,12 +434,13 @@ impl Slot {
     /// Stops the machine: asks the agent, then presses the power button, then kills it. With `force` only the last.
     pub async fn halt(self: &Arc<Self>, supervisor: &Arc<Supervisor>, force: bool) -> Result<(), Failure> {
         let _operation = self.operation.lock().await;
-        let Some(Running { machine, link, .. }) = lock(&self.running).clone() else {
+        let Some(Running { machine, link, .. }) = self.running() else {
+            self.end_unreachable(supervisor).await?;
             self.change(supervisor, NodeState::Off);
             return Ok(());
         };
-        // A panicked guest cannot be asked.
-        let force = force || matches!(self.state(), NodeState::Panicked { .. });
+        // A guest that has panicked or stands still cannot be asked.
+        let force = force || matches!(self.state(), NodeState::Panicked { .. } | NodeState::DiskFull { .. });
         self.change(supervisor, NodeState::Halting);
         if !force && !self.halt_in_order(supervisor, &*machine, link).await {
             supervisor.emit(Event::Warning { text: format!("{} did not shut down in time and was killed", self.name) });

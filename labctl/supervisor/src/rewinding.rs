@@ -83,6 +83,7 @@ async fn woken(supervisor: &Arc<Supervisor>, slot: &Arc<Slot>) -> Result<(), Los
             settled => settled.map_err(Lost::Dead),
         },
         Err(NoWord::Ended) => Err(Lost::Ended(slot.no_word(supervisor, &running, NoWord::Ended))),
+        Err(NoWord::Stopped(why)) => Err(Lost::Hindered(slot.full(&why))),
         Err(why) => Err(Lost::Dead(slot.no_word(supervisor, &running, why))),
     }
 }

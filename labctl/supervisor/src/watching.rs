@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use labctl_guest::{Agent, LinkState};
 use labctl_lab::event::{Event, NodeState, Trouble};
 use labctl_lab::life::{self, Complaint};
+use labctl_machine::driver::Incident;
 use tokio::time::Instant;
 
 use crate::console::Console;
@@ -62,7 +63,11 @@ impl Slot {
 
     async fn follow(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched) {
         let machine = &running.machine;
-        let mut resets = machine.resets();
+        let mut incidents = machine.incidents();
+        // One that is adopted may have stopped before.
+        if matches!(machine.lacks_room().await, Ok(true)) {
+            self.lacks_room(supervisor, running);
+        }
         let mut agent = running.link.state();
         loop {
             let answers = matches!(&*agent.borrow_and_update(), LinkState::Up { .. });
@@ -87,13 +92,18 @@ impl Slot {
                         Err(_) => return machine.ended().await,
                     },
                     said = watched.console.next() => self.heard(supervisor, running, watched, said, Printed::Now),
-                    reset = resets.recv() => match reset {
-                        Some(()) => {
+                    incident = incidents.recv() => match incident {
+                        Some(Incident::Reset) => {
                             // What it printed before the reset is handled first.
                             let said = watched.console.hear();
                             self.heard(supervisor, running, watched, said, Printed::Now);
                             self.was_reset(supervisor, running);
                         }
+                        Some(Incident::NoRoom) => self.lacks_room(supervisor, running),
+                        Some(Incident::Resumed) => if self.has_room(supervisor) {
+                            // Asks the guest whether it answers.
+                            break;
+                        },
                         None => return machine.ended().await,
                     },
                     () = &mut settle => {}

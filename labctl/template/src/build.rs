@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use labctl_guest::{Agent, Link};
 use labctl_image::Boot;
+use labctl_lab::environment::template_limit;
 use labctl_lab::event::{Each, Event};
 use labctl_lab::home::Home;
 use labctl_lab::identity::{entropy, now_ns};
-use labctl_lab::template::{Shape, Template, Templates, limit};
+use labctl_lab::template::{Shape, Template, Templates};
 use labctl_lab::{Failure, Kind, initrd, persist};
 use labctl_machine::disk::{make_overlay, make_overlay_on_future};
 use labctl_machine::driver::{Memory, Orphan, Running, Saving};
@@ -53,7 +54,7 @@ pub async fn make(home: &Home, shape: &Shape, each: Each<'_>) -> Result<Template
 pub fn put(home: &Home, building: &Path, place: &Template, each: Each<'_>) -> Result<(), Failure> {
     fs::rename(building, &place.folder).map_err(Failure::io(place.folder.display()))?;
     place.touch(home);
-    for removed in Templates::of(home).shrink(limit()) {
+    for removed in Templates::of(home).shrink(template_limit()?) {
         let name = removed.key.chars().take(12).collect::<String>();
         each(Event::Note {
             text: format!("template {name} removed: templates exceed $LABCTL_TEMPLATES, and it was the least recently used"),

@@ -15,8 +15,8 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
-const WORDS = { absent: "not created", off: "off", suspended: "suspended", starting: "starting", booting: "booting", running: "running", silent: "silent", panicked: "panicked", halting: "halting", crashed: "crashed" };
-const COLOURS = { running: "good", starting: "busy", booting: "busy", halting: "busy", silent: "bad", panicked: "bad", crashed: "bad" };
+const WORDS = { absent: "not created", off: "off", suspended: "suspended", starting: "starting", booting: "booting", running: "running", silent: "silent", panicked: "panicked", disk_full: "disk full", unreachable: "unreachable", halting: "halting", crashed: "crashed" };
+const COLOURS = { running: "good", starting: "busy", booting: "busy", halting: "busy", silent: "bad", panicked: "bad", disk_full: "bad", unreachable: "bad", crashed: "bad" };
 
 // Ports with well-known service names; `null`: not useful in a browser.
 const KNOWN = { 22: null, 80: "HTTP", 443: "HTTPS", 3306: null, 4646: "Nomad", 4647: null, 4648: null, 5432: null, 6379: null, 8300: null, 8301: null, 8302: null, 8500: "Consul", 8502: null, 8600: null, 9090: "Prometheus" };
@@ -33,7 +33,7 @@ function port([host, guest], address) {
 function agent(node, supervised) {
   if (!supervised) return node.state === "running" ? "unknown" : "–";
   if (node.state === "running") return "answers";
-  return ["booting", "silent", "panicked"].includes(node.state) ? "silent" : "–";
+  return ["booting", "silent", "panicked", "disk_full", "unreachable"].includes(node.state) ? "silent" : "–";
 }
 
 function span(seconds) {
@@ -95,7 +95,7 @@ function showStatus(status) {
   byId("lab").textContent = status.lab;
   const running = status.nodes.filter((node) => node.state === "running").length;
   const parts = [running + " of " + status.nodes.length + (status.nodes.length === 1 ? " node" : " nodes") + " running"];
-  for (const bad of ["crashed", "panicked", "silent"]) {
+  for (const bad of ["crashed", "panicked", "disk_full", "unreachable", "silent"]) {
     const count = status.nodes.filter((node) => node.state === bad).length;
     if (count) parts.push(count + " " + WORDS[bad]);
   }
@@ -121,7 +121,7 @@ function sentence(happened) {
   switch (happened.event) {
     case "node": {
       const state = happened.state;
-      return happened.node + (state.state === "crashed" ? " " : " is ") + (WORDS[state.state] || state.state) + (state.why ? ": " + state.why : "");
+      return happened.node + (state.state === "crashed" ? " " : state.state === "disk_full" ? ": " : " is ") + (WORDS[state.state] || state.state) + (state.why ? ": " + state.why : "");
     }
     case "kernel": {
       const says = { panic: "its kernel has panicked", oops: "its kernel reports an internal fault", stall: "its kernel reports a stall, which can happen on a busy host" };

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use labctl_machine::MachineError;
 use labctl_machine::accel::{Accel, Finding};
-use labctl_machine::driver::{BoxFuture, Driver, Ending, Notes, Orphan, Running};
+use labctl_machine::driver::{BoxFuture, Driver, Ending, Incident, Notes, Orphan, Running};
 use labctl_machine::driver_name::DriverName;
 use labctl_machine::machine::{Machine, try_lock};
 use labctl_machine::vitals::{Process, Share};
@@ -83,6 +83,16 @@ impl Driver for Fake {
         })
     }
 
+    fn end_unreachable<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            self.note("end", machine);
+            if let Some(running) = self.machines.lock().unwrap().get(&machine.uuid) {
+                running.stop();
+            }
+            Ok(())
+        })
+    }
+
     fn adopt<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Option<Arc<dyn Running>>, MachineError>> {
         Box::pin(async move {
             self.note("adopt", machine);
@@ -140,10 +150,10 @@ impl Running for FakeMachine {
         self.activate(true)
     }
 
-    fn resets(&self) -> UnboundedReceiver<()> {
+    fn incidents(&self) -> UnboundedReceiver<Incident> {
         let (tell, told) = mpsc::unbounded_channel();
         let mut ended = self.ended.subscribe();
-        // It never resets; the channel closes when it ends.
+        // Nothing happens to it; the channel closes when it ends.
         tokio::spawn(async move {
             let _ = ended.wait_for(|ended| *ended).await;
             drop(tell);

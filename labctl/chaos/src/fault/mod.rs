@@ -171,7 +171,10 @@ pub(crate) struct Scene<'a> {
 impl Scene<'_> {
     /// Journals a fault that must be undone after `length`.
     pub(crate) fn lease(&self, what: String, undo: Undo, length: Duration) -> Result<OpenLease, FaultError> {
+        // A process that stays stopped is of use to nobody but the run. An impairment of the network may be wanted for as long as it lasts.
+        let owner = self.options.owner.filter(|_| matches!(undo, Undo::Continue { .. }));
         let lease = Lease {
+            owner,
             id: format!("{:020}", next_id()),
             scenario: self.scenario.to_owned(),
             seed: self.options.seed,

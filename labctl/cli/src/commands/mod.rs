@@ -14,6 +14,7 @@ mod hosts;
 mod image;
 mod init;
 mod layers;
+mod list;
 mod logs;
 mod play;
 mod provision;
@@ -61,6 +62,8 @@ pub enum Command {
     Up(up::Args),
     /// Show the nodes, their addresses and published ports
     Status(status::Args),
+    /// Show all labs: their state, memory and folders
+    List(list::Args),
     /// Shut nodes down
     Halt(halt::Args),
     /// Shut nodes down and start them again
@@ -120,6 +123,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
     match command {
         Command::Up(args) => up::run(session, args).await,
         Command::Status(args) => status::run(session, args).await,
+        Command::List(args) => list::run(session, args).await,
         Command::Halt(args) => halt::run(session, args).await,
         Command::Reload(args) => reload::run(session, args).await,
         Command::Suspend(args) => suspend::run(session, args).await,

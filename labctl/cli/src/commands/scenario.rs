@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use labctl_core::chaos::{self, Event, Options, Report, Verdict, What};
+use labctl_core::chaos::{self, Ended, Event, Options, Verdict, What};
 use labctl_lab::work::Work;
 use labctl_lab::{Failure, Kind};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::output::Table;
 use crate::session::Session;
@@ -83,13 +85,67 @@ async fn run_one(session: &Session, file: &Path, seed: Option<u64>) -> Result<Ex
         true => out.json_line(&event),
         false => out.say(&line(&event)),
     };
-    let report: Report = chaos::run(supervisor, &lab_home, &lab, &scenario, &options, show).await;
+    let stops = Stops::listen()?;
+    let first = async {
+        stops.nth(1).await;
+        session.out.say("interrupted: undoing what is in force; a second Ctrl-C does not wait for that");
+    };
+    let ended = tokio::select! {
+        ended = chaos::run(supervisor, &lab_home, &lab, &scenario, &options, show, first) => ended?,
+        () = stops.nth(2) => {
+            let left = chaos::in_force(&lab_home)?.into_iter().map(|lease| lease.what).collect();
+            Ended::Stopped(chaos::Healing { healed: Vec::new(), failed: left })
+        }
+    };
+    let report = match ended {
+        Ended::Over(report) => report,
+        Ended::Stopped(healing) => return Ok(stopped(session, &healing)),
+    };
     let path = chaos::keep_report(&lab_home, &report)?;
     session.out.result(&report, || format!("\n{}\n\nreport: {}", chaos::render(&report, session.out.colour()).trim_end(), path.display()));
     Ok(match report.verdict {
         Verdict::Passed => ExitCode::SUCCESS,
         _ => ExitCode::from(Kind::Scenario.exit_code()),
     })
+}
+
+/// Reports what an interrupted scenario has left. The exit code is that of a program that SIGINT (2) has ended.
+fn stopped(session: &Session, healing: &chaos::Healing) -> ExitCode {
+    session.out.result(healing, || match healing.healed.is_empty() && healing.failed.is_empty() {
+        true => "nothing was in force".to_owned(),
+        false => healing.healed.iter().map(|what| format!("healed: {what}")).collect::<Vec<_>>().join("\n"),
+    });
+    if !healing.failed.is_empty() {
+        let left = Failure::new(Kind::Scenario, format!("still in force: {}", healing.failed.join("\n")));
+        session.out.failure(&left.hint("`labctl scenario heal` undoes it"));
+    }
+    ExitCode::from(128 + 2)
+}
+
+/// Counts requests to stop: Ctrl-C, `kill`. Not a terminal that is closed: nohup(1) must work, and what is in force then is undone by the
+/// supervisor.
+struct Stops(watch::Receiver<u32>);
+
+impl Stops {
+    fn listen() -> Result<Self, Failure> {
+        let (count, counted) = watch::channel(0);
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            let (mut signals, count) = (signal(kind).map_err(Failure::io("cannot watch for signals"))?, count.clone());
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    count.send_modify(|count| *count += 1);
+                }
+            });
+        }
+        Ok(Self(counted))
+    }
+
+    /// Waits until there were so many of them.
+    async fn nth(&self, wanted: u32) {
+        if self.0.clone().wait_for(|count| *count >= wanted).await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 /// An event as a line of live output.

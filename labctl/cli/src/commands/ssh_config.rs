@@ -18,6 +18,6 @@ pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let record = session.record(&home)?;
     let nodes = session.nodes(&record.lab, &args.nodes, None)?;
-    session.out.text(ssh::config(&home.lab(&record.lab.name), &record, &nodes)?.trim_end());
+    session.out.text(ssh::config(&home, &record, &nodes)?.trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
-    let home = session.home()?;
+    let (home, _scratch) = validation::home()?;
     let files = match args.files.is_empty() {
         true => vec![session.lab_file(&home)?],
         false => args.files,

@@ -41,10 +41,10 @@ impl Bars {
                 let bar = self.bar(node.as_str()).clone();
                 match state {
                     NodeState::Running | NodeState::Off | NodeState::Suspended => bar.finish_with_message(state.word()),
-                    NodeState::Crashed { why } | NodeState::Panicked { why } | NodeState::Silent { why } => {
-                        bar.finish_with_message(format!("{}: {why}", state.word()));
-                    }
-                    _ => bar.set_message(state.word()),
+                    _ => match state.why() {
+                        Some(why) => bar.finish_with_message(format!("{}: {why}", state.word())),
+                        None => bar.set_message(state.word()),
+                    },
                 }
             }
             Event::Work { what, step, progress } => {

@@ -8,7 +8,7 @@ use labctl_guest::{Agent, LinkState};
 use labctl_lab::Failure;
 use labctl_lab::client::{Connection, Hold, Supervisor};
 use labctl_lab::control::{Answer, Call, Stamped};
-use labctl_lab::event::{Event, Trouble};
+use labctl_lab::event::{Event, NodeState, Trouble};
 use labctl_lab::identity::now_ns;
 use labctl_spec::ident::NodeName;
 use labctl_spec::network::{EdgeCounters, HeldFrames};
@@ -171,12 +171,13 @@ impl ProbeTarget for LabTarget {
     }
 }
 
-/// A kernel that has panicked. An oops kills a process, which the probes notice if it matters.
+/// A kernel that has panicked, or a machine that the host's full disk has stopped. An oops kills a process, which the probes notice if it matters.
 fn mishap(happened: Stamped) -> Option<Mishap> {
     match happened.event {
         Event::Kernel { node, trouble: Trouble::Panic, line } => {
             Some(Mishap { node: node.to_string(), what: format!("its kernel has panicked: {line}") })
         }
+        Event::Node { node, state: NodeState::DiskFull { why } } => Some(Mishap { node: node.to_string(), what: why }),
         _ => None,
     }
 }
@@ -192,6 +193,9 @@ mod tests {
         let expected = Mishap { node: "web1".into(), what: "its kernel has panicked: LINE".into() };
         assert_eq!(mishap(kernel(Trouble::Panic)), Some(expected));
         assert_eq!(mishap(kernel(Trouble::Stall)), None);
+        let state = NodeState::DiskFull { why: "WHY".into() };
+        let full = Stamped { at_unix_ms: 1, event: Event::Node { node: node.clone(), state } };
+        assert_eq!(mishap(full), Some(Mishap { node: "web1".into(), what: "WHY".into() }));
         assert_eq!(mishap(Stamped { at_unix_ms: 1, event: Event::Note { text: "x".into() } }), None);
     }
 }

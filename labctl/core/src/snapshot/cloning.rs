@@ -102,7 +102,7 @@ async fn make(
     if begun.is_some_and(|begun| !begun.lab.network.is_same_wire(&record.lab.network)) {
         leave(&clone_home, clone, each).await?;
     }
-    rewind::go_back(home, clone, folder, snapshot, rewind::Memory::GoOn, each).await.map(drop)
+    rewind::go_back(home, clone, folder, snapshot, None, rewind::Memory::GoOn, each).await.map(drop)
 }
 
 /// Stops whatever runs of a clone that was started with a different network: its supervisor's switch is on that network.

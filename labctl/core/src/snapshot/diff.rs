@@ -8,6 +8,7 @@ use labctl_lab::home::LabHome;
 use labctl_lab::record::Record;
 use labctl_lab::snapshot::Snapshot;
 use labctl_machine::disk;
+use labctl_spec::lab::Lab;
 use serde::Serialize;
 
 /// What differs between a snapshot and the lab now.
@@ -59,6 +60,25 @@ pub(super) fn machines(snapshot: &Snapshot, now: &Record) -> Vec<String> {
     lines
 }
 
+/// What a restored lab has from the lab file as it is now, because it changed since the snapshot, and what it does not have yet.
+pub(super) fn applied(then: &Lab, now: &Lab) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in &now.nodes {
+        let Some(old) = then.node(&node.name) else { continue };
+        let changed: Vec<&str> = [("published ports", old.publish != node.publish), ("names", old.hostnames != node.hostnames)]
+            .into_iter()
+            .filter_map(|(what, differs)| differs.then_some(what))
+            .collect();
+        if !changed.is_empty() {
+            lines.push(format!("{}: its {} are those of the lab file, which changed since the snapshot", node.name, changed.join(" and ")));
+        }
+    }
+    if then.provision != now.provision {
+        lines.push("the lab file's plays changed since the snapshot; `labctl provision` runs them".to_owned());
+    }
+    lines
+}
+
 /// Bytes in the layers of `disk` above `layer`.
 fn written(disk: &Path, layer: &Path) -> Option<u64> {
     let (mut next, mut bytes) = (disk.to_owned(), 0);
@@ -67,4 +87,25 @@ fn written(disk: &Path, layer: &Path) -> Option<u64> {
         next = disk::backing(&next).ok()??;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_restored_lab_has_from_its_file_is_told() {
+        let lab = |text: &str| labctl_spec::parse_lab(text, Path::new("/t.yml")).unwrap();
+        let then = lab("name: t\nnodes: [{name: a}, {name: b, hostnames: [old.test]}]\n");
+        assert!(applied(&then, &then).is_empty());
+        let now = lab(
+            "name: t\nnodes: [{name: a, publish: [80]}, {name: b, publish: [81], hostnames: [new.test]}]\nprovision: [{hosts: all, tasks: []}]\n",
+        );
+        let told = applied(&then, &now);
+        assert!(
+            told[0].starts_with("a: its published ports are") && told[1].starts_with("b: its published ports and names are"),
+            "{told:?}"
+        );
+        assert!(told[2].contains("`labctl provision`"), "{told:?}");
+    }
 }

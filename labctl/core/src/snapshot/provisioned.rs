@@ -117,7 +117,7 @@ pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Resul
             continue;
         }
         lifecycle::settle_record(home, lab.clone()).await?;
-        match rewind::go_back(home, &lab.name, &folder, &snapshot, rewind::Memory::GoOn, each).await {
+        match rewind::go_back(home, &lab.name, &folder, &snapshot, None, rewind::Memory::GoOn, each).await {
             Ok(supervisor) => return Ok(Some((supervisor, snapshot))),
             Err(why) if failed_restore(&lab_home).is_some() => {
                 // The kept lab is only a shortcut, and this one does not work: create the nodes as if it did not exist.

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use labctl_lab::client::Supervisor;
-use labctl_lab::control::{Call, Rewind};
-use labctl_lab::event::{Each, Event};
+use labctl_lab::control::{Call, NodeStatus, Rewind};
+use labctl_lab::event::{Each, Event, NodeState};
 use labctl_lab::home::{Home, LabHome};
 use labctl_lab::record::Record;
 use labctl_lab::snapshot::{
@@ -16,7 +16,7 @@ use labctl_lab::snapshot::{
 };
 use labctl_lab::{Failure, Kind};
 use labctl_machine::registry;
-use labctl_spec::ident::LabName;
+use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::Lab;
 
 use super::{diff, subnet, take};
@@ -45,14 +45,21 @@ pub async fn restore(home: &Home, lab: &Lab, name: &str, memory: Memory, each: E
              or run `labctl up` with the new file"
         )));
     }
-    go_back(home, &lab.name, &folder, &snapshot, memory, each).await
+    let supervisor = go_back(home, &lab.name, &folder, &snapshot, Some(lab), memory, each).await?;
+    for text in diff::applied(&snapshot.record.lab, lab) {
+        each(Event::Note { text });
+    }
+    Ok(supervisor)
 }
 
+/// Takes the lab back to the snapshot in that folder. `now` is the lab file as it is now, if its machines are those of the snapshot: its names
+/// and published ports then count, not those of the snapshot.
 pub(super) async fn go_back(
     home: &Home,
     lab: &LabName,
     folder: &Path,
     snapshot: &Snapshot,
+    now: Option<&Lab>,
     memory: Memory,
     each: Each<'_>,
 ) -> Result<Supervisor, Failure> {
@@ -67,6 +74,10 @@ pub(super) async fn go_back(
     // The name and the addresses on the host stay the lab's own: it may be a clone, or another lab may have taken the snapshot's.
     let record = match Record::load(&lab_home)? {
         Some(own) => record.in_place_of(&own)?,
+        None => record,
+    };
+    let record = match now {
+        Some(lab) => record.with_lab(lab.clone()),
         None => record,
     };
     record.save(&lab_home)?;
@@ -155,7 +166,7 @@ pub async fn finish_interrupted(home: &Home, lab: &LabName, each: Each<'_>) -> R
         end_restore(&lab_home)?;
         return Ok(None);
     };
-    let supervisor = go_back(home, lab, &folder, &snapshot, memory, each).await?;
+    let supervisor = go_back(home, lab, &folder, &snapshot, None, memory, each).await?;
     if [SUSPENDED, CLONED].contains(&snapshot.name.as_str()) {
         discard(&folder)?;
     }
@@ -179,14 +190,24 @@ pub async fn suspend(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Snaps
     Ok(saved)
 }
 
-/// Resumes a suspended lab.
+/// Resumes a suspended lab, or the nodes that stand still because the host's disk was full.
 pub async fn resume(home: &Home, lab: &LabName, each: Each<'_>) -> Result<Supervisor, Failure> {
     let lab_home = home.lab(lab);
     let folder = place(&lab_home, SUSPENDED)?;
-    let snapshot =
-        Snapshot::load(&folder)?.ok_or_else(|| Failure::new(Kind::Conflict, format!("lab `{lab}` is not suspended")).hint("labctl up"))?;
-    let supervisor = go_back(home, lab, &folder, &snapshot, Memory::GoOn, each).await?;
+    let Some(snapshot) = Snapshot::load(&folder)? else { return go_on(&lab_home, lab, each).await };
+    let supervisor = go_back(home, lab, &folder, &snapshot, None, Memory::GoOn, each).await?;
     discard(&folder)?;
     sweep(home)?;
+    Ok(supervisor)
+}
+
+async fn go_on(home: &LabHome, lab: &LabName, each: Each<'_>) -> Result<Supervisor, Failure> {
+    let supervisor = Supervisor::ensure(home, lab, each).await?;
+    let stands = |node: NodeStatus| matches!(node.state, NodeState::DiskFull { .. }).then_some(node.name);
+    let nodes: Vec<NodeName> = supervisor.status().await?.nodes.into_iter().filter_map(stands).collect();
+    if nodes.is_empty() {
+        return Err(Failure::new(Kind::Conflict, format!("lab `{lab}` is not suspended")).hint("labctl up"));
+    }
+    supervisor.run(&Call::GoOn { nodes }, each).await?;
     Ok(supervisor)
 }

@@ -1,7 +1,8 @@
 //! Starts a lab's supervisor, or takes over from one of a different labctl build.
 //!
 //! A supervisor's socket is named after the code it was built from, so a command finds only a compatible one. Any other is asked to exit
-//! (it is crash-only, the machines keep running) or killed, and a new one adopts the machines.
+//! (it is crash-only, the machines keep running) or killed, and a new one adopts the machines. So is one that holds the lab's lock and listens
+//! nowhere that we know.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -19,6 +20,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::recall::{self, is_supervisor};
 use super::{READY, Supervisor, TAKEN};
 use crate::control::Call;
 use crate::event::{Each, Event};
@@ -50,8 +52,12 @@ pub async fn ensure(home: &LabHome, lab: &LabName, each: Each<'_>) -> Result<Sup
         match started {
             Ok(Err(why)) => return Err(why.hint(hint())),
             // Two commands do this at once: the loser's supervisor exits at the lock, the winner's will listen in a moment.
-            Ok(Ok(Started::Taken)) if Instant::now() < deadline => sleep(AGAIN).await,
-            Ok(Ok(Started::Listening)) if Instant::now() < deadline => {}
+            Ok(Ok(Started::Taken)) if Instant::now() < deadline => {
+                replace_deaf(home, lab, each).await?;
+                sleep(AGAIN).await;
+            }
+            // It listened, and was gone before we connected.
+            Ok(Ok(Started::Listening)) if Instant::now() < deadline => sleep(AGAIN).await,
             _ => return Err(Failure::new(Kind::Internal, "the supervisor did not start").hint(hint())),
         }
     }
@@ -62,33 +68,49 @@ async fn replace_foreign(home: &LabHome, lab: &LabName, each: Each<'_>) -> Resul
     for socket in home.foreign_supervisor_sockets() {
         // A socket without a listener was left by a supervisor that was killed; the next supervisor removes it.
         let Ok(stream) = UnixStream::connect(&socket).await else { continue };
-        if let Some(pid) = Work::of_another(home)? {
-            let who = if pid == 0 { String::new() } else { format!(" (pid {pid})") };
-            return Err(Failure::new(Kind::Conflict, format!("another version of labctl{who} is at work on lab `{lab}`"))
-                .hint("repeat the command when it is done, or use that version"));
-        }
-        let how = end(stream, lab).await?;
-        each(Event::Note {
-            text: format!(
-                "the supervisor of lab `{lab}` was from another version of labctl: it {how} and is replaced; the machines keep running"
-            ),
-        });
+        refuse_if_at_work(home, lab)?;
+        each(replaced(lab, end(stream, lab).await?));
     }
     Ok(())
 }
 
+/// Stops a supervisor of another build whose socket is not where ours looks.
+async fn replace_deaf(home: &LabHome, lab: &LabName, each: Each<'_>) -> Result<(), Failure> {
+    let Some(holder) = recall::deaf(home) else { return Ok(()) };
+    refuse_if_at_work(home, lab)?;
+    each(replaced(lab, kill(&holder.process, holder.pid, lab).await?));
+    Ok(())
+}
+
+fn refuse_if_at_work(home: &LabHome, lab: &LabName) -> Result<(), Failure> {
+    let Some(pid) = Work::of_another(home)? else { return Ok(()) };
+    let who = if pid == 0 { String::new() } else { format!(" (pid {pid})") };
+    Err(Failure::new(Kind::Conflict, format!("another version of labctl{who} is at work on lab `{lab}`"))
+        .hint("repeat the command when it is done, or use that version"))
+}
+
+fn replaced(lab: &LabName, how: &str) -> Event {
+    Event::Note {
+        text: format!(
+            "the supervisor of lab `{lab}` was from another version of labctl: it {how} and is replaced; the machines keep running"
+        ),
+    }
+}
+
+fn failed(lab: &LabName, why: impl std::fmt::Display) -> Failure {
+    Failure::new(Kind::Conflict, format!("the supervisor of lab `{lab}` is from another version of labctl and {why}"))
+}
+
 /// Stops the supervisor at the other end of the connection. Returns how.
 async fn end(mut stream: UnixStream, lab: &LabName) -> Result<&'static str, Failure> {
-    let failed =
-        |why: String| Failure::new(Kind::Conflict, format!("the supervisor of lab `{lab}` is from another version of labctl and {why}"));
     let pid =
-        stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?)).ok_or_else(|| failed("its process id is unknown".into()))?;
+        stream.peer_cred().ok().and_then(|peer| Pid::from_raw(peer.pid()?)).ok_or_else(|| failed(lab, "its process id is unknown"))?;
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
         Err(rustix::io::Errno::SRCH) => return Ok("had exited"),
         // SAFETY: an OwnedFd keeps its descriptor open until it is dropped, and gives no way to replace it.
         opened => opened.map_err(std::io::Error::from).and_then(|process| Ok(unsafe { AsyncFd::register(process) }?)),
     };
-    let process = process.map_err(|why: std::io::Error| failed(format!("cannot be watched: {why}")))?;
+    let process = process.map_err(|why: std::io::Error| failed(lab, format!("cannot be watched: {why}")))?;
     // Every version knows this call by this name. The answer does not matter, only that the process exits.
     let _ = timeout(LEAVE_DEADLINE, stream.write_all(&frame(&Call::Leave))).await;
     if ended(&process).await {
@@ -97,14 +119,22 @@ async fn end(mut stream: UnixStream, lab: &LabName) -> Result<&'static str, Fail
     // The connection is still open, so the listening process still has the pid that the kernel reported. It is safe to identify it by that
     // pid.
     let open = matches!(stream.try_read(&mut [0; 1]), Err(why) if why.kind() == std::io::ErrorKind::WouldBlock);
-    if !open || !is_supervisor(pid, lab) {
-        return Err(failed(format!("does not exit (pid {})", pid.as_raw_nonzero())).hint("stop it by hand; its machines keep running"));
+    if !open || !is_supervisor(pid, lab.as_str().as_bytes()) {
+        return Err(failed(lab, format!("does not exit (pid {})", pid.as_raw_nonzero())).hint("stop it by hand; its machines keep running"));
     }
-    pidfd_send_signal(process.get_ref(), Signal::KILL).map_err(|why| failed(format!("cannot be killed: {why}")))?;
-    match ended(&process).await {
+    kill(&process, pid, lab).await
+}
+
+/// Kills a process that certainly is a supervisor.
+async fn kill(process: &AsyncFd<OwnedFd>, pid: Pid, lab: &LabName) -> Result<&'static str, Failure> {
+    match pidfd_send_signal(process.get_ref(), Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(why) => return Err(failed(lab, format!("cannot be killed: {why}"))),
+    }
+    match ended(process).await {
         true => Ok("was killed"),
         false => {
-            Err(failed(format!("survives SIGKILL (pid {})", pid.as_raw_nonzero())).hint("its disk or file system may hang; see dmesg"))
+            Err(failed(lab, format!("survives SIGKILL (pid {})", pid.as_raw_nonzero())).hint("its disk or file system may hang; see dmesg"))
         }
     }
 }
@@ -112,13 +142,6 @@ async fn end(mut stream: UnixStream, lab: &LabName) -> Result<&'static str, Fail
 /// Whether the process exits in time.
 async fn ended(process: &AsyncFd<OwnedFd>) -> bool {
     matches!(timeout(LEAVE_DEADLINE, process.readable()).await, Ok(Ok(_)))
-}
-
-/// Whether the process was started as `labctl supervisor LAB`.
-fn is_supervisor(pid: Pid, lab: &LabName) -> bool {
-    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let arguments: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    arguments.windows(2).any(|pair| pair == [&b"supervisor"[..], lab.as_str().as_bytes()])
 }
 
 /// The result of starting a supervisor.

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use labctl_spec::ident::NodeName;
 
 pub use shape::Shape;
-pub use store::{BUILDING, LAYER_NOTES, REMOVED, Template, Templates, limit};
+pub use store::{BUILDING, LAYER_NOTES, REMOVED, Template, Templates};
 
 /// Which nodes are forked, and from what.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]

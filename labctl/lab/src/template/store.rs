@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use labctl_spec::size::Size;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -92,12 +91,6 @@ impl Template {
         }
         mentions_below(&home.join("provisioned"), &self.key).then(|| "a saved provisioned lab".to_owned())
     }
-}
-
-/// Limit on the bytes that all templates together may use: `$LABCTL_TEMPLATES`, such as `4G`, or 10 GiB.
-pub fn limit() -> u64 {
-    let told = std::env::var("LABCTL_TEMPLATES").ok().and_then(|text| text.parse::<Size>().ok());
-    told.map_or(10 << 30, |size| size.0)
 }
 
 /// How long a template that was chosen for a fork is protected from removal; the fork records its use within seconds.

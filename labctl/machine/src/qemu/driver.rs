@@ -15,7 +15,7 @@ use super::state::Save;
 use super::{Qemu, argv, proof, version};
 use crate::MachineError;
 use crate::accel::Finding;
-use crate::driver::{BoxFuture, Driver, Ending, Loads, Memory, Notes, Orphan, Running, Saved, Saving};
+use crate::driver::{BoxFuture, Driver, Ending, Incident, Loads, Memory, Notes, Orphan, Running, Saved, Saving};
 use crate::driver_name::DriverName;
 use crate::machine::Machine;
 use crate::vitals::{Process, Share, shares};
@@ -63,6 +63,10 @@ impl Driver for QemuDriver {
 
     fn adopt<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Option<Arc<dyn Running>>, MachineError>> {
         Box::pin(async { Ok(Qemu::adopt(machine).await?.map(|qemu| Arc::new(qemu) as Arc<dyn Running>)) })
+    }
+
+    fn end_unreachable<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(Qemu::end_unreachable(machine))
     }
 
     fn loads(&self) -> Option<&dyn Loads> {
@@ -148,7 +152,7 @@ impl Running for Qemu {
         Box::pin(self.save_nothing())
     }
 
-    fn resets(&self) -> UnboundedReceiver<()> {
+    fn incidents(&self) -> UnboundedReceiver<Incident> {
         let mut events = self.qmp().events();
         let (tell, told) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -158,16 +162,18 @@ impl Running for Qemu {
                     () = tell.closed() => return,
                 };
                 match event {
-                    Ok(event) if is_guests_reset(&event) => {
-                        // If nobody listens any more, the channel is closed.
-                        let _ = tell.send(());
-                    }
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    // If nobody listens any more, the channel is closed.
+                    Ok(event) => drop(incident(&event).map(|incident| tell.send(incident))),
+                    Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
             }
         });
         told
+    }
+
+    fn lacks_room(&self) -> BoxFuture<'_, Result<bool, MachineError>> {
+        Box::pin(self.lacks_room())
     }
 
     fn shares(&self) -> Option<Vec<Share>> {
@@ -179,9 +185,16 @@ impl Running for Qemu {
     }
 }
 
-/// QEMU's RESET event; resets by QEMU itself, as at its start, are not the guest's.
-fn is_guests_reset(event: &Value) -> bool {
-    event["event"] == "RESET" && event["data"]["guest"] == true
+/// What an event means (qapi/run-state.json, qapi/block-core.json). Resets by QEMU itself, as at its start, are not the guest's. Only a lack
+/// of room stops the machine: other errors are reported to the guest.
+fn incident(event: &Value) -> Option<Incident> {
+    let data = &event["data"];
+    match event["event"].as_str()? {
+        "RESET" if data["guest"] == true => Some(Incident::Reset),
+        "BLOCK_IO_ERROR" if data["action"] == "stop" => Some(Incident::NoRoom),
+        "RESUME" => Some(Incident::Resumed),
+        _ => None,
+    }
 }
 
 impl Memory for Qemu {
@@ -226,8 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_the_guests_or_qemus() {
-        let event = |guest: bool| serde_json::json!({ "event": "RESET", "data": { "guest": guest } });
-        assert!(is_guests_reset(&event(true)) && !is_guests_reset(&event(false)));
+    fn an_event_is_an_incident_if_it_concerns_the_guest() {
+        let event = |name: &str, data: Value| incident(&serde_json::json!({ "event": name, "data": data }));
+        let reset = |guest: bool| event("RESET", serde_json::json!({ "guest": guest }));
+        assert_eq!((reset(true), reset(false)), (Some(Incident::Reset), None));
+        let failed = |action: &str| event("BLOCK_IO_ERROR", serde_json::json!({ "action": action, "nospace": action == "stop" }));
+        assert_eq!((failed("stop"), failed("report")), (Some(Incident::NoRoom), None));
+        assert_eq!((event("RESUME", Value::Null), event("STOP", Value::Null)), (Some(Incident::Resumed), None));
     }
 }

@@ -2,6 +2,7 @@
 
 mod argv;
 mod driver;
+pub mod found;
 mod netdev;
 mod process;
 mod proof;

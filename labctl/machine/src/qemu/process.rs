@@ -23,9 +23,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::argv;
 use super::qmp::Qmp;
 use super::vitals::vcpus;
+use super::{argv, found};
 use crate::MachineError;
 use crate::driver::{Ending, Orphan};
 use crate::machine::{Machine, is_running, try_lock};
@@ -33,6 +33,9 @@ use crate::vitals::Process;
 
 /// How long QEMU may take from its start until its QMP socket works.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// After this time a QEMU has certainly made its sockets, which takes it milliseconds.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// How long QEMU may take to exit once it was told to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(5);
@@ -104,10 +107,29 @@ impl Qemu {
         if !is_running(&machine.files)? {
             return Ok(None);
         }
-        match Self::connect(machine, START_DEADLINE).await {
+        let connected = match lost(machine) {
+            Some(lost) => Err(lost),
+            None => Self::connect(machine, START_DEADLINE).await,
+        };
+        match connected {
             Ok(qemu) => Ok(Some(qemu)),
             Err(_) if !is_running(&machine.files)? => Ok(None),
-            Err(why) => Err(why),
+            Err(why @ MachineError::Unreachable { .. }) => Err(why),
+            Err(why) => Err(match found::of(&machine.uuid) {
+                Some(found) => MachineError::Unreachable { pid: found.pid, why: why.to_string() },
+                None => why,
+            }),
+        }
+    }
+
+    /// Ends the machine without QMP.
+    pub async fn end_unreachable(machine: &Machine) -> Result<(), MachineError> {
+        if let Some(found) = found::of(&machine.uuid) {
+            found.end().await?;
+        }
+        match is_running(&machine.files)? {
+            true => Err(MachineError::InUse(machine.files.lock.clone())),
+            false => Ok(()),
         }
     }
 
@@ -189,6 +211,19 @@ impl Qemu {
         self.ended().await;
         Ending::Killed
     }
+}
+
+/// That the machine's control socket is gone, if its process is old enough to have made it. Nothing makes it again: QEMU listens at a path
+/// once.
+fn lost(machine: &Machine) -> Option<MachineError> {
+    let socket = &machine.files.control;
+    if socket.exists() {
+        return None;
+    }
+    let found = found::of(&machine.uuid)?;
+    let age = Process::of(found.pid).1?.elapsed().ok()?;
+    let why = format!("its socket {} was removed", socket.display());
+    (age > SETTLED).then_some(MachineError::Unreachable { pid: found.pid, why })
 }
 
 /// What QEMU appended to its log after `from` bytes, at most the last 2 KiB.

@@ -29,6 +29,11 @@ impl Qemu {
         Ok(self.qmp().execute("query-status", Value::Null).await?["running"] == true)
     }
 
+    /// Whether the virtual CPUs were stopped because the host's disk was full (`werror=enospc`, the default for a disk).
+    pub async fn lacks_room(&self) -> Result<bool, MachineError> {
+        Ok(self.qmp().execute("query-status", Value::Null).await?["status"] == "io-error")
+    }
+
     /// Writes the state of a stopped machine to `to`, a file or the write end of a pipe. The machine stays paused.
     /// Returns when the memory is written; its disk may then still be switched to another file before [`Save::finish`].
     /// A running machine is refused: its writes during the save would have to be found by dirty tracking, which loses
