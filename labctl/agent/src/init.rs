@@ -126,6 +126,12 @@ fn take_identity(root: &Path) -> io::Result<()> {
         identity.clock_ns = 0;
     }
     identity::mend_kernel(&identity)?;
+    let before = identity::kept(root).and_then(|before| before.user);
+    if let Err(why) = identity::user::write(root, before.as_ref(), &identity) {
+        eprintln!("labctl-agent: {why}");
+        // The controller sees that the guest has no such user, tries again once the guest runs, and reports what is wrong.
+        identity.user = before;
+    }
     identity::write_files(root, &identity)
 }
 

@@ -10,6 +10,7 @@ mod network;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod user;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::size::Size;
 
 pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
 pub use publish::spell_ports;
+pub use user::{ROOT, User, UserFile};
 
 /// A lab file as written (plain data; see [`Lab`] for the validated form).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +40,10 @@ pub struct LabFile {
     /// Image that the nodes boot, by its file name in `images/`; a node may name a different one.
     #[serde(default = "default_image")]
     pub image: String,
+    /// The account that people log in with, made in every node; a node may have a different one. Default: root.
+    pub user: Option<UserFile>,
+    /// Whether `labctl autostart` starts the lab when the host boots or the user logs in; default: false.
+    pub autostart: Option<bool>,
     /// The lab's network.
     #[serde(default)]
     pub network: NetworkFile,
@@ -102,6 +108,8 @@ pub struct NodeFile {
     pub memory: Option<Size>,
     /// Size of the disk; default: 8G (sparse: only written data takes space).
     pub disk: Option<Size>,
+    /// The account that people log in with; default: the lab's.
+    pub user: Option<UserFile>,
     /// Additional names of the node, on the host and inside the lab; `{index}` as in `name`.
     #[serde(default)]
     pub hostnames: Vec<String>,
@@ -212,6 +220,9 @@ pub struct Lab {
     pub name: LabName,
     /// Absolute path of the lab file.
     pub file: PathBuf,
+    /// Whether it is started when the host boots or the user logs in.
+    #[serde(default)]
+    pub autostart: bool,
     /// The network.
     pub network: Network,
     /// The nodes in file order, `count` expanded.
@@ -258,6 +269,9 @@ pub struct Node {
     pub memory: Size,
     /// Size of the disk.
     pub disk: Size,
+    /// The account that people log in with, if it is not just root.
+    #[serde(default)]
+    pub user: Option<User>,
     /// All names besides `name`: `name.domain` first, then those from the file.
     pub hostnames: Vec<String>,
     /// Groups, without `all`.
@@ -313,6 +327,13 @@ pub enum Provision {
         /// Position in the `provision` list, from 0.
         index: usize,
     },
+}
+
+impl Node {
+    /// Who logs in unless another user is named.
+    pub fn login(&self) -> &str {
+        self.user.as_ref().map_or(ROOT, |user| &user.name)
+    }
 }
 
 impl Lab {

@@ -8,6 +8,7 @@ mod network;
 mod random;
 pub mod services;
 pub mod template;
+pub mod user;
 
 use std::fs;
 use std::io;
@@ -74,6 +75,7 @@ pub fn take(identity: &Identity) -> io::Result<()> {
     if before.machine_id != identity.machine_id {
         hidden::renew(&identity.entropy, &identity.uuid)?;
     }
+    user::write(root, before.user.as_ref(), identity)?;
     write_files(root, identity)?;
     *IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     network::leave(&before, identity)?;

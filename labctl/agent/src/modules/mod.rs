@@ -19,6 +19,7 @@ pub(crate) mod system;
 pub(crate) mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use labctl_wire::{ModuleCall, ModuleReply, modules};
 use serde_json::Value;
@@ -113,6 +114,11 @@ pub fn run(call: &ModuleCall) -> ModuleReply {
 /// The same; a module that waits checks `given_up` meanwhile, and stops soon after it returns true.
 pub fn run_unless(given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
     run_in(&Root::real(), given_up, call)
+}
+
+/// The same for a system whose root is the folder `root`.
+pub(crate) fn run_below(root: &Path, call: &ModuleCall) -> ModuleReply {
+    run_in(&Root::at(root), &|| false, call)
 }
 
 fn run_in(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
