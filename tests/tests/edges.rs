@@ -29,9 +29,9 @@ fn a_changed_lab_file_is_applied_or_told() {
     let write = |nodes: &str| sandbox.write("lab.yml", &format!("{head}{nodes}"));
     write("  - {name: a, memory: 256M, publish: [22, 8080], hostnames: [old.edited.test]}\n  - {name: b, memory: 256M}\n");
     said(&sandbox, &["up"]);
-    // At once: names, ports, an additional node. Reported: what needs a restart, what the file no longer names.
+    // At once: names, ports, an account, an additional node. Reported: what needs a restart, what the file no longer names.
     write(
-        "  - {name: a, cpus: 2, memory: 384M, disk: 9G, publish: [\"8080:81\", 9090], hostnames: [new.edited.test]}\n  - {name: c, memory: 256M, address: 10.98.0.30}\n",
+        "  - {name: a, cpus: 2, memory: 384M, disk: 9G, publish: [\"8080:81\", 9090], hostnames: [new.edited.test], user: {name: dev, groups: [adm, docker], sudo: true}}\n  - {name: c, memory: 256M, address: 10.98.0.30, user: {name: dev}}\n",
     );
     let told = said(&sandbox, &["up"]);
     has(
@@ -47,9 +47,20 @@ fn a_changed_lab_file_is_applied_or_told() {
         has(&hosts, &["new.edited.test", "10.98.0.30 c.edited c"]);
         assert!(!hosts.contains("old.edited.test"), "{hosts}");
     }
+    // The account is there, in a node that ran and in a new one, and a reboot changes nothing about it.
+    let account = |node: &str| sandbox.good(&["ssh", node, "--", "id", "-un;", "id", "-Gn;", "stat", "-c", "%a", "~/.ssh/authorized_keys"]);
+    assert_eq!(account("c"), "dev\ndev\n600\n");
+    let before = account("a");
+    let (name, groups) = before.split_once('\n').unwrap();
+    assert!(name == "dev" && groups.contains("adm") && groups.contains("docker"), "{before}");
+    assert_eq!(sandbox.good(&["exec", "a", "-u", "--", "id", "-un"]), "dev\n");
+    assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/etc/sudoers.d/labctl"]), "dev ALL=(ALL:ALL) NOPASSWD: ALL\n");
+    assert_eq!(sandbox.good(&["ssh", "-l", "root", "a", "--", "id", "-un"]), "root\n");
+    assert_eq!(sandbox.good(&["ssh", "a", "--", "-v", "-oLogLevel=ERROR", "id", "-un"]), "dev\n", "by OpenSSH");
     // A restart applies the rest.
     let told = said(&sandbox, &["reload", "a"]);
     assert!(!told.contains("warning: a:"), "{told}");
+    assert_eq!(account("a"), before);
     let shape = sandbox.good(&["exec", "a", "--", "sh", "-c", "nproc; df -BG --output=size / | tail -n 1"]);
     let shape: Vec<&str> = shape.split_whitespace().collect();
     assert!(shape[0] == "2" && matches!(shape[1], "9G"), "{shape:?}");

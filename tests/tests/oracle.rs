@@ -4,8 +4,13 @@
 //! reason where they are missing.
 
 use std::env;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use labctl_lab::home::Home;
+use labctl_lab::record::Record;
+use labctl_tests::Sandbox;
 
 /// Fewer cases than this mean that the corpus was not found.
 const AT_LEAST: u32 = 150;
@@ -75,4 +80,58 @@ fn labctl_does_what_ansible_does() {
     assert!(status.success(), "{said}");
     let agree: u32 = last.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
     assert!(agree >= AT_LEAST, "only {last}");
+}
+
+/// Values that are read wrongly if a format is written carelessly.
+const LAB: &str = r##"
+name: read
+variables: {version: "1.10", mode: "0644", none: null, agreed: "yes", list: [1, "a b", true, {k: "it's \"x\""}], big: 1.0e+16, umlaut: "ü 🙂"}
+user: {name: dev}
+groups: {front: {variables: {colour: "#red; blue", lines: "a\nb"}}, back_end: {variables: {ansible_user: admin}}}
+nodes:
+  - {name: web, count: 2, groups: [front], variables: {own: "None", path: 'C:\x', empty: ""}}
+  - {name: db, groups: [back_end]}
+  - {name: alone}
+"##;
+
+#[test]
+fn ansible_reads_a_labs_inventory_in_all_its_forms() {
+    let ansible = match python() {
+        Ok(python) => python.with_file_name("ansible-inventory"),
+        Err(why) => {
+            labctl_skip::skip!("oracle", "{why}");
+            return;
+        }
+    };
+    let sandbox = Sandbox::new();
+    let home = Home::at(&sandbox.home(), sandbox.folder()).unwrap();
+    let lab = labctl_spec::load_lab(&sandbox.write("lab.yml", LAB)).unwrap();
+    Record::prepare(&home, lab).unwrap().save(&home.lab(&"read".parse().unwrap())).unwrap();
+    let read = |source: &str| -> serde_json::Value {
+        let command = format!("{} -i {source} --list", ansible.display());
+        let labctl = sandbox.command(&[]);
+        let path = std::env::join_paths([labctl_tests::program().parent().unwrap().to_owned(), "/usr/bin".into(), "/bin".into()]).unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &command]).envs(labctl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        bash.env("PATH", path).env("ANSIBLE_HOME", sandbox.folder().join("ansible")).current_dir(sandbox.folder());
+        let output = bash.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("WARNING"), "{source}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    sandbox.write("hosts.ini", &sandbox.good(&["inventory", "--ini"]));
+    sandbox.write("dynamic", "#!/bin/sh\nexec labctl inventory \"$@\"\n");
+    std::fs::set_permissions(sandbox.folder().join("dynamic"), PermissionsExt::from_mode(0o755)).unwrap();
+    let piped = read("<(labctl inventory)");
+    for source in ["hosts.ini", "./dynamic", "<(labctl inventory --yaml)"] {
+        assert_eq!(read(source), piped, "{source}");
+    }
+    let of = |host: &str, name: &str| piped["_meta"]["hostvars"][host][name].clone();
+    assert_eq!((of("web1", "version"), of("web1", "own"), of("db", "none")), ("1.10".into(), "None".into(), serde_json::Value::Null));
+    assert_eq!((of("web2", "path"), of("web2", "colour"), of("web2", "big")), ("C:\\x".into(), "#red; blue".into(), 1e16.into()));
+    assert_eq!((of("alone", "ansible_user"), of("db", "ansible_user")), ("dev".into(), "admin".into()));
+    let arguments = of("web1", "ansible_ssh_common_args");
+    let arguments = arguments.as_str().unwrap();
+    assert!(arguments.contains("HostKeyAlias=web1.read.labctl") && arguments.contains("ssh --proxy web1"), "{arguments}");
+    assert_eq!(piped["front"]["hosts"], serde_json::json!(["web1", "web2"]));
 }

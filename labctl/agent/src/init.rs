@@ -126,7 +126,14 @@ fn take_identity(root: &Path) -> io::Result<()> {
         identity.clock_ns = 0;
     }
     identity::mend_kernel(&identity)?;
-    identity::write_files(root, identity::kept(root).as_ref(), &identity)
+    let before = identity::kept(root);
+    let user = before.as_ref().and_then(|before| before.user.clone());
+    if let Err(why) = identity::user::write(root, user.as_ref(), &identity) {
+        eprintln!("labctl-agent: {why}");
+        // The controller sees that the guest has no such user, tries again once the guest runs, and reports what is wrong.
+        identity.user = user;
+    }
+    identity::write_files(root, before.as_ref(), &identity)
 }
 
 /// Makes the mounted root the root of this process and frees the initrd's memory.

@@ -8,13 +8,15 @@ mod session;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use commands::{Cli, Command};
+use commands::{Command, habits};
 use labctl_lab::event::Event;
 use session::Session;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match habits::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let session = Session::new(&cli.global);
     if let Some(wrong) = output::trace::listen(&session.out, cli.global.debug, matches!(cli.command, Command::Supervisor(_))) {
         session.out.event(&Event::Warning { text: wrong });

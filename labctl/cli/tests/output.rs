@@ -145,6 +145,11 @@ fn mistakes_on_the_command_line() {
     let nowhere = place.transcript(&[
         &["up"],
         &["frobnicate"],
+        &["down"],
+        &["rm", "web", "--json"],
+        &["snapshot", "pop"],
+        &["destory"],
+        &["statsu"],
         &["up", "--colour"],
         &["exec"],
         &["--lab", "nowhere.yml", "status"],

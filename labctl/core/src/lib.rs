@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod autostart;
 mod baked;
 pub mod basis;
 mod changes;
@@ -17,6 +18,7 @@ pub mod host;
 pub mod host_proxy;
 pub mod hosts_file;
 pub mod images;
+pub mod inventory;
 pub mod layer;
 pub mod lifecycle;
 pub mod listing;

@@ -1,19 +1,23 @@
 //! SSH for users: a session in this process, or what OpenSSH needs to connect by itself.
 
+mod access;
+mod openssh;
+
 use std::io::ErrorKind;
-use std::path::Path;
 use std::time::Duration;
 
 use labctl_guest::input;
 use labctl_guest::ssh::{Login, SshError, connect};
 use labctl_lab::client::Supervisor;
-use labctl_lab::home::Home;
-use labctl_lab::record::{Record, names};
-use labctl_lab::{Failure, Kind, persist};
+use labctl_lab::record::Record;
+use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::NodeName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+pub use access::{Access, config};
+pub use openssh::replace_by_openssh;
 
 /// Where a node's SSH server listens.
 const PORT: u16 = 22;
@@ -40,11 +44,11 @@ pub async fn dial(supervisor: &Supervisor, node: &NodeName) -> Result<UnixStream
     }
 }
 
-/// Runs `command` (joined by blanks and interpreted by the node's shell, as ssh(1) does), or a shell if it is empty, on this process's
+/// Logs in as `user` and runs `command` (joined by blanks and interpreted by the node's shell, as ssh(1) does), or a shell if it is empty, on this process's
 /// terminal or pipes. Returns the exit code of the command; 128 + the signal's number if a signal killed it.
-pub async fn session(stream: UnixStream, record: &Record, node: &NodeName, command: &[String]) -> Result<u8, Failure> {
+pub async fn session(stream: UnixStream, record: &Record, node: &NodeName, user: &str, command: &[String]) -> Result<u8, Failure> {
     let kept = record.nodes.get(node).ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no node `{node}`")))?;
-    let login = Login { user: "root".into(), private_key: record.ssh_key.private.clone(), host_key: kept.host_key.public.clone() };
+    let login = Login { user: user.into(), private_key: record.ssh_key.private.clone(), host_key: kept.host_key.public.clone() };
     let ended = async {
         let session = connect(stream, login).await?;
         let exit = session.attach((!command.is_empty()).then(|| command.join(" "))).await?;
@@ -66,8 +70,10 @@ fn failure(node: &NodeName, why: &SshError) -> Failure {
         SshError::HostKey { .. } => failure.hint(
             "something else answers on this node's port 22, or its host key was changed by hand; `labctl reload` writes the right one",
         ),
-        SshError::Refused { .. } => failure
-            .hint(format!("root's authorized_keys or sshd_config was changed in the guest; `labctl exec {node} -- COMMAND` needs neither")),
+        SshError::Refused { user } => failure.hint(format!(
+            "the lab's key opens root and the `user` of the lab file; for {user}, the account, its authorized_keys or sshd_config was changed \
+             in the guest; `labctl exec {node} -- COMMAND` needs none of them"
+        )),
         SshError::Disconnected | SshError::Silent(_) => {
             failure.hint(format!("check whether the SSH server is running: labctl exec {node} -- systemctl status ssh"))
         }
@@ -100,84 +106,5 @@ pub async fn carry(stream: UnixStream) -> Result<(), Failure> {
             Err(Failure::io("cannot forward the SSH connection")(why))
         }
         _ => Ok(()),
-    }
-}
-
-/// Configuration for ssh(1) and tools that use it, for these nodes (all if none is named). Writes the lab's private key and the pinned host
-/// keys beside the lab's record, readable by this user only.
-pub fn config(labctl: &Home, record: &Record, nodes: &[NodeName]) -> Result<String, Failure> {
-    let home = &labctl.lab(&record.lab.name);
-    let program = std::env::current_exe().map_err(Failure::io("cannot find labctl's own program"))?;
-    // A program that reads this may have another environment.
-    let command = format!("env LABCTL_HOME={} {}", for_shell(labctl.data())?, for_shell(&program)?);
-    let (key, known) = (home.folder().join("id_ed25519"), home.folder().join("known_hosts"));
-    persist::write(&key, format!("{}\n", record.ssh_key.private.trim_end()).as_bytes())?;
-    persist::write(&known, known_hosts(record).as_bytes())?;
-    let mut text = String::new();
-    for node in record.lab.nodes.iter().filter(|node| nodes.is_empty() || nodes.contains(&node.name)) {
-        text += &format!(
-            "Host {}\n  HostName {name}\n  HostKeyAlias {}\n  User root\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n  UpdateHostKeys no\n  ProxyCommand {} --lab {} ssh --proxy {name}\n\n",
-            names(node).join(" "),
-            alias(record, &node.name),
-            quoted(&key)?,
-            quoted(&known)?,
-            command,
-            record.lab.name,
-            name = node.name,
-        );
-    }
-    Ok(text)
-}
-
-/// The name under which a node's key is pinned: nodes of other labs may have the same host names.
-fn alias(record: &Record, node: &NodeName) -> String {
-    format!("{node}.{}.labctl", record.lab.name)
-}
-
-fn known_hosts(record: &Record) -> String {
-    let line = |(name, kept): (&NodeName, &labctl_lab::record::NodeRecord)| {
-        format!("{} {}\n", alias(record, name), kept.host_key.public.trim_end())
-    };
-    record.nodes.iter().map(line).collect()
-}
-
-fn unwritable(path: &Path) -> Failure {
-    Failure::new(Kind::Host, format!("{}: this path cannot be written in ssh_config", path.display()))
-        .hint("set LABCTL_HOME to a folder whose path has no quotes, backslashes, `$` or line breaks")
-}
-
-/// Formats a path for ssh_config(5): in quotes, with `%` doubled.
-fn quoted(path: &Path) -> Result<String, Failure> {
-    match path.to_str() {
-        Some(text) if !text.contains(['"', '\n', '\r', '\\', '$']) => Ok(format!("\"{}\"", text.replace('%', "%%"))),
-        _ => Err(unwritable(path)),
-    }
-}
-
-/// Formats a path for ProxyCommand, which a shell interprets after ssh has replaced `%`.
-fn for_shell(path: &Path) -> Result<String, Failure> {
-    match path.to_str() {
-        Some(text) if !text.contains(['\n', '\r']) => Ok(format!("'{}'", text.replace('\'', r"'\''").replace('%', "%%"))),
-        _ => Err(unwritable(path)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_proxy_finds_the_home_from_everywhere() {
-        let folder = tempfile::tempdir().unwrap();
-        let home = Home::at(&folder.path().join("it's 100%"), &folder.path().join("run")).unwrap();
-        let lab = labctl_spec::parse_lab("name: t\nnodes: [{name: a}]\n", Path::new("/t.yml")).unwrap();
-        let record = Record::prepare(&home, lab).unwrap();
-        let text = config(&home, &record, &[]).unwrap();
-        let proxy = text.lines().find_map(|line| line.trim().strip_prefix("ProxyCommand ")).unwrap().replace("%%", "%");
-        let shown = std::process::Command::new("sh").args(["-c", &proxy.replacen("env", "printf '%s\\n'", 1)]).output().unwrap();
-        let words = String::from_utf8(shown.stdout).unwrap();
-        let words: Vec<&str> = words.lines().collect();
-        assert_eq!(words[0], format!("LABCTL_HOME={}", home.data().display()));
-        assert_eq!(words[2..], ["--lab", "t", "ssh", "--proxy", "a"]);
     }
 }

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use labctl_machine::machine::Files;
 use labctl_spec::ident::{LabName, NodeName};
-use labctl_spec::lab::{Ipv4Net, Lab, Node};
+use labctl_spec::lab::{Ipv4Net, Lab, Node, ROOT, User};
 use labctl_wire::{Identity, Neighbour};
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
@@ -226,6 +226,22 @@ impl Record {
     /// The identity of a node; the caller adds entropy and clock.
     pub fn identity(&self, node: &Node) -> Result<Identity, Failure> {
         let kept = self.nodes.get(&node.name).ok_or_else(|| no_node(&node.name))?;
+        // The lab's own key opens every account, so that commands need no other.
+        let mut root_keys = vec![self.ssh_key.public.clone()];
+        let user = match &node.user {
+            Some(root) if root.name == ROOT => {
+                root_keys.extend(root.keys.iter().cloned());
+                None
+            }
+            Some(User { name, groups, shell, sudo, keys }) => Some(labctl_wire::User {
+                name: name.clone(),
+                groups: groups.clone(),
+                shell: shell.clone(),
+                sudo: *sudo,
+                keys: root_keys.iter().chain(keys).cloned().collect(),
+            }),
+            None => None,
+        };
         Ok(Identity {
             hostname: node.name.to_string(),
             domain: self.lab.network.domain.clone(),
@@ -239,12 +255,18 @@ impl Record {
             neighbours: self.neighbours(),
             ssh_host_key: kept.host_key.private.clone(),
             ssh_host_key_public: kept.host_key.public.clone(),
-            authorized_keys: vec![self.ssh_key.public.clone()],
+            authorized_keys: root_keys,
+            user,
             proxy: outside::proxy(&self.lab),
             authorities: outside::authorities(&self.lab),
             entropy: Vec::new(),
             clock_ns: 0,
         })
+    }
+
+    /// Who logs in to a node unless another user is named.
+    pub fn login(&self, node: &NodeName) -> String {
+        self.existing().find(|known| known.name == *node).map_or(ROOT, Node::login).to_owned()
     }
 
     /// The node of that name.

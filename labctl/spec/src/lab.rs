@@ -11,6 +11,7 @@ mod outside;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod user;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::size::Size;
 
 pub use moved::{BadSubnet, NoPlace, subnet, subnet_of};
 pub use publish::spell_ports;
+pub use user::{ROOT, User, UserFile};
 
 /// A lab file as written (plain data; see [`Lab`] for the validated form).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +42,10 @@ pub struct LabFile {
     /// Image that the nodes boot, by its file name in `images/`; a node may name a different one.
     #[serde(default = "default_image")]
     pub image: String,
+    /// The account that people log in with, made in every node; a node may have a different one. Default: root.
+    pub user: Option<UserFile>,
+    /// Whether `labctl autostart` starts the lab when the host boots or the user logs in; default: false.
+    pub autostart: Option<bool>,
     /// The lab's network.
     #[serde(default)]
     pub network: NetworkFile,
@@ -141,6 +147,8 @@ pub struct NodeFile {
     pub memory: Option<Size>,
     /// Size of the disk; default: 8G (sparse: only written data takes space).
     pub disk: Option<Size>,
+    /// The account that people log in with; default: the lab's.
+    pub user: Option<UserFile>,
     /// Additional names of the node, on the host and inside the lab; `{index}` as in `name`.
     #[serde(default)]
     pub hostnames: Vec<String>,
@@ -251,6 +259,9 @@ pub struct Lab {
     pub name: LabName,
     /// Absolute path of the lab file.
     pub file: PathBuf,
+    /// Whether it is started when the host boots or the user logs in.
+    #[serde(default)]
+    pub autostart: bool,
     /// The network.
     pub network: Network,
     /// The nodes in file order, `count` expanded.
@@ -326,6 +337,9 @@ pub struct Node {
     pub memory: Size,
     /// Size of the disk.
     pub disk: Size,
+    /// The account that people log in with, if it is not just root.
+    #[serde(default)]
+    pub user: Option<User>,
     /// All names besides `name`: `name.domain` first, then those from the file.
     pub hostnames: Vec<String>,
     /// Groups, without `all`.
@@ -394,6 +408,13 @@ impl Network {
     pub fn is_same_wire(&self, other: &Self) -> bool {
         let wire = |network: &Self| (network.subnet, network.gateway, network.internet, network.host_loopback);
         wire(self) == wire(other) && self.domain == other.domain
+    }
+}
+
+impl Node {
+    /// Who logs in unless another user is named.
+    pub fn login(&self) -> &str {
+        self.user.as_ref().map_or(ROOT, |user| &user.name)
     }
 }
 

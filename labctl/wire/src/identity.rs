@@ -41,11 +41,29 @@ pub struct Identity {
     /// Certificate authorities that this node trusts besides those of its image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorities: Vec<Authority>,
+    /// The account that people log in with besides root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
     /// Random bytes for the kernel's generator (64 of them), credited as entropy and followed by a reseed.
     #[serde(with = "serde_bytes")]
     pub entropy: Vec<u8>,
     /// Wall clock in nanoseconds since 1970; 0 leaves the clock unchanged.
     pub clock_ns: u64,
+}
+
+/// An account that the guest must have. Its numbers are chosen by the guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Groups besides its own; missing ones are made.
+    pub groups: Vec<String>,
+    /// Login shell; the guest's default if none.
+    pub shell: Option<String>,
+    /// Whether sudo lets it do everything without a password.
+    pub sudo: bool,
+    /// Public keys that open it.
+    pub keys: Vec<String>,
 }
 
 /// A node in /etc/hosts: a line for each of its addresses.
@@ -116,6 +134,14 @@ impl Identity {
 mod tests {
     use super::*;
 
+    /// A guest that was started by an older labctl must not seem to have another identity.
+    #[test]
+    fn without_a_user_nothing_is_said_about_one() {
+        let json = serde_json::to_string(&Identity::default()).unwrap();
+        assert!(!json.contains("user"), "{json}");
+        assert_eq!(serde_json::from_str::<Identity>(&json).unwrap().user, None);
+    }
+
     #[test]
     fn digest_ignores_clock_and_entropy_only() {
         let one = Identity { hostname: "a".into(), clock_ns: 1, entropy: vec![1], ..Identity::default() };
@@ -123,5 +149,7 @@ mod tests {
         let other = Identity { hostname: "b".into(), ..one.clone() };
         assert_eq!(one.digest(), same.digest());
         assert_ne!(one.digest(), other.digest());
+        let user = Identity { user: Some(User { name: "ann".into(), ..User::default() }), ..one.clone() };
+        assert_ne!(one.digest(), user.digest());
     }
 }

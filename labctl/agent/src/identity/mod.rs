@@ -10,6 +10,7 @@ mod outside;
 mod random;
 pub mod services;
 pub mod template;
+pub mod user;
 
 use std::fs;
 use std::io;
@@ -94,6 +95,7 @@ pub fn take(identity: &Identity) -> io::Result<()> {
     if before.machine_id != identity.machine_id {
         hidden::renew(&identity.entropy, &identity.uuid)?;
     }
+    user::write(root, before.user.as_ref(), identity)?;
     write_files(root, Some(&before), identity)?;
     *IN_FORCE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     network::leave(&before, identity)?;

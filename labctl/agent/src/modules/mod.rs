@@ -20,6 +20,7 @@ pub(crate) mod text;
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use labctl_wire::{ModuleCall, ModuleReply, modules};
 use serde_json::Value;
@@ -127,6 +128,11 @@ fn with_proxy(call: &ModuleCall) -> Cow<'_, ModuleCall> {
         call.environment.entry(name).or_insert(value);
     }
     Cow::Owned(call)
+}
+
+/// The same for a system whose root is the folder `root`.
+pub(crate) fn run_below(root: &Path, call: &ModuleCall) -> ModuleReply {
+    run_in(&Root::at(root), &|| false, call)
 }
 
 fn run_in(root: &Root, given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {

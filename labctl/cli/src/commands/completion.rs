@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use labctl_lab::Failure;
 
-use super::Cli;
+use super::habits;
 use crate::output::write_out;
 use crate::session::Session;
 
@@ -34,13 +33,13 @@ pub fn run(_session: &Session, args: Args) -> Result<ExitCode, Failure> {
         Kind::Fish => Shell::Fish,
         Kind::Man => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::io("render the manual page"))?;
+            clap_mangen::Man::new(habits::command()).render(&mut page).map_err(Failure::io("render the manual page"))?;
             write_out(&page);
             return Ok(ExitCode::SUCCESS);
         }
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "labctl", &mut script);
+    clap_complete::generate(shell, &mut habits::command(), "labctl", &mut script);
     write_out(&script);
     Ok(ExitCode::SUCCESS)
 }

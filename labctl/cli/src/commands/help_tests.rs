@@ -1,8 +1,6 @@
 //! The help of every command, as users see it.
 
-use clap::{Command, CommandFactory};
-
-use super::Cli;
+use clap::Command;
 
 /// The command's help and that of those below it.
 fn help(command: &mut Command, path: &str, out: &mut String) {
@@ -20,7 +18,7 @@ fn help(command: &mut Command, path: &str, out: &mut String) {
 fn the_help_of_every_command() {
     let mut out = String::new();
     // The width of the terminal must not matter.
-    let mut cli = Cli::command().term_width(100).version("VERSION");
+    let mut cli = super::habits::command().term_width(100).version("VERSION");
     cli.build();
     help(&mut cli, "labctl", &mut out);
     insta::assert_snapshot!(out);

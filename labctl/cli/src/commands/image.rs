@@ -21,6 +21,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Action {
     /// Show the images in the store and those that can be made
+    #[command(visible_alias = "ls")]
     List,
     /// Build or download images now [default: those of the lab]
     #[command(visible_alias = "pull")]

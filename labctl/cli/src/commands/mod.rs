@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments and implementation.
 
+mod autostart;
 mod clone;
 mod completion;
 mod console;
@@ -7,12 +8,14 @@ mod dashboard;
 mod destroy;
 mod doctor;
 mod exec;
+pub mod habits;
 mod halt;
 #[cfg(test)]
 mod help_tests;
 mod hosts;
 mod image;
 mod init;
+mod inventory;
 mod layers;
 mod list;
 mod logs;
@@ -88,6 +91,8 @@ pub enum Command {
     Ssh(ssh::Args),
     /// Print an ssh configuration for the lab's nodes
     SshConfig(ssh_config::Args),
+    /// Print the lab as an inventory for Ansible
+    Inventory(inventory::Args),
     /// Attach to a node's serial console
     Console(console::Args),
     /// Show logs of the supervisor, a node, its console or a unit
@@ -99,6 +104,8 @@ pub enum Command {
     /// Run a chaos scenario against the lab
     #[command(alias = "chaos")]
     Scenario(scenario::Args),
+    /// Start labs when the host boots or you log in
+    Autostart(autostart::Args),
     /// Check the lab file, or other labctl files
     Validate(validate::Args),
     /// Write an example lab file into this folder
@@ -136,11 +143,13 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Exec(args) => exec::run(session, args).await,
         Command::Ssh(args) => ssh::run(session, args).await,
         Command::SshConfig(args) => ssh_config::run(session, args),
+        Command::Inventory(args) => inventory::run(session, args),
         Command::Console(args) => console::run(session, args).await,
         Command::Logs(args) => logs::run(session, args).await,
         Command::Dashboard(args) => dashboard::run(session, args).await,
         Command::Hosts(args) => hosts::run(session, args),
         Command::Scenario(args) => scenario::run(session, args).await,
+        Command::Autostart(args) => autostart::run(session, args).await,
         Command::Validate(args) => validate::run(session, args),
         Command::Init(args) => init::run(session, args),
         Command::Image(args) => image::run(session, args).await,

@@ -45,8 +45,10 @@ enum Action {
         cold: bool,
     },
     /// Show the lab's snapshots
+    #[command(visible_alias = "ls")]
     List,
     /// Remove snapshots
+    #[command(visible_alias = "delete")]
     Rm {
         /// Their names
         #[arg(required = true)]

@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
 
-use super::Cli;
+use super::habits;
 
 /// A command line and where it was found.
 #[derive(Debug)]
@@ -96,7 +95,7 @@ fn literal(source: &[char]) -> (String, usize) {
 /// The command lines in a text: in backquotes, at the start of a line of code, or after a word that announces one.
 /// `code` returns whether a line is code.
 fn commands(text: &str, code: impl Fn(usize, &str) -> bool) -> Vec<(usize, String)> {
-    let known: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let known: Vec<String> = habits::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let mut out = Vec::new();
     for (at, line) in text.lines().enumerate() {
         for quoted in line.split('`').skip(1).step_by(2) {
@@ -226,7 +225,7 @@ fn fault(line: &str) -> Option<String> {
         let mut last = None;
         for stand_in in ["web1", "1", "7s"] {
             let words = words(line, stand_in);
-            match Cli::try_parse_from(&words) {
+            match habits::command().try_get_matches_from(&words) {
                 Ok(_) => return None,
                 Err(why) => match why.kind() {
                     ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return None,
@@ -248,7 +247,7 @@ fn fault(line: &str) -> Option<String> {
 
 /// Whether all words are names of commands and options.
 fn names_only(words: &[String]) -> bool {
-    let mut command = Cli::command();
+    let mut command = habits::command();
     words.iter().skip(1).all(|word| {
         let inner = command.find_subcommand(word).cloned();
         inner.map(|inner| command = inner).is_some()

@@ -14,7 +14,7 @@ use crate::output::Table;
 use crate::session::Session;
 
 /// Arguments of `labctl up`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(
     after_help = "Examples:\n  labctl up                        the whole lab\n  labctl up client1 --cold         one node, booted\n  labctl up --limit servers        a group\n\nWhen repeated, it starts what is not running, and applies those changes to the lab file that can be applied."
 )]

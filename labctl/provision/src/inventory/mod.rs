@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use labctl_spec::lab::Lab;
+use labctl_spec::lab::{Lab, Node};
 use labctl_spec::mistake::Mistake;
 
 use crate::controller::Controller;
@@ -55,14 +55,7 @@ impl Inventory {
         inventory.group("ungrouped");
         for node in &lab.nodes {
             let name = node.name.as_str().to_owned();
-            let mut vars = Dict::new();
-            vars.insert("ansible_host".into(), Data::from(node.address.to_string()));
-            vars.insert("node_address".into(), Data::from(node.address.to_string()));
-            vars.insert("node_hostnames".into(), node.hostnames.iter().map(String::as_str).collect::<Vec<_>>().into());
-            vars.insert("lab_name".into(), Data::str(lab.name.as_str()));
-            vars.insert("lab_domain".into(), Data::str(&lab.network.domain));
-            vars.extend(trusted(&node.variables));
-            inventory.hosts.insert(name.clone(), Host { vars });
+            inventory.hosts.insert(name.clone(), Host { vars: trusted(&Self::variables_of(lab, node)) });
             let groups = if node.groups.is_empty() { vec!["ungrouped".to_owned()] } else { node.groups.clone() };
             for group in groups {
                 inventory.group(&group).hosts.push(name.clone());
@@ -72,6 +65,20 @@ impl Inventory {
             inventory.group(group).vars = trusted(vars);
         }
         inventory
+    }
+
+    /// A node's own variables: what labctl knows of it, and those in the lab file.
+    pub fn variables_of(lab: &Lab, node: &Node) -> serde_json::Map<String, serde_json::Value> {
+        let address = || serde_json::Value::from(node.address.to_string());
+        let known = [
+            ("ansible_host", address()),
+            ("node_address", address()),
+            ("node_hostnames", node.hostnames.clone().into()),
+            ("lab_name", lab.name.as_str().into()),
+            ("lab_domain", lab.network.domain.as_str().into()),
+        ];
+        let known = known.into_iter().map(|(name, value)| (name.to_owned(), value));
+        known.chain(node.variables.clone()).collect()
     }
 
     /// Reads an Ansible inventory file, INI or YAML.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish};
+use super::{Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish, user};
 use crate::names;
 use crate::report::Report;
 use crate::size::Size;
@@ -27,6 +27,7 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
 
     image(&plain.image, "/image", report);
     variables(&plain.variables, "", report);
+    let labs_user = plain.user.as_ref().map(|written| user::user(written, "/user", folder, report));
     let network = network::network(&plain, folder, report);
     let machines = expand::machines(&plain.nodes, &network.domain, report);
     let addresses = addresses::addresses(&plain, &machines, &network, report);
@@ -50,6 +51,7 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
                 cpus: written.cpus.unwrap_or(1),
                 memory: written.memory.unwrap_or(DEFAULT_MEMORY),
                 disk: written.disk.unwrap_or(DEFAULT_DISK),
+                user: entry.user.clone().or_else(|| labs_user.clone()),
                 hostnames,
                 groups: written.groups.clone(),
                 publish: entry.publish.clone(),
@@ -62,6 +64,7 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
     let with_variables = plain.groups.into_iter().filter(|(_, group)| !group.variables.is_empty());
     Lab {
         name: plain.name,
+        autostart: plain.autostart.unwrap_or(false),
         network: network.network,
         nodes,
         variables: plain.variables,
@@ -73,6 +76,7 @@ pub(super) fn lab(plain: LabFile, file: &Path, report: &mut Report) -> Lab {
 
 /// What all machines of one `nodes` entry share.
 struct Entry {
+    user: Option<super::User>,
     publish: Vec<super::Publish>,
     sync: Vec<super::Sync>,
 }
@@ -89,7 +93,11 @@ fn entry(node: &NodeFile, index: usize, folder: &Path, report: &mut Report) -> E
         size("disk", disk, (LEAST_DISK, MOST_DISK), &format!("{at}/disk"), report);
     }
     variables(&node.variables, &at, report);
-    Entry { publish: publish::publish(&node.publish, &at, report), sync: files::sync(&node.sync, &at, folder, report) }
+    Entry {
+        user: node.user.as_ref().map(|written| user::user(written, &format!("{at}/user"), folder, report)),
+        publish: publish::publish(&node.publish, &at, report),
+        sync: files::sync(&node.sync, &at, folder, report),
+    }
 }
 
 fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &mut Report) {

@@ -13,7 +13,7 @@ impl Root {
         Self(PathBuf::from("/"))
     }
 
-    #[cfg(test)]
+    /// The root of a system that does not run yet, or of a test.
     pub(crate) fn at(folder: &Path) -> Self {
         Self(folder.to_owned())
     }
