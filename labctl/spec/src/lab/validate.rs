@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish};
+use super::{Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish, sync};
 use crate::names;
 use crate::report::Report;
 use crate::size::Size;
@@ -89,7 +89,7 @@ fn entry(node: &NodeFile, index: usize, folder: &Path, report: &mut Report) -> E
         size("disk", disk, (LEAST_DISK, MOST_DISK), &format!("{at}/disk"), report);
     }
     variables(&node.variables, &at, report);
-    Entry { publish: publish::publish(&node.publish, &at, report), sync: files::sync(&node.sync, &at, folder, report) }
+    Entry { publish: publish::publish(&node.publish, &at, report), sync: sync::sync(&node.sync, &at, folder, report) }
 }
 
 fn size(what: &str, size: Size, (least, most): (Size, Size), at: &str, report: &mut Report) {
