@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let workspace = here.join("../..");
-    for source in ["labctl/agent", "labctl/wire", "Cargo.lock"] {
+    for source in ["labctl/agent", "labctl/tree", "labctl/wire", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     let target = format!("{}-unknown-linux-musl", env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it"));

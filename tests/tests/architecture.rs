@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which of our crates each crate may depend on.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("labctl-spec", &[]),
     ("labctl-wire", &[]),
-    ("labctl-agent", &["labctl-wire"]),
+    ("labctl-tree", &["labctl-wire"]),
+    ("labctl-agent", &["labctl-tree", "labctl-wire"]),
     ("labctl-machine", &["labctl-spec"]),
     ("labctl-image", &["labctl-spec"]),
     ("labctl-net", &["labctl-spec"]),
-    ("labctl-guest", &["labctl-wire", "labctl-spec"]),
+    ("labctl-guest", &["labctl-tree", "labctl-wire", "labctl-spec"]),
     ("labctl-provision", &["labctl-wire", "labctl-spec"]),
     ("labctl-chaos", &["labctl-wire", "labctl-spec"]),
     ("labctl-lab", &["labctl-spec", "labctl-wire", "labctl-machine", "labctl-image", "labctl-guest", "labctl-chaos"]),
@@ -36,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         &[
             "labctl-lab",
             "labctl-template",
+            "labctl-tree",
             "labctl-spec",
             "labctl-wire",
             "labctl-machine",

@@ -51,6 +51,39 @@ fn two_nodes(sandbox: &Sandbox, internet: bool) {
     );
 }
 
+/// Whatever a working folder holds comes to the nodes, and nothing that is gone stays; copies both ways.
+fn files_come_and_go(sandbox: &Sandbox) {
+    use std::os::unix::ffi::OsStrExt;
+    let files = sandbox.folder().join("files");
+    std::os::unix::fs::symlink("me@host.123:456", files.join(".#lock")).unwrap();
+    std::os::unix::fs::symlink("..", files.join("up")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(files.join("app.sock")).unwrap();
+    std::fs::write(files.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "latin").unwrap();
+    std::fs::create_dir(files.join("empty")).unwrap();
+    let said = sandbox.run(&["sync", "web"]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("not copied: app.sock (a socket)"), "{said}");
+    let look = "cd /lab/files && readlink .#lock up && cat caf* && test -d empty && test ! -e app.sock && touch made-here";
+    assert_eq!(sandbox.good(&["exec", "node1", "--", "sh", "-c", look]), "me@host.123:456\n..\nlatin");
+    std::fs::remove_file(files.join(".#lock")).unwrap();
+    std::fs::remove_dir(files.join("empty")).unwrap();
+    sandbox.good(&["sync"]);
+    let left = "cd /lab/files && test ! -L .#lock && test ! -e empty && test -e made-here && rm made-here";
+    sandbox.good(&["exec", "node1", "--", "sh", "-c", left]);
+
+    sandbox.good(&["cp", "files", "node1:/srv/copy"]);
+    sandbox.good(&["cp", "node1:/srv/copy", "node2:/srv"]);
+    sandbox.good(&["cp", "node2:/srv/copy", "back"]);
+    assert_eq!(std::fs::read_to_string(sandbox.folder().join("back/deep/hello.txt")).unwrap(), "hello\n");
+    let mut piped = sandbox.command(&["cp", "-", "node1:/srv/piped"]);
+    let mut piped = piped.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut piped.stdin.take().unwrap(), &[7; 300_000]).unwrap();
+    assert!(piped.wait().unwrap().success());
+    assert_eq!(sandbox.run(&["cp", "node1:/srv/piped", "-"]).stdout, vec![7; 300_000]);
+    let (code, said) = sandbox.bad(&["cp", "node1:/srv/none", "."]);
+    assert!(code == 5 && said.contains("node1:/srv/none: "), "{code}: {said}");
+}
+
 fn get(address: &str) -> String {
     use std::io::{Read, Write};
     let Ok(mut stream) = TcpStream::connect(address) else { return String::new() };
@@ -111,6 +144,8 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     assert_eq!(sandbox.good(&["exec", "node2", "--", "cat", "/lab/files/deep/hello.txt"]), "hello\n");
     assert_eq!(sandbox.good(&["exec", "node1", "--", "hostname", "-f"]), "node1.story.test\n");
 
+    files_come_and_go(&sandbox);
+
     // Names inside the lab, and connections from node to node.
     let page = "exec 3<>/dev/tcp/n2.story.test/8080; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
     until("the page of node2 from node1", Duration::from_secs(30), || {
@@ -164,9 +199,18 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
         assert_ne!(target["old_pid"], target["new_pid"]);
     }
 
+    // What is saved while a node is down is in it when it is up again.
+    let mut watcher = sandbox.start(&["sync", "--watch"]);
+    let said = || std::fs::read_to_string(sandbox.folder().join("started.log")).unwrap_or_default();
+    until("both nodes are watched", Duration::from_secs(30), || said().matches("/lab/files: unchanged").count() == 2);
+    sandbox.write("files/deep/saved.txt", "saved\n");
+    until("the saved file", Duration::from_secs(10), || said().matches("/lab/files: 1 file, 6 B").count() == 2);
+    assert_eq!(sandbox.good(&["exec", "node2", "--", "cat", "/lab/files/deep/saved.txt"]), "saved\n");
+
     // A reboot keeps the identity, and the service comes back by itself.
     let before = sandbox.good(&["exec", "node1", "--", "cat", "/etc/machine-id", "/proc/sys/kernel/random/boot_id"]);
     sandbox.good(&["exec", "node1", "--", "systemctl", "reboot"]);
+    std::fs::rename(sandbox.folder().join("files/deep/saved.txt"), sandbox.folder().join("files/renamed.txt")).unwrap();
     until("the page after the reboot", Duration::from_secs(120), || {
         let now = sandbox.run(&["exec", "node1", "--", "cat", "/etc/machine-id", "/proc/sys/kernel/random/boot_id"]);
         let now = String::from_utf8_lossy(&now.stdout).into_owned();
@@ -174,6 +218,15 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
             && now.lines().nth(1) != before.lines().nth(1)
             && get(&format!("{loopback}:8080")).contains("page")
     });
+
+    until("what the node missed", Duration::from_secs(30), || {
+        sandbox
+            .run(&["exec", "node1", "--", "sh", "-c", "test -f /lab/files/renamed.txt -a ! -e /lab/files/deep/saved.txt"])
+            .status
+            .success()
+    });
+    rustix::process::kill_process(rustix::process::Pid::from_child(&watcher), rustix::process::Signal::INT).unwrap();
+    assert!(watcher.wait().unwrap().success(), "{}", said());
 
     // Halt keeps the disks, destroy keeps nothing.
     sandbox.good(&["halt"]);

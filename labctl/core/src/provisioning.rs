@@ -7,7 +7,6 @@ mod local;
 mod machines;
 mod node;
 mod remote;
-mod sync;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -84,16 +83,6 @@ pub fn list_hosts(home: &Home, lab: &Lab, what: &What, options: Options) -> Resu
 /// What is needed to read plays without running them.
 fn idle(inventory: Inventory) -> Setup {
     Setup { inventory, targets: Arc::new(|_| None), artifacts: None, events: Arc::new(|_| {}), cancel: CancellationToken::new() }
-}
-
-/// Copies the files listed in the lab file to `nodes` (all if empty).
-pub async fn sync(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName]) -> Result<usize, Failure> {
-    sync::run(lab, supervisor, nodes).await
-}
-
-/// A digest of the files listed in the lab file; 64 hex digits.
-pub(crate) fn synced(lab: &Lab) -> Result<String, Failure> {
-    sync::digest(lab)
 }
 
 /// A run of plays.

@@ -232,7 +232,7 @@ pub fn credit(id: u64, bytes: usize) -> ToAgent {
     ToAgent::Credit { id, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
 }
 
-fn unexpected(reply: &Reply) -> GuestError {
+pub(crate) fn unexpected(reply: &Reply) -> GuestError {
     GuestError::Unexpected(format!("{reply:?}"))
 }
 

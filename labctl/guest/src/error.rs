@@ -28,6 +28,9 @@ pub enum GuestError {
     /// The agent's answer does not match the request.
     #[error("the guest's agent sent an unexpected answer: {0}")]
     Unexpected(String),
+    /// A copy cannot go on on this side.
+    #[error("{0}")]
+    Copy(String),
     /// A file on the host could not be read or written.
     #[error("{what}: {why}")]
     Local {

@@ -1,5 +1,5 @@
 //! Channels to a guest: the agent behind any byte stream ([`link`]), requests to it ([`agent`]), and passing such a channel on to another
-//! process ([`relay`]). SSH for people and for guests without the agent ([`ssh`]).
+//! process ([`relay`]), copies of folders ([`tree`]). SSH for people and for guests without the agent ([`ssh`]).
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -11,6 +11,7 @@ pub mod relay;
 pub mod ssh;
 mod table;
 pub mod terminal;
+pub mod tree;
 
 pub use agent::Agent;
 pub use error::GuestError;

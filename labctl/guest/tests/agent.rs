@@ -172,3 +172,40 @@ async fn a_relay_is_as_good_as_the_agent() {
     assert_eq!(guest.agent.output(shell(&gone), 1000).await.unwrap().code, 0, "the client's program outlived it");
     assert_eq!(guest.agent.ask(Request::Ping).await.unwrap(), Reply::Done);
 }
+
+/// A tree goes to the agent, from there to another one, and back.
+#[tokio::test]
+async fn trees_go_both_ways_and_between_agents() {
+    use std::sync::Arc;
+
+    use labctl_guest::tree::between;
+    use labctl_tree::{Receiver, Rules, walk};
+    use labctl_wire::tree::Receive;
+    use serde_bytes::ByteBuf;
+
+    let (one, other) = (guest().await, guest().await);
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("from");
+    std::fs::create_dir_all(from.join("deep/empty")).unwrap();
+    // More than both windows hold, in files and in names.
+    std::fs::write(from.join("big"), (0..3_000_000_u32).map(|at| (at % 251) as u8).collect::<Vec<_>>()).unwrap();
+    for number in 0..3000 {
+        std::fs::write(from.join(format!("deep/{number:0200}")), number.to_string()).unwrap();
+    }
+    let path = |guest: &Guest| guest.folder.path().join("to").into_os_string().into_encoded_bytes();
+    let request = |guest: &Guest| Receive { path: ByteBuf::from(path(guest)), ..Receive::default() };
+    let manifest = Arc::new(walk::all(&from, &Rules::default(), None));
+    let sent = one.agent.send_tree(request(&one), manifest.clone(), None, Box::new(|_| {})).await.unwrap();
+    assert_eq!((sent.written, sent.folders, sent.faults), (3001, 3, vec![]));
+    let again = one.agent.send_tree(request(&one), manifest, None, Box::new(|_| {})).await.unwrap();
+    assert!(!again.changed(), "{again:?}");
+    let (passed, _) = between(&one.agent, ByteBuf::from(path(&one)), &other.agent, request(&other)).await.unwrap();
+    assert_eq!((passed.written, passed.faults), (3001, vec![]));
+    let back = Receiver { path: folder.path().join("back"), ..Receiver::default() };
+    let (received, sent) = other.agent.receive_tree(ByteBuf::from(path(&other)), back, Box::new(|_| {})).await.unwrap();
+    assert_eq!((received.written, received.faults, sent.faults), (3001, vec![], vec![]));
+    assert_eq!(std::fs::read(folder.path().join("back/big")).unwrap(), std::fs::read(from.join("big")).unwrap());
+    assert!(folder.path().join("back/deep/empty").is_dir());
+    let missing = one.agent.receive_tree(ByteBuf::from("/none/there"), Receiver::default(), Box::new(|_| {})).await;
+    assert!(matches!(missing, Err(GuestError::Agent(why)) if why.kind == ErrorKind::NotFound));
+}

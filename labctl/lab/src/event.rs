@@ -46,6 +46,25 @@ pub enum Event {
         /// The new boot's id.
         boot_id: String,
     },
+    /// A folder or file of the host was compared with a node's copy, and what differed was brought there.
+    Synced {
+        /// The node.
+        node: NodeName,
+        /// The host's side.
+        from: String,
+        /// The node's side.
+        to: String,
+        /// Files and links that were written.
+        written: u64,
+        /// Bytes of content that were sent.
+        bytes: u64,
+        /// Folders that were made.
+        folders: u64,
+        /// What was removed.
+        removed: u64,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
     /// Information that is not a failure.
     Note {
         /// The text.

@@ -9,6 +9,7 @@ mod moved;
 mod network;
 mod outside;
 mod publish;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -184,6 +185,36 @@ pub struct SyncFile {
     pub from: PathBuf,
     /// Absolute path in the guest.
     pub to: PathBuf,
+    /// Whether what is not on the host is removed from the guest: `true` removes everything, `false` nothing. Default: what an earlier copy
+    /// brought.
+    pub delete: Option<bool>,
+    /// What is left out, by the rules of a `.gitignore`; so is what `.labctlignore` in the folder names.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Owner in the guest: `USER`, `USER:GROUP` or `:GROUP`, names or numbers. Default: root.
+    pub owner: Option<OwnerFile>,
+    /// Mode of the files in the guest, such as `"0644"`. Default: as on the host.
+    pub mode: Option<ModeFile>,
+}
+
+/// An owner as written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OwnerFile {
+    /// A user's number.
+    Number(u32),
+    /// Names or numbers.
+    Name(String),
+}
+
+/// A file's mode as written.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ModeFile {
+    /// Without quotes; YAML reads `0644` as octal, `644` as decimal.
+    Number(u32),
+    /// Octal digits.
+    Text(String),
 }
 
 /// One step of provisioning as written: a play, or the path of a playbook.
@@ -382,6 +413,18 @@ pub struct Sync {
     pub from: PathBuf,
     /// Absolute path in the guest.
     pub to: PathBuf,
+    /// Whether what is not on the host is removed from the guest; if not given, only what an earlier copy brought.
+    #[serde(default)]
+    pub delete: Option<bool>,
+    /// Valid lines of a `.gitignore`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Owner: `USER`, `USER:GROUP` or `:GROUP`.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Permission bits of the files.
+    #[serde(default)]
+    pub mode: Option<u32>,
 }
 
 /// A validated provisioning step.

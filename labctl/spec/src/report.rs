@@ -80,6 +80,11 @@ impl Report {
         map.entries.iter().filter(|entry| !entry.value.is_null()).map(|entry| entry.name()).collect()
     }
 
+    /// The text of the scalar at a JSON pointer, as it was written.
+    pub(crate) fn written(&self, pointer: &str) -> Option<&str> {
+        self.node(pointer).and_then(Node::as_text)
+    }
+
     fn node(&self, pointer: &str) -> Option<&Node> {
         let (node, _, _, whole) = self.walk(pointer);
         whole.then_some(node)

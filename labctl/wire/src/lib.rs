@@ -26,6 +26,7 @@ mod identity;
 mod module;
 pub mod modules;
 pub mod python_regex;
+pub mod tree;
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ pub use identity::{Authority, Identity, Neighbour, Proxy, User};
 pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABLE};
 
 /// Version of these messages; both sides must agree.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Bytes of `Data` that may be in flight per request and direction until `Credit` arrives.
 pub const WINDOW: usize = 1 << 20;
@@ -65,7 +66,7 @@ pub enum ToAgent {
         /// The operation.
         request: Request,
     },
-    /// Standard input of [`Request::Exec`], contents of [`Request::Put`].
+    /// Standard input of [`Request::Exec`], contents of [`Request::Put`], a side of [`Request::ReceiveTree`] or [`Request::SendTree`].
     Data {
         /// The request.
         id: u64,
@@ -149,7 +150,7 @@ pub enum FromAgent {
 /// Which output of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
-    /// Standard output, or the contents of a file.
+    /// Standard output, the contents of a file, or the agent's side of a tree.
     Out,
     /// Standard error.
     Err,
@@ -166,6 +167,13 @@ pub enum Request {
     Get {
         /// Absolute path.
         path: String,
+    },
+    /// Writes a tree that the controller sends ([`tree`]); [`Reply::Received`].
+    ReceiveTree(Box<tree::Receive>),
+    /// Sends a tree to the controller ([`tree`]); [`Reply::Sent`].
+    SendTree {
+        /// Path, as bytes; a relative one is below root's home.
+        path: ByteBuf,
     },
     /// Ansible's facts of the guest; [`Reply::Facts`].
     Facts,
@@ -273,6 +281,10 @@ pub enum Reply {
         /// SHA-256 in hex.
         sha256: String,
     },
+    /// The tree is in place, but for its faults.
+    Received(tree::Received),
+    /// The tree was sent, but for its faults.
+    Sent(tree::Sent),
     /// Ansible's facts without the prefix `ansible_`.
     Facts(serde_json::Map<String, serde_json::Value>),
     /// State of the requested units, in the order of the request.

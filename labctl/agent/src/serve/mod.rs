@@ -12,6 +12,7 @@ mod exec;
 mod files;
 mod port;
 mod shot;
+mod tree;
 mod units;
 
 use std::collections::HashMap;
@@ -239,6 +240,8 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
         Request::Exec(exec) => exec::run(&exec, channel),
         Request::Put(put) => files::put(&put, channel),
         Request::Get { path } => files::get(&path, channel),
+        Request::ReceiveTree(request) => tree::receive(&request, channel),
+        Request::SendTree { path } => tree::send(&path, channel),
         Request::Units { units } => units::states(&units).map(Reply::Units),
         Request::Arm { shot, units } => lock(shots).arm(shot, &units),
         Request::Fire { shot, signal } => {

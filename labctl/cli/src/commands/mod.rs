@@ -4,6 +4,7 @@ mod autostart;
 mod clone;
 mod completion;
 mod console;
+mod cp;
 mod dashboard;
 mod destroy;
 mod doctor;
@@ -32,6 +33,7 @@ mod ssh_config;
 mod status;
 mod supervisor;
 mod suspend;
+mod sync;
 mod template;
 #[cfg(test)]
 mod told_tests;
@@ -85,6 +87,10 @@ pub enum Command {
     Provision(provision::Args),
     /// Run playbooks on the lab's nodes, or on machines in an inventory
     Play(play::Args),
+    /// Copy files and folders to a node, from a node, or between nodes
+    Cp(cp::Args),
+    /// Bring the lab file's `sync:` folders to the nodes, once or with every change
+    Sync(sync::Args),
     /// Run a command in a node
     Exec(exec::Args),
     /// Log in to a node with SSH
@@ -140,6 +146,8 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Destroy(args) => destroy::run(session, args).await,
         Command::Provision(args) => provision::run(session, args).await,
         Command::Play(args) => play::run(session, args).await,
+        Command::Cp(args) => cp::run(session, args).await,
+        Command::Sync(args) => sync::run(session, args).await,
         Command::Exec(args) => exec::run(session, args).await,
         Command::Ssh(args) => ssh::run(session, args).await,
         Command::SshConfig(args) => ssh_config::run(session, args),

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use labctl_core::provisioning::{self, Options, What};
+use labctl_core::sync;
 use labctl_core::validation::Plays;
 use labctl_lab::Failure;
 use labctl_lab::client::Supervisor;
+use labctl_lab::event::Event;
 use labctl_lab::home::Home;
 use labctl_lab::work::Work;
 use labctl_spec::ident::NodeName;
@@ -57,7 +59,12 @@ pub async fn perform(
     options: Options,
 ) -> Result<(), Failure> {
     if !options.check {
-        provisioning::sync(lab, supervisor, nodes).await?;
+        let changed = |event| match event {
+            Event::Synced { written: 0, folders: 0, removed: 0, .. } => {}
+            event => session.out.event(&event),
+        };
+        sync::run(lab, supervisor, nodes, &changed).await?;
+        session.out.finish();
     }
     let options = match nodes.is_empty() {
         true => options,

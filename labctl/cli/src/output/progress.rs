@@ -59,7 +59,7 @@ impl Bars {
                 }
                 bar.set_message(step.clone());
             }
-            Event::Kernel { .. } | Event::Rebooted { .. } | Event::Note { .. } | Event::Warning { .. } => {
+            Event::Kernel { .. } | Event::Rebooted { .. } | Event::Synced { .. } | Event::Note { .. } | Event::Warning { .. } => {
                 // Failing to write to a terminal is not a reason to fail.
                 let _ = self.all.println(line(event).unwrap_or_default());
             }
@@ -108,6 +108,21 @@ pub fn line(event: &Event) -> Option<String> {
                 RebootCause::Panic => format!("{node}: rebooted after a kernel panic; it had been up for {after}"),
                 RebootCause::Itself => format!("warning: {node}: rebooted by itself (another boot id), after {after}"),
             })
+        }
+        Event::Synced { node, to, written, bytes, folders, removed, ms, .. } => {
+            let files = |count: u64| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+            let mut did = Vec::new();
+            if *written > 0 {
+                did.push(format!("{}, {}", files(*written), indicatif::BinaryBytes(*bytes)));
+            }
+            if *folders > 0 {
+                did.push(format!("{folders} new folder{}", if *folders == 1 { "" } else { "s" }));
+            }
+            if *removed > 0 {
+                did.push(format!("{removed} removed"));
+            }
+            let did = if did.is_empty() { "unchanged".to_owned() } else { did.join(", ") };
+            Some(format!("{node}: {to}: {did} ({:.2} s)", *ms as f64 / 1000.0))
         }
         Event::Note { text } => Some(text.clone()),
         Event::Warning { text } => Some(format!("warning: {text}")),

@@ -62,7 +62,7 @@ impl<O: Open> Channel<O> {
     fn judge(&self, why: GuestError) -> TargetError {
         let text = format!("{}: {why}", self.opener.name());
         match why {
-            GuestError::Agent(_) | GuestError::Local { .. } | GuestError::Unexpected(_) => TargetError::Failed(text),
+            GuestError::Agent(_) | GuestError::Copy(_) | GuestError::Local { .. } | GuestError::Unexpected(_) => TargetError::Failed(text),
             GuestError::Disconnected | GuestError::Restarted | GuestError::Silent(_) | GuestError::Version { .. } => {
                 TargetError::Unreachable(text)
             }

@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use super::rewind;
 use crate::basis::Basis;
 use crate::provisioning::Inputs;
-use crate::{images, lifecycle, provisioning};
+use crate::{images, lifecycle, sync};
 
 /// Name of the snapshot in the lab, until it is moved to the store.
 const NAME: &str = "+provisioned";
@@ -46,7 +46,7 @@ pub fn key(lab: &Lab, basis: &Basis) -> Result<String, String> {
         let shape = basis.shape(node).ok_or_else(|| format!("image `{}` has a boot loader of its own", node.image))?;
         key.add(shape.key().as_bytes());
     }
-    key.add(provisioning::synced(lab).map_err(|why| why.to_string())?.as_bytes());
+    key.add(sync::digest(lab).map_err(|why| why.to_string())?.as_bytes());
     if let Some(artifacts) = labctl_image::artifact::offline() {
         key.list(&artifacts);
     }

@@ -1,11 +1,11 @@
-//! Paths on the host that the lab file refers to: synced paths and playbooks.
+//! Paths on the host that the lab file refers to: playbooks, and what they have in common with synced paths.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{LabFile, Node, Provision, ProvisionFile, Sync, SyncFile};
+use super::{LabFile, Node, Provision, ProvisionFile};
 use crate::check::nearest;
 use crate::report::Report;
 
@@ -23,31 +23,6 @@ pub(super) fn missing(path: &Path, written: &Path) -> (String, String) {
         "the path is relative to this file; create it or correct it".to_owned()
     };
     (format!("{} does not exist", path.display()), hint)
-}
-
-/// The copies of the `nodes` entry at `at`.
-pub(super) fn sync(written: &[SyncFile], at: &str, folder: &Path, report: &mut Report) -> Vec<Sync> {
-    let mut targets = BTreeSet::new();
-    let mut copies = Vec::new();
-    for (position, SyncFile { from, to }) in written.iter().enumerate() {
-        let at = format!("{at}/sync/{position}");
-        let source = absolute(folder, from);
-        if !source.exists() {
-            let (reason, hint) = missing(&source, from);
-            report.add(&format!("{at}/from"), reason, hint);
-        }
-        let to_at = format!("{at}/to");
-        if !to.is_absolute() {
-            let hint = format!("write an absolute path, such as `/{}`", to.display());
-            report.add(&to_at, format!("`{}` is not an absolute path", to.display()), hint);
-        } else if to.components().any(|part| part == Component::ParentDir) {
-            report.add(&to_at, format!("`{}` has `..` in it", to.display()), "write the path without it");
-        } else if !targets.insert(to) {
-            report.add(&to_at, format!("two copies go to {}", to.display()), "give each its own target");
-        }
-        copies.push(Sync { from: source, to: to.clone() });
-    }
-    copies
 }
 
 /// The provisioning steps.

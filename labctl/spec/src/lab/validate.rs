@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish, user};
+use super::{Lab, LabFile, Node, NodeFile, addresses, expand, files, groups, hostnames, network, publish, sync, user};
 use crate::names;
 use crate::report::Report;
 use crate::size::Size;
@@ -96,7 +96,7 @@ fn entry(node: &NodeFile, index: usize, folder: &Path, report: &mut Report) -> E
     Entry {
         user: node.user.as_ref().map(|written| user::user(written, &format!("{at}/user"), folder, report)),
         publish: publish::publish(&node.publish, &at, report),
-        sync: files::sync(&node.sync, &at, folder, report),
+        sync: sync::sync(&node.sync, &at, folder, report),
     }
 }
 

@@ -5,6 +5,7 @@ mod forks;
 mod measure;
 mod provision;
 mod rewind;
+mod sync;
 
 fn main() {
     if !labctl_tests::can_boot() {
@@ -20,6 +21,9 @@ fn main() {
     }
     if wanted("rewind") {
         rewind::run();
+    }
+    if wanted("sync") {
+        sync::run();
     }
     if wanted("provision") {
         provision::run(&runtime);

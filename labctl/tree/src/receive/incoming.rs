@@ -1,0 +1,83 @@
+//! Content of a file that was asked for.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use labctl_wire::tree::{FromSender, What};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+
+use super::compare::Wanted;
+use super::temporary::Temporary;
+use super::{Work, path_of};
+use crate::TreeError;
+use crate::pipe::Talk;
+
+impl Work<'_> {
+    /// Takes the next file from the stream: complete and under its name, or not at all.
+    pub fn bring(&mut self, talk: &mut Talk<'_>, want: &Wanted, progress: &mut dyn FnMut(u64)) -> Result<(), TreeError> {
+        let item = &self.items[want.item as usize];
+        let place = self.place(path_of(&item.path));
+        let mut writing: Option<(File, Temporary)> = None;
+        // After a fault the rest of the file is read and dropped.
+        let mut failed = false;
+        let mtime = loop {
+            match talk.hear()? {
+                FromSender::Bytes(bytes) => {
+                    self.done.bytes += bytes.len() as u64;
+                    progress(bytes.len() as u64);
+                    if failed {
+                        continue;
+                    }
+                    if writing.is_none() {
+                        let begun = self.begin(&place);
+                        writing = self.faults.take(&place, begun)?;
+                    }
+                    let wrote = writing.as_mut().map_or(Ok(()), |(file, _)| file.write_all(&bytes));
+                    failed = writing.is_none() || self.faults.take(&place, wrote)?.is_none();
+                }
+                FromSender::Written { mtime } => break mtime,
+                FromSender::Same { mtime } => return self.same(&place, item.mode, mtime, want),
+                FromSender::Missing => return Ok(()),
+                _ => return Err(TreeError::Invalid("a manifest within content".into())),
+            }
+        };
+        if writing.is_none() && !failed {
+            let begun = self.begin(&place);
+            writing = self.faults.take(&place, begun)?;
+        }
+        let Some((file, temporary)) = writing.filter(|_| !failed) else { return Ok(()) };
+        let owner = self.how.owner.after(want.old.as_ref());
+        let done = owner
+            .own(&temporary.path)
+            .and_then(|()| file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(item.mode)))
+            .and_then(|()| if item.what == What::Stream { Ok(()) } else { set_time(&temporary.path, mtime) })
+            .and_then(|()| temporary.keep(&place));
+        self.done.written += u64::from(self.faults.take(&place, done)?.is_some());
+        Ok(())
+    }
+
+    fn begin(&mut self, place: &Path) -> io::Result<(File, Temporary)> {
+        let temporary = self.names.beside(place);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary.path)?;
+        Ok((file, temporary))
+    }
+
+    /// The content is here already.
+    fn same(&mut self, place: &Path, mode: u32, mtime: i64, want: &Wanted) -> Result<(), TreeError> {
+        let Some(about) = &want.old else { return Err(TreeError::Invalid("a file is said to be here".into())) };
+        let set = set_time(place, mtime);
+        self.faults.take(place, set)?;
+        if self.attributes(place, mode, about)? {
+            self.done.touched += 1;
+        }
+        Ok(())
+    }
+}
+
+fn set_time(path: &Path, mtime: i64) -> io::Result<()> {
+    let time = Timespec { tv_sec: mtime.div_euclid(1_000_000_000), tv_nsec: mtime.rem_euclid(1_000_000_000) as _ };
+    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: time };
+    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}

@@ -1,0 +1,143 @@
+//! The side that has the tree.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use labctl_wire::tree::{FromReceiver, FromSender, Item, What};
+use serde_bytes::ByteBuf;
+
+use crate::faults::Faults;
+use crate::pipe::{PIECE, Talk};
+use crate::walk::nanoseconds;
+use crate::{Manifest, Pipe, TreeError, digest};
+
+/// A file that was changed this recently may change again without getting another time (the kernel's clock for files ticks every 1 to
+/// 10 ms), so its copy gets a time that makes the next copy compare the content.
+const FRESH_NS: i64 = 20_000_000;
+
+/// What is sent.
+pub struct Source<'a> {
+    /// The tree.
+    pub manifest: &'a Manifest,
+    /// Content of the manifest's [`What::Stream`].
+    pub stream: Option<&'a mut dyn Read>,
+    /// Is told how many bytes of content were read, piece by piece.
+    pub progress: &'a mut dyn FnMut(u64),
+}
+
+/// Sends a tree; returns what could not be read. What has vanished meanwhile is not a fault.
+pub fn send(source: &mut Source<'_>, pipe: &mut dyn Pipe) -> Result<Vec<String>, TreeError> {
+    let mut talk = Talk::new(pipe);
+    let Manifest { root, items, gone, .. } = source.manifest;
+    for item in items {
+        talk.say(&FromSender::Item(item.clone()))?;
+    }
+    for path in gone {
+        talk.say(&FromSender::Gone(path.clone()))?;
+    }
+    talk.say(&FromSender::Listed)?;
+    let mut wanted = Vec::new();
+    while let FromReceiver::Want { item, sha256 } = talk.hear()? {
+        let item = items.get(item as usize).ok_or_else(|| TreeError::Invalid("an item that is not in the manifest is wanted".into()))?;
+        wanted.push((item, sha256));
+    }
+    let mut faults = Faults::default();
+    for (item, sha256) in wanted {
+        let done = match (&item.what, source.stream.as_deref_mut()) {
+            (What::Stream, Some(stream)) => content(&mut talk, stream, source.progress).map(|read| read.map(|()| now())),
+            _ => file(&mut talk, root, item, sha256, source.progress),
+        }?;
+        match done {
+            Ok(mtime) => talk.say(&FromSender::Written { mtime })?,
+            Err(Left::AsItIs(mtime)) => talk.say(&FromSender::Same { mtime })?,
+            Err(Left::Gone) => talk.say(&FromSender::Missing)?,
+            Err(Left::Unread(why)) => {
+                faults.add(&place(root, item), why);
+                talk.say(&FromSender::Missing)?;
+            }
+        }
+    }
+    talk.flush()?;
+    Ok(faults.lines())
+}
+
+/// Why no content was sent, or not all of it.
+enum Left {
+    AsItIs(i64),
+    Gone,
+    Unread(io::Error),
+}
+
+impl From<io::Error> for Left {
+    fn from(why: io::Error) -> Self {
+        Self::Unread(why)
+    }
+}
+
+fn place(root: &Path, item: &Item) -> PathBuf {
+    if item.path.is_empty() { root.to_owned() } else { root.join(std::ffi::OsStr::from_bytes(&item.path)) }
+}
+
+/// Sends a file's content; returns its time.
+fn file(
+    talk: &mut Talk<'_>,
+    root: &Path,
+    item: &Item,
+    sha256: Option<ByteBuf>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Result<i64, Left>, TreeError> {
+    let (mut file, mtime) = match open(&place(root, item), item.path.is_empty()) {
+        Ok(opened) => opened,
+        Err(left) => return Ok(Err(left)),
+    };
+    if let Some(sha256) = sha256 {
+        match digest::sha256(&mut file).and_then(|here| file.rewind().map(|()| here)) {
+            Ok(here) if here == *sha256 => return Ok(Err(Left::AsItIs(mtime))),
+            Ok(_) => {}
+            Err(why) => return Ok(Err(why.into())),
+        }
+    }
+    Ok(content(talk, &mut file, progress)?.map(|()| mtime))
+}
+
+/// Opens a file without following a link or waiting for a FIFO that has taken its place; returns it with its time.
+fn open(path: &Path, follow: bool) -> Result<(File, i64), Left> {
+    let flags = if follow { rustix::fs::OFlags::NONBLOCK } else { rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW };
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        Ok(file) => file,
+        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Err(Left::Gone),
+        Err(why) if why.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => return Err(Left::Gone),
+        Err(why) => return Err(why.into()),
+    };
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(Left::Gone);
+    }
+    let mtime = nanoseconds(&about);
+    let fresh = (0..FRESH_NS).contains(&now().saturating_sub(mtime));
+    Ok((file, if fresh { mtime - 1 } else { mtime }))
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn content(talk: &mut Talk<'_>, source: &mut dyn Read, progress: &mut dyn FnMut(u64)) -> Result<Result<(), Left>, TreeError> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match source.read(&mut piece) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(length) => {
+                talk.say(&FromSender::Bytes(ByteBuf::from(&piece[..length])))?;
+                progress(length as u64);
+            }
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Ok(Err(why.into())),
+        }
+    }
+}
