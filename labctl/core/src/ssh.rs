@@ -132,10 +132,11 @@ fn alias(record: &Record, node: &NodeName) -> String {
 }
 
 fn known_hosts(record: &Record) -> String {
-    let line = |(name, kept): (&NodeName, &labctl_lab::record::NodeRecord)| {
-        format!("{} {}\n", alias(record, name), kept.host_key.public.trim_end())
-    };
-    record.nodes.iter().map(line).collect()
+    let keys = record
+        .nodes
+        .iter()
+        .flat_map(|(name, kept)| std::iter::once(&kept.host_key).chain(&kept.more_host_keys).map(move |key| (name, key)));
+    keys.map(|(name, key)| format!("{} {}\n", alias(record, name), key.public.trim_end())).collect()
 }
 
 fn unwritable(path: &Path) -> Failure {

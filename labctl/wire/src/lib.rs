@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 pub use frame::{FrameError, Unframer, frame};
-pub use identity::{Identity, Neighbour};
+pub use identity::{HostKey, Identity, Neighbour};
 pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABLE};
 
 /// Version of these messages; both sides must agree.
