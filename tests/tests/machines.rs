@@ -2,6 +2,7 @@
 //! story, because booting is the expensive part.
 
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, until};
@@ -127,6 +128,23 @@ fn no_way_to_the_host(sandbox: &Sandbox, published: &str) {
     }
 }
 
+/// Fails unless the machine's process has a system call filter, and nothing open but its own files, devices and sockets.
+fn confined(pid: i32, sandbox: &Sandbox) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Seccomp:\t2"), "{status}");
+    let store = std::fs::canonicalize(sandbox.home().join("store")).unwrap();
+    let own = [sandbox.home(), store].map(|path| path.display().to_string());
+    let devices = ["/dev/null", "/dev/urandom", "/dev/kvm"];
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        let target = target.display().to_string();
+        let allowed = devices.contains(&target.as_str())
+            || own.iter().any(|folder| target.starts_with(folder))
+            || ["anon_inode:", "socket:"].iter().any(|kind| target.starts_with(kind));
+        assert!(allowed, "descriptor {:?} is {target}", entry.file_name());
+    }
+}
+
 #[test]
 fn a_lab_from_nothing_to_killed_and_recovered() {
     if !can_boot() {
@@ -186,8 +204,22 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     sandbox.good(&["hosts", "remove", "--file", file]);
     assert_eq!(std::fs::read_to_string(&hosts).unwrap(), "127.0.0.1 localhost\n");
 
-    // SSH, with the pinned host key.
+    // SSH, with the pinned host key; OpenSSH with those of the other kinds, and `sudo`, which is in every image.
     assert_eq!(sandbox.good(&["ssh", "node2", "--", "hostname"]), "node2\n");
+    let config = sandbox.write("ssh.conf", &sandbox.good(&["ssh-config"]));
+    for kind in ["rsa-sha2-512", "ecdsa-sha2-nistp256"] {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F").arg(&config).args(["-o", &format!("HostKeyAlgorithms={kind}"), "node2", "sudo -n hostname"]);
+        ssh.env("LABCTL_HOME", sandbox.home()).env("XDG_RUNTIME_DIR", sandbox.folder()).stdin(Stdio::null());
+        let output = ssh.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "node2\n", "{kind}: {said}");
+    }
+
+    // A guest that took over its QEMU would find it without a way to start programs, and without a descriptor that leads elsewhere.
+    let machines = sandbox.machines();
+    assert_eq!(machines.len(), 2);
+    machines.into_iter().for_each(|pid| confined(pid, &sandbox));
 
     // Kill the service on all nodes at once: it dies, comes back with another pid, and the report shows that.
     let report = sandbox.json(&["scenario", "run", "kill_web.yml", "--seed", "1"]);

@@ -21,6 +21,10 @@ fn main() -> ExitCode {
     if let Some(wrong) = output::trace::listen(&session.out, cli.global.debug, matches!(cli.command, Command::Supervisor(_))) {
         session.out.event(&Event::Warning { text: wrong });
     }
+    labctl_core::host::keep_descriptors();
+    // Whatever the user's own umask is, nobody else can write to what labctl makes. Who may read it is the folders' business.
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(umask | rustix::fs::Mode::WOTH);
     // Every node needs descriptors in its supervisor, which inherits this limit, and in a command that talks to all
     // nodes.
     labctl_core::host::raise_open_files();

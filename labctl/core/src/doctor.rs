@@ -64,6 +64,9 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     checks.push(privileged_ports());
     checks.extend(space(home));
     checks.extend(logout::check());
+    checks.extend(
+        crate::openness::of(home).into_iter().map(|found| Check::bad("store", found, format!("chmod -R o-w {}", home.store().display()))),
+    );
     Ok(checks)
 }
 

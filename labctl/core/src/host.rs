@@ -28,6 +28,19 @@ pub fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
+/// Marks whatever this process was started with besides the three standard streams as its own: otherwise every machine would hold the pipes
+/// and sockets of the program that started labctl for as long as it runs. To be called before there are threads.
+pub fn keep_descriptors() {
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok()).filter(|number: &i32| *number > 2);
+        let Some(number) = number else { continue };
+        // SAFETY: it is borrowed for this one call. It was open when the folder was read, and only this thread could have closed it.
+        let descriptor = unsafe { rustix::fd::BorrowedFd::borrow_raw(number) };
+        // Nothing can be done about one that cannot be marked.
+        let _ = rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC);
+    }
+}
+
 /// The host's memory, if known.
 fn total_memory() -> Option<Size> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;

@@ -18,7 +18,7 @@ use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::Lab;
 
 use crate::basis::Basis;
-use crate::{changes, host, layer, template};
+use crate::{changes, host, host_keys, layer, openness, template};
 
 /// How new nodes come up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,11 +49,15 @@ pub(crate) async fn up_on(
     let lab_home = home.lab(&lab.name);
     let name = lab.name.clone();
     host::check(home, &lab)?;
+    for text in openness::of(home) {
+        each(Event::Warning { text });
+    }
     let kept = Record::load(&lab_home)?;
     let network_changed = kept.as_ref().is_some_and(|kept| !kept.lab.network.is_same_wire(&lab.network));
     if let Some(kept) = &kept {
         changes::refuse(&lab_home, kept, &lab)?;
     }
+    let keys = host_keys::begin(home, kept.as_ref(), &lab);
     let basis = match basis {
         Some(basis) => basis,
         None => Basis::find(home, &lab, each).await?,
@@ -62,7 +66,7 @@ pub(crate) async fn up_on(
         let (name, why) = (basis.accel.accel.as_str(), &basis.accel.why);
         each(Event::Note { text: format!("machines are emulated ({name}): {why}; everything works, but ten times slower") });
     }
-    let record = settle_record(home, lab).await?;
+    let mut record = settle_record(home, lab).await?;
     for node in nodes {
         record.node(node)?;
     }
@@ -86,6 +90,7 @@ pub(crate) async fn up_on(
         }
     };
     let supervisor = Supervisor::ensure(&lab_home, &name, each).await?;
+    keys.finish(&lab_home, &mut record, each).await?;
     let (driver, accel) = (basis.driver.clone(), basis.accel.accel);
     let up = Up { record: record.clone(), nodes, images: basis.images.clone(), driver, accel, templates };
     supervisor.run(&Call::Up(Box::new(up)), each).await?;

@@ -104,7 +104,7 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     /// Fills in `{name}` and `{version}`.
     fn fill(&self, text: &str) -> String {
-        text.replace("{name}", &self.artifact.name).replace("{version}", &self.artifact.version)
+        self.artifact.fill(text)
     }
 }
 
@@ -241,7 +241,7 @@ fn in_words(wanted: &Wanted<'_>, source: &ArtifactSource) -> String {
         },
         ArtifactSource::Release(source) => format!("release {}", wanted.fill(&source.base)),
         ArtifactSource::GoModule(source) => {
-            format!("Go module {}@{}", source.module, source.module_version)
+            format!("Go module {}@{}", source.module, wanted.fill(&source.module_version))
         }
         ArtifactSource::Cargo(source) => {
             format!("crate {}", wanted.base.join(&source.path).display())
@@ -266,10 +266,21 @@ fn check_name(artifact: &Artifact) -> Result<(), ArtifactError> {
     Ok(())
 }
 
+/// The declaration with the version of a Go module filled in: whether that is written out makes no difference to what is built.
+fn settled(artifact: &Artifact) -> Artifact {
+    let mut settled = artifact.clone();
+    for source in &mut settled.sources {
+        if let ArtifactSource::GoModule(module) = source {
+            module.module_version = artifact.fill(&module.module_version);
+        }
+    }
+    settled
+}
+
 /// Hash of everything that an artifact is made from; 32 hex digits.
 fn key(artifact: &Artifact, base: &Path) -> String {
     let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(artifact).unwrap_or_default());
+    hash.update(serde_json::to_vec(&settled(artifact)).unwrap_or_default());
     hash.update(std::env::consts::ARCH);
     for source in &artifact.sources {
         match source {

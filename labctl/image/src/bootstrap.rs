@@ -24,7 +24,7 @@ use crate::store_error::{StoreError, at};
 use crate::{doctor, free, missing, modules, space, tree};
 
 /// Packages that every guest has, whatever else the image file lists.
-const BASE: [&str; 15] = [
+const BASE: [&str; 16] = [
     "ca-certificates",
     "curl",
     "dbus",
@@ -36,6 +36,7 @@ const BASE: [&str; 15] = [
     "openssh-server",
     "passwd",
     "procps",
+    "sudo",
     "systemd-sysv",
     // The kernel package depends on an initrd generator; this is the smallest, and the image never runs it.
     "tiny-initramfs",

@@ -16,7 +16,7 @@
 //! removes it when the user logs out. [`address`](crate::address) says how they are reached if the path is long.
 
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use labctl_machine::driver::Notes;
@@ -223,4 +223,34 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
         return Err(Failure::new(Kind::Host, message).hint("set LABCTL_HOME to a folder of your own"));
     }
     Ok(())
+}
+
+/// [`make_private`] for what holds guests' memory and disks: a folder that others could enter is closed to them. The home itself may be
+/// open on purpose, if others use its store.
+pub fn make_closed(folder: &Path) -> Result<(), Failure> {
+    make_private(folder)?;
+    let about = fs::metadata(folder).map_err(Failure::io(folder.display()))?;
+    match about.mode() & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(Failure::io(folder.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_could_enter_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        let (new, old) = (folder.path().join("labs/a/nodes/n"), folder.path().join("layers"));
+        fs::create_dir(&old).unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+        for path in [&new, &old] {
+            make_closed(path).unwrap();
+            assert_eq!(mode(path), 0o700, "{}", path.display());
+        }
+        assert_eq!(mode(&folder.path().join("labs")), 0o700, "its parents too");
+    }
 }

@@ -1,5 +1,6 @@
-//! A lab's SSH keys, generated on the host.
+//! SSH keys in OpenSSH's formats.
 
+use labctl_wire::HostKey;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use ssh_key::private::Ed25519Keypair;
@@ -7,24 +8,40 @@ use ssh_key::{LineEnding, PrivateKey};
 
 use crate::{Failure, Kind};
 
-/// An ed25519 key pair in OpenSSH's formats.
+/// A key pair in OpenSSH's formats.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPair {
     /// The private key (PEM).
     pub private: String,
-    /// The public key: `ssh-ed25519 AAAA... comment`.
+    /// The public key: `ssh-ed25519 AAAA... comment`, or of another algorithm.
     pub public: String,
 }
 
 impl KeyPair {
-    /// A new pair from the host's random generator.
+    /// A new ed25519 pair from the host's random generator.
     pub fn generate(comment: &str) -> Result<Self, Failure> {
         let mut seed = [0; 32];
         rand::rng().fill_bytes(&mut seed);
         let key = PrivateKey::new(Ed25519Keypair::from_seed(&seed).into(), comment);
-        let encoded = key.and_then(|key| Ok((key.to_openssh(LineEnding::LF)?.to_string(), key.public_key().to_openssh()?)));
-        let (private, public) = encoded.map_err(|why| Failure::new(Kind::Internal, format!("cannot make an SSH key: {why}")))?;
-        Ok(Self { private, public })
+        key.and_then(|key| Self::of(&key)).map_err(|why| Failure::new(Kind::Internal, format!("cannot make an SSH key: {why}")))
+    }
+
+    /// The pair of this private key (PEM, without a passphrase), with another comment.
+    pub fn read(private: &str, comment: &str) -> Result<Self, Failure> {
+        let read = PrivateKey::from_openssh(private).and_then(|mut key| {
+            key.set_comment(comment);
+            Self::of(&key)
+        });
+        read.map_err(|why| Failure::new(Kind::Internal, format!("cannot read an SSH key: {why}")))
+    }
+
+    /// As a guest gets it.
+    pub fn to_wire(&self) -> HostKey {
+        HostKey { private: self.private.clone(), public: self.public.clone() }
+    }
+
+    fn of(key: &PrivateKey) -> Result<Self, ssh_key::Error> {
+        Ok(Self { private: key.to_openssh(LineEnding::LF)?.to_string(), public: key.public_key().to_openssh()? })
     }
 }
 
@@ -39,5 +56,7 @@ mod tests {
         let key = PrivateKey::from_openssh(&one.private).unwrap();
         assert_eq!(key.public_key().to_openssh().unwrap(), one.public);
         assert!(one.public.starts_with("ssh-ed25519 ") && one.public.ends_with(" a@b"), "{}", one.public);
+        let renamed = KeyPair::read(&one.private, "root@n1").unwrap();
+        assert_eq!(renamed.public, one.public.replace("a@b", "root@n1"));
     }
 }

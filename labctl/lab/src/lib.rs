@@ -23,6 +23,7 @@ pub mod persist;
 pub mod record;
 pub mod seed;
 pub mod snapshot;
+pub mod spare_keys;
 pub mod template;
 pub mod work;
 

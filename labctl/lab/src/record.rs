@@ -55,6 +55,9 @@ pub struct NodeRecord {
     pub machine_id: String,
     /// SSH host key.
     pub host_key: KeyPair,
+    /// Further SSH host keys, of other kinds. Missing in records of older versions, until the next `up`.
+    #[serde(default)]
+    pub more_host_keys: Vec<KeyPair>,
     /// Number in the names of its sockets. It stays the same when the node's position in the lab file changes; otherwise another node's
     /// machine might already listen on its sockets. None in records from older versions, which named sockets by position.
     #[serde(default)]
@@ -75,6 +78,7 @@ impl NodeRecord {
             uuid: parts.join("-"),
             machine_id: hex::encode(machine_id),
             host_key: KeyPair::generate(&format!("root@{name}"))?,
+            more_host_keys: Vec::new(),
             place: Some(place),
         })
     }
@@ -137,6 +141,12 @@ impl Record {
             }
         }
         Ok(record)
+    }
+
+    /// The lab's nodes that have only the first of their SSH host keys.
+    pub fn lacking_host_keys(&self) -> Vec<NodeName> {
+        let lacks = |node: &&Node| self.nodes.get(&node.name).is_none_or(|kept| kept.more_host_keys.is_empty());
+        self.lab.nodes.iter().filter(lacks).map(|node| node.name.clone()).collect()
     }
 
     /// Gives nodes in an older version's record the places that they had.
@@ -255,6 +265,7 @@ impl Record {
             neighbours: self.neighbours(),
             ssh_host_key: kept.host_key.private.clone(),
             ssh_host_key_public: kept.host_key.public.clone(),
+            more_host_keys: kept.more_host_keys.iter().map(KeyPair::to_wire).collect(),
             authorized_keys: root_keys,
             user,
             proxy: outside::proxy(&self.lab),

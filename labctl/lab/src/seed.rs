@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use labctl_guest::AGENT_PROGRAM;
 use labctl_image::seed::write_seed;
-use labctl_wire::Identity;
+use labctl_wire::{HostKey, Identity};
 
 use crate::{Failure, Kind};
 
@@ -40,13 +40,17 @@ const BRING_AGENT: &str = "mkdir -p /run/labctl-seed /usr/local/lib/labctl \
 /// default it would replace the SSH host key that labctl has pinned with its own. JSON is YAML (cloud-init's documentation, "User-data
 /// formats", "Module reference").
 fn user_data(identity: &Identity) -> String {
+    let mut keys = serde_json::Map::new();
+    let own = HostKey { private: identity.ssh_host_key.clone(), public: identity.ssh_host_key_public.clone() };
+    for key in std::iter::once(&own).chain(&identity.more_host_keys) {
+        let Some(kind) = key.kind() else { continue };
+        keys.insert(format!("{kind}_private"), key.private.clone().into());
+        keys.insert(format!("{kind}_public"), key.public.trim_end().into());
+    }
     let data = serde_json::json!({
         "bootcmd": [["sh", "-c", BRING_AGENT]],
         "ssh_deletekeys": false,
-        "ssh_keys": {
-            "ed25519_private": identity.ssh_host_key,
-            "ed25519_public": identity.ssh_host_key_public.trim_end(),
-        },
+        "ssh_keys": keys,
         "disable_root": false,
         "ssh_authorized_keys": identity.authorized_keys,
         "manage_etc_hosts": false,
@@ -100,6 +104,7 @@ mod tests {
             gateway: Some(Ipv4Addr::new(10, 1, 0, 1)),
             ssh_host_key: "-----BEGIN\nKEY\n".into(),
             ssh_host_key_public: "ssh-ed25519 AAAA root@n1\n".into(),
+            more_host_keys: vec![HostKey { private: "RSA\n".into(), public: "ssh-rsa CCCC root@n1\n".into() }],
             authorized_keys: vec!["ssh-ed25519 BBBB".into()],
             ..Identity::default()
         };
@@ -107,6 +112,10 @@ mod tests {
         let config: serde_json::Value = serde_json::from_str(data.strip_prefix("#cloud-config\n").unwrap()).unwrap();
         assert_eq!(config["ssh_keys"]["ed25519_private"], "-----BEGIN\nKEY\n");
         assert_eq!(config["ssh_keys"]["ed25519_public"], "ssh-ed25519 AAAA root@n1");
+        assert_eq!(
+            (&config["ssh_keys"]["rsa_private"], &config["ssh_keys"]["rsa_public"]),
+            (&"RSA\n".into(), &"ssh-rsa CCCC root@n1".into())
+        );
         assert_eq!(config["ssh_authorized_keys"][0], "ssh-ed25519 BBBB");
         let seed = std::fs::read(write(folder.path(), &identity).unwrap()).unwrap();
         let holds = |text: &[u8]| seed.windows(text.len()).any(|window| window == text);

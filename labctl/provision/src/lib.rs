@@ -33,7 +33,7 @@ mod variables;
 mod version;
 mod yaml;
 
-pub use controller::{Inputs, Manifest};
+pub use controller::{Inputs, Manifest, ProgramFn};
 pub use error::PlaybookError;
 pub use event::{Event, HostRecap, Recap, Status, Timing};
 pub use inventory::{Group, Host, Inventory};

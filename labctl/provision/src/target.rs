@@ -88,9 +88,9 @@ pub struct Artifact {
 
 /// Where the programs of roles come from.
 pub trait Artifacts: Send + Sync {
-    /// The artifact with that name declared in `ROLE/artifacts.yml`.
+    /// The artifact with that name declared in `ROLE/artifacts.yml`; in another version than the declared one if `version` is given.
     ///
     /// # Errors
     /// A message for the user: it is not declared, or no source has it.
-    fn resolve<'a>(&'a self, role: &'a Path, name: &'a str) -> BoxFuture<'a, Result<Artifact, String>>;
+    fn resolve<'a>(&'a self, role: &'a Path, name: &'a str, version: Option<&'a str>) -> BoxFuture<'a, Result<Artifact, String>>;
 }

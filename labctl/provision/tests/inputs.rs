@@ -21,7 +21,7 @@ fn noted(bench: &mut Bench) -> Result<Manifest, String> {
 /// The program of an artifact as the fake store has it.
 fn change(bench: &Bench, manifest: &Manifest) -> Option<String> {
     let store = bench.folder.path().join("store");
-    manifest.change(&|_, name| std::fs::read_to_string(store.join(name)).ok().map(|text| fake::sha(&text)))
+    manifest.change(&|_, name, _| std::fs::read_to_string(store.join(name)).ok().map(|text| fake::sha(&text)))
 }
 
 /// A play with everything that reads files.
@@ -334,7 +334,7 @@ fn a_variable_of_the_environment_counts() {
     const KEPT: &str = "LABCTL_TEST_KEPT";
     if let Ok(kept) = std::env::var(KEPT) {
         let manifest: Manifest = serde_json::from_str(&std::fs::read_to_string(kept).unwrap()).unwrap();
-        println!("changed: {:?}", manifest.change(&|_, _| None));
+        println!("changed: {:?}", manifest.change(&|_, _, _| None));
         return;
     }
     let mut bench = Bench::new(

@@ -47,6 +47,31 @@ pub struct Artifact {
     pub sources: Vec<ArtifactSource>,
 }
 
+impl Artifact {
+    /// The same program in another version, from those of its sources that can serve any.
+    ///
+    /// # Errors
+    /// What is wrong with the version, for a message.
+    pub fn in_version(&self, version: &str) -> Result<Self, String> {
+        if version == self.version {
+            return Ok(self.clone());
+        }
+        if !crate::names::is_stem(version) || !version.starts_with(|first: char| first.is_ascii_digit()) {
+            return Err(format!("`{version}` is not a version; write it like `{}`", self.version));
+        }
+        let sources: Vec<ArtifactSource> = self.sources.iter().filter(|source| source.serves_any_version()).cloned().collect();
+        if sources.is_empty() {
+            return Err(format!("none of its sources has another version than {}", self.version));
+        }
+        Ok(Self { name: self.name.clone(), version: version.to_owned(), sources })
+    }
+
+    /// Replaces `{name}` and `{version}`.
+    pub fn fill(&self, text: &str) -> String {
+        text.replace("{name}", &self.name).replace("{version}", &self.version)
+    }
+}
+
 /// Where an artifact may come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -59,6 +84,20 @@ pub enum ArtifactSource {
     GoModule(GoModuleSource),
     /// A Rust program of this project, built statically by the host's cargo.
     Cargo(CargoSource),
+}
+
+impl ArtifactSource {
+    /// Whether it is written in terms of `{version}`, and so can serve other versions than the declared one. Each is checked in the same
+    /// way: by a list beside the file, by a signed list, by Go's checksum database.
+    fn serves_any_version(&self) -> bool {
+        let has = |text: &str| text.contains("{version}");
+        match self {
+            Self::Directory(DirectorySource { sha256: Some(_), .. }) | Self::Cargo(_) => false,
+            Self::Directory(DirectorySource { path, .. }) => path.as_ref().is_none_or(|path| has(&path.to_string_lossy())),
+            Self::Release(release) => has(&release.base) || has(&release.archive),
+            Self::GoModule(module) => has(&module.module_version),
+        }
+    }
 }
 
 /// A local folder.
@@ -96,7 +135,7 @@ pub struct ReleaseSource {
 pub struct GoModuleSource {
     /// Module path, such as `github.com/hashicorp/consul`.
     pub module: String,
-    /// Module version, such as `v1.12.9`.
+    /// Module version, such as `v1.12.9`; `{name}` and `{version}` are replaced.
     pub module_version: String,
     /// Package to build; default: the module's root.
     pub package: Option<String>,
@@ -124,4 +163,35 @@ pub struct GoModuleSource {
 pub struct CargoSource {
     /// The crate's folder, relative to the artifact file.
     pub path: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(sources: &str) -> Artifact {
+        let text = format!("- {{name: nomad, version: \"1.6.1\", sources: [{sources}]}}\n");
+        parse_artifacts(&text, Path::new("/roles/nomad/artifacts.yml")).unwrap().remove(0)
+    }
+
+    #[test]
+    fn another_version_comes_from_sources_that_are_written_for_any() {
+        let go = "go_module: {module: example.com/nomad, module_version: ";
+        let several = artifact(&format!("{{directory: {{}}}}, {{{go}v1.6.1}}}}, {{{go}'v{{version}}'}}}}, {{cargo: {{path: x}}}}"));
+        let other = several.in_version("1.5.17").unwrap();
+        assert_eq!(other.version, "1.5.17");
+        assert_eq!(other.sources, [several.sources[0].clone(), several.sources[2].clone()]);
+        assert_eq!(several.in_version("1.6.1").unwrap(), several, "the declared version may come from any");
+        assert_eq!(other.fill("v{version}"), "v1.5.17");
+    }
+
+    #[test]
+    fn what_cannot_be_a_version_is_refused() {
+        let any = artifact("{directory: {}}");
+        for wrong in ["latest", "", "../1.0", "1.0/..", "v1.6.1"] {
+            assert_eq!(any.in_version(wrong).unwrap_err(), format!("`{wrong}` is not a version; write it like `1.6.1`"));
+        }
+        let fixed = artifact("{cargo: {path: x}}");
+        assert_eq!(fixed.in_version("2.0").unwrap_err(), "none of its sources has another version than 1.6.1");
+    }
 }

@@ -72,7 +72,7 @@ pub struct Bootstrap {
     pub suite: String,
     /// Mirror; default: the one that the host's own apt uses for Debian, otherwise mmdebstrap's default.
     pub mirror: Option<String>,
-    /// Packages in addition to the base that every image needs (kernel, systemd, openssh-server, iproute2 ...).
+    /// Packages in addition to the base that every image needs (kernel, systemd, openssh-server, sudo, curl, iproute2 ...; not cron and not Python).
     #[serde(default)]
     pub packages: Vec<String>,
     /// Size of the root file system; nodes may enlarge it. Default: 2G.

@@ -5,6 +5,7 @@ use std::path::Path;
 use labctl_image::BootImage;
 use labctl_lab::control::Up;
 use labctl_lab::guest_kernel::command_line;
+use labctl_lab::home::make_closed;
 use labctl_lab::identity::{entropy, now_ns};
 use labctl_lab::node_folder::{born, disk, is_new, is_unborn, machine, mark_unborn, note_template};
 use labctl_lab::template::Template;
@@ -29,7 +30,8 @@ pub enum Start {
 
 /// Creates everything that is missing and describes the machine.
 pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Result<(Machine, Start), Failure> {
-    registry::find(&up.driver)?;
+    // Read from its notes here, so that it does not find out at each start what it can do on this host.
+    registry::find(&up.driver)?.version(&supervisor.root.driver_notes()).await?;
     let record = supervisor.record();
     let node = record.node(name)?;
     let image = up
@@ -37,7 +39,7 @@ pub async fn prepare(supervisor: &Supervisor, name: &NodeName, up: &Up) -> Resul
         .get(&node.image)
         .ok_or_else(|| Failure::new(Kind::Internal, format!("{name}: the image `{}` was not prepared", node.image)))?;
     let folder = supervisor.home.node(name);
-    tokio::fs::create_dir_all(&folder).await.map_err(Failure::io(folder.display()))?;
+    make_closed(&folder)?;
     let kept = match is_new(&supervisor.home, name) {
         true => None,
         false => persist::read_json::<BootImage>(&folder.join("image.json"))?,

@@ -45,6 +45,7 @@ use labctl_lab::control::{LabStatus, NodeStatus};
 use labctl_lab::event::{Event, NodeState};
 use labctl_lab::home::{Home, LabHome};
 use labctl_lab::record::{self, Record};
+use labctl_lab::spare_keys::SpareKeys;
 use labctl_lab::{Failure, Kind, snapshot};
 use labctl_machine::accel::Accel;
 use labctl_net::{Switch, SwitchConfig};
@@ -128,6 +129,12 @@ pub async fn run(root: Home, lab: &LabName, tell: impl FnOnce(&str)) -> Result<(
     let listener = supervisor.listen()?;
     tell(READY);
     tokio::spawn(healing::heal_due(supervisor.clone()));
+    let (spares, nodes) = (SpareKeys::of(&supervisor.root), supervisor.record().lab.nodes.len());
+    tokio::spawn(async move {
+        if let Err(why) = spares.keep_stock(nodes).await {
+            tracing::info!("no SSH host keys in stock: {why}");
+        }
+    });
     tokio::select! {
         () = supervisor.clone().accept(listener, recalls) => {}
         () = supervisor.until_quiet() => {}

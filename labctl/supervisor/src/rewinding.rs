@@ -12,6 +12,7 @@ use labctl_lab::node_folder::{self, disk};
 use labctl_lab::snapshot::{self, SavedNode, lay_out};
 use labctl_lab::{Failure, Kind, initrd, persist};
 use labctl_machine::machine::{Boot, Machine};
+use labctl_machine::registry;
 use labctl_spec::ident::NodeName;
 
 use crate::answering::{NoWord, Wish};
@@ -95,6 +96,9 @@ async fn load(supervisor: &Arc<Supervisor>, name: &NodeName, saved: &SavedNode, 
     let folder = supervisor.home.node(name);
     lay_out(&folder, saved).await?;
     let machine = describe(supervisor, name, saved)?;
+    // As before a start: from its notes.
+    let driver = registry::of(&machine).map_err(Failure::from)?;
+    driver.version(&supervisor.root.driver_notes()).await.map_err(Failure::from)?;
     persist::write_json(&node_folder::machine(&folder), &machine)?;
     let state = from.join(name.as_str()).join("state");
     let state = File::open(&state).map_err(Failure::io(state.display()))?;

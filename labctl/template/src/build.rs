@@ -16,7 +16,7 @@ use labctl_machine::disk::{make_overlay, make_overlay_on_future};
 use labctl_machine::driver::{Memory, Orphan, Running, Saving};
 use labctl_machine::machine::{Files, Machine};
 use labctl_machine::{MachineError, registry};
-use labctl_wire::Identity;
+use labctl_wire::{HostKey, Identity};
 use tokio::time::timeout;
 
 use crate::unfinished;
@@ -163,6 +163,9 @@ pub fn nobody() -> Identity {
         gateway: Some(std::net::Ipv4Addr::new(192, 0, 2, 1)),
         ssh_host_key: "no key yet\n".into(),
         ssh_host_key_public: "no key yet".into(),
+        more_host_keys: ["ssh-rsa", "ecdsa-sha2-nistp256"]
+            .map(|kind| HostKey { private: "no key yet\n".into(), public: format!("{kind} no-key-yet") })
+            .into(),
         authorized_keys: vec!["# nobody yet".into()],
         clock_ns: now_ns(),
         ..Identity::default()

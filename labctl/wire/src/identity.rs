@@ -33,6 +33,9 @@ pub struct Identity {
     pub ssh_host_key: String,
     /// Its public part in `authorized_keys` format.
     pub ssh_host_key_public: String,
+    /// Further SSH host keys of the guest, of other kinds.
+    #[serde(default)]
+    pub more_host_keys: Vec<HostKey>,
     /// Public keys that may log in as root.
     pub authorized_keys: Vec<String>,
     /// The proxy through which this node reaches the web.
@@ -64,6 +67,27 @@ pub struct User {
     pub sudo: bool,
     /// Public keys that open it.
     pub keys: Vec<String>,
+}
+
+/// An SSH host key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostKey {
+    /// OpenSSH private key, PEM.
+    pub private: String,
+    /// Its public part in `authorized_keys` format, which begins with its algorithm.
+    pub public: String,
+}
+
+impl HostKey {
+    /// OpenSSH's word for its kind in file names (`ssh_host_KIND_key`); none for a kind that has no such file.
+    pub fn kind(&self) -> Option<&'static str> {
+        match self.public.split(' ').next().unwrap_or_default() {
+            "ssh-ed25519" => Some("ed25519"),
+            "ssh-rsa" => Some("rsa"),
+            curve if curve.starts_with("ecdsa-sha2-") => Some("ecdsa"),
+            _ => None,
+        }
+    }
 }
 
 /// A node in /etc/hosts: a line for each of its addresses.

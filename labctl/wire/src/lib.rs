@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 pub use frame::{FrameError, Unframer, frame};
-pub use identity::{Authority, Identity, Neighbour, Proxy, User};
+pub use identity::{Authority, HostKey, Identity, Neighbour, Proxy, User};
 pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABLE};
 
 /// Version of these messages; both sides must agree.

@@ -26,11 +26,12 @@ pub(super) fn write(root: &Path, identity: &Identity) -> io::Result<()> {
         replace(&root.join("etc/resolv.conf"), text.as_bytes(), 0o644)?;
     }
     if !identity.ssh_host_key.is_empty() {
-        let keys = root.join("etc/ssh");
-        fs::create_dir_all(&keys)?;
-        replace(&keys.join("ssh_host_ed25519_key"), identity.ssh_host_key.as_bytes(), 0o600)?;
-        let public = format!("{}\n", identity.ssh_host_key_public.trim_end());
-        replace(&keys.join("ssh_host_ed25519_key.pub"), public.as_bytes(), 0o644)?;
+        write_host_key(root, "ed25519", &identity.ssh_host_key, &identity.ssh_host_key_public)?;
+    }
+    for key in &identity.more_host_keys {
+        if let Some(kind) = key.kind() {
+            write_host_key(root, kind, &key.private, &key.public)?;
+        }
     }
     if !identity.authorized_keys.is_empty() {
         let folder = root.join("root/.ssh");
@@ -44,6 +45,13 @@ pub(super) fn write(root: &Path, identity: &Identity) -> io::Result<()> {
     }
     let lasting = Identity { entropy: Vec::new(), clock_ns: 0, ..identity.clone() };
     replace(&kept, &serde_json::to_vec(&lasting)?, 0o600)
+}
+
+fn write_host_key(root: &Path, kind: &str, private: &str, public: &str) -> io::Result<()> {
+    let keys = root.join("etc/ssh");
+    fs::create_dir_all(&keys)?;
+    replace(&keys.join(format!("ssh_host_{kind}_key")), private.as_bytes(), 0o600)?;
+    replace(&keys.join(format!("ssh_host_{kind}_key.pub")), format!("{}\n", public.trim_end()).as_bytes(), 0o644)
 }
 
 fn hosts_lines(identity: &Identity) -> Vec<String> {
@@ -101,7 +109,7 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use labctl_wire::Neighbour;
+    use labctl_wire::{HostKey, Neighbour};
     use std::net::Ipv4Addr;
 
     #[test]
@@ -122,6 +130,7 @@ mod tests {
             }],
             ssh_host_key: "KEY\n".into(),
             ssh_host_key_public: "ssh-ed25519 AAAA".into(),
+            more_host_keys: vec![HostKey { private: "RSA\n".into(), public: "ssh-rsa CCCC".into() }],
             authorized_keys: vec!["ssh-ed25519 BBBB".into()],
             entropy: vec![1; 64],
             ..Identity::default()
@@ -135,7 +144,8 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(root.join("etc/hostname")).unwrap(), "client1\n");
         assert_eq!(fs::read_to_string(root.join("etc/resolv.conf")).unwrap(), "nameserver 10.1.0.1\nsearch demo\n");
-        for secret in ["etc/ssh/ssh_host_ed25519_key", KEPT] {
+        assert_eq!(fs::read_to_string(root.join("etc/ssh/ssh_host_rsa_key.pub")).unwrap(), "ssh-rsa CCCC\n");
+        for secret in ["etc/ssh/ssh_host_ed25519_key", "etc/ssh/ssh_host_rsa_key", KEPT] {
             assert_eq!(fs::metadata(root.join(secret)).unwrap().permissions().mode() & 0o777, 0o600, "{secret}");
         }
         let kept = super::super::kept(&root).unwrap();

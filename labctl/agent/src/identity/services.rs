@@ -109,7 +109,7 @@ pub fn renew(before: &Identity, now: &Identity) {
     if other_machine {
         units.push(JOURNAL);
     }
-    if before.ssh_host_key != now.ssh_host_key {
+    if (&before.ssh_host_key, &before.more_host_keys) != (&now.ssh_host_key, &now.more_host_keys) {
         units.push("ssh.service");
     }
     *AWAKE.0.lock().unwrap_or_else(PoisonError::into_inner) = true;

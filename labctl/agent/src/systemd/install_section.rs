@@ -68,6 +68,11 @@ impl Install {
         names
     }
 
+    /// Folders in which a link of the unit's name shows that it is enabled.
+    pub(super) fn folders(&self) -> impl Iterator<Item = String> {
+        self.wanted.iter().flat_map(|target| [format!("{target}.wants"), format!("{target}.requires")])
+    }
+
     pub(super) fn has_rules(&self) -> bool {
         !self.aliases.is_empty() || !self.wanted.is_empty()
     }

@@ -122,26 +122,43 @@ impl Systemd {
     }
 
     /// Loads a unit and returns the properties of its `Unit` interface as strings, numbers and booleans.
+    ///
+    /// All questions are sent at once, about the object that the unit should be: each round trip takes an emulated guest milliseconds. Only
+    /// for an alias, whose object has the unit's real name, they are asked again.
     pub(crate) fn unit(&mut self, unit: &str) -> Result<Map<String, Value>, CallError> {
-        let path = self.manager("LoadUnit", &Body::default().text(unit))?;
+        let expected = object_path(unit);
+        let load = self.bus.send(NAME, PATH, MANAGER, "LoadUnit", &Body::default().text(unit)).map_err(CallError::Io)?;
+        let asked = self.ask_about(unit, &expected)?;
+        let path = self.bus.reply(load)?;
         let path = path.first().map_or("", Arg::text).to_owned();
+        let (all, main) = if path == expected { asked } else { self.ask_about(unit, &path)? };
         let mut properties = Map::new();
-        let interface = Body::default().text("org.freedesktop.systemd1.Unit");
-        let answer = self.bus.call(NAME, &path, PROPERTIES, "GetAll", &interface)?;
+        let answer = self.bus.reply(all)?;
         for entry in answer.first().map_or(&[][..], Arg::list) {
             if let [name, value] = entry.list() {
                 properties.insert(name.text().to_owned(), shown(value));
             }
         }
-        if unit.ends_with(".service") && properties.get("ActiveState").is_some_and(|state| state == "active") {
-            let name = Body::default().text(SERVICE).text("MainPID");
-            if let Ok(answer) = self.bus.call(NAME, &path, PROPERTIES, "Get", &name)
-                && let Some(value) = answer.first()
-            {
-                properties.insert("MainPID".into(), shown(value));
-            }
+        if let Some(main) = main
+            && let Ok(answer) = self.bus.reply(main)
+            && let Some(value) = answer.first()
+            && properties.get("ActiveState").is_some_and(|state| state == "active")
+        {
+            properties.insert("MainPID".into(), shown(value));
         }
         Ok(properties)
+    }
+
+    /// Asks for the properties of a unit's object, and for the main process of a service; returns the serial numbers of the questions.
+    fn ask_about(&mut self, unit: &str, path: &str) -> Result<(u32, Option<u32>), CallError> {
+        let interface = Body::default().text("org.freedesktop.systemd1.Unit");
+        let all = self.bus.send(NAME, path, PROPERTIES, "GetAll", &interface).map_err(CallError::Io)?;
+        if !unit.ends_with(".service") {
+            return Ok((all, None));
+        }
+        let name = Body::default().text(SERVICE).text("MainPID");
+        let main = self.bus.send(NAME, path, PROPERTIES, "Get", &name).map_err(CallError::Io)?;
+        Ok((all, Some(main)))
     }
 
     /// Type of the job that the unit with these properties waits for, such as `start` during boot; empty if the job has finished since
@@ -326,6 +343,19 @@ impl Systemd {
     }
 }
 
+/// The path of a unit's object (sd_bus_path_encode(3)).
+fn object_path(unit: &str) -> String {
+    let mut path = format!("{PATH}/unit/");
+    for (at, byte) in unit.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' => path.push(byte.into()),
+            b'0'..=b'9' if at > 0 => path.push(byte.into()),
+            other => path.push_str(&format!("_{other:02x}")),
+        }
+    }
+    path
+}
+
 /// A property as `systemctl show` would print it, except for numbers.
 fn shown(value: &Arg) -> Value {
     match value {
@@ -347,5 +377,18 @@ pub(crate) fn unit_name(name: &str) -> String {
     match name.rsplit_once('.') {
         Some((_, kind)) if KINDS.contains(&kind) => name.to_owned(),
         _ => format!("{name}.service"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_paths_are_systemds() {
+        // As `busctl tree org.freedesktop.systemd1` shows them.
+        assert_eq!(object_path("dbus.socket"), "/org/freedesktop/systemd1/unit/dbus_2esocket");
+        assert_eq!(object_path("serial-getty@ttyS0.service"), "/org/freedesktop/systemd1/unit/serial_2dgetty_40ttyS0_2eservice");
+        assert_eq!(object_path("3x.service"), "/org/freedesktop/systemd1/unit/_33x_2eservice");
     }
 }

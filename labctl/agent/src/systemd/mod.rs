@@ -13,7 +13,7 @@ mod unit_files;
 
 pub(crate) use bus::CallError;
 pub(crate) use manager::{Systemd, UnitSummary, unit_name};
-pub(crate) use unit_files::UnitFiles;
+pub(crate) use unit_files::{UnitFiles, is_plainly_enabled};
 
 /// For tests that play the manager.
 #[cfg(test)]

@@ -48,6 +48,22 @@ impl Kind {
     }
 }
 
+/// Whether the unit is enabled in the usual way: its file is a file, and a link in /etc makes a target want it that it says should. If not,
+/// it may still be enabled; only [`UnitFiles::state`] knows, at a hundred times the cost.
+pub(crate) fn is_plainly_enabled(root: &Path, name: &str) -> bool {
+    let under = |path: &str| root.join(path.trim_start_matches('/'));
+    let files = SEARCH.iter().map(|(folder, kind)| (under(folder).join(name), kind));
+    let first = files.filter_map(|(path, kind)| Some((fs::symlink_metadata(&path).ok()?, path, kind))).next();
+    let Some((meta, path, kind)) = first else { return false };
+    if !meta.is_file() || meta.len() == 0 || matches!(kind, Kind::Generator | Kind::Transient) {
+        return false;
+    }
+    let mut install = Install::default();
+    install.read(&path);
+    let links = under("/etc/systemd/system");
+    install.folders().any(|folder| links.join(folder).join(name).is_symlink())
+}
+
 /// A link to a unit.
 #[derive(Debug)]
 struct Link {
@@ -282,6 +298,8 @@ mod tests {
         assert_eq!(told, EXPECTED);
         assert_eq!(files.state("other.service").unwrap().alias_of.as_deref(), Some("named.service"));
         assert_eq!(files.state("nope.service"), None);
+        let plainly: Vec<_> = files.names(".service").filter(|name| is_plainly_enabled(folder.path(), name)).collect();
+        assert_eq!(plainly, ["a.service"], "the others are enabled in other ways, or not at all");
     }
 
     /// Compares with systemctl itself, where there is one.

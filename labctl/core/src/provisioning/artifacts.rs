@@ -25,7 +25,7 @@ impl StoredArtifacts {
 }
 
 impl Artifacts for StoredArtifacts {
-    fn resolve<'a>(&'a self, role: &'a Path, name: &'a str) -> BoxFuture<'a, Result<Artifact, String>> {
+    fn resolve<'a>(&'a self, role: &'a Path, name: &'a str, version: Option<&'a str>) -> BoxFuture<'a, Result<Artifact, String>> {
         Box::pin(async move {
             let file = role.join("artifacts.yml");
             let declared = load_artifacts(&file).map_err(|why| why.to_string())?;
@@ -33,6 +33,9 @@ impl Artifacts for StoredArtifacts {
                 .iter()
                 .find(|artifact| artifact.name == name)
                 .ok_or_else(|| format!("{}: there is no artifact `{name}`", file.display()))?;
+            let chosen = version.map(|version| artifact.in_version(version)).transpose();
+            let chosen = chosen.map_err(|why| format!("{}: artifact {name}: {why}", file.display()))?;
+            let artifact = chosen.as_ref().unwrap_or(artifact);
             let what = format!("{name} {}", artifact.version);
             let notes = self.notes.clone();
             let each = move |event: Event| {

@@ -13,7 +13,7 @@ use labctl_guest::AGENT_SHA256;
 use labctl_image::Store;
 use labctl_lab::client::Supervisor;
 use labctl_lab::event::{Each, Event};
-use labctl_lab::home::Home;
+use labctl_lab::home::{Home, make_closed};
 use labctl_lab::record::Record;
 use labctl_lab::snapshot::{Snapshot, discard, failed_restore, give_up_restore, place, sweep};
 use labctl_lab::{Failure, Kind, persist};
@@ -79,9 +79,13 @@ impl Key {
 }
 
 /// The program that a role's artifact refers to, if the store has it: a stored program is delivered without asking any server.
-fn program(store: &Store, role: &Path, name: &str) -> Option<String> {
+fn program(store: &Store, role: &Path, name: &str, version: Option<&str>) -> Option<String> {
     let declared = load_artifacts(&role.join("artifacts.yml")).ok()?;
     let artifact = declared.into_iter().find(|artifact| artifact.name == name)?;
+    let artifact = match version {
+        Some(version) => artifact.in_version(version).ok()?,
+        None => artifact,
+    };
     Some(store.find_artifact(&artifact, role)?.sha256)
 }
 
@@ -107,7 +111,7 @@ pub async fn restore(home: &Home, lab: &Lab, key: &str, each: Each<'_>) -> Resul
     let lab_home = home.lab(&lab.name);
     let mut changed = None;
     for (folder, snapshot, manifest) in kept(home, key) {
-        if let Some(what) = manifest.change(&|role, name| program(&store, role, name)) {
+        if let Some(what) = manifest.change(&|role, name, version| program(&store, role, name, version)) {
             changed.get_or_insert(what);
             continue;
         }
@@ -156,7 +160,7 @@ pub async fn keep(
     let from = place(&home.lab(&lab.name), NAME)?;
     persist::write_json(&from.join(INPUTS), &manifest)?;
     let to = home.provisioned().join(format!("{key}-{}", manifest.digest()));
-    fs::create_dir_all(home.provisioned()).map_err(Failure::io(home.provisioned().display()))?;
+    make_closed(&home.provisioned())?;
     discard(&to)?;
     fs::rename(&from, &to).map_err(Failure::io(to.display()))?;
     forget_oldest(home, lab)?;

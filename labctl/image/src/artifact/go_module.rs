@@ -24,6 +24,7 @@ const NEEDED: u64 = 1 << 30;
 const CC: Tool = Tool { program: "cc", package: "gcc libc6-dev", why: "builds Go programs that use C" };
 
 pub(super) fn fetch(wanted: &Wanted<'_>, source: &GoModuleSource) -> Result<(), Failure> {
+    let source = &GoModuleSource { module_version: wanted.fill(&source.module_version), ..source.clone() };
     check(source).map_err(Failure::Source)?;
     let go = go_toolchain::find(source.go.as_deref())?;
     if source.cgo {

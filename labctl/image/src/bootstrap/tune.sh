@@ -16,10 +16,12 @@ mkdir -p "$root/etc/default"
 echo 'LANG=C.UTF-8' >"$root/etc/default/locale"
 echo '/dev/vda / ext4 rw,noatime,discard 0 0' >"$root/etc/fstab"
 
-# --- SSH: one host key, which labctl puts in place before the first boot ------------------------------------------
+# --- SSH: host keys of the kinds that Debian makes, which labctl puts in place before the first boot --------------
 mkdir -p "$root/etc/ssh/sshd_config.d"
 cat >"$root/etc/ssh/sshd_config.d/10-labctl.conf" <<'EOF'
 HostKey /etc/ssh/ssh_host_ed25519_key
+HostKey /etc/ssh/ssh_host_ecdsa_key
+HostKey /etc/ssh/ssh_host_rsa_key
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 UseDNS no

@@ -5,12 +5,13 @@ use std::path::Path;
 use labctl_machine::disk::make_overlay;
 
 use super::SavedNode;
+use crate::home::make_closed;
 use crate::node_folder::{self, disk};
 use crate::{Failure, persist};
 
 /// Gives the node its disk as it was in the snapshot.
 pub async fn lay_out(folder: &Path, saved: &SavedNode) -> Result<(), Failure> {
-    tokio::fs::create_dir_all(folder).await.map_err(Failure::io(folder.display()))?;
+    make_closed(folder)?;
     persist::write_json(&folder.join("image.json"), &saved.image)?;
     if let Some(key) = &saved.template {
         node_folder::note_template(folder, key)?;

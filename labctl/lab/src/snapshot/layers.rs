@@ -9,12 +9,12 @@ use rand::RngCore;
 
 use super::Snapshot;
 use crate::Failure;
-use crate::home::Home;
+use crate::home::{Home, make_closed};
 
 /// A name for a new layer.
 pub fn new(home: &Home) -> Result<PathBuf, Failure> {
     let folder = home.layers();
-    fs::create_dir_all(&folder).map_err(Failure::io(folder.display()))?;
+    make_closed(&folder)?;
     let mut bytes = [0; 8];
     rand::rng().fill_bytes(&mut bytes);
     Ok(folder.join(format!("{}.qcow2", hex::encode(bytes))))

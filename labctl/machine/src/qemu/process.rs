@@ -24,6 +24,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::qmp::Qmp;
+use super::version::has_sandbox;
 use super::vitals::vcpus;
 use super::{argv, found};
 use crate::MachineError;
@@ -77,6 +78,9 @@ impl Qemu {
         let (log, errors) = (open_log()?, open_log()?);
         let seen = log.metadata().map_or(0, |about| about.len());
         let mut command = Command::new(argv::program());
+        if has_sandbox().await {
+            command.args(argv::SANDBOX);
+        }
         command.args(argv(machine)).args(further).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(false);
         let inherited = lock.as_raw_fd();
         // SAFETY: fcntl(2) on an open descriptor and prctl(2) are plain system calls, which are allowed between fork

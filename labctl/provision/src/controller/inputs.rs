@@ -1,13 +1,12 @@
 //! What a run has read from its controller.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::question::Question;
+use super::question::{ProgramFn, Question};
 
 /// Questions that a run has asked its controller, and the answers. Clones record the same run.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +68,8 @@ impl Inputs {
 
 impl Manifest {
     /// The first input that has changed, in words; none if nothing has. `program` returns the SHA-256 of the program that a role's artifact
-    /// currently resolves to.
-    pub fn change(&self, program: &dyn Fn(&Path, &str) -> Option<String>) -> Option<String> {
+    /// currently resolves to: by the role's folder, the artifact's name, and the version if the task names one.
+    pub fn change(&self, program: &ProgramFn<'_>) -> Option<String> {
         self.0.iter().find(|(question, answer)| question.ask(program) != *answer).map(|(question, _)| question.words())
     }
 

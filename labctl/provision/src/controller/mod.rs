@@ -19,6 +19,7 @@ use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
 
 pub use inputs::{Inputs, Manifest};
+pub use question::ProgramFn;
 use question::Question;
 
 use crate::data::Place;
@@ -170,8 +171,9 @@ impl Controller {
     }
 
     /// Records the program that an artifact's name resolved to.
-    pub(crate) fn program(&self, role: &Path, name: &str, sha256: &str) {
-        self.answered(Question::Program { role: self.whole(role), name: name.to_owned() }, sha256.to_owned());
+    pub(crate) fn program(&self, role: &Path, name: &str, version: Option<&str>, sha256: &str) {
+        let question = Question::Program { role: self.whole(role), name: name.to_owned(), version: version.map(str::to_owned) };
+        self.answered(question, sha256.to_owned());
     }
 
     /// Seconds since 1970, requested by `what`.

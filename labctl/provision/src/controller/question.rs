@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::{Entry, Kind, drain};
 
+/// Finds the SHA-256 of the program that a role's artifact resolves to: the role's folder, the artifact's name, and the version if it is not
+/// the declared one.
+pub type ProgramFn<'a> = dyn Fn(&Path, &str, Option<&str>) -> Option<String> + 'a;
+
 /// A question. All paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,13 +33,18 @@ pub(super) enum Question {
     Variable(String),
     /// The folder where labctl was started.
     Here,
-    /// The program that a role's artifact resolves to.
-    Program { role: PathBuf, name: String },
+    /// The program that a role's artifact resolves to; `version` if the task names one.
+    Program {
+        role: PathBuf,
+        name: String,
+        #[serde(default)]
+        version: Option<String>,
+    },
 }
 
 impl Question {
     /// Asks again; `program` answers what only the artifact store knows.
-    pub(super) fn ask(&self, program: &dyn Fn(&Path, &str) -> Option<String>) -> String {
+    pub(super) fn ask(&self, program: &ProgramFn<'_>) -> String {
         match self {
             Self::Kind(path) => kind_answer(kind(path)),
             Self::Content(path) => measure(path).map_or_else(|why| error_answer(&why), |(sha256, _)| sha256),
@@ -48,7 +57,7 @@ impl Question {
             Self::Variable(name) => variable_answer(std::env::var(name).ok().as_deref()),
             #[expect(clippy::disallowed_methods, reason = "the seam itself")]
             Self::Here => path_answer(&std::env::current_dir().unwrap_or_default()),
-            Self::Program { role, name } => program(role, name).unwrap_or_else(|| "nothing".to_owned()),
+            Self::Program { role, name, version } => program(role, name, version.as_deref()).unwrap_or_else(|| "nothing".to_owned()),
         }
     }
 
@@ -63,7 +72,7 @@ impl Question {
             | Self::Link(path) => path.display().to_string(),
             Self::Variable(name) => format!("the environment variable {name}"),
             Self::Here => "the folder where labctl is started".to_owned(),
-            Self::Program { role, name } => format!("the program {name} of {}", role.display()),
+            Self::Program { role, name, .. } => format!("the program {name} of {}", role.display()),
         }
     }
 

@@ -176,11 +176,11 @@ impl Target for Machine {
 struct Store(PathBuf);
 
 impl Artifacts for Store {
-    fn resolve<'a>(&'a self, _: &'a Path, name: &'a str) -> BoxFuture<'a, Result<Artifact, String>> {
+    fn resolve<'a>(&'a self, _: &'a Path, name: &'a str, version: Option<&'a str>) -> BoxFuture<'a, Result<Artifact, String>> {
         async move {
-            let path = self.0.join(name);
+            let path = self.0.join(version.map_or_else(|| name.to_owned(), |version| format!("{name}-{version}")));
             let text = std::fs::read_to_string(&path).map_err(|_| format!("artifact {name} is not declared"))?;
-            Ok(Artifact { sha256: sha(&text), size: text.len() as u64, path, version: "1.2".into() })
+            Ok(Artifact { sha256: sha(&text), size: text.len() as u64, path, version: version.unwrap_or("1.2").into() })
         }
         .boxed()
     }

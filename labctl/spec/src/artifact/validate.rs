@@ -88,6 +88,7 @@ fn go_module(module: &GoModuleSource, at: &str, report: &mut Report) {
             report.add(&format!("{at}/{key}"), format!("`{path}` is not a Go module path"), hint);
         }
     }
+    placeholders(&module.module_version, &format!("{at}/module_version"), report);
     if !module.module_version.starts_with('v') {
         let hint = format!("write `v{}`", module.module_version);
         let reason = format!("`{}` is not a Go module version", module.module_version);

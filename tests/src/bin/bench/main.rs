@@ -1,6 +1,7 @@
 //! `make bench`: what labctl costs, compared with the floor of the same run. `make bench BENCH="cold forks"` runs only some of them.
 
 mod cold;
+mod demo;
 mod forks;
 mod measure;
 mod provision;
@@ -27,5 +28,8 @@ fn main() {
     }
     if wanted("provision") {
         provision::run(&runtime);
+    }
+    if wanted("provision") || wanted("demo") {
+        demo::run();
     }
 }

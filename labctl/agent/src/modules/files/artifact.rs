@@ -1,8 +1,8 @@
 //! `artifact` (labctl's own): a large file, stored by its content hash and linked to its destination.
 //!
-//! The store `/var/lib/labctl/artifacts/SHA256` is filled once and never hashed again: a file that was checked when it arrived is trusted
-//! while its size is unchanged. The destination is a hard link to the store, so that a re-run compares two inodes. Across file systems it
-//! is a copy, recorded in an index beside the store.
+//! The store `/var/lib/labctl/artifacts/SHA256` holds what arrived and was checked. The destination is a hard link to it; where that is not
+//! possible (another file system, or a different owner or mode), it is a copy. Either is read again only if its times show that it may have
+//! changed ([`digest`]), so a re-run compares two inodes.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use crate::modules::call::arguments::path;
 use crate::modules::call::outcome::{Attempt, Done, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
-use crate::modules::files::atomic_write::{Attributes, beside, replace, replace_with, replace_with_copy};
+use crate::modules::files::atomic_write::{Attributes, beside, replace_with, replace_with_copy};
 use crate::modules::files::content::Content;
-use crate::modules::files::digest;
+use crate::modules::files::digest::{self, Sums};
 use crate::modules::files::mode::Mode;
 use crate::modules::files::ownership::describe;
 
@@ -31,23 +31,20 @@ fn run(task: &Task<'_>) -> Outcome {
     files.mode.get_or_insert(Mode::Bits(0o755));
     let store = task.root.join(format!("{}/artifacts", labctl_wire::ModuleCall::state_folder()));
     let kept = store.join(&sha256);
-    let in_store = fs::metadata(&kept).ok().filter(|meta| meta.len() == size);
+    let whole = |path: &Path, meta: &Metadata| whole(path, meta, &sha256, size);
+    let in_store = fs::symlink_metadata(&kept).ok().and_then(|meta| Some((whole(&kept, &meta)?, (meta.dev(), meta.ino()))));
     let there = fs::symlink_metadata(&dest).ok().filter(Metadata::is_file);
-    let index = store.join(format!("{sha256}.copies"));
-    let in_place = there.as_ref().is_some_and(|there| {
-        let linked = in_store.as_ref().is_some_and(|kept| (kept.dev(), kept.ino()) == (there.dev(), there.ino()));
-        linked || there.len() == size && copied(&index, &dest, there)
+    let in_place = there.as_ref().and_then(|there| match &in_store {
+        Some((sums, kept)) if *kept == (there.dev(), there.ino()) => Some(sums.clone()),
+        _ => whole(&dest, there),
     });
     let mut result = Map::new();
     result.insert("dest".into(), dest.to_string_lossy().into());
     result.insert("sha256".into(), sha256.clone().into());
-    if in_place {
+    if let Some(sums) = in_place {
         let changed = files.enforce(&dest, task.check, &mut json!({}), &mut json!({}))?;
-        if changed
-            && !task.check
-            && let Some(there) = fs::metadata(&dest).ok().filter(|_| index.exists())
-        {
-            remember(&index, &dest, &there)?;
+        if changed && !task.check {
+            keep_sums(&sums, in_store.is_some().then_some(&kept), &dest);
         }
         result.insert("changed".into(), changed.into());
         describe(task.root, &dest, &mut result);
@@ -61,25 +58,37 @@ fn run(task: &Task<'_>) -> Outcome {
     if task.check {
         return Ok(result.into());
     }
-    if in_store.is_none() {
-        if !spool.is_file() {
-            return Ok(Done::needs_content());
-        }
-        take_in(&spool, &kept, &sha256, size)?;
-    }
+    let sums = match in_store {
+        Some((sums, _)) => sums,
+        None if spool.is_file() => take_in(&spool, &kept, &sha256, size)?,
+        None => return Ok(Done::needs_content()),
+    };
     let _ = fs::remove_file(&spool);
-    place(&kept, &dest, &index, task)?;
+    place(&kept, &dest, task)?;
     files.enforce(&dest, false, &mut json!({}), &mut json!({}))?;
-    if let Some(there) = fs::metadata(&dest).ok().filter(|there| there.nlink() == 1) {
-        remember(&index, &dest, &there)?;
-    }
+    keep_sums(&sums, Some(&kept), &dest);
     describe(task.root, &dest, &mut result);
     Ok(Done::from(result))
 }
 
+/// The file's sums if it has this content.
+fn whole(path: &Path, meta: &Metadata, sha256: &str, size: u64) -> Option<Sums> {
+    let sums = if meta.is_file() && meta.len() == size { digest::sums(path).ok()? } else { return None };
+    (sums.sha256 == sha256).then_some(sums)
+}
+
+/// A link, an owner or a mode changes a file's times, but not what is in it. `kept` is the stored file, if it was found to be whole.
+fn keep_sums(sums: &Sums, kept: Option<&PathBuf>, dest: &Path) {
+    if let Some(kept) = kept {
+        digest::keep(kept, sums);
+    }
+    digest::keep(dest, sums);
+}
+
 /// Moves what the controller sent into the store, after verifying that it is what was announced.
-fn take_in(spool: &Path, kept: &Path, sha256: &str, size: u64) -> Result<(), Fault> {
-    let got = digest::sums(spool).attempt("read", spool)?.sha256;
+fn take_in(spool: &Path, kept: &Path, sha256: &str, size: u64) -> Result<Sums, Fault> {
+    let sums = digest::sums(spool).attempt("read", spool)?;
+    let got = &sums.sha256;
     let length = fs::metadata(spool).attempt("inspect", spool)?.len();
     if got != sha256 || length != size {
         let _ = fs::remove_file(spool);
@@ -88,11 +97,12 @@ fn take_in(spool: &Path, kept: &Path, sha256: &str, size: u64) -> Result<(), Fau
     if let Some(parent) = kept.parent() {
         fs::create_dir_all(parent).attempt("create the folder", parent)?;
     }
-    replace_with(kept, spool, &Attributes { mode: 0o755, uid: None, gid: None }).attempt("store", kept)
+    replace_with(kept, spool, &Attributes { mode: 0o755, uid: None, gid: None }).attempt("store", kept)?;
+    Ok(sums)
 }
 
 /// Links or copies the stored file to `dest`, atomically.
-fn place(kept: &Path, dest: &Path, index: &Path, task: &Task<'_>) -> Result<(), Fault> {
+fn place(kept: &Path, dest: &Path, task: &Task<'_>) -> Result<(), Fault> {
     let parent = dest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !parent.is_dir() {
         return Err(format!("Destination directory {} does not exist", parent.display()).into());
@@ -111,27 +121,7 @@ fn place(kept: &Path, dest: &Path, index: &Path, task: &Task<'_>) -> Result<(), 
             });
         }
     }
-    replace_with_copy(dest, kept, &Attributes { mode, ..wanted }).attempt("place", dest)?;
-    remember(index, dest, &fs::metadata(dest).attempt("inspect", dest)?)
-}
-
-fn line(dest: &Path, meta: &Metadata) -> String {
-    format!("{} {} {} {}.{:09} {}\n", meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), dest.display())
-}
-
-/// Whether the index lists this very file as an unchanged copy.
-fn copied(index: &Path, dest: &Path, meta: &Metadata) -> bool {
-    let wanted = line(dest, meta);
-    fs::read_to_string(index).is_ok_and(|text| text.split_inclusive('\n').any(|line| line == wanted))
-}
-
-fn remember(index: &Path, dest: &Path, meta: &Metadata) -> Result<(), Fault> {
-    let suffix = format!(" {}\n", dest.display());
-    let mut text: String =
-        fs::read_to_string(index).unwrap_or_default().split_inclusive('\n').filter(|line| !line.ends_with(&suffix)).collect();
-    text.push_str(&line(dest, meta));
-    let attributes = Attributes { mode: 0o600, uid: None, gid: None };
-    replace(&PathBuf::from(index), text.as_bytes(), &attributes).attempt("write", index)
+    replace_with_copy(dest, kept, &Attributes { mode, ..wanted }).attempt("place", dest)
 }
 
 #[cfg(test)]
@@ -163,6 +153,28 @@ mod tests {
         assert_ne!(inode("mine"), inode(&stored));
         assert_eq!(bench.path("consul").metadata().unwrap().mode() & 0o777, 0o755);
         assert_eq!(bench.path("mine").metadata().unwrap().uid(), 1000);
+    }
+
+    /// A program that was overwritten in place with as many bytes, its times set back: it is installed again.
+    #[test]
+    fn what_was_tampered_with_is_replaced() {
+        let bench = Bench::new();
+        let content = "program ".repeat(1 << 18);
+        let (sha, size) = send(&bench, &content);
+        let args = json!({"dest": bench.text_path("consul"), "_sha256": sha, "_size": size});
+        bench.converges("artifact", args.clone(), true);
+        let modified = bench.path("consul").metadata().unwrap().modified().unwrap();
+        let changed = |name: &str| (bench.path(name).metadata().unwrap().ctime(), bench.path(name).metadata().unwrap().ctime_nsec());
+        let before = changed("consul");
+        while changed("consul") == before {
+            fs::write(bench.path("consul"), content.replace('p', "q")).unwrap();
+            fs::File::options().write(true).open(bench.path("consul")).unwrap().set_modified(modified).unwrap();
+        }
+        assert!(bench.call("artifact", args.clone(), false).needs_content, "the link to the store is no proof");
+        send(&bench, &content);
+        assert_eq!(bench.run("artifact", args.clone())["changed"], true);
+        assert_eq!(bench.read("consul"), content);
+        bench.converges("artifact", args, false);
     }
 
     #[test]

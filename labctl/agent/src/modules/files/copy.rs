@@ -122,10 +122,15 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
     result.insert("dest".into(), shown.clone().into());
     if same || keep {
         let (mut before, mut after) = (json!({"path": shown}), json!({"path": shown}));
+        // Looked up before owner and mode, which change the file's times.
+        let sums = if same { crate::modules::files::digest::sums(&path).ok() } else { None };
         let changed = files.enforce(&path, task.check, &mut before, &mut after)?;
         result.insert("changed".into(), changed.into());
         result.insert("path".into(), shown.clone().into());
-        if same && let Ok(sums) = crate::modules::files::digest::sums(&path) {
+        if let Some(sums) = sums {
+            if changed && !task.check {
+                crate::modules::files::digest::keep(&path, &sums);
+            }
             result.insert("checksum".into(), sums.sha1.into());
         }
         describe(task.root, &path, &mut result);
@@ -163,6 +168,7 @@ fn one(task: &Task<'_>, content: &Content) -> Outcome {
     let md5 = content.bytes(1 << 20).map(|bytes| crate::modules::files::digest::md5_of(&bytes));
     let kept = if replaces_link { None } else { existing.as_ref() };
     content.put(&path, &files.resolve(kept, false), args.flag("unsafe_writes"))?;
+    crate::modules::files::digest::keep(&path, &sums);
     result.insert("checksum".into(), sums.sha1.into());
     result.insert("md5sum".into(), md5.map_or(Value::Null, Value::from));
     if let Some(src) = args.text("src") {

@@ -14,6 +14,7 @@ pub(crate) mod content;
 pub(crate) mod copy;
 pub(crate) mod copy_tree;
 pub(crate) mod digest;
+mod digest_notes;
 pub(crate) mod edit;
 pub(crate) mod file;
 pub(crate) mod file_flags;

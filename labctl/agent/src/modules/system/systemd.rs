@@ -8,7 +8,7 @@ use crate::modules::call::arguments::{Arguments, flag, int, param_flag, text};
 use crate::modules::call::outcome::{Fault, Outcome};
 use crate::modules::call::spawn::Spawn;
 use crate::modules::call::task::{Module, Task};
-use crate::systemd::{CallError, Systemd, UnitFiles, unit_name};
+use crate::systemd::{CallError, Systemd, UnitFiles, is_plainly_enabled, unit_name};
 
 pub(crate) const MODULE: Module = Module {
     names: &["systemd"],
@@ -211,10 +211,14 @@ impl Work<'_> {
 
     /// The state of the unit's file: from disk if possible, because systemd takes 80 ms and more to return it in an emulated guest.
     fn file_state(&mut self) -> String {
-        if self.task.args.text("scope") != Some("user")
-            && let Some(file) = UnitFiles::read(self.task.root.folder()).state(&self.unit)
-        {
-            return file.state.to_owned();
+        if self.task.args.text("scope") != Some("user") {
+            let root = self.task.root.folder();
+            if is_plainly_enabled(root, &self.unit) {
+                return "enabled".to_owned();
+            }
+            if let Some(file) = UnitFiles::read(root).state(&self.unit) {
+                return file.state.to_owned();
+            }
         }
         let unit = self.unit.clone();
         self.systemd.file_state(&unit).unwrap_or_default()

@@ -1,10 +1,11 @@
 //! `nomad_deploy` (labctl's own): ensures that a Nomad job runs as specified by its file on the node.
 //!
 //! ```text
-//! file ─▶ parse ─▶ compare ─┬─ as specified ────────────────────────▶ unchanged
-//!                           ├─ in progress ──────────────────┐
-//!                           └─ differs, stopped, failed,     ▼
-//!                              instances missing ─▶ mend ─▶ wait ─▶ as specified
+//! file ─┬─▶ parse ─▶ compare ─┬─ as specified ────────────────────────▶ unchanged
+//!       │                     ├─ in progress ──────────────────┐
+//!       │                     └─ differs, stopped, failed,     ▼
+//!       │                        instances missing ─▶ mend ─▶ wait ─▶ as specified
+//!       └─▶ compared before, and the job is the same and runs ─────────▶ unchanged
 //! ```
 //! `nomad_job` only registers. This module also checks the state of the job, so that a playbook run repairs whatever has happened to it
 //! since, and waits as long as there is progress.
@@ -15,14 +16,15 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::modules::call::arguments::{int, on, path, text};
-use crate::modules::call::outcome::{Fault, Outcome};
+use crate::modules::call::outcome::{Attempt, Fault, Outcome};
 use crate::modules::call::task::{Module, Task};
-use crate::modules::network::nomad::api::Api;
+use crate::modules::network::nomad::api::{Api, No};
 use crate::modules::network::nomad::clients;
 use crate::modules::network::nomad::jobspec::Jobspec;
 use crate::modules::network::nomad::judge::{Astray, Standing};
-use crate::modules::network::nomad::look::{Allocation, Look, look};
+use crate::modules::network::nomad::look::{Allocation, Job, Look, glance, look};
 use crate::modules::network::nomad::patience::{Patience, given_up};
+use crate::modules::network::nomad::proven::{self, Question};
 use crate::modules::network::nomad::words;
 use crate::modules::network::rest::quote;
 
@@ -77,20 +79,54 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn run(&mut self, file: &Path) -> Outcome {
-        let spec = Jobspec::read(self.task, &self.api, file, &mut self.patience)?;
+        let text = String::from_utf8(std::fs::read(file).attempt("read", file)?).map_err(|_| Fault::from("it is not UTF-8"))?;
+        let question =
+            Question { address: self.task.args.str("address").into(), namespace: self.api.namespace.clone(), text: text.clone() };
+        if let Some(result) = self.as_proven(&question) {
+            return Ok(result.into());
+        }
+        let spec = Jobspec::read(self.task, &self.api, file, text, &mut self.patience)?;
         if let Some(namespace) = spec.namespace() {
             self.api.namespace = namespace.to_owned();
         }
-        self.settle(&spec).map_err(|fault| Fault { msg: format!("job {}: {}", spec.id, fault.msg), ..fault })
+        self.settle(&spec, question).map_err(|fault| Fault { msg: format!("job {}: {}", spec.id, fault.msg), ..fault })
     }
 
-    fn settle(&mut self, spec: &Jobspec) -> Outcome {
+    /// The result if this file was compared with this job before, and the job runs as specified. Whatever else may be the case, including
+    /// that Nomad does not answer, is for the long way.
+    fn as_proven(&self, question: &Question) -> Option<Map<String, Value>> {
+        let proven = proven::find(question)?;
+        let mut api = Api::new(self.task);
+        api.namespace.clone_from(&proven.namespace);
+        let found = glance(&api, &proven.id).ok().filter(|found| proven.still_is(&found.job))?;
+        let Standing::AsAsked(words) = found.standing() else { return None };
+        // Only evaluations tell whether these are complete.
+        if matches!(found.job.kind.as_str(), "system" | "sysbatch") {
+            return None;
+        }
+        let mut result = Map::new();
+        result.insert("name".into(), proven.id.clone().into());
+        result.insert("changed".into(), false.into());
+        self.task.put_diff(&mut result, || json!({"before": "", "after": ""}));
+        Some(reported(result, &found, &proven.id, &words))
+    }
+
+    /// Remembers that the file is the same as the job that it was compared with, if that is this one.
+    fn prove(&self, spec: &Jobspec, question: Question, compared: u64, job: &Job) {
+        if spec.alone && job.job_modify_index == compared {
+            proven::keep(question, &spec.id, &self.api.namespace, job);
+        }
+    }
+
+    fn settle(&mut self, spec: &Jobspec, question: Question) -> Outcome {
         let path = format!("/job/{}", quote(&spec.id));
         let api = &self.api;
-        let body = json!({"Job": spec.job, "Diff": true});
-        let plan = self.patience.must(api, "way to plan a job", || api.post(&format!("{path}/plan"), &body))?;
-        let differs = plan["Diff"]["Type"] != "None";
+        let (diff, compared) = self.patience.must(api, "way to plan a job", || plan(api, spec))?;
+        let differs = diff["Type"] != "None";
         let found = self.patience.insist(api, || look(api, &spec.id))?;
+        if let (false, Some(found)) = (differs, &found) {
+            self.prove(spec, question.clone(), compared, &found.job);
+        }
         let standing = match &found {
             None => Standing::Astray(Astray::Stopped, "there is no such job".into()),
             Some(found) => self.surely(&spec.id, found.standing())?,
@@ -102,7 +138,7 @@ impl Work<'_> {
         let mut result = Map::new();
         result.insert("name".into(), spec.id.clone().into());
         result.insert("changed".into(), (differs || astray.is_some()).into());
-        self.task.put_diff(&mut result, || json!({"before": why, "after": "", "prepared": plan["Diff"].to_string()}));
+        self.task.put_diff(&mut result, || json!({"before": why, "after": "", "prepared": diff.to_string()}));
         if self.task.check {
             return Ok(result.into());
         }
@@ -115,6 +151,12 @@ impl Work<'_> {
             self.mend(spec, &path, found.as_ref(), differs, astray)?;
         }
         let (look, words) = self.wait(&spec.id)?;
+        // So that the next run need not compare it.
+        if let Ok((diff, compared)) = plan(&self.api, spec)
+            && diff["Type"] == "None"
+        {
+            self.prove(spec, question, compared, &look.job);
+        }
         result.insert("did".into(), self.did.clone().into());
         Ok(reported(result, &look, &spec.id, &words).into())
     }
@@ -240,6 +282,13 @@ impl Work<'_> {
             _ => "a different version of it was registered meanwhile; `labctl provision` compares it again".into(),
         }
     }
+}
+
+/// How the file differs from what Nomad has, and the modify index of that.
+fn plan(api: &Api<'_>, spec: &Jobspec) -> Result<(Value, u64), No> {
+    let body = json!({"Job": spec.job, "Diff": true});
+    let mut plan = api.post(&format!("/job/{}/plan", quote(&spec.id)), &body)?;
+    Ok((plan["Diff"].take(), plan["JobModifyIndex"].as_u64().unwrap_or_default()))
 }
 
 fn reported(mut result: Map<String, Value>, look: &Look, id: &str, words: &str) -> Map<String, Value> {

@@ -86,6 +86,38 @@ fn a_new_job_is_registered_once() {
 }
 
 #[test]
+fn what_was_compared_is_compared_again_only_if_file_or_job_differ() {
+    let case = Case::new(succeed, nothing);
+    case.run();
+    let parsed = || std::mem::take(&mut case.nomad.world().parsed);
+    assert_eq!(parsed(), 1);
+    assert_eq!((case.run()["msg"].clone(), case.foreseen()), (json!("job web: 2 of g run"), json!(false)));
+    assert_eq!(parsed(), 0, "neither file nor job have changed");
+
+    // What happens to its instances is noticed all the same.
+    case.asked();
+    {
+        let mut world = case.nomad.world();
+        let failed = world.allocation(1, "failed", false);
+        world.allocations[1] = failed;
+    }
+    assert_eq!((case.run()["did"].clone(), parsed()), (json!(["placed missing instances"]), 1));
+
+    // Someone registers another job of the same name.
+    {
+        let mut world = case.nomad.world();
+        let job = world.job.as_mut().unwrap();
+        (job["Priority"], job["JobModifyIndex"]) = (7.into(), 77.into());
+    }
+    assert_eq!((case.foreseen(), parsed()), (json!(true), 1));
+    assert_eq!((case.run()["did"].clone(), parsed()), (json!(["registered"]), 1));
+
+    // The file changes.
+    case.bench.write("web.nomad", format!("hcl{}", spec(3)));
+    assert_eq!((case.foreseen(), parsed()), (json!(true), 1));
+}
+
+#[test]
 fn a_changed_job_is_registered() {
     let case = Case::running(succeed, nothing);
     case.nomad.world().job.as_mut().unwrap()["TaskGroups"][0]["Count"] = 1.into();

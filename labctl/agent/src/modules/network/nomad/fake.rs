@@ -17,6 +17,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Value>,
     /// Requests that change something, in order.
     pub(super) asked: Vec<String>,
+    /// How often a file was parsed.
+    pub(super) parsed: usize,
     /// How often a client has waited for newer data.
     pub(super) waited: usize,
     /// How many more requests are answered as if the servers had no leader.
@@ -88,6 +90,7 @@ impl World {
         }
         let path = path.strip_prefix("/v1").unwrap_or(path);
         let job = self.job.clone().unwrap_or_default();
+        self.parsed += usize::from(path == "/jobs/parse");
         let answer = match (method, path) {
             ("GET", "/status/leader") => json!("10.0.0.1:4647"),
             ("GET", "/nodes") => json!(self.nodes),
@@ -106,13 +109,15 @@ impl World {
                 } else {
                     "Edited"
                 };
-                json!({"Diff": {"Type": kind}})
+                json!({"Diff": {"Type": kind}, "JobModifyIndex": job["JobModifyIndex"].as_u64().unwrap_or(0)})
             }
             ("POST", "/jobs") => {
                 let version = self.job.as_ref().map_or(0, |old| old["Version"].as_u64().unwrap_or(0) + 1);
                 self.asked.push(format!("register priority {}", body["Job"]["Priority"]));
                 let mut new = body["Job"].clone();
                 new["Version"] = version.into();
+                new["JobModifyIndex"] = (version + 10).into();
+                new["SubmitTime"] = (version + 1000).into();
                 self.job = Some(new);
                 placed(self);
                 json!({"EvalID": "e1"})

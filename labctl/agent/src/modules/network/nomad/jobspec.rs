@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::modules::call::outcome::{Attempt, Fault};
+use crate::modules::call::outcome::Fault;
 use crate::modules::call::spawn::Spawn;
 use crate::modules::call::task::Task;
 use crate::modules::network::nomad::api::{Api, No};
@@ -19,17 +19,21 @@ pub(super) struct Jobspec {
     pub(super) job: Value,
     /// The file's text, which Nomad's web interface shows.
     source: Option<String>,
+    /// Whether the file's text alone determines the job. It does not if it reads other files.
+    pub(super) alone: bool,
 }
 
 impl Jobspec {
-    /// Reads a file in HCL, or in JSON as written by `nomad job run -output`.
-    pub(super) fn read(task: &Task<'_>, api: &Api<'_>, file: &Path, patience: &mut Patience) -> Result<Self, Fault> {
-        let text = String::from_utf8(std::fs::read(file).attempt("read", file)?).map_err(|_| Fault::from("it is not UTF-8"))?;
+    /// Interprets a file's text: HCL, or JSON as written by `nomad job run -output`.
+    pub(super) fn read(task: &Task<'_>, api: &Api<'_>, file: &Path, text: String, patience: &mut Patience) -> Result<Self, Fault> {
+        let mut alone = true;
         let (value, source) = if text.trim_start().starts_with('{') {
             let value: Value = serde_json::from_str(&text).map_err(|why| Fault::from(format!("it is not JSON: {why}")))?;
             (value, None)
         } else {
-            (parse(task, api, file, &text, patience)?, Some(text))
+            let (value, by_api) = parse(task, api, file, &text, patience)?;
+            alone = by_api;
+            (value, Some(text))
         };
         let mut job = value.get("Job").cloned().unwrap_or(value);
         let id = job["ID"].as_str().filter(|id| !id.is_empty()).map(str::to_owned);
@@ -37,7 +41,7 @@ impl Jobspec {
         if task.args.filled("namespace").is_some() {
             job["Namespace"] = api.namespace.as_str().into();
         }
-        Ok(Self { id, job, source })
+        Ok(Self { id, job, source, alone })
     }
 
     /// The namespace given in the file.
@@ -64,7 +68,8 @@ impl Jobspec {
     }
 }
 
-fn parse(task: &Task<'_>, api: &Api<'_>, file: &Path, text: &str, patience: &mut Patience) -> Result<Value, Fault> {
+/// The job, and whether Nomad's interface could parse it.
+fn parse(task: &Task<'_>, api: &Api<'_>, file: &Path, text: &str, patience: &mut Patience) -> Result<(Value, bool), Fault> {
     let body = json!({"JobHCL": text, "Canonicalize": true});
     // A refusal is examined below, so it is not a fault yet.
     let answer = patience.must(api, "job parser", || match api.post("/jobs/parse", &body) {
@@ -72,8 +77,8 @@ fn parse(task: &Task<'_>, api: &Api<'_>, file: &Path, text: &str, patience: &mut
         other => other.map(Ok),
     })?;
     match answer {
-        Ok(job) => Ok(job),
-        Err(why) if why.contains(NEEDS_FILES) => by_command_line(task, file),
+        Ok(job) => Ok((job, true)),
+        Err(why) if why.contains(NEEDS_FILES) => Ok((by_command_line(task, file)?, false)),
         Err(why) => Err(why.into()),
     }
 }

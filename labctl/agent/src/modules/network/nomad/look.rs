@@ -23,6 +23,10 @@ pub(super) struct Job {
     pub(super) stop: bool,
     pub(super) version: u64,
     pub(super) create_index: u64,
+    /// Set whenever the job is registered.
+    pub(super) job_modify_index: u64,
+    /// Nanoseconds since 1970, likewise.
+    pub(super) submit_time: i64,
     pub(super) periodic: Option<Value>,
     pub(super) parameterized_job: Option<Value>,
     #[serde(deserialize_with = "filled")]
@@ -83,6 +87,11 @@ impl Rollout {
 }
 
 impl Deployment {
+    /// Whether it deploys this version of the job.
+    fn is_of(&self, job: &Job) -> bool {
+        self.job_version == job.version && self.job_create_index == job.create_index
+    }
+
     /// Neither finished nor cancelled.
     pub(super) fn is_going_on(&self) -> bool {
         !matches!(self.status.as_str(), "successful" | "failed" | "cancelled")
@@ -195,6 +204,16 @@ pub(super) struct Look {
     pub(super) newer: (String, u64),
 }
 
+/// Reads the state of a job without its evaluations, which do not matter as long as nothing is missing.
+pub(super) fn glance(api: &Api<'_>, id: &str) -> Result<Look, No> {
+    let path = format!("/job/{}", quote(id));
+    let job: Job = api.get(&path)?.value;
+    let deployment = api.get::<Option<Deployment>>(&format!("{path}/deployment"))?.value;
+    let allocations = api.get::<Option<Vec<Allocation>>>(&format!("{path}/allocations"))?.value.unwrap_or_default();
+    let deployment = deployment.filter(|found| found.is_of(&job));
+    Ok(Look { job, deployment, allocations, ..Look::default() })
+}
+
 /// Reads the state of a job. Evaluations are read before the allocations that they create, so that nothing placed meanwhile is missed.
 pub(super) fn look(api: &Api<'_>, id: &str) -> Result<Look, No> {
     let path = format!("/job/{}", quote(id));
@@ -202,7 +221,7 @@ pub(super) fn look(api: &Api<'_>, id: &str) -> Result<Look, No> {
     let deployment = api.get::<Option<Deployment>>(&format!("{path}/deployment"))?;
     let evaluations = api.get::<Option<Vec<Evaluation>>>(&format!("{path}/evaluations"))?.value.unwrap_or_default();
     let allocations = api.get::<Option<Vec<Allocation>>>(&format!("{path}/allocations"))?;
-    let found = deployment.value.filter(|found| found.job_version == job.version && found.job_create_index == job.create_index);
+    let found = deployment.value.filter(|found| found.is_of(&job));
     let newer = match &found {
         Some(found) if found.is_going_on() => (format!("{path}/deployment"), deployment.index),
         _ => (format!("{path}/allocations"), allocations.index),

@@ -8,6 +8,7 @@ mod jobspec;
 mod judge;
 mod look;
 mod patience;
+mod proven;
 mod words;
 
 #[cfg(test)]
