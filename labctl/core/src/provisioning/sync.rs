@@ -1,6 +1,7 @@
 //! Files and folders that nodes get before they are provisioned.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -125,9 +126,16 @@ fn outcome(node: &NodeName, path: &Path, result: &Map<String, Value>) -> Result<
 fn sum(path: &Path) -> Result<(String, u64, u32), Failure> {
     let mut file = fs::File::open(path).map_err(Failure::io(path.display()))?;
     let mode = file.metadata().map_err(Failure::io(path.display()))?.permissions().mode() & 0o777;
-    let mut hash = Sha256::new();
-    let size = std::io::copy(&mut file, &mut hash).map_err(Failure::io(path.display()))?;
-    Ok((hex::encode(hash.finalize()), size, mode))
+    let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(Failure::io(path.display()))? {
+            0 => return Ok((hex::encode(hash.finalize()), size, mode)),
+            count => {
+                hash.update(&buffer[..count]);
+                size += count as u64;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
