@@ -86,7 +86,7 @@ skips:
 
 lint: install-target install-deny
 	$(CARGO) fmt --all --check
-	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" $(CARGO) deny --locked --log-level error check licenses bans sources
+	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" $(CARGO) deny --locked check -D warnings licenses bans sources
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 unit: install-target
