@@ -16,8 +16,8 @@ VM_SLOW := dead_guests memory cloud clones layers
 VM_TESTS := $(VM_SLOW) $(filter-out $(VM_SLOW),$(patsubst tests/tests/%.rs,%,$(wildcard tests/tests/*.rs)))
 VM_JOBS ?= 2
 
-# What labctl calls: QEMU, image building, the C compiler for its few C parts.
-PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc6-dev make git ca-certificates debian-archive-keyring openssh-client
+# What labctl calls: QEMU, image building, the verifier of vendors' signatures, the C compiler for its few C parts.
+PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc6-dev make git ca-certificates debian-archive-keyring gpgv openssh-client
 
 # Where tests note that they were skipped, and the kinds of skips that CI allows: the package openssh-server would start a server on the
 # host, and as root sshd does not separate privileges.
@@ -87,7 +87,7 @@ skips:
 
 lint: install-target install-deny
 	$(CARGO) fmt --all --check
-	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" $(CARGO) deny --locked --log-level error check licenses bans sources
+	PATH="$(abspath $(TARGET))/tools/bin:$$PATH" $(CARGO) deny --locked check -D warnings licenses bans sources
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 unit: install-target

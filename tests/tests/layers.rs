@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use labctl_tests::{Sandbox, can_boot, kill, machines, until};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 const LAB: &str = r#"

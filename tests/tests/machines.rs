@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, until};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 /// A role with a service that systemd keeps alive, and typical tasks.
 const ROLE: &str = r"

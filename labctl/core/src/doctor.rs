@@ -2,6 +2,7 @@
 
 mod logout;
 
+use labctl_image::missing::Missing;
 use labctl_lab::Failure;
 use labctl_lab::home::Home;
 use labctl_machine::accel::Accel;
@@ -55,12 +56,17 @@ pub async fn examine(home: &Home, fresh: bool) -> Result<Vec<Check>, Failure> {
     for missing in labctl_image::doctor::images() {
         checks.push(Check::bad(&missing.what, format!("missing; it {}", missing.why), missing.fix_command.unwrap_or(missing.fix)));
     }
-    checks.extend(labctl_image::doctor::artifacts().into_iter().map(|missing| Check {
-        what: missing.what,
-        good: true,
-        found: "missing; only needed for roles whose programs are built here because the vendor's release cannot be reached".into(),
-        fix: Some(missing.fix_command.unwrap_or(missing.fix)),
-    }));
+    let optional = |what_for: &'static str| {
+        move |missing: Missing| Check {
+            what: missing.what,
+            good: true,
+            found: format!("missing; only needed for roles whose programs {what_for}"),
+            fix: Some(missing.fix_command.unwrap_or(missing.fix)),
+        }
+    };
+    checks.extend(labctl_image::doctor::releases().into_iter().map(optional("are a vendor's signed release")));
+    let built = "are built here because the vendor's release cannot be reached";
+    checks.extend(labctl_image::doctor::artifacts().into_iter().map(optional(built)));
     checks.push(privileged_ports());
     checks.extend(space(home));
     checks.extend(logout::check());

@@ -16,6 +16,7 @@ mod elf;
 mod error;
 mod go_module;
 mod go_toolchain;
+mod openpgp;
 mod release;
 mod signature;
 mod sums;
@@ -32,6 +33,7 @@ pub use cargo_build::doctor as cargo;
 pub use directory::offline;
 pub use error::ArtifactError;
 pub use go_toolchain::doctor as go;
+pub(crate) use signature::GPGV;
 
 use crate::checksum;
 use crate::entry::{self, EntryLock};

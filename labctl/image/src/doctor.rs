@@ -106,6 +106,12 @@ pub fn images() -> Vec<Missing> {
     tools.chain(namespaces().err()).collect()
 }
 
+/// What vendors' signed releases need and this host lacks; empty if nothing is missing. A local folder or a program
+/// that is built here needs none of it.
+pub fn releases() -> Vec<Missing> {
+    need(&artifact::GPGV).err().into_iter().collect()
+}
+
 /// Everything that locally built artifacts need and this host lacks; empty if nothing is missing. A release or a local
 /// folder needs none of it.
 pub fn artifacts() -> Vec<Missing> {

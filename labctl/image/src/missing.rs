@@ -15,7 +15,7 @@ pub struct Missing {
     pub why: String,
     /// What to do, including the command.
     pub fix: String,
-    /// Only the command, for a Debian or Ubuntu host, if there is one.
+    /// Only the command, for a Debian, Ubuntu or macOS host, if there is one.
     pub fix_command: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Missing {
 pub struct Tool {
     /// Name of the program.
     pub program: &'static str,
-    /// Debian package.
+    /// Debian package, or Homebrew's on macOS.
     pub package: &'static str,
     /// Completes the sentence "is missing; it ...".
     pub why: &'static str,
@@ -50,7 +50,8 @@ pub fn need(tool: &Tool) -> Result<(), Missing> {
 }
 
 fn missing_tool(tool: &Tool) -> Missing {
-    let command = format!("sudo apt-get install {}", tool.package);
+    let installer = if cfg!(target_os = "macos") { "brew" } else { "sudo apt-get" };
+    let command = format!("{installer} install {}", tool.package);
     Missing {
         what: format!("`{}`", tool.program),
         why: tool.why.to_string(),

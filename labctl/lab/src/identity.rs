@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rand::RngCore;
+use rand::Rng;
 
 /// Fresh random bytes for a guest's generator.
 pub fn entropy() -> Vec<u8> {

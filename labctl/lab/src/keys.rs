@@ -1,10 +1,11 @@
 //! SSH keys in OpenSSH's formats.
 
 use labctl_wire::HostKey;
-use rand::RngCore;
+use rand::Rng;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::private::Ed25519Keypair;
 use serde::{Deserialize, Serialize};
-use ssh_key::private::Ed25519Keypair;
-use ssh_key::{LineEnding, PrivateKey};
 
 use crate::{Failure, Kind};
 
@@ -58,5 +59,23 @@ mod tests {
         assert!(one.public.starts_with("ssh-ed25519 ") && one.public.ends_with(" a@b"), "{}", one.public);
         let renamed = KeyPair::read(&one.private, "root@n1").unwrap();
         assert_eq!(renamed.public, one.public.replace("a@b", "root@n1"));
+    }
+
+    /// Labs keep their keys for years: written by ssh-key 0.6 from a seed of sevens.
+    #[test]
+    fn keys_of_earlier_versions_are_read_and_still_written_so() {
+        let private = "-----BEGIN OPENSSH PRIVATE KEY-----\n\
+        b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n\
+        QyNTUxOQAAACDqSmxj4pxSCr71UHsTLsX5lUd2rr6+e5JCHuppFEbSLAAAAJAAAAAAAAAA\n\
+        AAAAAAtzc2gtZWQyNTUxOQAAACDqSmxj4pxSCr71UHsTLsX5lUd2rr6+e5JCHuppFEbSLA\n\
+        AAAEAHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHB+pKbGPinFIKvvVQexMuxfmV\n\
+        R3auvr57kkIe6mkURtIsAAAABmxhYmN0bAECAwQFBgc=\n\
+        -----END OPENSSH PRIVATE KEY-----\n";
+        let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs labctl";
+        let key = PrivateKey::from_openssh(private).unwrap();
+        assert_eq!(key.public_key().to_openssh().unwrap(), public);
+        let again = PrivateKey::new(Ed25519Keypair::from_seed(&[7; 32]).into(), "labctl").unwrap();
+        assert_eq!(again.to_openssh(LineEnding::LF).unwrap().as_str(), private);
+        assert_eq!(again.public_key().to_openssh().unwrap(), public);
     }
 }

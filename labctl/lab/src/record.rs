@@ -9,7 +9,7 @@ use labctl_machine::machine::Files;
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::{Ipv4Net, Lab, Node, ROOT, User};
 use labctl_wire::{Identity, Neighbour};
-use rand::RngCore;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::home::{Home, LabHome};

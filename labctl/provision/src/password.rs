@@ -1,10 +1,10 @@
 //! Password hashes in crypt(5) format.
 
 use labctl_wire::crypt;
-use rand::RngCore;
+use rand::Rng;
 
 /// A random salt of that many characters.
-pub(crate) fn salt(mut random: impl RngCore, length: usize) -> String {
+pub(crate) fn salt(mut random: impl Rng, length: usize) -> String {
     let mut bytes = vec![0; length];
     random.fill_bytes(&mut bytes);
     crypt::salt(&bytes)

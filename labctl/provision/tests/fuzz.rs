@@ -8,7 +8,7 @@ mod fake;
 use fake::Bench;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 /// Pieces of templates, valid and not.
 const PIECES: &[&str] = &[

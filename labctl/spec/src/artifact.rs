@@ -123,7 +123,7 @@ pub struct ReleaseSource {
     pub checksums: String,
     /// File name of the list's detached OpenPGP signature, such as `{name}_{version}_SHA256SUMS.sig`.
     pub signature: String,
-    /// The vendor's public key (armoured), relative to the artifact file.
+    /// The vendor's public key, or several (armoured), relative to the artifact file. gpgv verifies the signature with it.
     pub key: PathBuf,
     /// Path of the program inside the archive; default: the artifact's name.
     pub member: Option<String>,

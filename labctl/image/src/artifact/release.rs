@@ -6,9 +6,11 @@ use std::fs;
 use labctl_spec::artifact::ReleaseSource;
 
 use super::error::Failure;
-use super::{Wanted, archive, signature, sums};
+use super::signature::{self, GPGV};
+use super::{Wanted, archive, sums};
 use crate::checksum::Checksum;
 use crate::download::{Download, fetch_small};
+use crate::missing::need;
 use crate::progress::Event;
 
 pub(super) fn fetch(wanted: &Wanted<'_>, source: &ReleaseSource) -> Result<(), Failure> {
@@ -22,7 +24,8 @@ pub(super) fn fetch(wanted: &Wanted<'_>, source: &ReleaseSource) -> Result<(), F
     let list_url = url(&source.checksums);
     let list = fetch_small(&list_url, wanted.outside)?;
     let signed = fetch_small(&url(&source.signature), wanted.outside)?;
-    let signer = signature::verify(&list, &signed, &key)
+    need(&GPGV)?;
+    let signer = signature::verify(&list, &signed, &key, &wanted.folder.join("signature"))
         .map_err(|why| Failure::Source(format!("{list_url} is not signed by the pinned key {}: {why}", key_path.display())))?;
     wanted.progress.event(Event::Note(format!("{list_url} is signed by {signer}")));
 

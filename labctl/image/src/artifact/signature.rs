@@ -1,146 +1,165 @@
-//! Detached OpenPGP signatures (RFC 9580), verified with a pinned public key.
+//! Detached OpenPGP signatures, verified by GnuPG's gpgv with a pinned public key.
 //!
 //! A signature counts if the pinned key or one of its subkeys made it while that key was valid for signing: bound to
-//! the pinned key, not revoked, not expired at the time of signing, and with an unbroken hash.
+//! the pinned key, not revoked, not expired, and with an unbroken hash. gpgv sees nothing but the pinned key, one
+//! signature and the content, and what it says is taken from its status lines (GnuPG's doc/DETAILS).
+//!
+//! A signature that a key made before it expired is refused once the key has expired. gpgv calls the key expired then
+//! and does not say whether it is also revoked, nor when a subkey expired together with its primary key.
 
-use std::time::{Duration, SystemTime};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
-use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails, Tag, Timestamp};
+use super::openpgp::{self, Keys, SIGNATURE};
+use crate::child;
+use crate::missing::Tool;
 
-/// Checks that `signature` (binary or armoured) over `content` was made by `key` (armoured). Returns the key's
-/// fingerprint and first user name, or why the check failed.
-pub(super) fn verify(content: &[u8], signature: &[u8], key: &str) -> Result<String, String> {
-    let (key, _) = SignedPublicKey::from_string(key).map_err(|error| format!("the pinned key cannot be read: {error}"))?;
-    key.primary_key_is_good()?;
-    let signatures = parse(signature)?;
-    let mut why = "it contains no signature".to_string();
-    for signature in &signatures {
-        match check(content, signature, &key) {
-            Ok(()) => {
-                let user = key.details.users.first().map_or(String::new(), |user| format!(" ({})", user.id.id().escape_ascii()));
-                return Ok(format!("{}{user}", key.primary_key.fingerprint()));
-            }
+/// Verifies vendors' signatures.
+pub(crate) const GPGV: Tool = Tool {
+    program: "gpgv",
+    package: if cfg!(target_os = "macos") { "gnupg" } else { "gpgv" },
+    why: "verifies the signatures of vendors' releases",
+};
+
+/// How many signatures of a file are tried. A vendor with an old and a new key has two.
+const MOST: usize = 16;
+
+/// Hashes for which no two documents with the same signature can be constructed: SHA-2 and SHA-3 of 256 bits or more
+/// (RFC 9580, 9.5).
+const STRONG: [&str; 5] = ["8", "9", "10", "12", "14"];
+
+/// Checks that `signature` (binary or armoured) over `content` was made by one of the keys in `key` (armoured). Returns
+/// the key's fingerprint and user name, or why the check failed. Needs [`GPGV`] and an empty folder to work in.
+pub(super) fn verify(content: &[u8], signature: &[u8], key: &str, folder: &Path) -> Result<String, String> {
+    let keys = Keys::read(key).map_err(|error| format!("the pinned key cannot be read: {error}"))?;
+    let unreadable = |error: String| format!("the signature cannot be read: {error}");
+    let bytes = match signature.trim_ascii_start().starts_with(b"-----BEGIN") {
+        true => openpgp::dearmour(&String::from_utf8_lossy(signature), "SIGNATURE").map_err(unreadable)?,
+        false => signature.to_vec(),
+    };
+    let packets = openpgp::packets(&bytes).map_err(unreadable)?;
+    if packets.iter().any(|packet| packet.tag != SIGNATURE) {
+        return Err(unreadable("it contains something other than detached signatures".into()));
+    }
+    if packets.len() > MOST {
+        return Err(format!("it contains {} signatures, and no more than {MOST} are tried", packets.len()));
+    }
+    let written = |error: std::io::Error| format!("cannot write to {}: {error}", folder.display());
+    fs::create_dir_all(folder.join("home")).map_err(written)?;
+    fs::write(folder.join("content"), content).map_err(written)?;
+    fs::write(folder.join("keyring.gpg"), &keys.bytes).map_err(written)?;
+    let mut why = "it contains no signature".to_owned();
+    for packet in packets {
+        fs::write(folder.join("signature"), packet.whole).map_err(written)?;
+        match judge(&gpgv(folder)?, &keys.fingerprints) {
+            Ok(signer) => return Ok(signer),
             Err(reason) => why = reason,
         }
     }
     Err(why)
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<DetachedSignature>, String> {
-    let unreadable = |error: pgp::errors::Error| format!("the signature cannot be read: {error}");
-    if bytes.starts_with(b"-----BEGIN") {
-        let (signature, _) = DetachedSignature::from_armor_single(bytes).map_err(unreadable)?;
-        return Ok(vec![signature]);
+/// What gpgv says about the files in the folder: its status lines.
+fn gpgv(folder: &Path) -> Result<String, String> {
+    let program = child::find(GPGV.program).ok_or("gpgv is not installed")?;
+    let output = Command::new(program)
+        // Neither the user's language nor their configuration changes what it says.
+        .env_clear()
+        .env("LC_ALL", "C")
+        .args(["--status-fd", "1", "--weak-digest", "SHA1", "--homedir"])
+        .arg(folder.join("home"))
+        .arg("--keyring")
+        .arg(folder.join("keyring.gpg"))
+        .arg("--")
+        .args([folder.join("signature"), folder.join("content")])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("gpgv cannot be started: {error}"))?;
+    let status = String::from_utf8_lossy(&output.stdout).into_owned();
+    // It fails whenever a signature is not good, and the status lines say why.
+    if status.lines().any(|line| line.starts_with(PREFIX)) && (output.status.success() || !good(&status)) {
+        return Ok(status);
     }
-    DetachedSignature::from_bytes_many(bytes).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(format!("gpgv failed ({}): {}", output.status, words.trim().replace('\n', "; ")))
 }
 
-fn check(content: &[u8], detached: &DetachedSignature, key: &SignedPublicKey) -> Result<(), String> {
-    let signature = &detached.signature;
-    if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
+/// What status lines begin with.
+const PREFIX: &str = "[GNUPG:] ";
+
+fn lines(status: &str) -> impl Iterator<Item = (&str, &str)> {
+    status.lines().filter_map(|line| line.strip_prefix(PREFIX)).map(|line| line.split_once(' ').unwrap_or((line, "")))
+}
+
+fn good(status: &str) -> bool {
+    lines(status).any(|(word, _)| word == "GOODSIG")
+}
+
+/// Decides from gpgv's status lines about one signature.
+fn judge(status: &str, pinned: &[String]) -> Result<String, String> {
+    let mut user = None;
+    let mut valid: Option<Vec<&str>> = None;
+    for (word, rest) in lines(status) {
+        match word {
+            "GOODSIG" => user = rest.split_once(' ').map(|(_, user)| user),
+            "VALIDSIG" => valid = Some(rest.split(' ').collect()),
+            "BADSIG" => return Err("the list, or the signature itself, was modified after signing".into()),
+            "EXPSIG" => return Err("it has expired".into()),
+            "EXPKEYSIG" => return Err("the key that made it has expired; pin the key that the vendor publishes now".into()),
+            "REVKEYSIG" => return Err("the key that made it is revoked".into()),
+            "ERRSIG" => return Err(unverifiable(&rest.split(' ').collect::<Vec<_>>())),
+            _ => {}
+        }
+    }
+    let (Some(user), Some(valid)) = (user, valid) else {
+        return Err("gpgv found no good signature".into());
+    };
+    // fingerprint, date, time, expiry, version, reserved, algorithm, hash, class, fingerprint of the primary key
+    let [_, _, _, _, _, _, _, hash, class, primary, ..] = valid[..] else {
+        return Err(format!("gpgv says nothing about its hash and its primary key: {}", valid.join(" ")));
+    };
+    strong(hash)?;
+    // Binary and text.
+    if !["00", "01"].contains(&class) {
         return Err("it is not a signature of a document".into());
     }
-    strong(signature)?;
-    let at = signature.created().ok_or("it has no creation time")?;
-    let lifetime = signature.signature_expiration_time().map_or(0, |lifetime| lifetime.as_secs());
-    if ends(at, lifetime).is_some_and(|end| end < SystemTime::now()) {
-        return Err("it has expired".into());
+    if !pinned.iter().any(|fingerprint| fingerprint == primary) {
+        return Err(format!("it was made by {primary}"));
     }
-    if signature.verify(&key.primary_key, content).is_ok() {
-        return key.primary_key_signs(at);
-    }
-    for subkey in &key.public_subkeys {
-        if signature.verify(&subkey.key, content).is_ok() {
-            return subkey_signs(key, subkey, at);
-        }
-    }
-    Err("none of its keys made this signature, or the list was modified".into())
+    Ok(format!("{primary} ({})", user.escape_debug()))
 }
 
-/// Rejects hashes for which two documents with the same signature can be constructed.
-fn strong(signature: &Signature) -> Result<(), String> {
-    match signature.hash_alg() {
-        Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512) => Ok(()),
-        Some(HashAlgorithm::Sha3_256 | HashAlgorithm::Sha3_512) => Ok(()),
-        other => Err(format!("its hash {other:?} is too weak")),
+fn strong(hash: &str) -> Result<(), String> {
+    if STRONG.contains(&hash) {
+        return Ok(());
     }
+    let name = match hash {
+        "1" => "MD5",
+        "2" => "SHA-1",
+        "3" => "RIPEMD-160",
+        "11" => "SHA-224",
+        _ => hash,
+    };
+    Err(format!("its hash {name} is too weak"))
 }
 
-/// When something that started at `start` and lives `seconds` ends; `None` means never.
-fn ends(start: Timestamp, seconds: u32) -> Option<SystemTime> {
-    (seconds != 0).then(|| SystemTime::from(start) + Duration::from_secs(u64::from(seconds)))
-}
-
-/// Checks of the pinned key itself.
-trait Primary {
-    /// Whether it is not revoked.
-    fn primary_key_is_good(&self) -> Result<(), String>;
-    /// Whether it was allowed to sign at that time.
-    fn primary_key_signs(&self, at: Timestamp) -> Result<(), String>;
-    /// The key's latest self-signature.
-    fn latest_self_signature(&self) -> Option<&Signature>;
-}
-
-impl Primary for SignedPublicKey {
-    fn primary_key_is_good(&self) -> Result<(), String> {
-        let revocations = &self.details.revocation_signatures;
-        if revocations.iter().any(|signature| signature.verify_key(&self.primary_key).is_ok()) {
-            return Err("the pinned key is revoked".into());
-        }
-        Ok(())
-    }
-
-    fn primary_key_signs(&self, at: Timestamp) -> Result<(), String> {
-        let own = self.latest_self_signature().ok_or("the pinned key does not certify itself")?;
-        if !own.key_flags().sign() {
-            return Err("the pinned key may not sign documents".into());
-        }
-        valid_at(self.primary_key.created_at(), own, at)
-    }
-
-    fn latest_self_signature(&self) -> Option<&Signature> {
-        let users = self.details.users.iter();
-        users
-            .flat_map(|user| user.signatures.iter().map(move |signature| (user, signature)))
-            .filter(|(user, signature)| {
-                signature.verify_certification(&self.primary_key, Tag::UserId, &user.id).is_ok()
-                    && signature.typ() != Some(SignatureType::CertRevocation)
-            })
-            .map(|(_, signature)| signature)
-            .max_by_key(|signature| signature.created().map_or(0, Timestamp::as_secs))
+/// Why gpgv could not verify: key id, algorithm, hash, class, time, error (of libgpg-error), fingerprint.
+fn unverifiable(fields: &[&str]) -> String {
+    let [key, _, hash, _, _, error, ..] = fields[..] else {
+        return "gpgv cannot verify it".into();
+    };
+    let by = fields.get(6).filter(|fingerprint| **fingerprint != "-").unwrap_or(&key);
+    match (strong(hash), error) {
+        (Err(weak), _) => weak,
+        (_, "9") => format!("none of the pinned key's keys made it, but {by}"),
+        (_, "6") => format!("the key {by} does not certify itself, or not with an unbroken hash"),
+        (_, "125") => format!("the key {by} may not sign documents"),
+        (_, "39") => "it claims to be older than the key that made it".into(),
+        (_, error) => format!("gpgv cannot verify it (error {error} of libgpg-error, key {by})"),
     }
 }
 
-/// Whether a subkey was bound to the pinned key, for signing, at that time.
-pub(super) fn subkey_signs(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Timestamp) -> Result<(), String> {
-    let bound = |signature: &&Signature| signature.verify_subkey_binding(&key.primary_key, &subkey.key).is_ok();
-    let ours: Vec<&Signature> = subkey.signatures.iter().filter(bound).collect();
-    if ours.iter().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation)) {
-        return Err("the subkey that made it is revoked".into());
-    }
-    let binding = ours
-        .into_iter()
-        .max_by_key(|signature| signature.created().map_or(0, Timestamp::as_secs))
-        .ok_or("the subkey that made it is not bound to the pinned key")?;
-    let back = binding.embedded_signature();
-    let agreed = back.is_some_and(|back| back.verify_primary_key_binding(&subkey.key, &key.primary_key).is_ok());
-    if !binding.key_flags().sign() || !agreed {
-        return Err("the subkey that made it may not sign documents".into());
-    }
-    valid_at(subkey.key.created_at(), binding, at)
-}
-
-/// Whether a key was valid when it signed, according to the signature that describes it.
-fn valid_at(created: Timestamp, description: &Signature, at: Timestamp) -> Result<(), String> {
-    if at < created {
-        return Err("it claims to be older than the key that made it".into());
-    }
-    let lifetime = description.key_expiration_time().map_or(0, |lifetime| lifetime.as_secs());
-    match ends(created, lifetime) {
-        Some(end) if end <= SystemTime::from(at) => Err("the key that made it had expired".into()),
-        _ => Ok(()),
-    }
-}
+#[cfg(test)]
+#[path = "signature_tests.rs"]
+mod tests;

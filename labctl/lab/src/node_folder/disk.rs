@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rand::RngCore;
+use rand::Rng;
 
 use crate::Failure;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use labctl_machine::disk;
-use rand::RngCore;
+use rand::Rng;
 
 use super::Snapshot;
 use crate::Failure;

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
 
@@ -186,7 +185,7 @@ impl Controller {
     #[expect(clippy::disallowed_methods, reason = "the seam itself")]
     pub(crate) fn random(&self, what: &str) -> StdRng {
         self.uncovered(&format!("uses random numbers ({what})"));
-        StdRng::from_os_rng()
+        rand::make_rng()
     }
 
     /// Records something that no question covers: its result may differ each time, or it has effects outside the run's machines.

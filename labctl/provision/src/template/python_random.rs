@@ -2,7 +2,7 @@
 //!
 //! The generator is MT19937, seeded like CPython: integers by their 32-bit words, text by its bytes and their SHA-512.
 
-use rand::RngCore;
+use rand::Rng;
 use rand::rngs::StdRng;
 use sha2::Digest;
 
