@@ -2,7 +2,7 @@
 
 mod text;
 
-use labctl_lab::home::LabHome;
+use labctl_lab::home::{Home, LabHome};
 use labctl_lab::record::Record;
 use labctl_lab::{Failure, Kind};
 use labctl_provision::Inventory as Provisioned;
@@ -28,9 +28,10 @@ pub struct Inventory {
 
 impl Inventory {
     /// The inventory of a lab. What the lab file sets itself, such as `ansible_user`, is left as it is.
-    pub fn of(home: &LabHome, record: &Record) -> Result<Self, Failure> {
+    pub fn of(home: &Home, record: &Record) -> Result<Self, Failure> {
         let lab = &record.lab;
         let access = Access::prepare(home, record)?;
+        let home = &home.lab(&lab.name);
         let mut vars = Variables::new();
         vars.insert("ansible_ssh_private_key_file".into(), json!(access.key));
         // Found without a search, whose warning would be the first thing that users see.

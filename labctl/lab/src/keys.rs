@@ -41,7 +41,7 @@ impl KeyPair {
         HostKey { private: self.private.clone(), public: self.public.clone() }
     }
 
-    fn of(key: &PrivateKey) -> Result<Self, ssh_key::Error> {
+    fn of(key: &PrivateKey) -> Result<Self, russh::keys::ssh_key::Error> {
         Ok(Self { private: key.to_openssh(LineEnding::LF)?.to_string(), public: key.public_key().to_openssh()? })
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rand::RngCore;
+use rand::Rng;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 

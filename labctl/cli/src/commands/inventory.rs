@@ -38,7 +38,7 @@ struct Format {
 pub fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let home = session.home()?;
     let record = session.record(&home)?;
-    let inventory = Inventory::of(&home.lab(&record.lab.name), &record)?;
+    let inventory = Inventory::of(&home, &record)?;
     let Format { ini, list, host, .. } = args.format;
     match host {
         Some(host) => session.out.json_line(&inventory.host(&host)?),

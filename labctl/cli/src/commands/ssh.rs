@@ -45,7 +45,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     if args.agent || args.command.first().is_some_and(|word| word.starts_with('-')) {
         let mut options: Vec<String> = args.login.into_iter().map(|user| format!("-l{user}")).collect();
         options.extend(args.agent.then(|| "-A".to_owned()));
-        return Err(ssh::replace_by_openssh(&home.lab(&record.lab.name), &record, &node, &options, &args.command));
+        return Err(ssh::replace_by_openssh(&home, &record, &node, &options, &args.command));
     }
     let user = args.login.unwrap_or_else(|| record.login(&node));
     let supervisor = session.supervisor(&home.lab(&record.lab.name), &record.lab.name).await?;

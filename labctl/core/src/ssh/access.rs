@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use labctl_lab::home::LabHome;
+use labctl_lab::home::Home;
 use labctl_lab::record::{NodeRecord, Record, names};
 use labctl_lab::{Failure, Kind, persist};
 use labctl_spec::ident::NodeName;
@@ -15,22 +15,25 @@ pub struct Access<'a> {
     /// The lab's private key, a file that only this user can read.
     pub key: PathBuf,
     known: PathBuf,
-    program: PathBuf,
+    /// labctl with its environment, for a shell: a program that reads this may have another environment.
+    labctl: String,
 }
 
 impl<'a> Access<'a> {
     /// Writes the lab's private key and the pinned host keys beside the lab's record.
-    pub fn prepare(home: &LabHome, record: &'a Record) -> Result<Self, Failure> {
+    pub fn prepare(home: &Home, record: &'a Record) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(Failure::io("cannot find labctl's own program"))?;
+        let labctl = format!("env LABCTL_HOME={} {}", for_shell(home.data())?, for_shell(&program)?);
+        let home = home.lab(&record.lab.name);
         let (key, known) = (home.folder().join("id_ed25519"), home.folder().join("known_hosts"));
         persist::write(&key, format!("{}\n", record.ssh_key.private.trim_end()).as_bytes())?;
         persist::write(&known, known_hosts(record).as_bytes())?;
-        Ok(Self { record, key, known, program })
+        Ok(Self { record, key, known, labctl })
     }
 
     /// A node's options of ssh_config(5), their values as written there.
     pub fn options(&self, node: &Node) -> Result<Vec<(&'static str, String)>, Failure> {
-        let proxy = format!("{} --lab {} ssh --proxy {}", for_shell(&self.program)?, self.record.lab.name, node.name);
+        let proxy = format!("{} --lab {} ssh --proxy {}", self.labctl, self.record.lab.name, node.name);
         Ok(vec![
             ("HostKeyAlias", alias(self.record, &node.name)),
             ("User", node.login().to_owned()),
@@ -46,7 +49,7 @@ impl<'a> Access<'a> {
 }
 
 /// Configuration for ssh(1) and tools that use it, for these nodes (all if none is named).
-pub fn config(home: &LabHome, record: &Record, nodes: &[NodeName]) -> Result<String, Failure> {
+pub fn config(home: &Home, record: &Record, nodes: &[NodeName]) -> Result<String, Failure> {
     let access = Access::prepare(home, record)?;
     let mut text = String::new();
     for node in record.lab.nodes.iter().filter(|node| nodes.is_empty() || nodes.contains(&node.name)) {
@@ -65,8 +68,11 @@ fn alias(record: &Record, node: &NodeName) -> String {
 }
 
 fn known_hosts(record: &Record) -> String {
-    let line = |(name, kept): (&NodeName, &NodeRecord)| format!("{} {}\n", alias(record, name), kept.host_key.public.trim_end());
-    record.nodes.iter().map(line).collect()
+    let of = |(name, kept): (&NodeName, &NodeRecord)| {
+        let keys = std::iter::once(&kept.host_key).chain(&kept.more_host_keys);
+        keys.map(|key| format!("{} {}\n", alias(record, name), key.public.trim_end())).collect::<String>()
+    };
+    record.nodes.iter().map(of).collect()
 }
 
 fn unwritable(path: &Path) -> Failure {
@@ -82,10 +88,30 @@ fn quoted(path: &Path) -> Result<String, Failure> {
     }
 }
 
-/// Formats a program for ProxyCommand, which a shell interprets after ssh has replaced `%`.
+/// Formats a path for ProxyCommand, which a shell interprets after ssh has replaced `%`.
 fn for_shell(path: &Path) -> Result<String, Failure> {
     match path.to_str() {
         Some(text) if !text.contains(['\n', '\r']) => Ok(format!("'{}'", text.replace('\'', r"'\''").replace('%', "%%"))),
         _ => Err(unwritable(path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_finds_the_home_from_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("it's 100%"), &folder.path().join("run")).unwrap();
+        let lab = labctl_spec::parse_lab("name: t\nnodes: [{name: a}]\n", Path::new("/t.yml")).unwrap();
+        let record = Record::prepare(&home, lab).unwrap();
+        let text = config(&home, &record, &[]).unwrap();
+        let proxy = text.lines().find_map(|line| line.trim().strip_prefix("ProxyCommand ")).unwrap().replace("%%", "%");
+        let shown = std::process::Command::new("sh").args(["-c", &proxy.replacen("env", "printf '%s\\n'", 1)]).output().unwrap();
+        let words = String::from_utf8(shown.stdout).unwrap();
+        let words: Vec<&str> = words.lines().collect();
+        assert_eq!(words[0], format!("LABCTL_HOME={}", home.data().display()));
+        assert_eq!(words[2..], ["--lab", "t", "ssh", "--proxy", "a"]);
     }
 }

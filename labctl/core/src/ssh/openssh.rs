@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use labctl_lab::home::LabHome;
+use labctl_lab::home::Home;
 use labctl_lab::record::Record;
 use labctl_lab::{Failure, Kind, persist};
 use labctl_spec::ident::NodeName;
@@ -13,8 +13,8 @@ use super::access::config;
 
 /// Replaces this process by ssh(1) with the lab's configuration, `options`, the node, and then `rest`: more options and a command, as on
 /// ssh's own command line. Returns only if that fails.
-pub fn replace_by_openssh(home: &LabHome, record: &Record, node: &NodeName, options: &[String], rest: &[String]) -> Failure {
-    let file = home.folder().join("ssh_config");
+pub fn replace_by_openssh(home: &Home, record: &Record, node: &NodeName, options: &[String], rest: &[String]) -> Failure {
+    let file = home.lab(&record.lab.name).folder().join("ssh_config");
     let written = config(home, record, &[]).and_then(|text| persist::write(&file, text.as_bytes()));
     if let Err(failure) = written {
         return failure;

@@ -109,7 +109,7 @@ mod tests {
             .unwrap();
         child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         let wanted = Found { pid: child.id() as i32, label: "labctl:x/a".into(), uuid: uuid.clone() };
-        assert_eq!(below(&[home.path().join("x,y")]), [wanted.clone()]);
+        assert_eq!(below(&[home.path().join("x,y")]), std::slice::from_ref(&wanted));
         assert_eq!(below(&[home.path().join("x")]), [], "only whole names");
         assert_eq!(of(&uuid), Some(wanted.clone()));
         Found { label: "labctl:x/b".into(), ..wanted.clone() }.end().await.unwrap();
