@@ -19,7 +19,6 @@ use labctl_lab::node_folder::template_of;
 use labctl_lab::template::Templates;
 use labctl_lab::{Failure, Kind};
 use labctl_provision::{Book, EventFn, Inventory, PlaybookError, Setup, Target};
-use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Provision};
 use tokio_util::sync::CancellationToken;
 

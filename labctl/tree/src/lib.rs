@@ -22,6 +22,7 @@ mod send;
 mod tests;
 pub mod walk;
 
+pub use digest::sha256;
 pub use error::TreeError;
 pub use owner::Owner;
 pub use pipe::Pipe;

@@ -122,19 +122,13 @@ pub fn digest(lab: &Lab) -> Result<String, Failure> {
                     What::File { .. } | What::Stream => {
                         let path = Path::new(std::ffi::OsStr::from_bytes(&item.path));
                         let path = if item.path.is_empty() { sync.from.clone() } else { sync.from.join(path) };
-                        add(&content(&path).map_err(Failure::io(path.display()))?);
+                        add(&fs::File::open(&path).and_then(labctl_tree::sha256).map_err(Failure::io(path.display()))?);
                     }
                 }
             }
         }
     }
     Ok(hex::encode(hash.finalize()))
-}
-
-fn content(path: &Path) -> io::Result<Vec<u8>> {
-    let mut hash = Sha256::new();
-    io::copy(&mut fs::File::open(path)?, &mut hash)?;
-    Ok(hash.finalize().to_vec())
 }
 
 #[cfg(test)]
