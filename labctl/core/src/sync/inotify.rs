@@ -142,7 +142,7 @@ impl Changes {
         }
         if watch == self.above {
             let ours = name.is_some_and(|name| Some(name.as_os_str()) == self.sync.from.file_name());
-            if ours && self.folders.is_empty() || ours && what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+            if ours && (self.folders.is_empty() || what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)) {
                 self.stale = true;
                 *change = Change::All;
             }
