@@ -135,7 +135,7 @@ pub fn is_warning(event: &Event) -> bool {
         Event::Warning { .. } => true,
         Event::Kernel { trouble, .. } => *trouble != Trouble::Stall,
         Event::Rebooted { cause, .. } => *cause == RebootCause::Itself,
-        Event::Node { .. } | Event::Work { .. } | Event::Note { .. } => false,
+        Event::Node { .. } | Event::Work { .. } | Event::Synced { .. } | Event::Note { .. } => false,
     }
 }
 
