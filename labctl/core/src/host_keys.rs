@@ -32,7 +32,7 @@ impl Making {
         while made.is_ok()
             && let Some(name) = lacking.get(given)
         {
-            match (self.spares.take(&format!("root@{name}"))?, record.nodes.get_mut(name)) {
+            match (self.spares.take(&format!("root@{name}")), record.nodes.get_mut(name)) {
                 (Some(keys), Some(node)) => {
                     node.more_host_keys = keys;
                     given += 1;

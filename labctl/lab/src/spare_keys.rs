@@ -103,21 +103,21 @@ impl SpareKeys {
     }
 
     /// Takes a set out of stock; none if there is none.
-    pub fn take(&self, comment: &str) -> Result<Option<Vec<KeyPair>>, Failure> {
+    pub fn take(&self, comment: &str) -> Option<Vec<KeyPair>> {
         for path in self.sets() {
             let mine = path.with_extension(format!("taken-{}", std::process::id()));
             // Another command may have been quicker.
             if fs::rename(&path, &mine).is_err() {
                 continue;
             }
-            let set: Result<Option<Vec<KeyPair>>, Failure> = persist::read_json(&mine);
+            let set: Option<Vec<KeyPair>> = persist::read_json(&mine).ok().flatten();
             let _ = fs::remove_file(&mine);
             // What cannot be read is of no use to anyone.
-            if let Ok(Some(set)) = set {
-                return set.iter().map(|key| KeyPair::read(&key.private, comment)).collect::<Result<_, _>>().map(Some);
+            if let Some(set) = set {
+                return Some(set.iter().map(|key| key.with_comment(comment)).collect());
             }
         }
-        Ok(None)
+        None
     }
 }
 
@@ -143,7 +143,8 @@ async fn generate(file: &Path, kind: &str, bits: &str, haste: Haste) -> Result<K
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Failure::new(Kind::Host, format!("{KEYGEN} -t {kind}: {}: {said}", output.status)));
     }
-    KeyPair::read(&fs::read_to_string(file).map_err(Failure::io(file.display()))?, "root")
+    let read = |path: &Path| fs::read_to_string(path).map_err(Failure::io(path.display()));
+    Ok(KeyPair { private: read(file)?, public: read(&file.with_extension("pub"))?.trim().to_owned() })
 }
 
 #[cfg(test)]
@@ -161,15 +162,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::at(&folder.path().join("home"), &folder.path().join("run")).unwrap();
         let spares = SpareKeys::of(&home);
-        assert_eq!(spares.take("root@n1").unwrap(), None);
+        assert_eq!(spares.take("root@n1"), None);
         spares.provide(1).await.unwrap();
         spares.provide(1).await.unwrap();
         assert_eq!(spares.sets().len(), 1, "enough is enough");
         assert_eq!(fs::metadata(&spares.folder).unwrap().mode() & 0o777, 0o700);
-        let set = spares.take("root@n1").unwrap().unwrap();
+        let set = spares.take("root@n1").unwrap();
         let words: Vec<&str> = set.iter().filter_map(|key| key.public.split(' ').next()).collect();
         assert_eq!(words, ["ssh-rsa", "ecdsa-sha2-nistp256"]);
         assert!(set.iter().all(|key| key.public.ends_with(" root@n1")), "{set:?}");
-        assert_eq!(spares.take("root@n2").unwrap(), None);
+        assert_eq!(spares.take("root@n2"), None);
     }
 }

@@ -85,11 +85,12 @@ mod tests {
     fn damaged_notes_are_as_good_as_none() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("digests.json");
-        let mut notes = Notes::at(&file);
-        notes.keep(&file, stamp(folder.path()), &sums_of(b"x"));
-        assert_eq!(Notes::at(&file).find(&file, &stamp(folder.path())), Some(sums_of(b"x")));
+        let program = folder.path().join("program");
+        fs::write(&program, "x").unwrap();
+        Notes::at(&file).keep(&program, stamp(&program), &sums_of(b"x"));
+        assert_eq!(Notes::at(&file).find(&program, &stamp(&program)), Some(sums_of(b"x")));
         fs::write(&file, "[").unwrap();
-        assert_eq!(Notes::at(&file).find(&file, &stamp(folder.path())), None);
+        assert_eq!(Notes::at(&file).find(&program, &stamp(&program)), None);
     }
 
     #[test]
