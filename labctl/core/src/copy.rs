@@ -77,6 +77,9 @@ impl Inside {
 /// Copies a file or folder of the host to a node.
 pub async fn to_node(supervisor: &Supervisor, from: &Path, to: &Inside, owner: Option<&str>) -> Result<Copied, Failure> {
     let root = std::path::absolute(from).map_err(Failure::io(from.display()))?;
+    if root.symlink_metadata().is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
+        return Err(Failure::new(Kind::NotFound, format!("{} does not exist", root.display())).hint("nothing was copied"));
+    }
     let manifest = walk::all(&root, &Rules::default(), None);
     if !manifest.faults.is_empty() {
         return Err(Failure::new(Kind::Host, manifest.faults.join("\n")).hint("nothing was copied"));

@@ -125,8 +125,13 @@ impl<'a> Walk<'a> {
         self.items.first().is_some_and(|root| root.what == What::Folder)
     }
 
+    /// Where an item is. Joining nothing to a file's path would make it a folder's.
+    fn place(&self, path: &Path) -> PathBuf {
+        if path.as_os_str().is_empty() { self.root.to_owned() } else { self.root.join(path) }
+    }
+
     fn folder(&mut self, path: &Path) {
-        let place = self.root.join(path);
+        let place = self.place(path);
         let listed = fs::read_dir(&place).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect());
         let mut names: Vec<std::ffi::OsString> = match listed {
             Ok(names) => names,
@@ -155,7 +160,7 @@ impl<'a> Walk<'a> {
     }
 
     fn item(&mut self, path: &Path, about: &Metadata) {
-        let place = self.root.join(path);
+        let place = self.place(path);
         let kind = about.file_type();
         let mut mode = self.mode.unwrap_or(about.mode() & MODE_BITS);
         let what = if kind.is_dir() {
