@@ -166,7 +166,9 @@ fn base(how: &Receiver, root: &Item) -> Result<PathBuf, TreeError> {
     }
     let above = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(above).map_err(|why| TreeError::at(above, why))?;
-    let path = path.canonicalize().unwrap_or(path);
+    // The same path as when it exists: the record of what was brought is found by it.
+    let new = || Some(above.canonicalize().ok()?.join(path.file_name()?));
+    let path = path.canonicalize().ok().or_else(new).unwrap_or_else(|| path.clone());
     match (fs::symlink_metadata(&path), root.what == What::Folder) {
         (Ok(about), true) if !about.is_dir() => Err(TreeError::at(&path, "exists and is not a folder")),
         (Ok(about), false) if about.is_dir() => Err(TreeError::at(&path, "is a folder")),
