@@ -8,6 +8,7 @@ use labctl_guest::{Agent, LinkState};
 use labctl_lab::event::{Event, NodeState, Trouble};
 use labctl_lab::life::{self, Complaint};
 use labctl_machine::driver::Incident;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use crate::console::Console;
@@ -33,6 +34,7 @@ enum Printed {
 /// What a machine has shown so far.
 struct Watched {
     console: Console,
+    incidents: UnboundedReceiver<Incident>,
     /// When each kind of trouble other than a panic was last reported.
     told: [Option<Instant>; 2],
 }
@@ -40,8 +42,10 @@ struct Watched {
 impl Slot {
     /// Follows a machine until it exits.
     pub async fn watch(self: Arc<Self>, supervisor: Arc<Supervisor>, running: Running) {
+        // Before the console is read: a reset that follows what it says must not be missed.
+        let incidents = running.machine.incidents();
         let console = Console::open(&running.console_log, lock(&running.life).console_heard);
-        let mut watched = Watched { console, told: [None; 2] };
+        let mut watched = Watched { console, incidents, told: [None; 2] };
         // An adopted machine may have printed something while no supervisor was listening.
         let said = watched.console.hear();
         if said.iter().any(|said| !matches!(said, Said::Complaint(Complaint { trouble: Trouble::Oops | Trouble::Stall, .. }))) {
@@ -63,7 +67,6 @@ impl Slot {
 
     async fn follow(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched) {
         let machine = &running.machine;
-        let mut incidents = machine.incidents();
         // One that is adopted may have stopped before.
         if matches!(machine.lacks_room().await, Ok(true)) {
             self.lacks_room(supervisor, running);
@@ -92,7 +95,7 @@ impl Slot {
                         Err(_) => return machine.ended().await,
                     },
                     said = watched.console.next() => self.heard(supervisor, running, watched, said, Printed::Now),
-                    incident = incidents.recv() => match incident {
+                    incident = watched.incidents.recv() => match incident {
                         Some(Incident::Reset) => {
                             // What it printed before the reset is handled first.
                             let said = watched.console.hear();
