@@ -19,7 +19,7 @@ const INTERRUPTED: u8 = 130;
 /// Arguments of `labctl cp`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl cp ./conf web1:/etc/app        a folder: /etc/app, or /etc/app/conf if /etc/app exists\n  labctl cp web1:/var/log/syslog .      and back\n  labctl cp motd all:/etc/motd          to every node\n  labctl cp web1:/etc/hosts web2:/tmp/  from node to node\n  tar cz . | labctl cp - web1:/root/x.tgz\n\nModes and times are kept; links are copied as links. `./a:b` is a file of the host with a colon in its name."
+    after_help = "Examples:\n  labctl cp ./conf web1:/etc/app        a folder: /etc/app, or /etc/app/conf if /etc/app exists\n  labctl cp web1:/var/log/syslog ./     and back\n  labctl cp motd all:/etc/motd          to every node\n  labctl cp web1:/etc/hosts web2:/tmp/  from node to node\n  tar cz . | labctl cp - web1:/root/x.tgz\n\nModes and times are kept; links are copied as links. `./a:b` is a file of the host with a colon in its name."
 )]
 pub struct Args {
     /// Files or folders: paths here, `NODE:PATH`, or `-` for standard input
