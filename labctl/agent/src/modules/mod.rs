@@ -18,7 +18,6 @@ pub(crate) mod packages;
 pub(crate) mod system;
 pub(crate) mod text;
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -114,20 +113,7 @@ pub fn run(call: &ModuleCall) -> ModuleReply {
 
 /// The same; a module that waits checks `given_up` meanwhile, and stops soon after it returns true.
 pub fn run_unless(given_up: &dyn Fn() -> bool, call: &ModuleCall) -> ModuleReply {
-    run_in(&Root::real(), given_up, &with_proxy(call))
-}
-
-/// The call with the guest's proxy, unless the task names another.
-fn with_proxy(call: &ModuleCall) -> Cow<'_, ModuleCall> {
-    let own = crate::identity::environment();
-    if own.is_empty() {
-        return Cow::Borrowed(call);
-    }
-    let mut call = call.clone();
-    for (name, value) in own {
-        call.environment.entry(name).or_insert(value);
-    }
-    Cow::Owned(call)
+    run_in(&Root::real(), given_up, call)
 }
 
 /// The same for a system whose root is the folder `root`.

@@ -249,7 +249,13 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
             shot::fire(armed, signal)
         }
         Request::Facts => Ok(Reply::Facts(crate::modules::facts::gather())),
-        Request::Module(call) => Ok(Reply::Module(Box::new(crate::modules::run_unless(&|| channel.is_cancelled(), &call)))),
+        Request::Module(mut call) => {
+            // The guest's proxy, unless the task names another.
+            for (name, value) in identity::environment() {
+                call.environment.entry(name).or_insert(value);
+            }
+            Ok(Reply::Module(Box::new(crate::modules::run_unless(&|| channel.is_cancelled(), &call))))
+        }
         Request::AwaitBooted => boot::await_booted(),
         Request::PowerOff => boot::leave_by("poweroff.target"),
         Request::Reboot => boot::leave_by("reboot.target"),
