@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use labctl_wire::{AgentError, ErrorKind, FromAgent, ModuleCall, Reply, Request, ToAgent, Unframer, VERSION, frame};
+use labctl_wire::{AgentError, ErrorKind, FromAgent, Reply, Request, ToAgent, Unframer, VERSION, frame};
 
 use crate::identity;
 use channel::{Channel, Input};
@@ -249,17 +249,15 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
             shot::fire(armed, signal)
         }
         Request::Facts => Ok(Reply::Facts(crate::modules::facts::gather())),
-        Request::Module(call) => Ok(Reply::Module(Box::new(crate::modules::run_unless(&|| channel.is_cancelled(), &with_proxy(*call))))),
+        Request::Module(mut call) => {
+            // The guest's proxy, unless the task names another.
+            for (name, value) in identity::environment() {
+                call.environment.entry(name).or_insert(value);
+            }
+            Ok(Reply::Module(Box::new(crate::modules::run_unless(&|| channel.is_cancelled(), &call))))
+        }
         Request::AwaitBooted => boot::await_booted(),
         Request::PowerOff => boot::leave_by("poweroff.target"),
         Request::Reboot => boot::leave_by("reboot.target"),
     }
-}
-
-/// The call with the guest's proxy, unless the task names another.
-fn with_proxy(mut call: ModuleCall) -> ModuleCall {
-    for (name, value) in identity::environment() {
-        call.environment.entry(name).or_insert(value);
-    }
-    call
 }

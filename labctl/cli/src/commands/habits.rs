@@ -35,13 +35,10 @@ const USAGE: u8 = 2;
 
 /// The command line's grammar, with the aliases. A command's own help names them in one line.
 pub fn command() -> Command {
-    let mut cli = Cli::command();
-    for (name, verbs) in ALIASES {
-        if cli.find_subcommand(name).is_some() {
-            cli = cli.mut_subcommand(name, |command| called(command, verbs));
-        }
-    }
-    cli
+    Cli::command().mut_subcommands(|command| match ALIASES.iter().find(|(name, _)| *name == command.get_name()) {
+        Some((_, verbs)) => called(command, verbs),
+        None => command,
+    })
 }
 
 fn called(command: Command, verbs: &[&'static str]) -> Command {

@@ -121,7 +121,9 @@ fn commands(text: &str, code: impl Fn(usize, &str) -> bool) -> Vec<(usize, Strin
                     .iter()
                     .filter_map(|stop| after.find(stop))
                     .min();
-                let command = after[..end.unwrap_or(after.len())].trim_end_matches(['.', ',', ':', ';', ')', ' ']);
+                let whole = after[..end.unwrap_or(after.len())].trim_end();
+                // A dot of its own is this folder.
+                let command = if whole.ends_with(" .") { whole } else { whole.trim_end_matches(['.', ',', ':', ';', ')', ' ']) };
                 out.push((at, format!("labctl {command}")));
             }
             rest = after;

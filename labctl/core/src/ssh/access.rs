@@ -15,7 +15,7 @@ pub struct Access<'a> {
     /// The lab's private key, a file that only this user can read.
     pub key: PathBuf,
     known: PathBuf,
-    /// This program with its environment, for a shell: a program that reads this may have another environment.
+    /// This program and its environment, for a shell: a program that reads this may have another environment.
     labctl: String,
 }
 

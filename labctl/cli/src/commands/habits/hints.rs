@@ -15,8 +15,8 @@ pub(super) const HINTS: &[(&str, &str)] = &[
     ("rm", "`labctl destroy` removes nodes or the whole lab with their disks, for good"),
     ("remove", "`labctl destroy` removes nodes or the whole lab with their disks, for good"),
     ("delete", "`labctl destroy` removes nodes or the whole lab with their disks, for good: nothing brings them back"),
-    ("purge", "what was removed is not kept, so there is nothing to purge"),
-    ("recover", "what was removed is not kept; `labctl snapshot list` shows what can be restored"),
+    ("purge", "nothing is kept of what was removed, so there is nothing to purge"),
+    ("recover", "nothing is kept of what was removed; `labctl snapshot list` shows what can be restored"),
     ("factory-reset", "there is no such command; save a fresh lab with `labctl snapshot save NAME`, and go back to it later"),
     ("rmi", "`labctl image rm NAME` removes an image that no lab is based on"),
     // Creating.
@@ -54,10 +54,11 @@ pub(super) const HINTS: &[(&str, &str)] = &[
     ("winrm-config", "`labctl ssh-config` prints a configuration for ssh, scp and editors"),
     ("rdp", "nodes have no desktop; `labctl ssh NODE` logs in"),
     // Files.
-    ("mount", "folders are copied instead of mounted: list the folder under `sync:` of the node in the lab file"),
-    ("umount", "no folders of the host are mounted; those are copied that are under `sync:` of a node in the lab file"),
-    ("unmount", "no folders of the host are mounted; those are copied that are under `sync:` of a node in the lab file"),
-    ("upload", "`labctl cp FILE NODE:PATH` copies a file or folder to a node"),
+    ("mount", "folders are copied, not mounted: list them under `sync:` of a node in the lab file, and run `labctl sync --watch`"),
+    ("umount", "no folder of the host is mounted; those under `sync:` of a node in the lab file are copied"),
+    ("unmount", "no folder of the host is mounted; those under `sync:` of a node in the lab file are copied"),
+    ("upload", "`labctl cp FILE NODE:PATH` copies files and folders"),
+    ("rsync-auto", "`labctl sync --watch` brings every change to the nodes as soon as a file is saved"),
     // Images.
     ("box", "boxes are called images here: `labctl image list`, `labctl image build`"),
     ("images", "`labctl image list` shows images"),

@@ -6,7 +6,7 @@ use super::*;
 /// Verbs that remove in their own tool: they are told how to remove here.
 const REMOVERS: &[&str] = &["rm", "remove", "delete", "rmi"];
 
-/// What a command line prints if it is not understood.
+/// What a command line with these words prints if it is not understood.
 fn said(words: &[&str]) -> Option<String> {
     let given: Vec<OsString> = std::iter::once("labctl").chain(words.iter().copied()).map(OsString::from).collect();
     let mut error = try_parse(&given).err()?;
