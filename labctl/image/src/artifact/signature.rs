@@ -125,7 +125,7 @@ fn judge(status: &str, pinned: &[String]) -> Result<String, String> {
         return Err("it is not a signature of a document".into());
     }
     if !pinned.iter().any(|fingerprint| fingerprint == primary) {
-        return Err(format!("it was made by {primary}"));
+        return Err(format!("it was made by {primary}, not by the pinned key"));
     }
     Ok(format!("{primary} ({})", user.escape_debug()))
 }
@@ -152,7 +152,7 @@ fn unverifiable(fields: &[&str]) -> String {
     let by = fields.get(6).filter(|fingerprint| **fingerprint != "-").unwrap_or(&key);
     match (strong(hash), error) {
         (Err(weak), _) => weak,
-        (_, "9") => format!("none of the pinned key's keys made it, but {by}"),
+        (_, "9") => format!("it was made by {by}, not by the pinned key"),
         (_, "6") => format!("the key {by} does not certify itself, or not with an unbroken hash"),
         (_, "125") => format!("the key {by} may not sign documents"),
         (_, "39") => "it claims to be older than the key that made it".into(),
