@@ -20,7 +20,7 @@ const BOOT: Duration = Duration::from_secs(240);
 /// The lab's events that the supervisor remembers, oldest first.
 fn happened(sandbox: &Sandbox) -> Vec<Event> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let home = Home::at(&sandbox.home(), &sandbox.folder().join("labctl")).unwrap().lab(&"dead".parse().unwrap());
+    let home = Home::at(&sandbox.home(), &sandbox.home().join("run")).unwrap().lab(&"dead".parse().unwrap());
     runtime.block_on(async {
         let mut watch = client::Supervisor::running(&home).await.expect("a supervisor").watch().await.unwrap();
         let mut events = Vec::new();

@@ -105,7 +105,7 @@ fn a_template_whose_making_is_killed_is_whole_or_absent() {
         build.kill().unwrap();
         build.wait().unwrap();
         until("the machine of a killed build ends", Duration::from_secs(10), || {
-            machines(&sandbox.folder().join("labctl/t-").display().to_string()).is_empty()
+            machines(&sandbox.home().join("run/t-").display().to_string()).is_empty()
         });
         for key in ours(&sandbox) {
             println!("round {round}: it was ready");

@@ -118,7 +118,7 @@ provision:
 
 /// The sockets of layer builders: one folder each, named after the layer, while it is being made.
 fn builders(sandbox: &Sandbox) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(sandbox.folder().join("labctl")).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(sandbox.home().join("run")).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter_map(|name| name.strip_prefix("l-").map(str::to_owned)).collect()
 }
@@ -158,7 +158,7 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
             recap.push(sandbox.good(&["exec", node, "--", "sh", "-c", "cd /srv; cat base/once base/noted own; cut -d' ' -f1 base/file"]));
         }
         assert_eq!(sandbox.machines().len(), 2, "{round}: a machine too many or too few");
-        assert_eq!(machines(&sandbox.folder().join("labctl/l-").display().to_string()), Vec::<i32>::new(), "{round}");
+        assert_eq!(machines(&sandbox.home().join("run/l-").display().to_string()), Vec::<i32>::new(), "{round}");
         sandbox.good(&["destroy", "--force"]);
         assert_eq!(sandbox.machines(), Vec::<i32>::new(), "{round}");
         recap.join("\n")
@@ -201,7 +201,7 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
             }
         };
         ours.extend(builders(&sandbox));
-        let builder = machines(&sandbox.folder().join("labctl/l-").display().to_string());
+        let builder = machines(&sandbox.home().join("run/l-").display().to_string());
         println!("round {round}: killed {moment}: {}", if machine && !builder.is_empty() { "the builder's machine" } else { "up" });
         match builder.first() {
             Some(pid) if machine => kill(*pid),
@@ -209,7 +209,7 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
         }
         let code = up.wait().unwrap();
         until("the machine of a killed build ends", Duration::from_secs(10), || {
-            machines(&sandbox.folder().join("labctl/l-").display().to_string()).is_empty()
+            machines(&sandbox.home().join("run/l-").display().to_string()).is_empty()
         });
         println!("round {round}: {code}; left: {:?}", unfinished(&sandbox, &ours));
         if round % 3 == 2 {
@@ -239,7 +239,7 @@ fn a_layer_whose_making_is_killed_is_whole_or_absent() {
     up.kill().unwrap();
     up.wait().unwrap();
     until("the machine of a killed build ends", Duration::from_secs(10), || {
-        machines(&sandbox.folder().join("labctl/l-").display().to_string()).is_empty()
+        machines(&sandbox.home().join("run/l-").display().to_string()).is_empty()
     });
     let listed = sandbox.good(&["prune"]);
     for left in unfinished(&sandbox, &ours) {
