@@ -105,7 +105,8 @@ fn a_vendors_image_is_downloaded_booted_and_rebooted() {
 
     // A clone in another subnet: what cloud-init wrote when the first lab booted contains the old address, and must not come back.
     sandbox.good(&["clone", "vendor", "moved", "--subnet", "10.99.0.0/24"]);
-    let network = || sandbox.good(&["--lab", "moved", "exec", "c1", "--", "sh", "-c", "hostname -I | cut -d' ' -f1; ip route show default"]);
+    let network =
+        || sandbox.good(&["--lab", "moved", "exec", "c1", "--", "sh", "-c", "hostname -I | cut -d' ' -f1; ip route show default"]);
     assert!(network().starts_with("10.99.0.10\ndefault via 10.99.0.1 "), "{}", network());
     sandbox.good(&["--lab", "moved", "reload", "c1"]);
     sandbox.good(&["--lab", "moved", "exec", "c1", "--", "sh", "-c", "systemctl is-system-running --wait >/dev/null; true"]);
