@@ -16,7 +16,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use labctl_wire::tree::{FromReceiver, FromSender, Item, Received, Removal, What};
+use labctl_wire::tree::{FromReceiver, FromSender, Item, MODE_BITS, Received, Removal, What};
 
 use crate::faults::Faults;
 use crate::pipe::Talk;
@@ -133,7 +133,8 @@ fn listen(talk: &mut Talk<'_>) -> Result<Listed, TreeError> {
                 if item.what == What::Folder {
                     folders.insert(item.path.to_vec());
                 }
-                listed.items.push(item);
+                // A guest does not get to make setuid files on the host.
+                listed.items.push(Item { mode: item.mode & MODE_BITS, ..item });
             }
             FromSender::Gone(path) => {
                 let path = path_of(&path);
