@@ -2,7 +2,7 @@
 
 use std::io;
 
-use labctl_tree::{Manifest, Pipe, Receiver, Source, TreeError};
+use labctl_tree::{Manifest, Passed, Pipe, Receiver, Source, TreeError};
 use labctl_wire::tree::{Receive, Received, Sent};
 use labctl_wire::{FromAgent, Reply, Request, ToAgent, WINDOW};
 use serde_bytes::ByteBuf;
@@ -11,8 +11,8 @@ use tokio::sync::mpsc::{self, Receiver as Queue, Sender, UnboundedReceiver, Unbo
 use crate::agent::{credit, unexpected};
 use crate::{Agent, Exchange, GuestError};
 
-/// Is told the bytes of content that have passed.
-pub type Progress = Box<dyn FnMut(u64) + Send>;
+/// Is told how far a copy is.
+pub type Progress = Box<dyn FnMut(Passed) + Send>;
 
 /// Batches that wait for their turn; more would only take memory.
 const WAITING: usize = 4;
@@ -120,34 +120,61 @@ async fn carry(exchange: &mut Exchange, mut batches: Queue<Vec<u8>>, hand: Unbou
     }
 }
 
-/// Copies a tree from one guest to another one; this process only passes the stream on.
-pub async fn between(from: &Agent, path: ByteBuf, to: &Agent, request: Receive) -> Result<(Received, Sent), GuestError> {
-    let mut source = from.link().start(Request::SendTree { path })?;
-    let mut target = to.link().start(Request::ReceiveTree(Box::new(request)))?;
+/// Which guest of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that something is copied from.
+    From,
+    /// The one that it is copied to.
+    To,
+}
+
+/// Copies a tree from one guest to another one; this process only passes the stream on, so that it does not know how much there will be.
+///
+/// # Errors
+/// With the guest that it failed at.
+pub async fn between(
+    from: &Agent,
+    path: ByteBuf,
+    to: &Agent,
+    request: Receive,
+    mut progress: Progress,
+) -> Result<(Received, Sent), (Side, GuestError)> {
+    let mut source = from.link().start(Request::SendTree { path }).map_err(at(Side::From))?;
+    let mut target = to.link().start(Request::ReceiveTree(Box::new(request))).map_err(at(Side::To))?;
     let (source_id, target_id) = (source.id(), target.id());
     let (mut sent, mut received) = (None, None);
+    let mut passed = Passed::default();
     // Bytes and credit pass one by one, so both windows are the window from end to end.
     while sent.is_none() || received.is_none() {
         tokio::select! {
-            message = source.next(), if sent.is_none() => match message? {
-                FromAgent::Data { bytes, .. } => target.send(ToAgent::Data { id: target_id, bytes })?,
-                FromAgent::Credit { bytes, .. } => target.send(ToAgent::Credit { id: target_id, bytes })?,
-                FromAgent::Done { result, .. } => match result? {
+            message = source.next(), if sent.is_none() => match message.map_err(at(Side::From))? {
+                FromAgent::Data { bytes, .. } => {
+                    passed.bytes += bytes.len() as u64;
+                    progress(passed);
+                    target.send(ToAgent::Data { id: target_id, bytes }).map_err(at(Side::To))?;
+                }
+                FromAgent::Credit { bytes, .. } => target.send(ToAgent::Credit { id: target_id, bytes }).map_err(at(Side::To))?,
+                FromAgent::Done { result, .. } => match result.map_err(at(Side::From))? {
                     Reply::Sent(done) => sent = Some(done),
-                    other => return Err(unexpected(&other)),
+                    other => return Err((Side::From, unexpected(&other))),
                 },
                 FromAgent::Ready { .. } => {}
             },
-            message = target.next(), if received.is_none() => match message? {
-                FromAgent::Data { bytes, .. } => source.send(ToAgent::Data { id: source_id, bytes })?,
-                FromAgent::Credit { bytes, .. } => source.send(ToAgent::Credit { id: source_id, bytes })?,
-                FromAgent::Done { result, .. } => match result? {
+            message = target.next(), if received.is_none() => match message.map_err(at(Side::To))? {
+                FromAgent::Data { bytes, .. } => source.send(ToAgent::Data { id: source_id, bytes }).map_err(at(Side::From))?,
+                FromAgent::Credit { bytes, .. } => source.send(ToAgent::Credit { id: source_id, bytes }).map_err(at(Side::From))?,
+                FromAgent::Done { result, .. } => match result.map_err(at(Side::To))? {
                     Reply::Received(done) => received = Some(done),
-                    other => return Err(unexpected(&other)),
+                    other => return Err((Side::To, unexpected(&other))),
                 },
                 FromAgent::Ready { .. } => {}
             },
         }
     }
     Ok((received.unwrap_or_default(), sent.unwrap_or_default()))
+}
+
+fn at<E: Into<GuestError>>(side: Side) -> impl Fn(E) -> (Side, GuestError) {
+    move |why| (side, why.into())
 }

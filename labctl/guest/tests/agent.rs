@@ -178,8 +178,8 @@ async fn a_relay_is_as_good_as_the_agent() {
 async fn trees_go_both_ways_and_between_agents() {
     use std::sync::Arc;
 
-    use labctl_guest::tree::between;
-    use labctl_tree::{Receiver, Rules, walk};
+    use labctl_guest::tree::{Side, between};
+    use labctl_tree::{Passed, Receiver, Rules, walk};
     use labctl_wire::tree::Receive;
     use serde_bytes::ByteBuf;
 
@@ -195,17 +195,26 @@ async fn trees_go_both_ways_and_between_agents() {
     let path = |guest: &Guest| guest.folder.path().join("to").into_os_string().into_encoded_bytes();
     let request = |guest: &Guest| Receive { path: ByteBuf::from(path(guest)), ..Receive::default() };
     let manifest = Arc::new(walk::all(&from, &Rules::default(), None));
-    let sent = one.agent.send_tree(request(&one), manifest.clone(), None, Box::new(|_| {})).await.unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let sent =
+        one.agent.send_tree(request(&one), manifest.clone(), None, Box::new(move |passed| tell.send(passed).unwrap())).await.unwrap();
+    let bytes = sent.bytes;
+    assert_eq!(told.iter().last(), Some(Passed { bytes, total: Some(bytes) }));
     assert_eq!((sent.written, sent.folders, sent.faults), (3001, 3, vec![]));
     let again = one.agent.send_tree(request(&one), manifest, None, Box::new(|_| {})).await.unwrap();
     assert!(!again.changed(), "{again:?}");
-    let (passed, _) = between(&one.agent, ByteBuf::from(path(&one)), &other.agent, request(&other)).await.unwrap();
+    let (here, there) = (&one.agent, &other.agent);
+    let (passed, _) = between(here, ByteBuf::from(path(&one)), there, request(&other), Box::new(|_| {})).await.unwrap();
     assert_eq!((passed.written, passed.faults), (3001, vec![]));
     let back = Receiver { path: folder.path().join("back"), ..Receiver::default() };
     let (received, sent) = other.agent.receive_tree(ByteBuf::from(path(&other)), back, Box::new(|_| {})).await.unwrap();
     assert_eq!((received.written, received.faults, sent.faults), (3001, vec![], vec![]));
     assert_eq!(std::fs::read(folder.path().join("back/big")).unwrap(), std::fs::read(from.join("big")).unwrap());
     assert!(folder.path().join("back/deep/empty").is_dir());
+    let none = || ByteBuf::from("/dev/null/none");
+    let unreadable = between(here, none(), there, request(&other), Box::new(|_| {})).await.unwrap_err();
+    let unwritable = between(here, ByteBuf::from(path(&one)), there, Receive { path: none(), ..Receive::default() }, Box::new(|_| {}));
+    assert_eq!((unreadable.0, unwritable.await.unwrap_err().0), (Side::From, Side::To));
     let missing = one.agent.receive_tree(ByteBuf::from("/none/there"), Receiver::default(), Box::new(|_| {})).await;
     assert!(matches!(missing, Err(GuestError::Agent(why)) if why.kind == ErrorKind::NotFound));
 }

@@ -22,12 +22,13 @@ impl Owner {
 
     /// Whom the successor of `old` belongs to: this owner, else that of `old`, unless that is who creates it.
     pub(crate) fn after(self, old: Option<&Metadata>) -> Self {
-        let user = rustix::process::geteuid().as_raw();
-        let kept = old.filter(|old| old.is_file() && user == 0);
-        Self {
-            user: self.user.or(kept.map(MetadataExt::uid).filter(|old| *old != user)),
-            group: self.group.or(kept.map(MetadataExt::gid).filter(|old| *old != rustix::process::getegid().as_raw())),
+        let Some(old) = old.filter(|old| old.is_file()) else { return self };
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if user != 0 {
+            return self;
         }
+        let kept = |old: u32, own: u32| Some(old).filter(|old| *old != own);
+        Self { user: self.user.or(kept(old.uid(), user)), group: self.group.or(kept(old.gid(), group)) }
     }
 
     /// Whether there is nothing to do.

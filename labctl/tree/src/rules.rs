@@ -35,7 +35,7 @@ impl Rules {
         let mut builder = GitignoreBuilder::new("");
         for (at, line) in lines.iter().enumerate() {
             let bad = |why: ignore::Error| BadRule { at, line: line.clone(), why: why.to_string() };
-            builder.add_line(None, line).map_err(bad)?;
+            builder.add_line(None, &literal_braces(line)).map_err(bad)?;
         }
         let matcher = builder.build().map_err(|why| BadRule { at: 0, line: String::new(), why: why.to_string() })?;
         Ok(Self { lines, matcher })
@@ -64,4 +64,31 @@ impl Rules {
         }
         false
     }
+}
+
+/// The rule with its braces escaped: for git they are characters like any other, for the matcher they are alternatives.
+fn literal_braces(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '\\' => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            '[' => class(rest).unwrap_or(1),
+            other => other.len_utf8(),
+        };
+        if matches!(first, '{' | '}') {
+            out.push('\\');
+        }
+        out += &rest[..length];
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// Length of the class of characters (`[a-z]`) that a text begins with, in bytes. A bracket in the first place is one of its characters.
+fn class(text: &str) -> Option<usize> {
+    let inner = text[1..].strip_prefix(['!', '^']).unwrap_or(&text[1..]);
+    let first = inner.chars().next()?.len_utf8();
+    let end = inner[first..].find(']')?;
+    Some(text.len() - inner.len() + first + end + 1)
 }

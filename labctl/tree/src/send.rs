@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use crate::faults::Faults;
 use crate::pipe::{PIECE, Talk};
 use crate::walk::nanoseconds;
-use crate::{Manifest, Pipe, TreeError, digest};
+use crate::{Manifest, Passed, Pipe, TreeError, digest, passed};
 
 /// A file that was changed this recently may change again without getting another time (the kernel's clock for files ticks every 1 to
 /// 10 ms), so its copy gets a time that makes the next copy compare the content.
@@ -25,8 +25,8 @@ pub struct Source<'a> {
     pub manifest: &'a Manifest,
     /// Content of the manifest's [`What::Stream`].
     pub stream: Option<&'a mut dyn Read>,
-    /// Is told how many bytes of content were read, piece by piece.
-    pub progress: &'a mut dyn FnMut(u64),
+    /// Is told how far it is, after each piece of content.
+    pub progress: &'a mut dyn FnMut(Passed),
 }
 
 /// Sends a tree; returns what could not be read. What has vanished meanwhile is not a fault.
@@ -46,14 +46,22 @@ pub fn send(source: &mut Source<'_>, pipe: &mut dyn Pipe) -> Result<Vec<String>,
         wanted.push((item, sha256));
     }
     let mut faults = Faults::default();
+    let mut passed = Passed::none_of(wanted.iter().map(|(item, _)| &item.what));
+    let mut progress = |bytes: u64| {
+        passed.bytes += bytes;
+        (source.progress)(passed);
+    };
     for (item, sha256) in wanted {
         let done = match (&item.what, source.stream.as_deref_mut()) {
-            (What::Stream, Some(stream)) => content(&mut talk, stream, source.progress).map(|read| read.map(|()| now())),
-            _ => file(&mut talk, root, item, sha256, source.progress),
+            (What::Stream, Some(stream)) => content(&mut talk, stream, &mut progress).map(|read| read.map(|()| now())),
+            _ => file(&mut talk, root, item, sha256, &mut progress),
         }?;
         match done {
             Ok(mtime) => talk.say(&FromSender::Written { mtime })?,
-            Err(Left::AsItIs(mtime)) => talk.say(&FromSender::Same { mtime })?,
+            Err(Left::AsItIs(mtime)) => {
+                progress(passed::size(&item.what));
+                talk.say(&FromSender::Same { mtime })?;
+            }
             Err(Left::Gone) => talk.say(&FromSender::Missing)?,
             Err(Left::Unread(why)) => {
                 faults.add(&place(root, item), why);

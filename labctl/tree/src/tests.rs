@@ -234,20 +234,20 @@ fn what_was_brought_is_removed_and_nothing_else() {
 #[test]
 fn rules_are_gits() {
     let mut bench = Bench::new();
-    let lines = ["*.log", "!keep.log", "/build/", "node_modules/", "docs/**/draft", "\\#x", "# a comment", ""];
+    let lines = ["*.log", "!keep.log", "/build/", "node_modules/", "docs/**/draft", "\\#x", "# a comment", "", "a{b,c}", "[{}]1", "\\{d"];
     bench.rules = Rules::new(lines.map(str::to_owned).to_vec()).unwrap();
-    let out = ["a.log", "d/b.log", "build/x", "d/node_modules/x", "docs/a/b/draft", "#x"];
-    let there = ["keep.log", "d/build/x", "draft", "node"];
+    let out = ["a.log", "d/b.log", "build/x", "d/node_modules/x", "docs/a/b/draft", "#x", "a{b,c}", "{1", "{d"];
+    let there = ["keep.log", "d/build/x", "draft", "node", "ab", "x1"];
     for path in out.iter().chain(&there) {
         bench.write(path, "");
     }
     bench.copy();
-    assert_eq!(out.map(|path| bench.to(path).exists()), [false; 6]);
-    assert_eq!(there.map(|path| bench.to(path).exists()), [true; 4]);
+    assert_eq!(out.map(|path| bench.to(path).exists()), [false; 9]);
+    assert_eq!(there.map(|path| bench.to(path).exists()), [true; 6]);
     bench.copy_some(&out);
-    assert_eq!(out.map(|path| bench.to(path).exists()), [false; 6], "nor if it is what changed");
-    let bad = Rules::new(vec!["fine".into(), "{a".into()]).unwrap_err();
-    assert_eq!((bad.at, bad.line.as_str()), (1, "{a"));
+    assert_eq!(out.map(|path| bench.to(path).exists()), [false; 9], "nor if it is what changed");
+    let bad = Rules::new(vec!["fine".into(), "[z-a]".into()]).unwrap_err();
+    assert_eq!((bad.at, bad.line.as_str()), (1, "[z-a]"));
 }
 
 #[test]
@@ -267,6 +267,12 @@ fn only_what_changed_is_looked_at() {
     assert_eq!(fs::read_to_string(bench.to("new/deep/file")).unwrap(), "3");
     assert_eq!(fs::read_to_string(bench.to("three")).unwrap(), "1");
     assert!(!bench.to("gone").exists());
+    // A file that comes and goes between two looks changes nothing, not even the record.
+    let record =
+        || fs::read_dir(bench.folder.path().join("records")).unwrap().next().unwrap().unwrap().metadata().unwrap().modified().unwrap();
+    let before = record();
+    assert_eq!(bench.copy_some(&["a/.two.swp"]).did, Received::default());
+    assert_eq!(record(), before);
     // What part of a copy brought is known to be ours, too.
     fs::remove_dir_all(bench.from("new")).unwrap();
     assert_eq!(bench.copy().did.removed, 3);
@@ -322,6 +328,11 @@ fn nothing_is_written_outside() {
         vec![folder(""), link("out"), file("out/evil")],
         vec![folder(""), folder("a"), file("a//b")],
         vec![folder(""), folder("a/.")],
+        // Looked at as one thing, changed as another.
+        vec![folder(""), file("x"), link("x")],
+        vec![folder(""), folder("x"), link("x"), file("x/evil")],
+        // A link here would be followed by the next copy.
+        vec![link("")],
         vec![],
     ] {
         let manifest = Manifest { root: bench.from(""), items: evil, ..Manifest::default() };
@@ -363,6 +374,65 @@ fn modes_and_places() {
     fs::set_permissions(bench.folder.path().join("deep"), fs::Permissions::from_mode(0o1777)).unwrap();
     bench.run(&folder, &Receiver { path: bench.folder.path().join("deep"), ..bench.receiver() }).unwrap();
     assert_eq!(fs::metadata(bench.folder.path().join("deep")).unwrap().mode() & 0o7777, 0o1777);
+}
+
+#[test]
+fn what_was_in_the_way_stays_whatever_is_copied_later() {
+    let bench = Bench::new();
+    for path in ["folder/x", "file"] {
+        bench.write(path, "1");
+    }
+    fs::create_dir_all(bench.to("file")).unwrap();
+    fs::write(bench.to("folder"), "mine").unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.copy().did.faults.len(), 2, "the second copy does not take them for the first one's");
+        assert_eq!(fs::read_to_string(bench.to("folder")).unwrap(), "mine");
+    }
+    fs::remove_dir_all(bench.from("folder")).unwrap();
+    fs::remove_file(bench.from("file")).unwrap();
+    assert_eq!(bench.copy().did.removed, 0);
+    assert!(bench.to("folder").is_file() && bench.to("file").is_dir());
+
+    // Where everything foreign is removed, a folder makes room for a file; what a rule spares still does not.
+    let mut mirror = Bench { removal: Removal::Foreign, ..bench };
+    for path in ["file", "other"] {
+        mirror.write(path, "1");
+        fs::create_dir_all(mirror.to(path).join("in")).unwrap();
+        fs::write(mirror.to(path).join("in/made-there"), "").unwrap();
+    }
+    fs::write(mirror.to("other/keep"), "").unwrap();
+    mirror.rules = Rules::new(vec!["keep".into()]).unwrap();
+    assert_eq!(mirror.copy().did.faults.len(), 1);
+    assert_eq!(fs::read_to_string(mirror.to("file")).unwrap(), "1");
+    assert!(mirror.to("other/keep").exists() && !mirror.to("other/in").exists());
+}
+
+#[test]
+fn incomplete_files_are_removed_wherever_they_are_but_not_those_of_another_copy() {
+    let bench = Bench::new();
+    bench.write("d/a", "1");
+    bench.write("b", "1");
+    bench.copy();
+    let record = fs::read_dir(bench.folder.path().join("records")).unwrap().next().unwrap().unwrap().path();
+    let unfinished = |token: &str| {
+        let text = fs::read(&record).unwrap();
+        let paths = text.iter().position(|byte| *byte == 0).unwrap();
+        fs::write(&record, [token.as_bytes(), &text[paths..]].concat()).unwrap();
+        let left = bench.to("d").join(format!(".labctl-{token}-1"));
+        fs::write(&left, "half").unwrap();
+        left
+    };
+    let others = crate::receive::Names::new();
+    let left = unfinished(others.token());
+    bench.copy();
+    assert!(left.exists(), "the other copy is still at work");
+    drop(others);
+    fs::remove_file(left).unwrap();
+    // The folder is gone from the host since.
+    unfinished("dead");
+    fs::remove_dir_all(bench.from("d")).unwrap();
+    bench.copy();
+    assert!(!bench.to("d").exists());
 }
 
 #[test]

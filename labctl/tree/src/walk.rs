@@ -1,6 +1,6 @@
 //! What is in a folder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -51,26 +51,28 @@ pub fn some(root: &Path, rules: &Rules, mode: Option<u32>, paths: &BTreeSet<Path
     if !walk.root() {
         return walk.finish();
     }
-    let mut listed: BTreeSet<PathBuf> = BTreeSet::new();
-    let mut complete: Vec<&Path> = Vec::new();
+    let mut listed: HashSet<&Path> = HashSet::new();
+    // All that is below these has been dealt with.
+    let mut settled: HashSet<&Path> = HashSet::new();
     for path in paths {
-        if complete.iter().any(|above| path.starts_with(above)) {
+        if path.ancestors().any(|above| settled.contains(above)) {
             continue;
         }
         let mut above: Vec<&Path> = path.ancestors().filter(|above| !above.as_os_str().is_empty()).collect();
         above.reverse();
-        for (at, step) in above.iter().enumerate() {
+        for (at, step) in above.iter().copied().enumerate() {
             let last = at + 1 == above.len();
-            if !last && listed.contains(*step) {
+            if !last && listed.contains(step) {
                 continue;
             }
             let about = match fs::symlink_metadata(root.join(step)) {
                 Ok(about) => about,
                 Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     // A rule that is for folders only does not spare what may have been one.
-                    if !rules.exclude_within(step, false) && listed.insert((*step).to_owned()) {
+                    if !rules.exclude_within(step, false) {
                         walk.gone.push(bytes(step));
                     }
+                    settled.insert(step);
                     break;
                 }
                 Err(why) => {
@@ -81,7 +83,7 @@ pub fn some(root: &Path, rules: &Rules, mode: Option<u32>, paths: &BTreeSet<Path
             if rules.exclude(step, about.is_dir()) {
                 break;
             }
-            if listed.insert((*step).to_owned()) {
+            if listed.insert(step) {
                 walk.item(step, &about);
             }
             if !about.is_dir() {
@@ -89,7 +91,7 @@ pub fn some(root: &Path, rules: &Rules, mode: Option<u32>, paths: &BTreeSet<Path
             }
             if last {
                 walk.folder(step);
-                complete.push(path);
+                settled.insert(step);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use labctl_wire::tree::{Item, MODE_BITS, What};
+use labctl_wire::tree::{Item, MODE_BITS, Removal, What};
 use serde_bytes::ByteBuf;
 
 use super::{Work, path_of};
@@ -80,6 +80,7 @@ impl Work<'_> {
         if found.is_some() {
             if !self.may_replace(path) {
                 plan.blocked.insert(path.to_owned());
+                self.record.disown(path);
                 self.faults.add(&place, "is not a folder, and was not made by a copy: remove it, or choose another place");
                 return Ok(());
             }
@@ -155,20 +156,28 @@ impl Work<'_> {
         Ok(differs)
     }
 
-    /// Removes an empty folder that is in the way of something else; returns whether the way is free.
+    /// Removes a folder that is in the way of something else; returns whether the way is free. Only where everything foreign is to be removed,
+    /// it need not be empty.
     fn make_room(&mut self, path: &Path, found: Option<&Metadata>) -> Result<bool, TreeError> {
         if !found.is_some_and(Metadata::is_dir) {
             return Ok(true);
         }
         let place = self.place(path);
-        let removed = if self.may_replace(path) { fs::remove_dir(&place) } else { Err(io::ErrorKind::DirectoryNotEmpty.into()) };
-        match removed {
-            Err(why) if why.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                self.faults.add(&place, "is a folder with things that were not made by a copy: remove it, or choose another place");
-                Ok(false)
+        let is_free = if self.how.removal == Removal::Foreign {
+            self.remove_tree(path)?
+        } else if self.record.has(path) {
+            match fs::remove_dir(&place) {
+                Err(why) if why.kind() == io::ErrorKind::DirectoryNotEmpty => false,
+                removed => return Ok(self.faults.take(&place, removed)?.is_some()),
             }
-            removed => Ok(self.faults.take(&place, removed)?.is_some()),
+        } else {
+            self.record.disown(path);
+            false
+        };
+        if !is_free {
+            self.faults.add(&place, "is a folder with things that were not made by a copy: remove it, or choose another place");
         }
+        Ok(is_free)
     }
 
     /// Gives folders their final modes and owners, the innermost first: a folder may forbid writing.

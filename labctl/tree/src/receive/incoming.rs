@@ -6,13 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use labctl_wire::tree::{FromSender, What};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, futimens, utimensat};
 
 use super::compare::Wanted;
 use super::temporary::Temporary;
 use super::{Work, path_of};
-use crate::TreeError;
 use crate::pipe::Talk;
+use crate::{TreeError, passed};
 
 impl Work<'_> {
     /// Takes the next file from the stream: complete and under its name, or not at all.
@@ -38,7 +38,10 @@ impl Work<'_> {
                     failed = writing.is_none() || self.faults.take(&place, wrote)?.is_none();
                 }
                 FromSender::Written { mtime } => break mtime,
-                FromSender::Same { mtime } => return self.same(&place, item.mode, mtime, want),
+                FromSender::Same { mtime } => {
+                    progress(passed::size(&item.what));
+                    return self.same(&place, item.mode, mtime, want);
+                }
                 FromSender::Missing => return Ok(()),
                 _ => return Err(TreeError::Invalid("a manifest within content".into())),
             }
@@ -52,7 +55,7 @@ impl Work<'_> {
         let done = owner
             .own(&temporary.path)
             .and_then(|()| file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(item.mode)))
-            .and_then(|()| if item.what == What::Stream { Ok(()) } else { set_time(&temporary.path, mtime) })
+            .and_then(|()| if item.what == What::Stream { Ok(()) } else { Ok(futimens(&file, &times(mtime))?) })
             .and_then(|()| temporary.keep(&place));
         self.done.written += u64::from(self.faults.take(&place, done)?.is_some());
         Ok(())
@@ -67,7 +70,7 @@ impl Work<'_> {
     /// The content is here already.
     fn same(&mut self, place: &Path, mode: u32, mtime: i64, want: &Wanted) -> Result<(), TreeError> {
         let Some(about) = &want.old else { return Err(TreeError::Invalid("a file is said to be here".into())) };
-        let set = set_time(place, mtime);
+        let set = utimensat(CWD, place, &times(mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from);
         self.faults.take(place, set)?;
         if self.attributes(place, mode, about)? {
             self.done.touched += 1;
@@ -76,8 +79,7 @@ impl Work<'_> {
     }
 }
 
-fn set_time(path: &Path, mtime: i64) -> io::Result<()> {
+fn times(mtime: i64) -> Timestamps {
     let time = Timespec { tv_sec: mtime.div_euclid(1_000_000_000), tv_nsec: mtime.rem_euclid(1_000_000_000) as _ };
-    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: time };
-    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification: time }
 }

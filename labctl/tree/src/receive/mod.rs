@@ -10,7 +10,7 @@ mod record;
 mod remove;
 mod temporary;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -20,9 +20,9 @@ use labctl_wire::tree::{FromReceiver, FromSender, Item, MODE_BITS, Received, Rem
 
 use crate::faults::Faults;
 use crate::pipe::Talk;
-use crate::{Owner, Pipe, Rules, TreeError};
+use crate::{Owner, Passed, Pipe, Rules, TreeError};
 use record::Record;
-use temporary::Names;
+pub(crate) use temporary::Names;
 
 /// How a tree is written.
 #[derive(Debug, Clone, Default)]
@@ -52,8 +52,8 @@ struct Listed {
     gone: Vec<PathBuf>,
 }
 
-/// Receives a tree. Faults of single items are in the result.
-pub fn receive(how: &Receiver, pipe: &mut dyn Pipe, progress: &mut dyn FnMut(u64)) -> Result<Received, TreeError> {
+/// Receives a tree; `progress` is told how far it is, after each piece of content. Faults of single items are in the result.
+pub fn receive(how: &Receiver, pipe: &mut dyn Pipe, progress: &mut dyn FnMut(Passed)) -> Result<Received, TreeError> {
     let mut talk = Talk::new(pipe);
     let listed = listen(&mut talk)?;
     let root = listed.items.first().ok_or_else(|| TreeError::Invalid("an empty manifest".into()))?;
@@ -72,14 +72,20 @@ pub fn receive(how: &Receiver, pipe: &mut dyn Pipe, progress: &mut dyn FnMut(u64
     work.note(&listed)?;
     work.remove_gone(&listed)?;
     let plan = work.compare()?;
+    work.record.correct(&work.names)?;
     work.remove_foreign(&plan)?;
     for want in &plan.wanted {
         talk.say(&FromReceiver::Want { item: want.item, sha256: want.sha256.clone() })?;
     }
     talk.say(&FromReceiver::Complete)?;
     talk.flush()?;
+    let mut passed = Passed::none_of(plan.wanted.iter().map(|want| &listed.items[want.item as usize].what));
+    let mut progress = |bytes: u64| {
+        passed.bytes += bytes;
+        progress(passed);
+    };
     for want in &plan.wanted {
-        work.bring(&mut talk, want, progress)?;
+        work.bring(&mut talk, want, &mut progress)?;
     }
     work.settle(&plan)?;
     work.record.close()?;
@@ -115,23 +121,28 @@ fn path_of(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// Reads the manifest. Each item must be in a folder of the manifest, so no path leads through a link, let alone out of the tree.
+/// Reads the manifest. Each item must be in a folder of the manifest and be there once, so no path leads through a link, let alone out of the
+/// tree.
 fn listen(talk: &mut Talk<'_>) -> Result<Listed, TreeError> {
     let mut listed = Listed::default();
-    let mut folders: HashSet<Vec<u8>> = HashSet::new();
+    // Whether each is a folder.
+    let mut seen: HashMap<Vec<u8>, bool> = HashMap::new();
     loop {
         match talk.hear()? {
             FromSender::Item(item) => {
                 let path = path_of(&item.path);
+                if path.as_os_str().is_empty() && matches!(item.what, What::Link { .. }) {
+                    // A sender follows its root. As a link, it would lead the next copy to this place elsewhere.
+                    return Err(TreeError::Invalid("a link in place of the whole tree".into()));
+                }
                 let known = match path.parent() {
                     None => listed.items.is_empty(),
-                    Some(above) => folders.contains(above.as_os_str().as_bytes()),
+                    Some(above) => seen.get(above.as_os_str().as_bytes()) == Some(&true),
                 };
-                if !known || !is_plain(path) {
+                // What comes twice could be a file when it is looked at and a link when it is changed.
+                let is_new = seen.insert(item.path.to_vec(), item.what == What::Folder).is_none();
+                if !known || !is_new || !is_plain(path) {
                     return Err(TreeError::Invalid(format!("the path `{}`", path.display())));
-                }
-                if item.what == What::Folder {
-                    folders.insert(item.path.to_vec());
                 }
                 // A guest does not get to make setuid files on the host.
                 listed.items.push(Item { mode: item.mode & MODE_BITS, ..item });

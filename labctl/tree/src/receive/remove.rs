@@ -18,7 +18,13 @@ impl Work<'_> {
     /// Removes incomplete files of a copy that was killed.
     pub fn sweep(&mut self) -> Result<(), TreeError> {
         let Some(token) = self.record.unfinished.clone() else { return Ok(()) };
-        let folders: HashSet<&Path> = self.items.iter().filter_map(|item| path_of(&item.path).parent()).collect();
+        if temporary::is_in_use(&token) {
+            // Another copy to this place is at work.
+            return Ok(());
+        }
+        // Also those that the sender no longer has.
+        let known = self.items.iter().map(|item| path_of(&item.path)).chain(self.record.all());
+        let folders: HashSet<&Path> = known.filter_map(Path::parent).collect();
         for folder in folders {
             if !self.behind_a_link(&folder.join("x")) {
                 temporary::sweep(&self.place(folder), &token);
@@ -100,7 +106,7 @@ impl Work<'_> {
     }
 
     /// Removes something with all that is in it, but for what is spared; returns whether all of it is gone.
-    fn remove_tree(&mut self, path: &Path) -> Result<bool, TreeError> {
+    pub fn remove_tree(&mut self, path: &Path) -> Result<bool, TreeError> {
         let place = self.place(path);
         let Ok(about) = fs::symlink_metadata(&place) else { return Ok(true) };
         if self.is_spared(path, about.is_dir()) {

@@ -1,13 +1,18 @@
 //! Files under temporary names beside their final ones.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How all temporary names begin.
 const PREFIX: &str = ".labctl-";
+
+/// Tokens of the copies that this process is making.
+static IN_USE: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Names that no other copy uses.
 pub struct Names {
@@ -20,7 +25,9 @@ impl Names {
         static COPIES: AtomicU32 = AtomicU32::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
         let copy = COPIES.fetch_add(1, Ordering::Relaxed);
-        Self { token: format!("{:x}-{now:x}-{copy:x}", std::process::id()), next: 0 }
+        let token = format!("{:x}-{now:x}-{copy:x}", std::process::id());
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).insert(token.clone());
+        Self { token, next: 0 }
     }
 
     /// What the names have in common.
@@ -33,6 +40,17 @@ impl Names {
         self.next += 1;
         Temporary { path: path.with_file_name(format!("{PREFIX}{}-{}", self.token, self.next)), kept: false }
     }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.token);
+    }
+}
+
+/// Whether a copy with that token is being made by this process: two commands may copy to one place at a time.
+pub fn is_in_use(token: &str) -> bool {
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner).contains(token)
 }
 
 /// Whether a name is a temporary one, of any copy.
