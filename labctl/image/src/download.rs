@@ -82,7 +82,8 @@ impl DownloadError {
     pub fn hint(&self) -> String {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Unreachable { .. } => "check the network and, behind a proxy, `network.proxy` in the lab file or HTTPS_PROXY; then repeat the command".into(),
+            Self::Unreachable { .. } => "check the network and, behind a proxy, `network.proxy` in the lab file or $http_proxy and $https_proxy; then repeat the command".into(),
+            Self::Status { status: 407, .. } => "the proxy wants a user and password: `http://USER:PASSWORD@HOST:PORT`".into(),
             Self::Status { .. } => "check the address in your file".into(),
             Self::Broken { .. } => "repeat the command: the download resumes where it broke off".into(),
             Self::Checksum { .. } => {

@@ -1,16 +1,16 @@
 //! Shrinks saved memory: pages that a template already has are left out of QEMU's migration stream.
 //!
 //! The stream (QEMU's migration/savevm.c and migration/ram.c, big-endian, the same since QEMU 2.9) starts with memory
-//! sections:
+//! sections, and commands between them: QEMU 10.0 sends one before the last section.
 //!
 //! ```text
-//! "QEVM" version │ 7 length name │ { 1 │ 2 │ 3 } id [header] records ... 0x7e id │ ... │ devices to the end
+//! "QEVM" version │ 7 length name │ { 1 │ 2 │ 3 } id [header] records ... 0x7e id │ 8 command length data │ ... │ devices to the end
 //! ```
 //!
 //! A memory record is an offset in its block with flags, followed by a page or by the byte that fills it. Loading the
 //! stream into memory that is mapped from the template supplies the omitted pages. A page that was written once is also
 //! written every later time, because it may have changed and changed back. Anything not understood is copied unchanged,
-//! which is always correct, only larger.
+//! which is only larger, and refused where it may refer to what was left out.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -24,6 +24,7 @@ const CONFIGURATION: u8 = 7;
 const SECTION_START: u8 = 1;
 const SECTION_PART: u8 = 2;
 const SECTION_END: u8 = 3;
+const COMMAND: u8 = 8;
 const FOOTER: u8 = 0x7e;
 
 const ZERO: u64 = 0x02;
@@ -265,6 +266,16 @@ struct Memory {
     omitted: u64,
 }
 
+impl Memory {
+    /// The number of pages left out, if the rest of the stream can be forwarded: its records may belong to the block of the last one read.
+    fn before_the_unknown(&self) -> io::Result<u64> {
+        match self.read.is_empty() || self.wrote.as_ref() == Some(&self.read) {
+            true => Ok(self.omitted),
+            false => Err(io::Error::other("this QEMU writes a machine's memory in a way that labctl does not know")),
+        }
+    }
+}
+
 impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R, W, K> {
     /// Copies the memory sections; returns the number of pages left out.
     fn memory(&mut self) -> io::Result<u64> {
@@ -275,9 +286,15 @@ impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R,
         let mut section = None;
         loop {
             let kind = self.stream.byte()?;
+            if kind == COMMAND {
+                self.stream.bytes(2)?;
+                let length = u16::from_be_bytes(self.stream.bytes(2)?.try_into().unwrap_or_default());
+                self.stream.bytes(length.into())?;
+                continue;
+            }
             let id = match kind {
                 SECTION_START | SECTION_PART | SECTION_END => self.stream.be32()?,
-                _ => return Ok(memory.omitted),
+                _ => return memory.before_the_unknown(),
             };
             let understood = match kind {
                 SECTION_START => {
@@ -288,7 +305,10 @@ impl<R: Read, W: Write, K: FnMut(&[u8], u64, &[u8]) -> io::Result<bool>> Copy<R,
                 }
                 _ => section == Some(id) && self.records(&mut memory)?,
             };
-            if !understood || self.stream.byte()? != FOOTER || self.stream.be32()? != id || kind == SECTION_END {
+            if !understood || self.stream.byte()? != FOOTER || self.stream.be32()? != id {
+                return memory.before_the_unknown();
+            }
+            if kind == SECTION_END {
                 return Ok(memory.omitted);
             }
         }

@@ -82,6 +82,43 @@ fn other_blocks_and_unknown_parts_stay_as_they_are() {
     assert!(copy(&input[..30], Vec::new(), None).is_err(), "a stream that was cut off");
 }
 
+/// The stream with these bytes before its last section.
+fn before_the_end(stream: &[u8], inserted: &[u8]) -> Vec<u8> {
+    let end = stream.windows(5).position(|bytes| bytes == [SECTION_END, 0, 0, 0, 2]).unwrap();
+    [&stream[..end], inserted, &stream[end..]].concat()
+}
+
+#[test]
+fn commands_between_sections_are_forwarded() {
+    let a = [1; PAGE];
+    let command = [COMMAND, 0, 10, 0, 3, 1, 2, 3];
+    let input = before_the_end(&stream(b"ram", &[(0, &a), (1, &[0]), (2, &a)]), &command);
+    let (out, written) = copied(&input, None);
+    assert_eq!((out, written.omitted), (before_the_end(&stream(b"ram", &[(0, &a), (2, &a)]), &command), 1));
+    let input = before_the_end(&stream(b"pc.ram", &[(0, &[0]), (1, &[0]), (2, &a)]), &command);
+    let (out, written) = copied(&input, None);
+    assert_eq!((out, written.omitted), (before_the_end(&stream(b"pc.ram", &[(2, &a)]), &command), 2));
+    let mut memory = vec![7; 3 * PAGE];
+    load(&input[..], &mut memory).unwrap();
+    assert!(memory == [[0; PAGE], [0; PAGE], a].concat(), "what comes after the command counts");
+}
+
+#[test]
+fn what_may_refer_to_an_omitted_record_is_refused() {
+    let a = [1; PAGE];
+    let odd = |records: &[(u64, &[u8])]| {
+        let mut odd = stream(b"pc.ram", records);
+        let last = odd.len() - b"\x04devices".len() - 5 - 8 - 8 - PAGE;
+        odd[last + 6] |= 0x02;
+        odd
+    };
+    let why = copy(&odd(&[(0, &[0]), (1, &a)])[..], Vec::new(), None).unwrap_err();
+    assert!(why.to_string().contains("does not know"), "{why}");
+    let known = odd(&[(0, &a), (1, &a)]);
+    assert_eq!(copied(&known, None).0, known, "it refers to a record that is there");
+    assert!(load(&known[..], &mut vec![0; 2 * PAGE]).is_err(), "pages that are not understood cannot be compared");
+}
+
 /// Returns bytes in portions of odd sizes, as a pipe may.
 struct Portions<'a>(&'a [u8]);
 

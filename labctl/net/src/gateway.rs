@@ -25,8 +25,12 @@ use crate::packet::{self, ARP, Hop, IPV4, Unreachable};
 use crate::place::Run;
 use crate::uplink::{self, Rules, Target};
 
-/// Limit on concurrent flows. Each may hold a file descriptor of the process, commonly limited to 1024.
+/// Limit on concurrent flows that may hold a file descriptor of the process each; these are commonly limited to 1024.
 const MOST_FLOWS: usize = 800;
+
+/// Limit on concurrent exchanges with clients of published UDP ports. Those of one port share its socket, and there may be many: each
+/// question of a resolver is an exchange.
+const MOST_EXCHANGES: usize = 4096;
 
 /// First port of connections that the gateway opens (RFC 6335: dynamic ports).
 const FIRST_PORT: u16 = 49152;
@@ -57,6 +61,8 @@ pub(crate) struct Gateway {
 
 struct FlowEntry {
     number: u64,
+    /// Whether it is an exchange with a client of a published UDP port.
+    is_exchange: bool,
     packets: mpsc::Sender<Bytes>,
 }
 
@@ -119,6 +125,13 @@ impl Gateway {
     /// Number of open flows.
     pub(crate) fn open_flows(&self) -> usize {
         self.flows.len()
+    }
+
+    /// Whether there is no room for another flow, or for another exchange.
+    fn is_full(&self, exchange: bool) -> bool {
+        let most = if exchange { MOST_EXCHANGES } else { MOST_FLOWS };
+        // Seldom are there so many that they must be counted.
+        self.flows.len() >= most && self.flows.values().filter(|entry| entry.is_exchange == exchange).count() >= most
     }
 
     /// Handles a frame for the gateway; immediate replies are appended to `replies`.
@@ -221,7 +234,7 @@ impl Gateway {
             return;
         }
         let target = self.rules.target(segment.key.remote);
-        if target == Target::Refused || self.flows.len() >= MOST_FLOWS {
+        if target == Target::Refused || self.is_full(false) {
             self.counters.refused += 1;
             packet::reset(replies, segment.hop, &segment.packet);
             return;
@@ -251,7 +264,7 @@ impl Gateway {
                     self.name(segment.key, segment.hop, query, replies);
                 }
             }
-            Target::Host(address) if self.flows.len() < MOST_FLOWS => {
+            Target::Host(address) if !self.is_full(false) => {
                 let link = self.open(segment.key, segment.hop, Some(segment.bytes.clone()));
                 tokio::spawn(udp::join(link, address));
             }
@@ -293,9 +306,12 @@ impl Gateway {
 
     /// Passes the datagrams of a client of a published port to a guest.
     pub(crate) fn exchange(&mut self, to: SocketAddrV4, exchange: Exchange) {
-        let mac = self.neighbour(*to.ip()).filter(|_| self.flows.len() < MOST_FLOWS);
+        let mac = self.neighbour(*to.ip()).filter(|_| !self.is_full(true));
         let Some((mac, key)) = mac.and_then(|mac| Some((mac, self.free_key(Transport::Udp, to)?))) else { return self.drop_packet() };
         let link = self.open(key, Hop { from: self.mac, to: mac }, None);
+        if let Some(entry) = self.flows.get_mut(&key) {
+            entry.is_exchange = true;
+        }
         tokio::spawn(exchange::join(link, exchange));
     }
 
@@ -329,7 +345,7 @@ impl Gateway {
         self.next_number += 1;
         let number = self.next_number;
         self.counters.opened += 1;
-        self.flows.insert(key, FlowEntry { number, packets: to_flow });
+        self.flows.insert(key, FlowEntry { number, is_exchange: false, packets: to_flow });
         let ending = Ending { ended: Ended { key, number }, to: self.ended.clone() };
         FlowLink { key, hop, packets, ingress: self.ingress.clone(), _ending: ending }
     }
@@ -343,3 +359,6 @@ impl Gateway {
         self.counters.dropped += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

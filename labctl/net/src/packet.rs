@@ -23,6 +23,10 @@ pub(crate) const ARP: u16 = 0x0806;
 
 const IPV4_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
+
+/// Longest payload of a UDP datagram in bytes: the packet's length is a 16-bit number.
+const LONGEST_UDP: usize = u16::MAX as usize - IPV4_HEADER - UDP_HEADER;
+
 const ICMP_HEADER: usize = 8;
 
 /// The two ends of an Ethernet hop.
@@ -130,8 +134,11 @@ pub(crate) fn unreachable(run: &mut BytesMut, hop: Hop, packet: &[u8], why: Unre
     });
 }
 
-/// A UDP datagram.
+/// A UDP datagram; nothing if the payload is longer than IPv4 allows. A name server that is asked over IPv6 may send a longer one.
 pub(crate) fn udp(run: &mut BytesMut, hop: Hop, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) {
+    if payload.len() > LONGEST_UDP {
+        return;
+    }
     let header = UdpRepr { src_port: from.port(), dst_port: to.port() };
     ipv4(run, hop, (*from.ip(), *to.ip()), IpProtocol::Udp, UDP_HEADER + payload.len(), |room| {
         header.emit(
@@ -205,6 +212,17 @@ mod tests {
         let datagram = UdpPacket::new_checked(&whole[..]).unwrap();
         assert!(datagram.verify_checksum(&Ipv4Addr::new(10, 0, 0, 1).into(), &Ipv4Addr::new(10, 0, 0, 2).into()));
         assert_eq!(datagram.payload(), payload);
+    }
+
+    #[test]
+    fn a_datagram_has_its_longest_length() {
+        let lengths = |payload: usize| {
+            let mut run = BytesMut::new();
+            udp(&mut run, HOP, "10.0.0.1:53".parse().unwrap(), "10.0.0.2:4000".parse().unwrap(), &vec![7; payload]);
+            frame::frames(run.freeze()).map(|frame| frame.payload().len() - IPV4_HEADER).sum::<usize>()
+        };
+        assert_eq!(lengths(LONGEST_UDP), 65515);
+        assert_eq!((lengths(LONGEST_UDP + 1), lengths(usize::from(u16::MAX))), (0, 0));
     }
 
     #[test]

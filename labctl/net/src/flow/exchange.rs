@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::FlowLink;
-use super::udp::{IDLE, payload_of};
+use super::udp::{idle, payload_of};
 use crate::packet;
 use crate::place::{GATEWAY, Run};
 
@@ -24,7 +24,9 @@ pub(crate) struct Exchange {
 
 /// Carries datagrams between the client and the guest. What does not fit into a channel is lost, as on any network.
 pub(crate) async fn join(mut link: FlowLink, mut exchange: Exchange) {
-    let mut until = Instant::now() + IDLE;
+    // A resolver asks each question from another port.
+    let idle = idle(link.key.guest.port());
+    let mut until = Instant::now() + idle;
     loop {
         tokio::select! {
             packet = link.packets.recv() => {
@@ -42,6 +44,6 @@ pub(crate) async fn join(mut link: FlowLink, mut exchange: Exchange) {
             }
             () = sleep_until(until) => return,
         }
-        until = Instant::now() + IDLE;
+        until = Instant::now() + idle;
     }
 }

@@ -13,10 +13,15 @@ use crate::packet::{self, Unreachable};
 use crate::place::{GATEWAY, Run};
 
 /// Silence after which a flow ends.
-pub(super) const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(60);
 
 /// The same for DNS, which is one query and one response.
 const IDLE_NAMES: Duration = Duration::from_secs(10);
+
+/// Silence after which a flow to a server's port ends.
+pub(super) fn idle(port: u16) -> Duration {
+    if port == 53 { IDLE_NAMES } else { IDLE }
+}
 
 /// Longest UDP payload in bytes.
 const LONGEST: usize = 65535;
@@ -29,7 +34,7 @@ pub(crate) async fn join(mut link: FlowLink, target: SocketAddrV4) {
         }
         return;
     };
-    let idle = if target.port() == 53 { IDLE_NAMES } else { IDLE };
+    let idle = idle(target.port());
     let mut last = Bytes::new();
     let mut buffer = vec![0; LONGEST];
     let mut until = Instant::now() + idle;

@@ -121,15 +121,16 @@ impl Names {
                 _ => Known::Foreign,
             };
         }
-        if name == self.domain {
-            return Known::Records(self.of_the_zone(query.query_type()));
-        }
-        if let Some(addresses) = self.addresses.get(&name) {
-            let all = addresses.iter().map(|address| match address {
+        let addresses = self.addresses.get(&name);
+        if name == self.domain || addresses.is_some() {
+            // A node may be called like the domain.
+            let of_the_zone = if name == self.domain { self.of_the_zone() } else { Vec::new() };
+            let of_the_node = addresses.into_iter().flatten().map(|address| match address {
                 IpAddr::V4(address) => RData::A((*address).into()),
                 IpAddr::V6(address) => RData::AAAA((*address).into()),
             });
-            return Known::Records(all.filter(|data| [data.record_type(), RecordType::ANY].contains(&query.query_type())).collect());
+            let wanted = |data: &RData| [data.record_type(), RecordType::ANY].contains(&query.query_type());
+            return Known::Records(of_the_node.chain(of_the_zone).filter(wanted).collect());
         }
         let below = format!(".{name}");
         if self.addresses.keys().any(|known| known.ends_with(&below)) {
@@ -178,11 +179,9 @@ impl Names {
         }
     }
 
-    /// The records of the zone's own name that have the requested type.
-    fn of_the_zone(&self, wanted: RecordType) -> Vec<RData> {
-        let Some((_, server)) = self.zone() else { return Vec::new() };
-        let all = [start_of(server.clone()), RData::NS(NS(server))];
-        all.into_iter().filter(|data| [data.record_type(), RecordType::ANY].contains(&wanted)).collect()
+    /// The records of the zone's own name.
+    fn of_the_zone(&self) -> Vec<RData> {
+        self.zone().map(|(_, server)| vec![start_of(server.clone()), RData::NS(NS(server))]).unwrap_or_default()
     }
 
     /// The names of the zone and of its name server.
@@ -202,7 +201,10 @@ fn reply_to(question: &Message) -> Message {
     let mut reply = Message::response(question.metadata.id, question.metadata.op_code);
     reply.metadata = Metadata::response_from_request(&question.metadata);
     reply.metadata.recursion_available = true;
-    reply.add_queries(question.queries.iter().cloned());
+    // Only one is answered. A guest could make a reply with many others much longer than its question, and longer than a datagram can be.
+    if let [query] = &question.queries[..] {
+        reply.add_query(query.clone());
+    }
     if question.edns.is_some() {
         // A response to a query with EDNS must include EDNS too (RFC 6891, 6.1.1).
         reply.set_edns(hickory_proto::op::Edns::new());

@@ -101,6 +101,18 @@ fn the_zone_answers_for_itself() {
 }
 
 #[test]
+fn a_node_may_be_called_like_the_domain() {
+    let without = names(true);
+    let mut names = names(true);
+    names.add("demo", IpAddr::from([10, 77, 0, 30]));
+    for name in ["demo.", "demo.demo."] {
+        assert_eq!(addresses(&ask(&names, name, RecordType::A).unwrap()), ["10.77.0.30"], "{name}");
+    }
+    assert_eq!(ask(&names, "demo.", RecordType::SOA).unwrap().answers.len(), 1);
+    assert_eq!(ask(&without, "demo.", RecordType::A).unwrap().answers.len(), 0);
+}
+
+#[test]
 fn addresses_have_names() {
     let names = names(true);
     let reply = ask(&names, "11.0.77.10.in-addr.arpa.", RecordType::PTR).unwrap();
@@ -114,6 +126,23 @@ fn the_rest_is_forwarded_only_with_internet() {
         let reply = ask(&names(false), name, RecordType::A).unwrap();
         assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain, "{name}");
     }
+}
+
+/// Questions whose names are compressed: written out in full, they are twenty times as long.
+#[test]
+fn an_answer_is_not_much_longer_than_its_question() {
+    let label = |letter: u8| [&[63][..], &[letter; 63]].concat();
+    let long = [label(b'a'), label(b'b'), label(b'c'), vec![0]].concat();
+    let count: u16 = 300;
+    let header = [&[0, 7, 1, 0][..], &count.to_be_bytes(), &[0; 6]].concat();
+    let mut question = [&header[..], &long, &[0, 1, 0, 1]].concat();
+    for number in 1..count {
+        // Another first label each, then a pointer to the rest.
+        question.extend([&[3][..], format!("{number:03x}").as_bytes(), &[0xc0, 12, 0, 1, 0, 1]].concat());
+    }
+    let Answer::Reply(reply) = names(true).answer(&question) else { panic!("no reply") };
+    assert_eq!(Message::from_vec(&reply).unwrap().metadata.response_code, ResponseCode::FormErr);
+    assert!(reply.len() <= 32, "{} bytes", reply.len());
 }
 
 #[test]

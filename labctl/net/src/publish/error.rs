@@ -30,7 +30,7 @@ pub enum PublishError {
     #[error("cannot listen on {0}: the host does not have that address; on macOS add it with `sudo ifconfig lo0 alias {ip}`", ip = .0.address.ip())]
     NoSuchAddress(Listen),
     /// Anything else, such as too many open files.
-    #[error("cannot listen on {listen}")]
+    #[error("cannot listen on {listen}: {source}")]
     Other {
         /// The port.
         listen: Listen,
@@ -77,6 +77,8 @@ mod tests {
         assert!(PublishError::Privileged(at(Protocol::Udp)).to_string().contains("publish: [\"8080:80/udp\"]"));
         assert!(PublishError::InUse(at(Protocol::Tcp)).to_string().contains("`ss -ltnp 'sport = :80'`"));
         let text = PublishError::InUse(at(Protocol::Udp)).to_string();
+        let full = PublishError::of(at(Protocol::Tcp), io::Error::from_raw_os_error(24)).to_string();
+        assert!(full.contains("127.9.0.1:80: ") && full.contains("open files"), "{full}");
         assert!(text.contains("127.9.0.1:80/udp") && text.contains("`ss -lunp 'sport = :80'`"), "{text}");
     }
 }
