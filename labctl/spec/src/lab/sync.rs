@@ -10,26 +10,36 @@ use super::{ModeFile, OwnerFile, Sync, SyncFile};
 use crate::report::Report;
 
 /// Folders that are the system's own: nobody means to remove everything in them that is not on the host.
-const SYSTEM: [&str; 18] = [
+const SYSTEM: [&str; 25] = [
     "/",
     "/bin",
     "/boot",
-    "/dev",
     "/etc",
+    "/etc/systemd",
+    "/etc/systemd/system",
     "/home",
     "/lib",
     "/lib64",
-    "/proc",
     "/root",
     "/run",
     "/sbin",
-    "/sys",
     "/tmp",
     "/usr",
+    "/usr/bin",
+    "/usr/lib",
     "/usr/local",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/share",
     "/var",
+    "/var/cache",
     "/var/lib",
+    "/var/lib/labctl",
+    "/var/log",
 ];
+
+/// Folders of the kernel's, and all that is below them.
+const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The copies of the `nodes` entry at `at`.
 pub(super) fn sync(written: &[SyncFile], at: &str, folder: &Path, report: &mut Report) -> Vec<Sync> {
@@ -52,7 +62,8 @@ pub(super) fn sync(written: &[SyncFile], at: &str, folder: &Path, report: &mut R
         } else if !targets.insert(to) {
             report.add(&to_at, format!("two copies go to {}", to.display()), "give each its own target");
         }
-        if *delete == Some(true) && SYSTEM.iter().any(|own| to == Path::new(own)) {
+        let is_system = SYSTEM.iter().any(|own| to == Path::new(own)) || KERNEL.iter().any(|own| to.starts_with(own));
+        if *delete == Some(true) && is_system {
             let hint = "choose a folder of its own, or leave `delete` out: then only what an earlier copy brought is removed";
             report.add(&format!("{at}/delete"), format!("this would remove the system's own files from {}", to.display()), hint);
         }
@@ -73,7 +84,8 @@ fn patterns(exclude: &[String], at: &str, report: &mut Report) {
                 format!("`{line}` is a comment in a `.gitignore`"),
                 format!("write `\\{line}` for a name that begins with `#`"),
             );
-        } else if let Err(why) = GitignoreBuilder::new("").add_line(None, line) {
+        // For git, braces are characters like any other; this matcher would take them for alternatives.
+        } else if let Err(why) = GitignoreBuilder::new("").add_line(None, &line.replace(['{', '}'], "x")) {
             report.add(
                 &at,
                 format!("`{line}` is not a pattern: {why}"),
