@@ -23,7 +23,7 @@ pub use recall::RECALL;
 /// What a new supervisor writes to its standard output once it listens.
 pub const READY: &str = "ready";
 
-/// What it writes if the lab already has a supervisor, which may be shutting down.
+/// What it writes if the lab already has a supervisor, which may be shutting down. Anything else says why it cannot start.
 pub const TAKEN: &str = "taken";
 
 /// A lab's supervisor. Each call uses its own connection.

@@ -14,6 +14,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rand::Rng;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -27,8 +29,11 @@ const KINDS: [(&str, &str); 2] = [("rsa", "3072"), ("ecdsa", "256")];
 /// How long a supervisor waits before it makes keys in stock: until then, what a command started needs the processor.
 const CALM: Duration = Duration::from_secs(60);
 
-/// Largest number of sets in stock.
-const STOCK: usize = 16;
+/// Smallest and largest number of sets in stock: a lab that is larger than the one before should rarely have to wait.
+const STOCK: (usize, usize) = (10, 32);
+
+/// Folders in which keys are made begin with this and the maker's process id.
+const WORK: &str = "keys-";
 
 /// Whether someone waits for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +67,14 @@ impl SpareKeys {
         self.fill(count, Haste::Now).await
     }
 
-    /// Keeps as many sets in stock as a lab like this one takes, without getting into anyone's way.
+    /// Keeps as many sets in stock as a lab like this one takes, and a few more, without getting into anyone's way.
     pub async fn keep_stock(&self, nodes: usize) -> Result<(), Failure> {
         tokio::time::sleep(CALM).await;
-        self.fill(nodes.min(STOCK), Haste::Sometime).await
+        self.fill(nodes.clamp(STOCK.0, STOCK.1), Haste::Sometime).await
     }
 
     async fn fill(&self, count: usize, haste: Haste) -> Result<(), Failure> {
+        self.tidy();
         let missing = count.saturating_sub(self.sets().len());
         let at_once = match haste {
             Haste::Now => std::thread::available_parallelism().map_or(1, usize::from),
@@ -90,8 +96,19 @@ impl SpareKeys {
         Ok(())
     }
 
+    /// Removes the folders of processes that were killed at their work: they may hold private keys.
+    fn tidy(&self) {
+        for entry in fs::read_dir(&self.scratch).into_iter().flatten().flatten() {
+            let maker = || Pid::from_raw(entry.file_name().to_str()?.strip_prefix(WORK)?.split_once('-')?.0.parse().ok()?);
+            if maker().is_some_and(|maker| test_kill_process(maker) == Err(Errno::SRCH)) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
     async fn make(&self, haste: Haste) -> Result<(), Failure> {
-        let work = tempfile::tempdir_in(&self.scratch).map_err(Failure::io(self.scratch.display()))?;
+        let prefix = format!("{WORK}{}-", std::process::id());
+        let work = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.scratch).map_err(Failure::io(self.scratch.display()))?;
         let mut set = Vec::new();
         for (kind, bits) in KINDS {
             set.push(generate(&work.path().join(kind), kind, bits, haste).await?);
@@ -104,20 +121,12 @@ impl SpareKeys {
 
     /// Takes a set out of stock; none if there is none.
     pub fn take(&self, comment: &str) -> Option<Vec<KeyPair>> {
-        for path in self.sets() {
-            let mine = path.with_extension(format!("taken-{}", std::process::id()));
-            // Another command may have been quicker.
-            if fs::rename(&path, &mine).is_err() {
-                continue;
-            }
-            let set: Option<Vec<KeyPair>> = persist::read_json(&mine).ok().flatten();
-            let _ = fs::remove_file(&mine);
-            // What cannot be read is of no use to anyone.
-            if let Some(set) = set {
-                return Some(set.iter().map(|key| key.with_comment(comment)).collect());
-            }
-        }
-        None
+        self.sets().into_iter().find_map(|path| {
+            let set: Option<Vec<KeyPair>> = persist::read_json(&path).ok().flatten();
+            // It belongs to whoever removes it; another command may have been quicker. What cannot be read is of no use to anyone.
+            fs::remove_file(&path).ok()?;
+            Some(set?.iter().map(|key| key.with_comment(comment)).collect())
+        })
     }
 }
 
@@ -153,6 +162,21 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("home"), &folder.path().join("run")).unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        let dead = gone.id();
+        gone.wait().unwrap();
+        let names = [format!("{WORK}{dead}-a"), format!("{WORK}{}-b", std::process::id()), format!("{WORK}x-c"), "other".to_owned()];
+        for name in &names {
+            fs::create_dir(home.scratch().join(name)).unwrap();
+        }
+        SpareKeys::of(&home).tidy();
+        assert_eq!(names.map(|name| home.scratch().join(name).exists()), [false, true, true, true]);
+    }
+
     #[tokio::test]
     async fn each_set_is_used_once() {
         if Command::new("ssh-keygen").arg("-?").stdin(Stdio::null()).output().await.is_err() {
@@ -172,5 +196,8 @@ mod tests {
         assert_eq!(words, ["ssh-rsa", "ecdsa-sha2-nistp256"]);
         assert!(set.iter().all(|key| key.public.ends_with(" root@n1")), "{set:?}");
         assert_eq!(spares.take("root@n2"), None);
+        fs::write(spares.folder.join("bad.json"), "{").unwrap();
+        assert_eq!(spares.take("root@n2"), None);
+        assert_eq!(fs::read_dir(&spares.folder).unwrap().count(), 0, "no private key is left behind");
     }
 }

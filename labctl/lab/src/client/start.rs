@@ -171,7 +171,10 @@ async fn start(home: &LabHome, lab: &LabName) -> Result<Started, Failure> {
     match line.as_deref() {
         Some(READY) => Ok(Started::Listening),
         Some(TAKEN) => Ok(Started::Taken),
-        _ => Err(Failure::new(Kind::Internal, format!("the supervisor of lab `{lab}` did not start: {}", last_line(&log)))),
+        said => {
+            let why = said.map_or_else(|| last_line(&log), str::to_owned);
+            Err(Failure::new(Kind::Internal, format!("the supervisor of lab `{lab}` did not start: {why}")))
+        }
     }
 }
 
