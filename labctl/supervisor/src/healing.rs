@@ -21,7 +21,10 @@ const RETRY: Duration = Duration::from_secs(5);
 pub async fn heal_due(supervisor: Arc<Supervisor>) {
     let journal = FaultJournal::new(&supervisor.home);
     loop {
-        let leases = journal.open().unwrap_or_default();
+        let leases = journal.open().unwrap_or_else(|why| {
+            tracing::warn!("faults in force are not known: {why}");
+            Vec::new()
+        });
         let now = now_ns() / 1_000_000;
         let is_due = |lease: &Lease| lease.expires_unix_ms <= now || lease.owner.is_some_and(owner::is_gone);
         if !leases.iter().any(is_due) {

@@ -14,6 +14,8 @@ pub enum Said {
     Complaint(Complaint),
     /// The guest reboots on request.
     Restarting,
+    /// It has panicked and stays that way.
+    Halted,
 }
 
 /// The first words of a panic; the reason follows.
@@ -30,6 +32,9 @@ const OOPSES: [&str; 8] = [
     "general protection fault, ",
     "general protection fault: ",
 ];
+
+/// The last line of a panic, printed only if no reboot follows (kernel/panic.c).
+const HALTED: &str = "---[ end Kernel panic";
 
 /// How a kernel reports a stall.
 const STALLS: [&str; 5] = ["watchdog: BUG: soft lockup", "BUG: soft lockup", "rcu: INFO: ", "INFO: rcu_", "INFO: task "];
@@ -77,6 +82,9 @@ impl Listener {
         if text == "reboot: Restarting system" {
             self.in_report = false;
             return Some(Said::Restarting);
+        }
+        if text.starts_with(HALTED) {
+            return Some(Said::Halted);
         }
         let trouble = trouble(text)?;
         if trouble == Trouble::Oops && std::mem::replace(&mut self.in_report, true) {
@@ -165,7 +173,7 @@ mod tests {
     fn complaints(text: &str, piece: usize) -> Vec<(Trouble, String)> {
         let complaint = |said| match said {
             Said::Complaint(complaint) => Some((complaint.trouble, complaint.line)),
-            Said::Restarting => None,
+            Said::Restarting | Said::Halted => None,
         };
         heard(text, piece).into_iter().filter_map(complaint).collect()
     }
@@ -196,6 +204,12 @@ mod tests {
     fn a_reboot_that_was_asked_for_is_told_from_a_power_off() {
         assert_eq!(heard("[  OK  ] Reached target reboot.target\r\n[   33.000001] reboot: Restarting system\r\n", 5), [Said::Restarting]);
         assert_eq!(heard("[   33.000001] reboot: Power down\r\n", 5), []);
+    }
+
+    #[test]
+    fn a_panic_without_a_reboot_is_told_from_one_with() {
+        assert_eq!(heard(SYSRQ, 9).last(), Some(&Said::Halted));
+        assert!(!heard(NULL, 9).contains(&Said::Halted));
     }
 
     #[test]

@@ -48,7 +48,14 @@ impl Slot {
         let Some(running) = self.running() else { return Ok(()) };
         self.has_room(supervisor);
         running.upset.send_replace(None);
-        Ok(running.machine.resume().await?)
+        if let Err(why) = running.machine.resume().await {
+            // It still stands, unless it has exited.
+            if !running.machine.has_ended().await {
+                self.lacks_room(supervisor, &running);
+            }
+            return Err(why.into());
+        }
+        Ok(())
     }
 
     /// The failure of whatever needs the guest while it stands still.

@@ -24,7 +24,7 @@ impl Slot {
         self.unreached(home).is_some()
     }
 
-    /// Ends it, if there is one. It keeps its disk, like a machine after a power failure.
+    /// Ends it, if there is one.
     pub async fn end_unreachable(&self, supervisor: &Supervisor) -> Result<(), Failure> {
         let Some(machine) = self.unreached(&supervisor.home) else { return Ok(()) };
         let name = &self.name;
@@ -33,8 +33,9 @@ impl Slot {
             Failure { message: format!("{name}: its machine runs and cannot be controlled, nor ended: {}", failure.message), ..failure }
         })?;
         let why = self.state().why().map(|why| format!(": {why}")).unwrap_or_default();
-        supervisor
-            .emit(Event::Warning { text: format!("{name}: its machine could not be controlled and was ended; its disk is kept{why}") });
+        supervisor.emit(Event::Warning {
+            text: format!("{name}: its machine could not be controlled and was ended, as by a power failure{why}"),
+        });
         self.change(supervisor, NodeState::Off);
         Ok(())
     }

@@ -26,7 +26,7 @@ const UPTIME: &str = "/proc/uptime";
 /// When something was printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Printed {
-    /// While no supervisor was listening. Whoever waits for the guest waits for what it does from now on.
+    /// While no supervisor was listening. Whoever waits for the guest waits for what it does from now on: most likely it has rebooted.
     Before,
     Now,
 }
@@ -74,7 +74,7 @@ impl Slot {
         let mut agent = running.link.state();
         loop {
             let answers = matches!(&*agent.borrow_and_update(), LinkState::Up { .. });
-            if !answers && matches!(self.state(), NodeState::Running | NodeState::Panicked { .. }) {
+            if !answers && self.state() == NodeState::Running {
                 self.change(supervisor, NodeState::Booting);
             }
             let settle = async {
@@ -123,26 +123,36 @@ impl Slot {
         for said in said {
             match said {
                 Said::Restarting => lock(&running.life).restarts_in_order(),
+                // Also if nobody listened when it panicked.
+                Said::Halted => {
+                    let panic = lock(&running.life).status().last_panic;
+                    if let Some(panic) = panic.filter(|_| !matches!(self.state(), NodeState::Panicked { .. })) {
+                        self.panicked(supervisor, running, panic.line);
+                    }
+                }
                 Said::Complaint(complaint) => {
                     lock(&running.life).complains(&complaint, SystemTime::now());
                     let Complaint { trouble, line } = complaint;
                     if watched.is_news(trouble) {
                         supervisor.emit(Event::Kernel { node: self.name.clone(), trouble, line: line.clone() });
                     }
-                    if trouble == Trouble::Panic {
-                        // First: whoever sees the state must not take an older reset for the one that is to come.
-                        if when == Printed::Now {
-                            running.upset.send_replace(Some(Upset::Panicked(line.clone())));
-                        }
-                        if self.state() != NodeState::Halting {
-                            self.change(supervisor, NodeState::Panicked { why: line });
-                        }
+                    if trouble == Trouble::Panic && when == Printed::Now {
+                        self.panicked(supervisor, running, line);
                     }
                 }
             }
         }
         lock(&running.life).console_heard = watched.console.heard();
         self.keep(supervisor, running);
+    }
+
+    /// Its kernel has panicked, and has not rebooted yet.
+    fn panicked(&self, supervisor: &Supervisor, running: &Running, line: String) {
+        // First: whoever sees the state must not take an older reset for the one that is to come.
+        running.upset.send_replace(Some(Upset::Panicked(line.clone())));
+        if self.state() != NodeState::Halting {
+            self.change(supervisor, NodeState::Panicked { why: line });
+        }
     }
 
     /// Handles a reset: the guest boots again.
@@ -180,7 +190,7 @@ impl Slot {
     }
 
     /// Saved for this supervisor's successor.
-    fn keep(&self, supervisor: &Supervisor, running: &Running) {
+    pub fn keep(&self, supervisor: &Supervisor, running: &Running) {
         let life = lock(&running.life).clone();
         if let Err(why) = life.keep(&supervisor.home.node(&self.name)) {
             tracing::warn!("{}: {why}", self.name);

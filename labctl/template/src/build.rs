@@ -19,6 +19,7 @@ use labctl_machine::{MachineError, registry};
 use labctl_wire::{HostKey, Identity};
 use tokio::time::timeout;
 
+use crate::stop::stopped;
 use crate::unfinished;
 
 /// How long a guest may take until all its services have started.
@@ -101,10 +102,11 @@ async fn boot_and_save(
     let running = registry::of(&machine)?.launch(&machine, Orphan::Dies).await?;
     let saved = tokio::select! {
         saved = settle_and_save(&*running, &machine, building, step) => saved,
-        () = running.ended() => Err(Failure::new(Kind::Machine, "the machine exited before it had booted")),
+        why = stopped(&*running) => Err(why),
     };
     running.end().await;
-    saved.map_err(|why| why.hint(format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display())))?;
+    let see = || format!("see {} and {}", machine.files.console_log.display(), machine.files.log.display());
+    saved.map_err(|why| Failure { hint: why.hint.clone().or_else(|| Some(see())), ..why })?;
     seal(building, shape, place).await
 }
 

@@ -3,6 +3,8 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod build;
+mod stop;
 pub mod unfinished;
 
 pub use build::{clear, make, nobody, put, save, seal};
+pub use stop::stopped;
