@@ -42,7 +42,7 @@ impl FaultError {
 pub struct HttpAnswer {
     /// Status code.
     pub status: u16,
-    /// Body; the target may cut it off at 4 MiB.
+    /// Body; the target may cut it off at 16 MiB.
     pub body: Vec<u8>,
 }
 

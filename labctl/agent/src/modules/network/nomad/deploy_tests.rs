@@ -118,6 +118,18 @@ fn what_was_compared_is_compared_again_only_if_file_or_job_differ() {
 }
 
 #[test]
+fn a_file_that_means_another_job_each_time_is_always_compared() {
+    let case = Case::new(succeed, nothing);
+    let mut job = spec(2);
+    job["Meta"] = json!({"again": "${uuidv4()}"});
+    case.bench.write("web.nomad", format!("hcl{job}"));
+    for _ in 0..2 {
+        case.run();
+        assert_eq!(std::mem::take(&mut case.nomad.world().parsed), 1);
+    }
+}
+
+#[test]
 fn a_changed_job_is_registered() {
     let case = Case::running(succeed, nothing);
     case.nomad.world().job.as_mut().unwrap()["TaskGroups"][0]["Count"] = 1.into();

@@ -13,13 +13,16 @@ use crate::modules::network::nomad::patience::Patience;
 /// Nomad's API error for functions that read files, such as `file()`: only its command line supports them.
 const NEEDS_FILES: &str = "filesystem function";
 
+/// Nomad's functions with another result each time. People use them to have a job deployed again by each run.
+const NEVER_THE_SAME: [&str; 3] = ["uuidv4", "timestamp", "bcrypt"];
+
 /// The specification of a job.
 pub(super) struct Jobspec {
     pub(super) id: String,
     pub(super) job: Value,
     /// The file's text, which Nomad's web interface shows.
     source: Option<String>,
-    /// Whether the file's text alone determines the job. It does not if it reads other files.
+    /// Whether the file's text alone determines the job. It does not if it reads other files, the clock or random numbers.
     pub(super) alone: bool,
 }
 
@@ -32,7 +35,7 @@ impl Jobspec {
             (value, None)
         } else {
             let (value, by_api) = parse(task, api, file, &text, patience)?;
-            alone = by_api;
+            alone = by_api && !NEVER_THE_SAME.iter().any(|function| text.contains(function));
             (value, Some(text))
         };
         let mut job = value.get("Job").cloned().unwrap_or(value);
