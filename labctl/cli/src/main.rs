@@ -1,6 +1,6 @@
 //! `labctl`: a real cluster on a laptop. One file per command in `commands`; only this crate prints.
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout))]
 
 mod commands;
 mod output;

@@ -116,6 +116,9 @@ fn a_lab_that_was_never_up() {
         &["destroy", "--yes"],
         &["exec", "web", "--", "true"],
         &["ssh", "web"],
+        &["cat", "web", "/etc/hosts"],
+        &["env"],
+        &["export", "hcl"],
         &["logs", "web", "--console"],
         &["snapshot", "save", "one"],
         &["snapshot", "restore", "one"],
@@ -124,6 +127,12 @@ fn a_lab_that_was_never_up() {
         &["provision"],
         &["scenario", "heal"],
     ]));
+}
+
+#[test]
+fn pictures_of_a_lab() {
+    let place = Place::with(&[("lab.yml", LAB)]);
+    insta::assert_snapshot!(place.transcript(&[&["graph"], &["graph", "--format", "dot"], &["graph", "--format", "dot", "--json"]]));
 }
 
 #[test]

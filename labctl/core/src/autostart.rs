@@ -67,7 +67,8 @@ impl Systemd {
         let config = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config"))).ok_or_else(|| {
             Failure::new(Kind::Host, "no folder for systemd's units: neither XDG_CONFIG_HOME nor HOME is an absolute path")
         })?;
-        let user = env::var_os("USER").or_else(|| env::var_os("LOGNAME")).filter(|user| !user.is_empty());
+        // The environment may hold another user's name.
+        let user = labctl_image::doctor::user_name(rustix::process::getuid().as_raw());
         Ok(Self {
             units: config.join("systemd/user"),
             linger: user.map(|user| Path::new("/var/lib/systemd/linger").join(user)),
@@ -99,8 +100,8 @@ impl Systemd {
     /// Writes and enables the unit; false if it was so already. Nothing is changed if the user's systemd does not respond.
     pub fn enable(&self) -> Result<bool, Failure> {
         let program = env::current_exe().map_err(Failure::io("cannot find labctl's own program"))?;
-        let variables = VARIABLES.iter().filter_map(|name| Some((*name, env::var(name).ok().filter(|value| !value.is_empty())?)));
-        let text = unit::text(&program, &variables.collect::<Vec<_>>())?;
+        let set = VARIABLES.iter().filter_map(|name| Some((*name, env::var_os(name).filter(|value| !value.is_empty())?)));
+        let text = unit::text(&program, &set.collect::<Vec<_>>())?;
         let same = fs::read_to_string(self.unit()).is_ok_and(|written| written == text);
         if same && self.link().symlink_metadata().is_ok() {
             return Ok(false);

@@ -1,6 +1,5 @@
 //! Chaos scenarios on a lab: the engine's access to it ([`LabTarget`]) and its journal ([`FaultJournal`]).
 
-mod http;
 mod target;
 
 use std::collections::BTreeMap;

@@ -5,14 +5,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use labctl_guest::tree::Side;
 use labctl_guest::{GuestError, tree};
 use labctl_lab::client::Supervisor;
+use labctl_lab::event::Each;
 use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::NodeName;
 use labctl_tree::{Manifest, Receiver, Rules, walk};
 use labctl_wire::tree::{MODE_BITS, Receive, Received, Sent};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
+use tokio::io::AsyncWrite;
+
+use crate::passing::shown;
 
 /// A place in a node.
 #[derive(Debug, Clone)]
@@ -35,6 +40,9 @@ pub struct Copied {
     /// Special files that were left out, each with what it is.
     pub skipped: Vec<String>,
 }
+
+/// What is done, beside a progress bar.
+const STEP: &str = "copying";
 
 /// Permission bits of a file that comes from standard input.
 const STREAM_MODE: u32 = 0o644;
@@ -63,8 +71,13 @@ impl Inside {
         }
     }
 
+    /// As it is written on a command line.
+    fn shown(&self) -> String {
+        format!("{}:{}", self.node, self.path)
+    }
+
     fn failed(&self) -> impl Fn(GuestError) -> Failure {
-        let place = format!("{}:{}", self.node, self.path);
+        let place = self.shown();
         move |why| {
             let failure = Failure::from(why);
             let missing = failure.message.contains("No such file or directory");
@@ -75,7 +88,7 @@ impl Inside {
 }
 
 /// Copies a file or folder of the host to a node.
-pub async fn to_node(supervisor: &Supervisor, from: &Path, to: &Inside, owner: Option<&str>) -> Result<Copied, Failure> {
+pub async fn to_node(supervisor: &Supervisor, from: &Path, to: &Inside, owner: Option<&str>, each: Each<'_>) -> Result<Copied, Failure> {
     let root = std::path::absolute(from).map_err(Failure::io(from.display()))?;
     if root.symlink_metadata().is_err_and(|why| why.kind() == io::ErrorKind::NotFound) {
         return Err(Failure::new(Kind::NotFound, format!("{} does not exist", root.display())).hint("nothing was copied"));
@@ -89,7 +102,8 @@ pub async fn to_node(supervisor: &Supervisor, from: &Path, to: &Inside, owner: O
     let skipped = manifest.skipped.clone();
     let agent = supervisor.agent(&to.node).await?;
     let request = to.request(name.as_deref(), owner);
-    let received = agent.send_tree(request, Arc::new(manifest), None, Box::new(|_| {})).await.map_err(to.failed())?;
+    let copy = |progress| agent.send_tree(request, Arc::new(manifest), None, progress);
+    let received = shown(&to.shown(), STEP, each, copy).await.map_err(to.failed())?;
     finish(&to.node, received, Sent { skipped, ..Sent::default() })
 }
 
@@ -99,40 +113,68 @@ pub async fn stream_to_node(
     stream: Box<dyn io::Read + Send>,
     to: &Inside,
     owner: Option<&str>,
+    each: Each<'_>,
 ) -> Result<Copied, Failure> {
     let agent = supervisor.agent(&to.node).await?;
     let manifest = Arc::new(Manifest::of_stream(STREAM_MODE & MODE_BITS));
-    let received = agent.send_tree(to.request(None, owner), manifest, Some(stream), Box::new(|_| {})).await.map_err(to.failed())?;
+    let copy = |progress| agent.send_tree(to.request(None, owner), manifest, Some(stream), progress);
+    let received = shown(&to.shown(), STEP, each, copy).await.map_err(to.failed())?;
     finish(&to.node, received, Sent::default())
 }
 
 /// Copies a file or folder of a node to the host.
-pub async fn from_node(supervisor: &Supervisor, from: &Inside, to: &Path) -> Result<Copied, Failure> {
+pub async fn from_node(supervisor: &Supervisor, from: &Inside, to: &Path, each: Each<'_>) -> Result<Copied, Failure> {
     let path = std::path::absolute(to).map_err(Failure::io(to.display()))?;
     let agent = supervisor.agent(&from.node).await?;
     let how = Receiver { path, into: Some(from.name()), ..Receiver::default() };
-    let (received, sent) = agent.receive_tree(from.bytes(), how, Box::new(|_| {})).await.map_err(from.failed())?;
+    let copy = |progress| agent.receive_tree(from.bytes(), how, progress);
+    let (received, sent) = shown(&from.shown(), STEP, each, copy).await.map_err(from.failed())?;
     finish(&from.node, received, sent)
 }
 
-/// Writes a node's file to standard output.
-pub async fn to_stdout(supervisor: &Supervisor, from: &Inside) -> Result<(), Failure> {
+/// Writes a node's file to `sink`, the bytes as they are.
+pub async fn print(supervisor: &Supervisor, from: &Inside, sink: impl AsyncWrite + Unpin) -> Result<(), Failure> {
     let agent = supervisor.agent(&from.node).await?;
-    agent.get(&from.absolute(), tokio::io::stdout()).await.map(drop).map_err(from.failed())
+    agent.get(&from.absolute(), sink).await.map(drop).map_err(from.failed())
 }
 
 /// Copies from one node to another one.
-pub async fn between(supervisor: &Supervisor, from: &Inside, to: &Inside, owner: Option<&str>) -> Result<Copied, Failure> {
+pub async fn between(supervisor: &Supervisor, from: &Inside, to: &Inside, owner: Option<&str>, each: Each<'_>) -> Result<Copied, Failure> {
     let (source, target) = tokio::try_join!(supervisor.agent(&from.node), supervisor.agent(&to.node))?;
     let request = to.request(Some(&from.name()), owner);
-    let (received, sent) = tree::between(&source, from.bytes(), &target, request).await.map_err(from.failed())?;
+    let copy = |progress| tree::between(&source, from.bytes(), &target, request, progress);
+    let (received, sent) = shown(&to.shown(), STEP, each, copy).await.map_err(|(side, why)| match side {
+        Side::From => from.failed()(why),
+        Side::To => to.failed()(why),
+    })?;
     finish(&to.node, received, sent)
 }
 
 fn finish(node: &NodeName, received: Received, sent: Sent) -> Result<Copied, Failure> {
-    let faults = [received.faults, sent.faults].concat();
+    let faults = [received.faults, sent.faults].concat().iter().map(|fault| printable(fault)).collect::<Vec<_>>();
     if !faults.is_empty() {
         return Err(Failure::new(Kind::Machine, format!("{node}: {}", faults.join("\n"))).hint("everything else was copied"));
     }
-    Ok(Copied { written: received.written, folders: received.folders, bytes: received.bytes, skipped: sent.skipped })
+    let skipped = sent.skipped.iter().map(|name| printable(name)).collect();
+    Ok(Copied { written: received.written, folders: received.folders, bytes: received.bytes, skipped })
+}
+
+/// Names in a guest are not its host's terminal's business.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_names_do_not_drive_the_terminal() {
+        let node: NodeName = "a".parse().unwrap();
+        let sent = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let done = finish(&node, Received::default(), Sent { skipped: sent(&["x\u{1b}[2J (a FIFO)"]), faults: Vec::new() }).unwrap();
+        assert_eq!(done.skipped, ["x\u{fffd}[2J (a FIFO)"]);
+        let failure = finish(&node, Received::default(), Sent { skipped: Vec::new(), faults: sent(&["\r/x: no", "/y: no"]) }).unwrap_err();
+        assert_eq!(failure.message, "a: \u{fffd}/x: no\n/y: no");
+    }
 }

@@ -17,16 +17,20 @@ pub struct Making {
 /// Begins to make the keys that the lab's nodes lack, if there are too few in stock.
 pub fn begin(home: &Home, kept: Option<&Record>, lab: &Lab) -> Making {
     let has = |kept: &Record, name| kept.nodes.get(name).is_some_and(|node| !node.more_host_keys.is_empty());
-    let lacking = lab.nodes.iter().filter(|node| !kept.is_some_and(|kept| has(kept, &node.name))).count();
+    ahead(home, lab.nodes.iter().filter(|node| !kept.is_some_and(|kept| has(kept, &node.name))).count())
+}
+
+/// Begins to make the keys of `nodes` new nodes, if there are too few in stock.
+pub fn ahead(home: &Home, nodes: usize) -> Making {
     let spares = SpareKeys::of(home);
     let making = spares.clone();
-    Making { spares, made: tokio::spawn(async move { making.provide(lacking).await }) }
+    Making { spares, made: tokio::spawn(async move { making.provide(nodes).await }) }
 }
 
 impl Making {
     /// Waits for the keys, and records them. A host on which they cannot be made still gets its lab, with the first key only.
     pub async fn finish(self, home: &LabHome, record: &mut Record, each: Each<'_>) -> Result<(), Failure> {
-        let mut made = self.made.await.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string())));
+        let mut made = ended(self.made).await;
         let lacking = record.lacking_host_keys();
         let mut given = 0;
         while made.is_ok()
@@ -43,9 +47,24 @@ impl Making {
             }
         }
         if let Err(why) = made {
-            let hint = why.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            each(Event::Note { text: format!("nodes have an Ed25519 host key only, no RSA and ECDSA: {}{hint}", why.message) });
+            told(&why, each);
         }
         if given > 0 { record.save(home) } else { Ok(()) }
     }
+
+    /// Waits for the keys, and leaves them in stock.
+    pub async fn settle(self, each: Each<'_>) {
+        if let Err(why) = ended(self.made).await {
+            told(&why, each);
+        }
+    }
+}
+
+async fn ended(made: JoinHandle<Result<(), Failure>>) -> Result<(), Failure> {
+    made.await.unwrap_or_else(|why| Err(Failure::new(Kind::Internal, why.to_string())))
+}
+
+fn told(why: &Failure, each: Each<'_>) {
+    let hint = why.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    each(Event::Note { text: format!("nodes have an Ed25519 host key only, no RSA and ECDSA: {}{hint}", why.message) });
 }

@@ -73,10 +73,16 @@ pub async fn prepare(home: &Home, lab: &Lab, each: &(dyn Fn(Event) + Send + Sync
     Ok(images)
 }
 
-/// Builds or downloads one image.
-pub async fn build(home: &Home, lab_file: &Path, name: &str, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BootImage, Failure> {
+/// Builds or downloads one image, in the way to the outside that the store was opened with.
+pub async fn build(
+    home: &Home,
+    store: &Store,
+    lab_file: &Path,
+    name: &str,
+    each: &(dyn Fn(Event) + Send + Sync),
+) -> Result<BootImage, Failure> {
     let (image, folder) = find(home, lab_file, name)?;
-    make(&store(home)?, &image, &folder, each).await
+    make(store, &image, &folder, each).await
 }
 
 async fn make(store: &Store, image: &Image, folder: &Path, each: &(dyn Fn(Event) + Send + Sync)) -> Result<BootImage, Failure> {

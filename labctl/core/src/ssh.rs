@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-pub use access::{Access, config};
+pub use access::{Access, config, config_file};
 pub use openssh::replace_by_openssh;
 
 /// Where a node's SSH server listens.

@@ -11,6 +11,7 @@ use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Lab;
 
 use crate::basis::Basis;
+use crate::host_keys;
 
 /// Which template each of `nodes` is forked from. Missing templates that several nodes need are made now; a node that alone needs a missing
 /// one boots by itself, which is no slower, and its supervisor makes the template afterwards.
@@ -48,11 +49,14 @@ pub async fn stock(home: &Home, lab: &Lab, node: &NodeName, each: Each<'_>) -> R
     Ok(shape.and_then(|shape| Templates::of(home).find(&shape.key())))
 }
 
-/// Makes the missing templates for a lab's nodes.
+/// Makes the missing templates for a lab's nodes, and the host keys that those will need.
 pub async fn build(home: &Home, lab: &Lab, each: Each<'_>) -> Result<(), Failure> {
+    let keys = host_keys::ahead(home, lab.nodes.len());
     let basis = Basis::find(home, lab, each).await?;
     let shapes = lab.nodes.iter().filter_map(|node| basis.shape(node)).map(|shape| (shape.key(), shape));
     let shapes: BTreeMap<String, Shape> = shapes.collect();
     let made = shapes.values().map(|shape| labctl_template::make(home, shape, each));
-    futures_util::future::join_all(made).await.into_iter().try_for_each(|made| made.map(drop))
+    futures_util::future::join_all(made).await.into_iter().try_for_each(|made| made.map(drop))?;
+    keys.settle(each).await;
+    Ok(())
 }

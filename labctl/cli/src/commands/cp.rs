@@ -10,16 +10,18 @@ use labctl_lab::event::Event;
 use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::Lab;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::session::Session;
 
-/// Exit code after Ctrl-C: 128 + SIGINT.
+/// Exit codes after Ctrl-C and `kill`: 128 + SIGINT, 128 + SIGTERM.
 const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
 
 /// Arguments of `labctl cp`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  labctl cp ./conf web1:/etc/app        a folder: /etc/app, or /etc/app/conf if /etc/app exists\n  labctl cp web1:/var/log/syslog ./     and back\n  labctl cp motd all:/etc/motd          to every node\n  labctl cp web1:/etc/hosts web2:/tmp/  from node to node\n  tar cz . | labctl cp - web1:/root/x.tgz\n\nModes and times are kept; links are copied as links. `./a:b` is a file of the host with a colon in its name."
+    after_help = "Examples:\n  labctl cp ./conf web1:/etc/app        a folder: /etc/app, or /etc/app/conf if /etc/app exists\n  labctl cp web1:/var/log/syslog ./     and back\n  labctl cp motd all:/etc/motd          to every node\n  labctl cp web1:/etc/hosts web2:/tmp/  from node to node\n  tar cz . | labctl cp - web1:/root/x.tgz\n\nModes and the times of files are kept; links are copied as links. `./a:b` is a file of the host with a colon in its name."
 )]
 pub struct Args {
     /// Files or folders: paths here, `NODE:PATH`, or `-` for standard input
@@ -86,10 +88,12 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         // Ctrl-C ends this process at once, because a read from a pipe cannot be interrupted; the node notices.
         return work.await;
     }
+    let mut terminated = signal(SignalKind::terminate()).map_err(Failure::io("cannot watch for signals"))?;
     tokio::select! {
         done = work => done,
         // What is incomplete is removed on both sides.
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+        _ = terminated.recv() => Ok(ExitCode::from(TERMINATED)),
     }
 }
 
@@ -118,14 +122,15 @@ fn refuse(text: &str, from: &Side<'_>, to: &Side<'_>, alone: bool) -> Result<(),
 /// Copies one source to all targets.
 async fn each(session: &Session, supervisor: &Supervisor, text: &str, from: &Side<'_>, to: &Side<'_>, args: &Args) -> Result<(), Failure> {
     let owner = args.owner.as_deref();
+    let show = |event| session.out.event(&event);
     let source = match from {
         Side::Nodes(nodes, path) => nodes.first().map(|node| Inside { node: node.clone(), path: path.clone() }),
         _ => None,
     };
     match (source, to) {
-        (Some(source), Side::Stream) => copy::to_stdout(supervisor, &source).await,
+        (Some(source), Side::Stream) => copy::print(supervisor, &source, tokio::io::stdout()).await,
         (Some(source), Side::Host(to)) => {
-            let copied = copy::from_node(supervisor, &source, to).await?;
+            let copied = copy::from_node(supervisor, &source, to, &show).await?;
             told(session, text, &args.to, &copied);
             Ok(())
         }
@@ -134,9 +139,9 @@ async fn each(session: &Session, supervisor: &Supervisor, text: &str, from: &Sid
             for node in nodes {
                 let to = Inside { node: node.clone(), path: path.clone() };
                 let copied = match (&source, from) {
-                    (Some(source), _) => copy::between(supervisor, source, &to, owner).await,
-                    (None, Side::Host(from)) => copy::to_node(supervisor, from, &to, owner).await,
-                    (None, _) => copy::stream_to_node(supervisor, Box::new(std::io::stdin()), &to, owner).await,
+                    (Some(source), _) => copy::between(supervisor, source, &to, owner, &show).await,
+                    (None, Side::Host(from)) => copy::to_node(supervisor, from, &to, owner, &show).await,
+                    (None, _) => copy::stream_to_node(supervisor, Box::new(std::io::stdin()), &to, owner, &show).await,
                 };
                 match copied {
                     Ok(copied) => told(session, text, &format!("{node}:{path}"), &copied),

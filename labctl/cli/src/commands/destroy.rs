@@ -7,6 +7,7 @@ use labctl_core::lifecycle;
 use labctl_lab::work::Work;
 use labctl_lab::{Failure, Kind};
 
+use crate::output::write_error;
 use crate::session::Session;
 
 /// Arguments of `labctl destroy`.
@@ -49,7 +50,7 @@ fn confirmed(what: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Input, format!("destroy {what}? there is no terminal to ask for confirmation")).hint("add --force"));
     }
-    eprint!("destroy {what}? [y/N] ");
+    write_error(&format!("destroy {what}? [y/N] "));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(Failure::io("read the answer"))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

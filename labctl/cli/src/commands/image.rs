@@ -77,12 +77,18 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
         Action::Build { names } => {
             let each = |event| session.out.event(&event);
             let file = session.lab_file(&home);
-            let names = match names.is_empty() {
-                true => session.lab(&home)?.nodes.into_iter().map(|node| node.image).collect(),
-                false => names,
+            // The lab's proxy and authorities count for images that are named, too. Without a lab, the environment's proxy does.
+            let lab = if names.is_empty() || file.is_ok() { Some(session.lab(&home)?) } else { None };
+            let store = match &lab {
+                Some(lab) => images::store_for(&home, lab)?,
+                None => store,
+            };
+            let names = match lab.filter(|_| names.is_empty()) {
+                Some(lab) => lab.nodes.into_iter().map(|node| node.image).collect(),
+                None => names,
             };
             for name in names {
-                images::build(&home, file.as_deref().unwrap_or(std::path::Path::new("lab.yml")), &name, &each).await?;
+                images::build(&home, &store, file.as_deref().unwrap_or(std::path::Path::new("lab.yml")), &name, &each).await?;
             }
             session.out.finish();
         }

@@ -1,6 +1,7 @@
 //! The commands, one file each: arguments and implementation.
 
 mod autostart;
+mod cat;
 mod clone;
 mod completion;
 mod console;
@@ -8,7 +9,10 @@ mod cp;
 mod dashboard;
 mod destroy;
 mod doctor;
+mod env;
 mod exec;
+mod export;
+mod graph;
 pub mod habits;
 mod halt;
 #[cfg(test)]
@@ -17,6 +21,7 @@ mod hosts;
 mod image;
 mod init;
 mod inventory;
+mod job;
 mod layers;
 mod list;
 mod logs;
@@ -37,6 +42,7 @@ mod sync;
 mod template;
 #[cfg(test)]
 mod told_tests;
+mod top;
 mod up;
 mod validate;
 
@@ -49,7 +55,7 @@ use crate::session::{Global, Session};
 
 /// A real cluster on a laptop: boots virtual machines from one lab file, provisions them, breaks them on purpose.
 #[derive(Debug, Parser)]
-#[command(name = "labctl", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "labctl", version, max_term_width = 100, propagate_version = true, args_override_self = true)]
 #[command(
     after_help = "Examples:\n  labctl init && labctl up         one plain machine in an empty folder\n  labctl init --demo && labctl up  a Consul and Nomad cluster of five\n  labctl status; labctl ssh NODE; labctl halt; labctl destroy\n\nExit codes: 0 done, 1 a fault of labctl's own, 2 wrong usage, 3 a wrong file or argument, 4 the host lacks something,\n5 not found, 6 in conflict with another command or lab, 7 a machine failed, 8 provisioning failed, 9 a scenario did not pass. `exec` and `ssh` give the command's own."
 )]
@@ -67,6 +73,8 @@ pub enum Command {
     Up(up::Args),
     /// Show the nodes, their addresses and published ports
     Status(status::Args),
+    /// Show what the nodes use of processor and memory, and what more Nomad has room for
+    Top(top::Args),
     /// Show all labs: their state, memory and folders
     List(list::Args),
     /// Shut nodes down
@@ -87,10 +95,14 @@ pub enum Command {
     Provision(provision::Args),
     /// Run playbooks on the lab's nodes, or on machines in an inventory
     Play(play::Args),
+    /// Plan, run, stop and render Nomad jobs
+    Job(job::Args),
     /// Copy files and folders to a node, from a node, or between nodes
     Cp(cp::Args),
     /// Bring the lab file's `sync:` folders to the nodes, once or with every change
     Sync(sync::Args),
+    /// Print files of a node
+    Cat(cat::Args),
     /// Run a command in a node
     Exec(exec::Args),
     /// Log in to a node with SSH
@@ -99,6 +111,12 @@ pub enum Command {
     SshConfig(ssh_config::Args),
     /// Print the lab as an inventory for Ansible
     Inventory(inventory::Args),
+    /// Print the lab for another tool: Ansible, OpenSSH, Terraform
+    Export(export::Args),
+    /// Print variables for a shell: addresses of Nomad, Consul, Vault and of the nodes
+    Env(env::Args),
+    /// Print a picture of the lab, drawn from its lab file
+    Graph(graph::Args),
     /// Attach to a node's serial console
     Console(console::Args),
     /// Show logs of the supervisor, a node, its console or a unit
@@ -136,6 +154,7 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
     match command {
         Command::Up(args) => up::run(session, args).await,
         Command::Status(args) => status::run(session, args).await,
+        Command::Top(args) => top::run(session, args).await,
         Command::List(args) => list::run(session, args).await,
         Command::Halt(args) => halt::run(session, args).await,
         Command::Reload(args) => reload::run(session, args).await,
@@ -146,12 +165,17 @@ pub async fn run(session: &Session, command: Command) -> Result<ExitCode, Failur
         Command::Destroy(args) => destroy::run(session, args).await,
         Command::Provision(args) => provision::run(session, args).await,
         Command::Play(args) => play::run(session, args).await,
+        Command::Job(args) => job::run(session, args).await,
         Command::Cp(args) => cp::run(session, args).await,
         Command::Sync(args) => sync::run(session, args).await,
+        Command::Cat(args) => cat::run(session, args).await,
         Command::Exec(args) => exec::run(session, args).await,
         Command::Ssh(args) => ssh::run(session, args).await,
         Command::SshConfig(args) => ssh_config::run(session, args),
         Command::Inventory(args) => inventory::run(session, args),
+        Command::Export(args) => export::run(session, args),
+        Command::Env(args) => env::run(session, args),
+        Command::Graph(args) => graph::run(session, args),
         Command::Console(args) => console::run(session, args).await,
         Command::Logs(args) => logs::run(session, args).await,
         Command::Dashboard(args) => dashboard::run(session, args).await,

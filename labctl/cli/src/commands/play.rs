@@ -9,8 +9,8 @@ use labctl_lab::work::Work;
 use labctl_lab::{Failure, Kind};
 use tokio_util::sync::CancellationToken;
 
-use crate::output::Table;
 use crate::output::play::PlayPrinter;
+use crate::output::{Table, write_error};
 use crate::session::Session;
 
 /// Exit code after a second Ctrl-C: 128 + SIGINT.
@@ -212,7 +212,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
 pub fn cancelled_by_user(cancel: CancellationToken) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            eprintln!("\nstopping after the running tasks; press Ctrl-C again to stop immediately");
+            write_error("\nstopping after the running tasks; press Ctrl-C again to stop immediately\n");
             cancel.cancel();
         }
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -235,7 +235,7 @@ pub fn judge(printer: &PlayPrinter, recap: &Recap, command: &str) -> Result<(), 
 
 /// Asks on the terminal whether to run a task.
 fn ask(task: &str) -> Step {
-    eprint!("Perform task: {task} (N)o/(y)es/(c)ontinue: ");
+    write_error(&format!("Perform task: {task} (N)o/(y)es/(c)ontinue: "));
     let mut answer = String::new();
     if std::io::stdin().read_line(&mut answer).is_err() {
         return Step::Skip;

@@ -72,7 +72,7 @@ impl Output {
         if let Some(line) = progress::line(event)
             && (!self.quiet || progress::is_warning(event))
         {
-            eprintln!("{line}");
+            write_error(&format!("{line}\n"));
         }
     }
 
@@ -96,7 +96,7 @@ impl Output {
     pub fn say(&self, text: &str) {
         if !self.json && !self.quiet {
             self.finish();
-            eprintln!("{text}");
+            write_error(&format!("{text}\n"));
         }
     }
 
@@ -104,7 +104,7 @@ impl Output {
     pub fn aside(&self, line: &str) {
         match &*self.bars.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(bars) => bars.above(line.trim_end()),
-            None => eprint!("{line}"),
+            None => write_error(line),
         }
     }
 
@@ -130,11 +130,17 @@ impl Output {
             );
         }
         let (open, close) = if self.colour_of_errors { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-        eprintln!("{open}error:{close} {}", failure.message.replace('\n', "\n       "));
+        write_error(&format!("{open}error:{close} {}\n", failure.message.replace('\n', "\n       ")));
         if let Some(hint) = &failure.hint {
-            eprintln!(" hint: {hint}");
+            write_error(&format!(" hint: {hint}\n"));
         }
     }
+}
+
+/// Writes to standard error. It may be a log on a full disk or a pipe without a reader: what cannot be told must not end the work, as
+/// `eprintln!` does.
+pub fn write_error(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Writes to standard output. If the reader is gone (`labctl status | head -1`), the command exits quietly, like other
@@ -145,8 +151,7 @@ pub fn write_out(bytes: &[u8]) {
         Ok(()) => {}
         Err(why) if why.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(128 + 13),
         Err(why) => {
-            // Standard error may be on the same full disk.
-            let _ = writeln!(std::io::stderr(), "error: standard output: {why}");
+            write_error(&format!("error: standard output: {why}\n"));
             std::process::exit(i32::from(labctl_lab::Kind::Host.exit_code()));
         }
     }

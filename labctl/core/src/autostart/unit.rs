@@ -1,5 +1,6 @@
 //! The unit's text (systemd.unit(5), systemd.service(5), systemd.syntax(7)).
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use labctl_lab::{Failure, Kind};
@@ -8,7 +9,7 @@ use labctl_lab::{Failure, Kind};
 const START: &str = "ExecStart=";
 
 /// The unit that runs `program` with these variables.
-pub(super) fn text(program: &Path, variables: &[(&str, String)]) -> Result<String, Failure> {
+pub(super) fn text(program: &Path, variables: &[(&str, OsString)]) -> Result<String, Failure> {
     let path = program.to_str().ok_or_else(|| unwritable(program))?;
     // Only in command lines, `$` begins a variable.
     let mut out = String::from(
@@ -22,7 +23,8 @@ pub(super) fn text(program: &Path, variables: &[(&str, String)]) -> Result<Strin
          KillMode=process\n",
     );
     for (name, value) in variables {
-        out += &format!("Environment={}\n", quoted(&format!("{name}={value}")).ok_or_else(|| unwritable(Path::new(value)))?);
+        let written = value.to_str().and_then(|value| quoted(&format!("{name}={value}")));
+        out += &format!("Environment={}\n", written.ok_or_else(|| unwritable(Path::new(value)))?);
     }
     let command = quoted(path).ok_or_else(|| unwritable(program))?.replace('$', "$$");
     out += &format!("{START}{command} autostart run\n\n[Install]\nWantedBy=default.target\n");
@@ -44,7 +46,7 @@ fn quoted(word: &str) -> Option<String> {
 
 fn unwritable(path: &Path) -> Failure {
     Failure::new(Kind::Host, format!("{}: this path cannot be written into a unit of systemd", path.display()))
-        .hint("move it to a folder whose path has no control characters")
+        .hint("move it to a folder whose path is UTF-8 without control characters")
 }
 
 #[cfg(test)]
@@ -66,6 +68,8 @@ mod tests {
             assert_eq!(program(&text(Path::new(path), &[]).unwrap()), Some(PathBuf::from(path)));
         }
         assert_eq!(text(Path::new("/a\nb"), &[]).unwrap_err().kind, Kind::Host);
+        let latin = <OsString as std::os::unix::ffi::OsStringExt>::from_vec(b"/caf\xe9".to_vec());
+        assert_eq!(text(Path::new("/a"), &[("LABCTL_HOME", latin)]).unwrap_err().kind, Kind::Host, "not another home without a word");
         assert_eq!(program("[Unit]\n"), None);
     }
 }

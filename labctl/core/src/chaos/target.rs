@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::http;
+use crate::http::{self, Ask};
 
 /// How much of a command's output a probe reads at most.
 const OUTPUT: usize = 1 << 20;
@@ -135,9 +135,10 @@ impl ProbeTarget for LabTarget {
         Box::pin(async move {
             let asked = async {
                 let stream = self.dial(node, port).await?;
-                http::get(stream, &format!("{node}:{port}"), path)
-                    .await
-                    .map_err(|why| FaultError::new(format!("{node}:{port}{path}: {why}")))
+                let ask = Ask { path, ..Ask::default() };
+                let answer = http::ask(stream, &format!("{node}:{port}"), ask).await;
+                let answer = answer.map_err(|why| FaultError::new(format!("{node}:{port}{path}: {why}")))?;
+                Ok(HttpAnswer { status: answer.status, body: answer.body })
             };
             timeout(limit, asked).await.map_err(|_| late(node, limit))?
         })

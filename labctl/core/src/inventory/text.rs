@@ -34,8 +34,17 @@ fn block(out: &mut String, indent: usize, name: &str, vars: &Map<String, Value>)
     let key = if name == "vars" { name.to_owned() } else { quoted(name) };
     out.push_str(&format!("{:indent$}{key}:{empty}\n", ""));
     for (name, value) in vars {
-        out.push_str(&format!("{:indent$}  {name}: {}\n", "", flow(value, &YAML)));
+        out.push_str(&format!("{:indent$}  {}: {}\n", "", variable(name), flow(value, &YAML)));
     }
+}
+
+/// The name of a variable; some names are something else in YAML 1.1 (yaml.org/type/bool.html).
+fn variable(name: &str) -> String {
+    const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    let identifier =
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let plain = identifier && !WORDS.contains(&name.to_ascii_lowercase().as_str());
+    if plain { name.to_owned() } else { quoted(name) }
 }
 
 /// How a format writes what JSON writes in its own way.
@@ -145,6 +154,12 @@ mod tests {
             yaml(&inventory()),
             "all:\n  vars:\n    port: 8080\n  hosts:\n    \"web1\":\n      ansible_host: \"10.1.0.10\"\n      args: \"-o 'a b'\"\n      list: [1, \"x\", true, null]\n    \"no\": {}\n  children:\n    \"front\":\n      vars:\n        colour: \"it's \\\"red\\\"\"\n        version: \"1.10\"\n      hosts:\n        \"web1\": {}\n"
         );
+    }
+
+    #[test]
+    fn a_variables_name_is_text_to_pyyaml() {
+        assert_eq!(["port", "_x1"].map(variable), ["port", "_x1"]);
+        assert_eq!(["no", "Yes", "y", "a b", "1", "", "a:"].map(variable), ["no", "Yes", "y", "a b", "1", "", "a:"].map(quoted));
     }
 
     #[test]

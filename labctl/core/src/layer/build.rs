@@ -20,7 +20,7 @@ use labctl_machine::registry;
 use labctl_net::{PortConfig, Switch, SwitchConfig};
 use labctl_provision::{Target, TargetError};
 use labctl_spec::lab::Node;
-use labctl_template::{clear, nobody, put, save, seal, unfinished};
+use labctl_template::{clear, nobody, put, save, seal, stopped, unfinished};
 use labctl_wire::{Identity, Put};
 
 use super::recorder::Recorder;
@@ -109,10 +109,10 @@ impl Builder<'_> {
         let builder = builder.map_err(|why| Failure::from(why).hint(said()))?;
         let made = tokio::select! {
             made = self.bake(&*builder, &machine, step, each) => made,
-            () = builder.ended() => Err(Failure::new(Kind::Machine, "the builder exited too early")),
+            why = stopped(&*builder) => Err(why),
         };
         builder.end().await;
-        let (key, layer) = match made.map_err(|why| why.hint(said()))? {
+        let (key, layer) = match made.map_err(|why| Failure { hint: why.hint.clone().or_else(|| Some(said())), ..why })? {
             Ok(made) => made,
             Err(why) => return Ok(Err(why)),
         };

@@ -27,20 +27,19 @@ pub fn diff(home: &LabHome, snapshot: &Snapshot, now: &Record) -> Difference {
     let lab_file = fs::read_to_string(&now.lab.file).unwrap_or_default();
     let disks = snapshot.nodes.iter().map(|(name, saved)| (name.to_string(), written(&home.node(name).join("disk.qcow2"), &saved.layer)));
     Difference {
-        nodes: machines(snapshot, now),
+        nodes: machines(&snapshot.record.lab, &now.lab),
         disks: disks.collect(),
         lab_file: (snapshot.lab_file != lab_file).then(|| (snapshot.lab_file.clone(), lab_file)),
     }
 }
 
-/// The differences between a snapshot's machines and the lab's, one line each.
-pub(super) fn machines(snapshot: &Snapshot, now: &Record) -> Vec<String> {
-    let then = &snapshot.record.lab;
+/// The differences between a snapshot's machines and the lab's, one line each: what a restored guest cannot be told.
+pub(super) fn machines(then: &Lab, now: &Lab) -> Vec<String> {
     let mut lines = Vec::new();
-    if then.network != now.lab.network {
+    if !then.network.is_same_wire(&now.network) {
         lines.push("the network changed".to_owned());
     }
-    for node in &now.lab.nodes {
+    for node in &now.nodes {
         let Some(old) = then.node(&node.name) else {
             lines.push(format!("{} is new", node.name));
             continue;
@@ -56,22 +55,34 @@ pub(super) fn machines(snapshot: &Snapshot, now: &Record) -> Vec<String> {
         differ("disk", old.disk != node.disk);
         differ("address", old.address != node.address);
     }
-    lines.extend(then.nodes.iter().filter(|node| now.lab.node(&node.name).is_none()).map(|node| format!("{} is gone", node.name)));
+    lines.extend(then.nodes.iter().filter(|node| now.node(&node.name).is_none()).map(|node| format!("{} is gone", node.name)));
     lines
 }
 
 /// What a restored lab has from the lab file as it is now, because it changed since the snapshot, and what it does not have yet.
 pub(super) fn applied(then: &Lab, now: &Lab) -> Vec<String> {
     let mut lines = Vec::new();
+    let mut tell = |whose: &str, parts: &[(&str, bool)]| {
+        let changed: Vec<&str> = parts.iter().filter_map(|(what, differs)| differs.then_some(*what)).collect();
+        if !changed.is_empty() {
+            lines.push(format!("{whose} {} are those of the lab file, which changed since the snapshot", changed.join(" and ")));
+        }
+    };
+    let (old, new) = (&then.network, &now.network);
+    let outside =
+        [("proxies", old.proxy != new.proxy), ("certificate authorities", old.ca != new.ca), ("IPv6 addresses", old.ipv6 != new.ipv6)];
+    tell("the network's", &outside);
     for node in &now.nodes {
         let Some(old) = then.node(&node.name) else { continue };
-        let changed: Vec<&str> = [("published ports", old.publish != node.publish), ("names", old.hostnames != node.hostnames)]
-            .into_iter()
-            .filter_map(|(what, differs)| differs.then_some(what))
-            .collect();
-        if !changed.is_empty() {
-            lines.push(format!("{}: its {} are those of the lab file, which changed since the snapshot", node.name, changed.join(" and ")));
-        }
+        let whose = format!("{}: its", node.name);
+        tell(
+            &whose,
+            &[
+                ("published ports", old.publish != node.publish),
+                ("names", old.hostnames != node.hostnames),
+                ("accounts", old.user != node.user),
+            ],
+        );
     }
     if then.provision != now.provision {
         lines.push("the lab file's plays changed since the snapshot; `labctl provision` runs them".to_owned());
@@ -107,5 +118,23 @@ mod tests {
             "{told:?}"
         );
         assert!(told[2].contains("`labctl provision`"), "{told:?}");
+        assert!(machines(&then, &now).is_empty());
+    }
+
+    #[test]
+    fn what_guests_can_be_told_does_not_keep_a_snapshot_from_being_restored() {
+        let lab = |network: &str| {
+            let text = format!("name: t\nnetwork: {{subnet: 10.5.0.0/24{network}}}\nnodes: [{{name: a}}]\n");
+            labctl_spec::parse_lab(&text, Path::new("/t.yml")).unwrap()
+        };
+        // As snapshots of older versions are, which had no IPv6.
+        let then = lab(", ipv6: false");
+        let now = lab(", proxy: 'http://p:3128'");
+        assert!(machines(&then, &now).is_empty());
+        assert_eq!(
+            applied(&then, &now),
+            ["the network's proxies and IPv6 addresses are those of the lab file, which changed since the snapshot"]
+        );
+        assert_eq!(machines(&then, &lab(", internet: false")), ["the network changed"]);
     }
 }

@@ -36,8 +36,7 @@ pub async fn restore(home: &Home, lab: &Lab, name: &str, memory: Memory, each: E
     let lab_home = home.lab(&lab.name);
     let folder = place(&lab_home, name)?;
     let snapshot = find(&lab_home, name)?;
-    let now = snapshot.record.clone().with_lab(lab.clone());
-    let changed = diff::machines(&snapshot, &now);
+    let changed = diff::machines(&snapshot.record.lab, lab);
     if !changed.is_empty() {
         let message = format!("the lab file changed since snapshot `{name}` was taken:\n{}", changed.join("\n"));
         return Err(Failure::new(Kind::Conflict, message).hint(format!(

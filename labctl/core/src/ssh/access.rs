@@ -62,6 +62,13 @@ pub fn config(home: &Home, record: &Record, nodes: &[NodeName]) -> Result<String
     Ok(text)
 }
 
+/// Writes the configuration for all nodes beside the lab's record, and returns the file.
+pub fn config_file(home: &Home, record: &Record) -> Result<PathBuf, Failure> {
+    let file = home.lab(&record.lab.name).folder().join("ssh_config");
+    persist::write(&file, config(home, record, &[])?.as_bytes())?;
+    Ok(file)
+}
+
 /// The name under which a node's key is pinned: nodes of other labs may have the same host names.
 fn alias(record: &Record, node: &NodeName) -> String {
     format!("{node}.{}.labctl", record.lab.name)

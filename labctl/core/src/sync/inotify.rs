@@ -49,7 +49,12 @@ pub struct Changes {
 impl Changes {
     /// Begins to watch.
     pub fn watch(sync: &Sync, rules: Rules) -> io::Result<Self> {
-        let watcher = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let watcher = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|why| match why {
+            rustix::io::Errno::MFILE => io::Error::other(
+                "this user's programs watch too many folders; raise the limit: sudo sysctl -w fs.inotify.max_user_instances=1024",
+            ),
+            why => why.into(),
+        })?;
         let above = inotify::add_watch(&watcher, sync.from.parent().unwrap_or(Path::new("/")), WANTED)?;
         // SAFETY: the descriptor is owned, and nothing closes or replaces it while it is registered.
         let watcher = unsafe { AsyncFd::register_with_interest(watcher, tokio::io::Interest::READABLE) }?;
@@ -97,9 +102,14 @@ impl Changes {
         while change.is_none() {
             self.more(&mut change).await?;
         }
-        let burst = async { while timeout(CALM, self.more(&mut change)).await.is_ok_and(|more| more.is_ok()) {} };
+        let burst = async {
+            while let Ok(more) = timeout(CALM, self.more(&mut change)).await {
+                more?;
+            }
+            Ok(())
+        };
         // However long it lasts, what is known by then is reported.
-        let _ = timeout(BURST, burst).await;
+        timeout(BURST, burst).await.unwrap_or(Ok::<(), io::Error>(()))?;
         if std::mem::take(&mut self.stale) {
             // A mistake in the rules is reported by whoever looks at the whole folder next; until then the old ones hold.
             let rules = tree::rules(&self.sync).unwrap_or_else(|_| self.rules.clone());

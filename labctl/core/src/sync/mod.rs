@@ -25,6 +25,7 @@ use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::passing::shown;
 use tree::{Tree, Trees};
 
 pub use tree::digest;
@@ -37,6 +38,14 @@ struct Copy {
     sync: Sync,
     /// Places of the node's other copies that are below this one's.
     spare: Vec<ByteBuf>,
+}
+
+/// Why a copy is not complete.
+enum Incomplete {
+    /// It ended early.
+    Ended(Failure),
+    /// These things could not be copied; everything else was.
+    But(Failure),
 }
 
 impl Copy {
@@ -68,16 +77,18 @@ impl Copy {
     }
 
     /// Brings the tree, or the part of it that is in its manifest, to the node.
-    async fn bring(&self, agent: &Agent, tree: &Tree, partial: bool) -> Result<Event, Failure> {
+    async fn bring(&self, agent: &Agent, tree: &Tree, partial: bool, each: Each<'_>) -> Result<Event, Incomplete> {
         let begin = Instant::now();
-        let done = agent.send_tree(self.request(tree, partial), tree.manifest.clone(), None, Box::new(|_| {})).await;
-        let done = done.map_err(|why| {
+        let copy = |progress| agent.send_tree(self.request(tree, partial), tree.manifest.clone(), None, progress);
+        let place = format!("{}:{}", self.node, self.sync.to.display());
+        let done = shown(&place, "sync", each, copy).await.map_err(|why| {
             let failure = Failure::from(why);
-            Failure { message: format!("{}: sync to {}: {}", self.node, self.sync.to.display(), failure.message), ..failure }
+            let message = format!("{}: sync to {}: {}", self.node, self.sync.to.display(), failure.message);
+            Incomplete::Ended(Failure { message, ..failure })
         })?;
         if !done.faults.is_empty() {
             let lines: Vec<String> = done.faults.iter().map(|fault| format!("{}: {fault}", self.node)).collect();
-            return Err(Failure::new(Kind::Machine, lines.join("\n")));
+            return Err(Incomplete::But(Failure::new(Kind::Machine, lines.join("\n"))));
         }
         Ok(self.event(&done, begin))
     }
@@ -123,11 +134,12 @@ pub async fn run(lab: &Lab, supervisor: &Supervisor, nodes: &[NodeName], each: E
                 Err(why) => return vec![why],
             };
             let mut failures = Vec::new();
+            // Its receiver lives as long as this task.
+            let each = |event| drop(events.send(event));
             for (copy, tree) in &copies {
-                match copy.bring(&agent, tree, false).await {
-                    // Its receiver lives as long as this task.
-                    Ok(event) => drop(events.send(event)),
-                    Err(why) => failures.push(why),
+                match copy.bring(&agent, tree, false, &each).await {
+                    Ok(event) => each(event),
+                    Err(Incomplete::Ended(why) | Incomplete::But(why)) => failures.push(why),
                 }
             }
             failures

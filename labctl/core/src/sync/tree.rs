@@ -53,7 +53,8 @@ impl Tree {
 pub fn rules(sync: &Sync) -> Result<Rules, String> {
     let file = rules_file(sync);
     let mut lines = match fs::read_to_string(&file) {
-        Ok(text) => text.lines().map(str::to_owned).collect(),
+        // Some editors begin a file with a byte order mark, which is no part of the first rule.
+        Ok(text) => text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect(),
         Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Vec::new(),
         Err(why) => return Err(format!("{}: {why}", file.display())),
     };
@@ -170,9 +171,9 @@ mod tests {
         differs("a link", &lab("/srv"));
         fs::write(path("tree/.labctlignore"), "new\n").unwrap();
         differs("a rule", &lab("/srv"));
-        fs::write(path("tree/.labctlignore"), "fine\n{a\n").unwrap();
+        fs::write(path("tree/.labctlignore"), "fine\n[z-a]\n").unwrap();
         let why = digest(&lab("/srv")).unwrap_err().message;
-        assert!(why.contains(".labctlignore:2: `{a` is not a valid pattern"), "{why}");
+        assert!(why.contains(".labctlignore:2: `[z-a]` is not a valid pattern"), "{why}");
         let gone = lab("/srv");
         fs::remove_dir_all(path("tree")).unwrap();
         assert!(digest(&gone).is_err());
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn rules_of_the_lab_file_win() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(".labctlignore"), "*.log\n").unwrap();
+        fs::write(folder.path().join(".labctlignore"), "\u{feff}*.log\r\n").unwrap();
         let text = "name: a\nnodes: [{name: n, sync: [{from: ., to: /srv, exclude: ['!keep.log']}]}]\n";
         let lab = labctl_spec::parse_lab(text, &folder.path().join("lab.yml")).unwrap();
         let rules = rules(&lab.nodes[0].sync[0]).unwrap();

@@ -12,6 +12,7 @@ use labctl_lab::control::{Answer, LabStatus};
 use labctl_lab::event::{Each, Event, NodeState};
 use labctl_lab::home::LabHome;
 use labctl_lab::record::Record;
+use labctl_lab::work::Work;
 use labctl_lab::{Failure, Kind};
 use labctl_spec::ident::NodeName;
 use labctl_spec::lab::{Lab, Sync};
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::changes::{Change, Changed, Changes};
 use super::tree::{self, Tree, Trees};
-use super::{Copy, meant, together};
+use super::{Copy, Incomplete, meant, together};
 
 /// What a node still has to get.
 struct Target {
@@ -39,12 +40,14 @@ struct Owed {
     folder: usize,
     change: Change,
     rules: Rules,
+    /// Whether something could not be brought, whatever it was: then the next change brings everything.
+    missed: bool,
 }
 
 /// What the work on a node came to.
 enum Outcome {
-    /// What is said here could not be brought, but the node is well.
-    Done(Vec<Failure>),
+    /// What is said here could not be brought, but the node is well. These of its copies (by position) have missed it.
+    Done(Vec<Failure>, Vec<usize>),
     /// The node went away meanwhile.
     Lost,
     /// The node cannot be reached.
@@ -81,12 +84,7 @@ pub async fn watch(home: &LabHome, lab: &Lab, nodes: &[NodeName], each: Each<'_>
             Some(happened) = news.recv() => match happened {
                 Happened::Said(event) => each(event),
                 Happened::Failed(why) => return Err(why),
-                Happened::Changed(folder, changed) => {
-                    for (_, owed) in targets.values_mut().flat_map(|target| &mut target.copies).filter(|(_, owed)| owed.folder == folder) {
-                        owed.change.add(&changed.change);
-                        owed.rules = changed.rules.clone();
-                    }
-                }
+                Happened::Changed(folder, changed) => owe(&mut targets, folder, &changed),
                 Happened::Worked(node, outcome) => settle(&mut targets, &node, outcome, each),
             },
             Some(_) = tasks.join_next() => {}
@@ -114,7 +112,7 @@ fn begin(
             if folder == folders.len() {
                 folders.push(copy.sync.clone());
             }
-            copies.push((copy, Owed { folder, change: Change::All, rules }));
+            copies.push((copy, Owed { folder, change: Change::All, rules, missed: false }));
         }
         targets.insert(node.name.clone(), Target { copies, life: None, running: false, busy: false });
     }
@@ -150,6 +148,11 @@ fn begin(
 
 /// The supervisor is gone: another one, unless the lab is gone too.
 async fn again(home: &LabHome, lab: &Lab, each: Each<'_>) -> Result<Option<(Supervisor, Connection)>, Failure> {
+    // A command may have ended it, to destroy the lab or to change its network: that command must not find another one in its way.
+    let _work = match Record::load(home)? {
+        Some(_) => Some(Work::begin(home, each).await?),
+        None => None,
+    };
     if Record::load(home)?.is_none() {
         each(Event::Note { text: format!("lab `{}` was destroyed", lab.name) });
         return Ok(None);
@@ -172,6 +175,17 @@ fn notice(targets: &mut BTreeMap<NodeName, Target>, status: &LabStatus) {
     }
 }
 
+/// A folder has changed: all copies of it are owed that.
+fn owe(targets: &mut BTreeMap<NodeName, Target>, folder: usize, changed: &Changed) {
+    for (_, owed) in targets.values_mut().flat_map(|target| &mut target.copies).filter(|(_, owed)| owed.folder == folder) {
+        owed.change.add(&changed.change);
+        if std::mem::take(&mut owed.missed) {
+            owed.change = Change::All;
+        }
+        owed.rules = changed.rules.clone();
+    }
+}
+
 /// Begins to bring what is owed.
 fn dispatch(
     targets: &mut BTreeMap<NodeName, Target>,
@@ -180,11 +194,14 @@ fn dispatch(
     tasks: &mut JoinSet<()>,
 ) {
     for (node, target) in targets.iter_mut().filter(|(_, target)| target.running && !target.busy) {
-        let due: Vec<(Copy, Change, Rules)> = target
-            .copies
-            .iter_mut()
-            .filter(|(_, owed)| !owed.change.is_none())
-            .map(|(copy, owed)| (copy.clone(), std::mem::replace(&mut owed.change, Change::none()), owed.rules.clone()))
+        let owing = target.copies.iter_mut().enumerate().filter(|(_, (_, owed))| !owed.change.is_none());
+        let due: Vec<Due> = owing
+            .map(|(position, (copy, owed))| Due {
+                position,
+                copy: copy.clone(),
+                change: std::mem::replace(&mut owed.change, Change::none()),
+                rules: owed.rules.clone(),
+            })
             .collect();
         if due.is_empty() {
             continue;
@@ -199,10 +216,20 @@ fn dispatch(
     }
 }
 
-async fn bring(supervisor: &Supervisor, node: &NodeName, due: Vec<(Copy, Change, Rules)>, happened: &UnboundedSender<Happened>) -> Outcome {
+/// What is to be brought to a node now.
+struct Due {
+    /// Position of the copy among the node's.
+    position: usize,
+    copy: Copy,
+    change: Change,
+    rules: Rules,
+}
+
+async fn bring(supervisor: &Supervisor, node: &NodeName, due: Vec<Due>, happened: &UnboundedSender<Happened>) -> Outcome {
     let Ok(agent) = supervisor.agent(node).await else { return Outcome::Unreachable };
-    let mut failures = Vec::new();
-    for (copy, change, rules) in due {
+    let (mut failures, mut missed) = (Vec::new(), Vec::new());
+    let each = |event| drop(happened.send(Happened::Said(event)));
+    for Due { position, copy, change, rules } in due {
         let (sync, partial) = (copy.sync.clone(), change != Change::All);
         let look = move || match change {
             Change::All => Trees::default().look(&sync),
@@ -210,7 +237,7 @@ async fn bring(supervisor: &Supervisor, node: &NodeName, due: Vec<(Copy, Change,
         };
         let tree = match tokio::task::spawn_blocking(look).await {
             Ok(tree) => tree,
-            Err(why) => return Outcome::Done(vec![Failure::new(Kind::Internal, why.to_string())]),
+            Err(why) => return Outcome::Done(vec![Failure::new(Kind::Internal, why.to_string())], vec![position]),
         };
         let faults = &tree.manifest.faults;
         if !faults.is_empty() {
@@ -218,27 +245,35 @@ async fn bring(supervisor: &Supervisor, node: &NodeName, due: Vec<(Copy, Change,
         }
         // What could not be read would count as gone from the host.
         if !faults.is_empty() && !partial || tree.manifest.items.is_empty() {
+            missed.push(position);
             continue;
         }
-        match copy.bring(&agent, &tree, partial).await {
+        match copy.bring(&agent, &tree, partial, &each).await {
             Ok(Event::Synced { written: 0, folders: 0, removed: 0, .. }) if partial => {}
-            Ok(event) => drop(happened.send(Happened::Said(event))),
-            Err(why) => {
+            Ok(event) => each(event),
+            Err(Incomplete::But(why)) => failures.push(why),
+            Err(Incomplete::Ended(why)) => {
                 if agent.ping().await.is_err() {
                     return Outcome::Lost;
                 }
                 failures.push(why);
+                missed.push(position);
             }
         }
     }
-    Outcome::Done(failures)
+    Outcome::Done(failures, missed)
 }
 
 fn settle(targets: &mut BTreeMap<NodeName, Target>, node: &NodeName, outcome: Outcome, each: Each<'_>) {
     let Some(target) = targets.get_mut(node) else { return };
     target.busy = false;
     match outcome {
-        Outcome::Done(failures) => failures.into_iter().for_each(|why| each(Event::Warning { text: why.message })),
+        Outcome::Done(failures, missed) => {
+            failures.into_iter().for_each(|why| each(Event::Warning { text: why.message }));
+            for position in missed {
+                target.copies[position].1.missed = true;
+            }
+        }
         // Tried again at once: the next connection waits until the agent answers.
         Outcome::Lost => target.copies.iter_mut().for_each(|(_, owed)| owed.change = Change::All),
         // Tried again when the supervisor says that it runs.
@@ -246,5 +281,55 @@ fn settle(targets: &mut BTreeMap<NodeName, Target>, node: &NodeName, outcome: Ou
             target.life = None;
             target.running = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use labctl_lab::home::Home;
+
+    use super::*;
+
+    #[test]
+    fn after_a_copy_that_failed_the_next_change_brings_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "name: a\nnodes: [{name: n, sync: [{from: ., to: /one}, {from: ., to: /two}]}]\n";
+        let lab = labctl_spec::parse_lab(text, &folder.path().join("lab.yml")).unwrap();
+        let owed = |folder| Owed { folder, change: Change::none(), rules: Rules::default(), missed: false };
+        let copies = Copy::all(&lab.nodes[0]).into_iter().map(|copy| (copy, owed(0))).collect();
+        let node = lab.nodes[0].name.clone();
+        let mut targets = BTreeMap::from([(node.clone(), Target { copies, life: None, running: true, busy: true })]);
+        settle(&mut targets, &node, Outcome::Done(Vec::new(), vec![1]), &|_| {});
+        let path = Change::Paths(BTreeSet::from([Path::new("x").to_owned()]));
+        let changes =
+            |targets: &BTreeMap<NodeName, Target>| targets[&node].copies.iter().map(|(_, owed)| owed.change.clone()).collect::<Vec<_>>();
+        assert_eq!(changes(&targets), [Change::none(), Change::none()], "not tried again and again");
+        owe(&mut targets, 1, &Changed { change: path.clone(), rules: Rules::default() });
+        assert_eq!(changes(&targets), [Change::none(), Change::none()], "another folder");
+        owe(&mut targets, 0, &Changed { change: path.clone(), rules: Rules::default() });
+        assert_eq!(changes(&targets), [path, Change::All]);
+    }
+
+    #[tokio::test]
+    async fn a_lab_that_is_being_destroyed_gets_no_other_supervisor() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(&folder.path().join("home"), &folder.path().join("run")).unwrap();
+        let lab = labctl_spec::parse_lab("name: t\nnodes: [{name: a}]\n", Path::new("/t.yml")).unwrap();
+        let lab_home = home.lab(&lab.name);
+        Record::prepare(&home, lab.clone()).unwrap().save(&lab_home).unwrap();
+        let destroys = Work::begin(&lab_home, &|_| {}).await.unwrap();
+        let (told, mut waits) = mpsc::unbounded_channel();
+        let each = |event: Event| drop(told.send(event));
+        let destroy = async {
+            assert!(matches!(waits.recv().await, Some(Event::Note { text }) if text.contains("waiting")));
+            std::fs::remove_dir_all(lab_home.folder()).unwrap();
+            drop(destroys);
+        };
+        let (gone, ()) = tokio::join!(again(&lab_home, &lab, &each), destroy);
+        assert!(gone.unwrap().is_none());
+        assert!(!lab_home.folder().exists(), "nothing is left");
     }
 }

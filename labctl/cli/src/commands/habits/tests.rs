@@ -99,3 +99,10 @@ fn json_is_asked_for_anywhere() {
     assert!(said(&["down", "--json"]).unwrap().contains("labctl halt"));
     assert_eq!(said(&["stop", "web1"]), None);
 }
+
+/// `--yes` is another name for `--force`, and an alias in a shell may give either already.
+#[test]
+fn an_option_may_be_given_twice() {
+    assert_eq!(said(&["destroy", "--yes", "--force"]), None);
+    assert_eq!(said(&["logs", "web1", "-n", "1", "-n", "2"]), None);
+}
