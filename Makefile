@@ -24,13 +24,13 @@ PACKAGES := qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio uidmap gcc libc
 export LABCTL_SKIPPED := $(abspath $(TARGET))/skipped
 SKIPS_ALLOWED := sshd ssh-signals
 
-.PHONY: up test lint unit vm skips no-skips soak compat bench build install-packages install-go install-target install-deny install-ansible clean help
+.PHONY: up test lint unit vm skips no-skips soak compat bench build install-packages install-go install-target install-deny install-ansible install-rsync clean help
 
 help:
 	@echo "make up     install what is missing, build, bring up $(LAB)"
 	@echo "make test   lint, unit tests, tests with real virtual machines"
 	@echo "make bench  measure against bare QEMU"
-	@echo "make compat a smoke test in a Debian 13 root and as an ordinary user (COMPAT=\"debian13 user\")"
+	@echo "make compat a smoke test in a Debian 13 root and as an ordinary user (COMPAT=\"debian13 user sudoer\")"
 	@echo "make soak   what takes hours: 500 rounds of save and restore with busy nodes (ROUNDS=...)"
 
 up: install-packages install-go build
@@ -103,12 +103,16 @@ soak: install-target install-go
 	$(CARGO) build --locked --workspace --all-targets
 	LABCTL="$(abspath $(TARGET))/debug/labctl" LABCTL_MEMORY_ROUNDS=$(or $(ROUNDS),500) $(CARGO) test --locked --workspace --test memory -- --nocapture
 
-# Where most users are and CI is not: a Debian 13 root with its QEMU, and an ordinary user without sudo; each builds its image.
+# Where most users are and CI is not: a Debian 13 root with its QEMU, an ordinary user without sudo, and one with it; each builds its image.
 compat: build
 	$(SUDO) tests/compat/run "$(abspath $(LABCTL))" $(COMPAT)
 
+# What `bench sync` compares with.
+install-rsync:
+	@command -v rsync >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends rsync </dev/null; }
+
 # Both packages at once, so that dependencies have the features of `build` and are not built again.
-bench: build install-ansible
+bench: build install-ansible install-rsync
 	$(CARGO) build --release --locked --package labctl --package labctl-tests --bin labctl --bin bench
 	LABCTL="$(abspath $(LABCTL))" $(TARGET)/release/bench $(BENCH)
 

@@ -138,6 +138,16 @@ fn a_kernel_that_panics_is_told_and_so_is_every_reboot() {
     until("the panic", BOOT, || node(&sandbox)["state"] == "panicked");
     let said = fails(&sandbox, &["exec", "a", "--", "true"]);
     assert!(said.contains("a: its kernel has panicked: Kernel panic - not syncing: sysrq triggered crash"), "{said}");
+    // A supervisor that did not see the panic says so too, and does not wait for a boot. The last one is made to forget what it has heard.
+    kill_supervisor(&sandbox);
+    let life = sandbox.home().join("labs/dead/nodes/a/life.json");
+    let mut known: Value = serde_json::from_slice(&std::fs::read(&life).unwrap()).unwrap();
+    let trigger = b"sysrq: Trigger a crash";
+    known["console_heard"] = std::fs::read(&console).unwrap().windows(trigger.len()).rposition(|bytes| bytes == trigger).unwrap().into();
+    std::fs::write(&life, known.to_string()).unwrap();
+    let said = fails(&sandbox, &["exec", "a", "--", "true"]);
+    assert!(said.contains("a: its kernel has panicked"), "{said}");
+    assert_eq!(node(&sandbox)["state"], "panicked");
     let said = fails(&sandbox, &["up"]);
     assert!(said.contains("sysrq triggered crash") && said.contains("labctl reload --force a"), "{said}");
     sandbox.good(&["reload", "--force", "a"]);

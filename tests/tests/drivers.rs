@@ -105,6 +105,28 @@ fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
     assert_eq!(fake.asked(), Vec::<String>::new());
     assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
 
+    // A machine that could not be adopted is tried again before it would be ended.
+    let deaf = |client: client::Supervisor, runtime: Runtime| {
+        fake.be_deaf(true);
+        drop(client);
+        runtime.shutdown_timeout(Duration::from_secs(60));
+        let (runtime, client) = supervisor(&home, &lab);
+        assert_eq!(states(&runtime, &client).iter().map(NodeState::word).collect::<Vec<_>>(), ["unreachable", "unreachable"]);
+        assert_eq!(fake.asked(), ["adopt labctl:fakes/a", "adopt labctl:fakes/b"]);
+        (runtime, client)
+    };
+    let (runtime, client) = deaf(client, runtime);
+    fake.be_deaf(false);
+    run(&runtime, &client, up("fake")).unwrap();
+    assert_eq!(fake.asked(), ["adopt labctl:fakes/a", "adopt labctl:fakes/b"]);
+    assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
+    let (runtime, client) = deaf(client, runtime);
+    run(&runtime, &client, up("fake")).unwrap();
+    let again = ["adopt", "end", "launch"].map(|what| ["a", "b"].map(|node| format!("{what} labctl:fakes/{node}")));
+    assert_eq!(fake.asked(), again.concat());
+    assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
+    fake.be_deaf(false);
+
     run(&runtime, &client, Call::Halt { nodes: nodes[..1].to_vec(), force: false }).unwrap();
     assert_eq!(states(&runtime, &client), [NodeState::Off, NodeState::Running]);
     run(&runtime, &client, Call::Halt { nodes: Vec::new(), force: true }).unwrap();

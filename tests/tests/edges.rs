@@ -187,7 +187,7 @@ fn a_lab_is_found_from_every_session_and_what_is_lost_is_told() {
     let (_, refused) = sandbox.bad(&["exec", "a", "--", "true"]);
     has(&refused, &["a cannot be reached", "0.qmp", "labctl up a"]);
     assert_eq!(sandbox.machines().len(), 1);
-    has(&said(&sandbox, &["up"]), &["warning: a: its machine could not be controlled and was ended; its disk is kept"]);
+    has(&said(&sandbox, &["up"]), &["warning: a: its machine could not be controlled and was ended, as by a power failure"]);
     assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/root/kept"]), "kept\n");
     lose();
     has(&said(&sandbox, &["destroy", "--force"]), &["a: its machine could not be controlled and was ended"]);
@@ -232,10 +232,16 @@ fn logs_follow_a_file() {
 fn a_reader_that_goes_is_no_fault_and_a_full_disk_is() {
     let sandbox = Sandbox::new();
     sandbox.write("lab.yml", "name: piped\nnodes: [{name: a}]\n");
-    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-    let output = sandbox.command(&["status"]).stdout(full).output().unwrap();
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = sandbox.command(&["status"]).stdout(full()).output().unwrap();
     assert_eq!(output.status.code(), Some(4));
     has(&String::from_utf8_lossy(&output.stderr), &["standard output", "No space left"]);
+    // What cannot be told ends nothing: not even by its own exit code.
+    assert_eq!(sandbox.command(&["exec", "nobody", "--", "true"]).stderr(full()).status().unwrap().code(), Some(6));
+    assert_eq!(
+        sandbox.command(&["status", "--debug"]).stdout(std::process::Stdio::null()).stderr(full()).status().unwrap().code(),
+        Some(0)
+    );
     // The reader exits before the first byte arrives.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

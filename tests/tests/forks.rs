@@ -1,6 +1,7 @@
 //! Nodes that are forked from one template: their identity, what they share, what they keep, and what a crash leaves behind.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use labctl_tests::{Sandbox, can_boot, kill, kill_supervisor, machines, until};
@@ -112,7 +113,15 @@ fn a_template_whose_making_is_killed_is_whole_or_absent() {
             sandbox.good(&["image", "template", "rm", &key]);
         }
     }
+    sandbox.good(&["image", "template", "build"]);
+    assert_eq!(ours(&sandbox).len(), 1);
+    // The host keys that take long were made with it, so that the forks need not wait for them.
+    let spares = sandbox.home().join("spare-keys");
+    let made: Vec<PathBuf> = std::fs::read_dir(&spares).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let made: Vec<PathBuf> = made.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "json")).collect();
+    assert!(made.len() >= 2, "{made:?}");
     sandbox.good(&["up"]);
+    assert_eq!(made.iter().filter(|path| !path.exists()).count(), 2, "each node takes one");
     assert_eq!(ours(&sandbox).len(), 1);
     assert_eq!(sandbox.good(&["exec", "a2", "--", "hostname"]), "a2\n");
     sandbox.good(&["destroy", "--force"]);

@@ -52,6 +52,28 @@ fn two_nodes(sandbox: &Sandbox, internet: bool) {
     );
 }
 
+/// Files are printed as they are, and what a node uses is measured in it and on the host.
+fn looked_at_from_outside(sandbox: &Sandbox) {
+    assert_eq!(sandbox.good(&["cat", "node2", "/lab/files/deep/hello.txt", "/lab/files/deep/hello.txt"]), "hello\nhello\n");
+    let half = sandbox.run(&["cat", "node1", "/nowhere", "/lab/files/deep/hello.txt", "/etc"]);
+    let said = String::from_utf8_lossy(&half.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&half.stdout), "hello\n");
+    assert!(!half.status.success() && said.contains("node1:/nowhere: ") && said.contains("node1:/etc: "), "{said}");
+    let one = sandbox.json(&["cat", "node1", "/lab/files/deep/hello.txt"]);
+    assert_eq!((&one["content"], &one["encoding"]), (&"hello\n".into(), &"utf-8".into()));
+
+    let usage = sandbox.json(&["top"]);
+    for node in usage["nodes"].as_array().unwrap() {
+        let (used, all) = (node["memory_used_mib"].as_u64().unwrap(), node["memory_mib"].as_u64().unwrap());
+        assert!(0 < used && used < all && all <= 384, "{node}");
+        assert!((0.0..=100.0).contains(&node["cpu_percent"].as_f64().unwrap()), "{node}");
+        assert!(node["host_memory_mib"].as_u64().unwrap() > 0 && node["host_cpu_percent"].as_f64().unwrap() >= 0.0, "{node}");
+    }
+    assert_eq!(usage["nodes"].as_array().unwrap().len(), 2);
+    let (code, said) = sandbox.bad(&["top", "--fit", "cpu=20,memory=20"]);
+    assert!(code == 6 && said.contains("no running node publishes port 4646"), "{said}");
+}
+
 /// Whatever a working folder holds comes to the nodes, and nothing that is gone stays; copies both ways.
 fn files_come_and_go(sandbox: &Sandbox) {
     use std::os::unix::ffi::OsStrExt;
@@ -162,6 +184,7 @@ fn a_lab_from_nothing_to_killed_and_recovered() {
     assert_eq!(sandbox.good(&["exec", "node2", "--", "cat", "/lab/files/deep/hello.txt"]), "hello\n");
     assert_eq!(sandbox.good(&["exec", "node1", "--", "hostname", "-f"]), "node1.story.test\n");
 
+    looked_at_from_outside(&sandbox);
     files_come_and_go(&sandbox);
 
     // Names inside the lab, and connections from node to node.

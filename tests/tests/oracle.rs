@@ -85,7 +85,7 @@ fn labctl_does_what_ansible_does() {
 /// Values that are read wrongly if a format is written carelessly.
 const LAB: &str = r##"
 name: read
-variables: {version: "1.10", mode: "0644", nothing: null, agreed: "yes", list: [1, "a b", true, {k: "it's \"x\""}], big: 1.0e+16, umlaut: "ü 🙂"}
+variables: {version: "1.10", mode: "0644", nothing: null, agreed: "yes", list: [1, "a b", true, {k: "it's \"x\""}], big: 1.0e+16, "no": 1, umlaut: "ü 🙂"}
 user: {name: dev}
 groups: {front: {variables: {colour: "#red; blue", lines: "a\nb"}}, back_end: {variables: {ansible_user: admin}}}
 nodes:
@@ -129,6 +129,7 @@ fn ansible_reads_a_labs_inventory_in_all_its_forms() {
     let of = |host: &str, name: &str| piped["_meta"]["hostvars"][host][name].clone();
     assert_eq!((of("web1", "version"), of("web1", "own"), of("db", "nothing")), ("1.10".into(), "None".into(), serde_json::Value::Null));
     assert_eq!((of("web2", "path"), of("web2", "colour"), of("web2", "big")), ("C:\\x".into(), "#red; blue".into(), 1e16.into()));
+    assert_eq!(of("alone", "no"), 1);
     assert_eq!((of("alone", "ansible_user"), of("db", "ansible_user")), ("dev".into(), "admin".into()));
     let arguments = of("web1", "ansible_ssh_common_args");
     let arguments = arguments.as_str().unwrap();

@@ -309,6 +309,14 @@ fn a_full_disk_costs_the_snapshot_alone() {
     assert_eq!(code, 4, "{said}");
     assert!(said.contains("a: its machine stands still, because the host's disk is full") && said.contains("labctl up a"), "{said}");
     assert_eq!(sandbox.bad(&["resume"]).0, 4, "there is no room yet");
+    // A supervisor that finds the machine so can write nothing either, and takes over all the same.
+    let machines = sandbox.machines();
+    kill_supervisor(&sandbox);
+    let (code, said) = sandbox.bad(&["exec", "a", "--", "true"]);
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("a: its machine stands still, because the host's disk is full"), "{said}");
+    assert_eq!(sandbox.bad(&["resume"]).0, 4, "still none");
+    assert_eq!((&sandbox.status()["nodes"][0]["state"], sandbox.machines()), (&"disk_full".into(), machines));
     let grown = Command::new("mount").args(["-o", "remount,size=900m"]).arg(sandbox.home()).status();
     assert!(grown.is_ok_and(|status| status.success()));
     sandbox.good(&["resume"]);

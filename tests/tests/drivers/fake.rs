@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -26,6 +27,8 @@ pub struct Fake {
     machines: Mutex<BTreeMap<String, Arc<FakeMachine>>>,
     /// What was asked of it, in order.
     asked: Mutex<Vec<String>>,
+    /// Whether its machines cannot be adopted.
+    deaf: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -37,7 +40,7 @@ struct FakeMachine {
 
 impl Fake {
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, machines: Mutex::default(), asked: Mutex::default() }
+        Self { runtime, machines: Mutex::default(), asked: Mutex::default(), deaf: AtomicBool::new(false) }
     }
 
     /// What was asked of it since the last call, sorted: nodes are started side by side.
@@ -45,6 +48,11 @@ impl Fake {
         let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
         asked.sort();
         asked
+    }
+
+    /// From now on its machines can be adopted, or cannot.
+    pub fn be_deaf(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
     }
 
     fn note(&self, what: &str, machine: &Machine) {
@@ -96,6 +104,9 @@ impl Driver for Fake {
     fn adopt<'a>(&'a self, machine: &'a Machine) -> BoxFuture<'a, Result<Option<Arc<dyn Running>>, MachineError>> {
         Box::pin(async move {
             self.note("adopt", machine);
+            if self.deaf.load(Ordering::SeqCst) {
+                return Err(MachineError::Unreachable { pid: 1, why: "it is deaf".into() });
+            }
             let running = self.machines.lock().unwrap().get(&machine.uuid).cloned();
             Ok(running.filter(|running| !*running.ended.borrow()).map(|running| running as Arc<dyn Running>))
         })

@@ -8,11 +8,16 @@ mod provision;
 mod rewind;
 mod sync;
 
+/// What can be measured.
+const NAMES: [&str; 6] = ["cold", "forks", "rewind", "sync", "provision", "demo"];
+
 fn main() {
-    if !labctl_tests::can_boot() {
-        return;
-    }
+    // What was asked for and cannot be measured is a failure, unlike in a test.
+    assert!(labctl_tests::can_boot(), "nothing can be measured without QEMU");
     let chosen: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = chosen.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        panic!("there is no benchmark `{unknown}`; there are {}", NAMES.join(", "));
+    }
     let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     // The forks are compared with the cold boots.
