@@ -17,8 +17,8 @@ use crate::output::Output;
 /// Options that every command accepts.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Lab file, or the name of a lab that was brought up before [default: lab.yml here or above, or the only one in
-    /// hosts/]
+    /// Lab file, the name of one in hosts/, or of a lab that was brought up before [default: lab.yml here or above, or
+    /// in hosts/ the only one, or the only one that is up]
     #[arg(long, short = 'L', global = true, value_name = "FILE|NAME", env = "LABCTL_LAB", hide_env_values = true)]
     pub lab: Option<String>,
     /// Print events and results as JSON, one object per line
