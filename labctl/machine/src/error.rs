@@ -60,6 +60,14 @@ pub enum MachineError {
     /// The QMP connection broke.
     #[error("the connection to QEMU broke: {0}")]
     Disconnected(String),
+    /// QEMU runs and does not answer a QMP command.
+    #[error("QEMU does not answer `{command}`: {why}")]
+    Hangs {
+        /// The QMP command.
+        command: String,
+        /// What is seen of it.
+        why: String,
+    },
     /// It runs, but cannot be controlled.
     #[error("its process {pid} runs, but labctl cannot control it: {why}")]
     Unreachable {

@@ -11,6 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::process::tail;
+use super::qmp::Qmp;
 use super::state::Save;
 use super::{Qemu, argv, proof, version};
 use crate::MachineError;
@@ -153,23 +154,7 @@ impl Running for Qemu {
     }
 
     fn incidents(&self) -> UnboundedReceiver<Incident> {
-        let mut events = self.qmp().events();
-        let (tell, told) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            loop {
-                let event = tokio::select! {
-                    event = events.recv() => event,
-                    () = tell.closed() => return,
-                };
-                match event {
-                    // If nobody listens any more, the channel is closed.
-                    Ok(event) => drop(incident(&event).map(|incident| tell.send(incident))),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
-                }
-            }
-        });
-        told
+        incidents(self.qmp())
     }
 
     fn lacks_room(&self) -> BoxFuture<'_, Result<bool, MachineError>> {
@@ -182,6 +167,42 @@ impl Running for Qemu {
 
     fn memory(&self) -> Option<&dyn Memory> {
         Some(self)
+    }
+}
+
+/// The incidents among a connection's events.
+fn incidents(qmp: &Qmp) -> UnboundedReceiver<Incident> {
+    let (mut events, qmp) = (qmp.events(), qmp.clone());
+    let (tell, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = tell.closed() => return,
+            };
+            let incident = match event {
+                Ok(event) => incident(&event),
+                // What was missed is seen in the state. A reset is not, but the agent reports the boot that follows.
+                Err(RecvError::Lagged(_)) => match qmp.execute("query-status", Value::Null).await {
+                    Ok(status) => standing(&status),
+                    // The connection is gone, or will tell what happens next.
+                    Err(_) => None,
+                },
+                Err(RecvError::Closed) => return,
+            };
+            // If nobody listens any more, the channel is closed.
+            let _ = incident.map(|incident| tell.send(incident));
+        }
+    });
+    told
+}
+
+/// The incident that left the machine in this state (`query-status`, qapi/run-state.json).
+fn standing(status: &Value) -> Option<Incident> {
+    match status["status"].as_str()? {
+        "io-error" => Some(Incident::NoRoom),
+        "running" => Some(Incident::Resumed),
+        _ => None,
     }
 }
 
@@ -246,5 +267,36 @@ mod tests {
         let failed = |action: &str| event("BLOCK_IO_ERROR", serde_json::json!({ "action": action, "nospace": action == "stop" }));
         assert_eq!((failed("stop"), failed("report")), (Some(Incident::NoRoom), None));
         assert_eq!((event("RESUME", Value::Null), event("STOP", Value::Null)), (Some(Incident::Resumed), None));
+    }
+
+    /// A flood of events hides the one that counts.
+    #[tokio::test]
+    async fn what_was_missed_is_seen_in_the_state() {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let (flood, flooded) = tokio::sync::oneshot::channel::<()>();
+        let qemu = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"{\"QMP\": {}}\n").await.unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            lines.next_line().await.unwrap();
+            lines.get_mut().get_mut().write_all(b"{\"return\": {}}\n").await.unwrap();
+            flooded.await.unwrap();
+            let lost = "{\"event\": \"BLOCK_IO_ERROR\", \"data\": {\"action\": \"stop\"}}\n";
+            let noise = "{\"event\": \"RTC_CHANGE\"}\n".repeat(100);
+            lines.get_mut().get_mut().write_all(format!("{lost}{noise}").as_bytes()).await.unwrap();
+            assert!(lines.next_line().await.unwrap().unwrap().contains("query-status"));
+            lines.get_mut().get_mut().write_all(b"{\"return\": {\"status\": \"io-error\", \"running\": false}}\n").await.unwrap();
+        });
+        let qmp = Qmp::connect(&socket).await.unwrap();
+        let mut told = incidents(&qmp);
+        flood.send(()).unwrap();
+        assert_eq!(told.recv().await, Some(Incident::NoRoom));
+        // It was asked for: the event itself was lost.
+        qemu.await.unwrap();
+        assert_eq!(standing(&serde_json::json!({ "status": "running" })), Some(Incident::Resumed));
+        assert_eq!(standing(&serde_json::json!({ "status": "paused" })), None);
     }
 }

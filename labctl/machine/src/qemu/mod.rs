@@ -6,6 +6,7 @@ pub mod found;
 mod netdev;
 mod process;
 mod proof;
+mod pulse;
 mod qmp;
 mod state;
 mod version;

@@ -81,12 +81,14 @@ impl Qemu {
         if has_sandbox().await {
             command.args(argv::SANDBOX);
         }
-        command.args(argv(machine)).args(further).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0).kill_on_drop(false);
+        command.args(argv(machine)).args(further).stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(false);
         let inherited = lock.as_raw_fd();
-        // SAFETY: fcntl(2) on an open descriptor and prctl(2) are plain system calls, which are allowed between fork
-        // and exec.
+        // SAFETY: setsid(2), prctl(2) and fcntl(2) on an open descriptor are plain system calls, which are allowed between fork and exec.
         unsafe {
             command.pre_exec(move || {
+                // A session, and not only a process group: when the supervisor dies, the kernel sends SIGHUP to the stopped processes of its
+                // session, and QEMU would exit.
+                rustix::process::setsid()?;
                 #[cfg(target_os = "linux")]
                 if orphan == Orphan::Dies {
                     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -142,19 +144,19 @@ impl Qemu {
     async fn connect(machine: &Machine, limit: Duration) -> Result<Self, MachineError> {
         let socket = &machine.files.control;
         let deadline = Instant::now() + limit;
-        let (qmp, pid) = loop {
-            match timeout(limit, Qmp::connect(socket)).await {
-                Ok(Ok(connected)) => break connected,
-                Ok(Err(why)) if Instant::now() > deadline => return Err(why),
-                Err(_) => return Err(MachineError::Disconnected(format!("{} does not answer", socket.display()))),
-                Ok(Err(_)) => sleep(Duration::from_millis(2)).await,
+        let qmp = loop {
+            match Qmp::connect(socket).await {
+                Ok(connected) => break connected,
+                Err(why @ MachineError::Hangs { .. }) => return Err(why),
+                Err(why) if Instant::now() > deadline => return Err(why),
+                Err(_) => sleep(Duration::from_millis(2)).await,
             }
         };
         let found = qmp.execute("query-uuid", Value::Null).await?["UUID"].as_str().unwrap_or_default().to_owned();
         if found != machine.uuid {
             return Err(MachineError::Stranger { socket: socket.clone(), found, wanted: machine.uuid.clone() });
         }
-        let pid = pid.ok_or_else(|| MachineError::Disconnected("QEMU's process id is unknown".into()))?;
+        let pid = qmp.pid().ok_or_else(|| MachineError::Disconnected("QEMU's process id is unknown".into()))?;
         let process = Pid::from_raw(pid)
             .ok_or(rustix::io::Errno::SRCH)
             .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK))

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::pulse::{Hang, Limits, Sign, sign, while_alive};
 use crate::MachineError;
 
 /// Number of events that a slow listener may lag behind; it misses older ones.
@@ -33,17 +34,24 @@ pub struct Qmp {
     commands: mpsc::Sender<Order>,
     /// Weak, so that the channel closes when the connection does.
     events: broadcast::WeakSender<Value>,
+    /// The QEMU that listens, if the system tells.
+    pid: Option<i32>,
+    /// How long a command may take.
+    limits: Limits,
 }
 
 impl Qmp {
-    /// Connects and leaves negotiation mode. Also returns the process id of the QEMU that listens (`SO_PEERCRED`).
-    pub async fn connect(socket: &Path) -> Result<(Self, Option<i32>), MachineError> {
+    /// Connects and leaves negotiation mode.
+    pub async fn connect(socket: &Path) -> Result<Self, MachineError> {
         let stream = UnixStream::connect(socket).await.map_err(MachineError::io(format!("connect to {}", socket.display())))?;
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let (read, write) = stream.into_split();
         let mut connection = Connection { read: BufReader::new(read), begun: Vec::new(), write, events: broadcast::channel(EVENTS).0 };
-        connection.line().await?;
-        connection.execute("qmp_capabilities", Value::Null, None).await?;
+        let greeted = async {
+            connection.line().await?;
+            connection.execute("qmp_capabilities", Value::Null, None).await
+        };
+        while_alive(greeted, Limits::GREETING, || seen(pid)).await.map_err(|hang| hangs("qmp_capabilities", pid, hang))??;
         // One command is executed at a time; a few may queue.
         let (commands, mut queue) = mpsc::channel::<Order>(8);
         let events = connection.events.downgrade();
@@ -52,6 +60,8 @@ impl Qmp {
                 tokio::select! {
                     next = queue.recv() => {
                         let Some(Order { command, arguments, file, answer }) = next else { return };
+                        // Given up while it was queued. It must not be carried out long after that.
+                        if answer.is_closed() { continue }
                         let result = connection.execute(&command, arguments, file).await;
                         let broken = matches!(result, Err(MachineError::Disconnected(_)));
                         let _ = answer.send(result);
@@ -64,10 +74,16 @@ impl Qmp {
                 }
             }
         });
-        Ok((Self { commands, events }, pid))
+        Ok(Self { commands, events, pid, limits: Limits::COMMAND })
     }
 
-    /// Runs a command; `arguments` is an object or null.
+    /// The process id of the QEMU that listens (`SO_PEERCRED`).
+    pub fn pid(&self) -> Option<i32> {
+        self.pid
+    }
+
+    /// Runs a command; `arguments` is an object or null. Fails with [`MachineError::Hangs`] if QEMU does not answer, such as one that is
+    /// stopped; it may then carry out the command later.
     pub async fn execute(&self, command: &str, arguments: Value) -> Result<Value, MachineError> {
         self.order(command, arguments, None).await
     }
@@ -81,8 +97,11 @@ impl Qmp {
         let (answer, result) = oneshot::channel();
         let gone = || MachineError::Disconnected(format!("no response to `{command}`"));
         let order = Order { command: command.to_owned(), arguments, file, answer };
-        self.commands.send(order).await.map_err(|_| gone())?;
-        result.await.map_err(|_| gone())?
+        let answered = async {
+            self.commands.send(order).await.map_err(|_| gone())?;
+            result.await.map_err(|_| gone())?
+        };
+        while_alive(answered, self.limits, || seen(self.pid)).await.map_err(|hang| hangs(command, self.pid, hang))?
     }
 
     /// Asynchronous events from now on, such as `{"event": "SHUTDOWN", ...}`. The channel closes with the connection.
@@ -97,6 +116,19 @@ impl Qmp {
     pub async fn closed(&self) {
         self.commands.closed().await;
     }
+}
+
+/// What is seen of the main thread, which answers.
+fn seen(pid: Option<i32>) -> Sign {
+    pid.map_or(Sign::Unseen, |pid| sign(pid, &[pid]))
+}
+
+fn hangs(command: &str, pid: Option<i32>, hang: Hang) -> MachineError {
+    let remedy = match (hang, pid) {
+        (Hang::Stopped, Some(pid)) => format!("; `kill -CONT {pid}` lets it go on"),
+        _ => String::new(),
+    };
+    MachineError::Hangs { command: command.to_owned(), why: format!("{hang}{remedy}") }
 }
 
 struct Connection {
@@ -185,7 +217,7 @@ mod tests {
             lines.get_mut().write_all(b"{\"return\": {}}\n{\"event\": \"STOP\"}\n").await.unwrap();
             lines.read_line(&mut String::new()).await.unwrap();
         });
-        let (qmp, _) = Qmp::connect(&socket).await.unwrap();
+        let qmp = Qmp::connect(&socket).await.unwrap();
         let mut events = qmp.events();
         let asked = qmp.execute("quit", Value::Null).await;
         assert!(matches!(asked, Err(MachineError::Disconnected(_))), "{asked:?}");
@@ -200,5 +232,48 @@ mod tests {
             }
         }
         assert_eq!(qmp.events().recv().await, Err(RecvError::Closed));
+    }
+
+    /// A QEMU that is stopped in the middle of a command, and one command behind it in the queue.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_stopped_process_is_given_up_and_what_was_queued_is_not_carried_out_later() {
+        use std::process::{Command, Stdio};
+        use std::time::Duration;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("qmp");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (go_on, gone_on) = oneshot::channel::<()>();
+        let qemu = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"{\"QMP\": {}}\n").await.unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            lines.next_line().await.unwrap();
+            lines.get_mut().get_mut().write_all(b"{\"return\": {}}\n").await.unwrap();
+            let first = lines.next_line().await.unwrap().unwrap();
+            gone_on.await.unwrap();
+            lines.get_mut().get_mut().write_all(b"{\"return\": 1}\n").await.unwrap();
+            let next = lines.next_line().await.unwrap().unwrap();
+            lines.get_mut().get_mut().write_all(b"{\"return\": 2}\n").await.unwrap();
+            (first, next)
+        });
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let pid = child.id() as i32;
+        let process = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+        let mut qmp = Qmp::connect(&socket).await.unwrap();
+        qmp.pid = Some(pid);
+        qmp.limits = Limits { stopped: Duration::from_millis(500), ..Limits::COMMAND };
+        let (one, two) = tokio::join!(qmp.execute("one", Value::Null), qmp.execute("two", Value::Null));
+        for given_up in [one, two] {
+            let said = given_up.unwrap_err().to_string();
+            assert!(said.contains("the process is stopped") && said.contains(&format!("`kill -CONT {pid}`")), "{said}");
+        }
+        go_on.send(()).unwrap();
+        assert_eq!(qmp.execute("three", Value::Null).await.unwrap(), 2);
+        let (first, next) = qemu.await.unwrap();
+        assert!(first.contains("one") && next.contains("three"), "{first} {next}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

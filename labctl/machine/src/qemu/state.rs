@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Qemu;
+use super::pulse::{Limits, sign, threads, while_alive};
 use crate::MachineError;
 use crate::driver::Saving;
 
@@ -112,19 +113,24 @@ impl Qemu {
     async fn transfer(&self, command: &str, arguments: Value, wanted: &str) -> Result<(), MachineError> {
         let mut events = self.qmp().events();
         self.qmp().execute(command, arguments).await?;
+        let pid = self.pid();
         loop {
-            match events.recv().await {
-                Ok(event) => match status(&event) {
-                    Some(reached) if reached == wanted => return Ok(()),
-                    Some("failed" | "cancelled") => {
-                        let about = self.qmp().execute("query-migrate", Value::Null).await?;
-                        let why = about["error-desc"].as_str().unwrap_or("see QEMU's log").to_owned();
-                        return Err(MachineError::Refused { command: command.to_owned(), why });
-                    }
-                    _ => {}
-                },
-                Err(RecvError::Lagged(_)) => {}
+            let event = while_alive(events.recv(), Limits::TRANSFER, || sign(pid, &threads(pid)));
+            let event = event.await.map_err(|hang| MachineError::Hangs { command: command.to_owned(), why: hang.to_string() })?;
+            let reached = match event {
+                Ok(event) => status(&event).map(str::to_owned),
+                // Events were missed, perhaps the last one.
+                Err(RecvError::Lagged(_)) => self.qmp().execute("query-migrate", Value::Null).await?["status"].as_str().map(str::to_owned),
                 Err(RecvError::Closed) => return Err(MachineError::Disconnected(format!("QEMU exited during `{command}`"))),
+            };
+            match reached.as_deref() {
+                Some(reached) if reached == wanted => return Ok(()),
+                Some("failed" | "cancelled") => {
+                    let about = self.qmp().execute("query-migrate", Value::Null).await?;
+                    let why = about["error-desc"].as_str().unwrap_or("see QEMU's log").to_owned();
+                    return Err(MachineError::Refused { command: command.to_owned(), why });
+                }
+                _ => {}
             }
         }
     }
