@@ -278,11 +278,14 @@ impl Gateway {
 
     fn name(&mut self, key: FlowKey, hop: Hop, query: &[u8], replies: &mut BytesMut) {
         match self.names.answer(query) {
-            names::Answer::Reply(reply) => packet::udp(replies, hop, key.remote, key.guest, &reply),
+            names::Answer::Reply(reply) => match names::fit(query, reply) {
+                Some(reply) => packet::udp(replies, hop, key.remote, key.guest, &reply),
+                None => self.drop_packet(),
+            },
             names::Answer::Forward => {
                 let (names, query, ingress) = (self.names.clone(), Bytes::copy_from_slice(query), self.ingress.clone());
                 tokio::spawn(async move {
-                    let Some(reply) = names.forward(&query).await else { return };
+                    let Some(reply) = names.forward(&query).await.and_then(|reply| names::fit(&query, reply)) else { return };
                     let mut run = BytesMut::new();
                     packet::udp(&mut run, hop, key.remote, key.guest, &reply);
                     // Fails only if the switch is gone.

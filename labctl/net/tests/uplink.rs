@@ -188,6 +188,28 @@ async fn names_are_served_over_tcp_as_well() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_long_for_a_datagram_comes_over_tcp() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = Guest::start(directory.path(), "one", 11);
+    let switch = switch_with(network(), &[&one]).await;
+    let many: Vec<_> = (1..=50).map(|last| ("many".to_owned(), [10, 77, 0, last].into())).collect();
+    switch.rename(&many).await;
+    let question = question("many.demo");
+    let reply = one.stack.ask(4000, gateway(53), &question).await;
+    assert_eq!((reply[2] & 2, reply.len()), (2, question.len()), "truncated, with the question only");
+    let stream = one.stack.connect(gateway(53)).await.unwrap();
+    stream.write(&[&(question.len() as u16).to_be_bytes(), &question[..]].concat()).await.unwrap();
+    let length = stream.read_exact(2).await.unwrap();
+    let reply = stream.read_exact(usize::from(u16::from_be_bytes([length[0], length[1]]))).await.unwrap();
+    assert_eq!((reply[2] & 2, u16::from_be_bytes([reply[6], reply[7]])), (0, 50));
+    // Who takes more gets more (RFC 6891): an OPT record with 4,096 bytes.
+    let mut takes = [&question[..], &[0, 0, 41, 0x10, 0, 0, 0, 0, 0, 0, 0]].concat();
+    takes[11] = 1;
+    let reply = one.stack.ask(4000, gateway(53), &takes).await;
+    assert_eq!((reply[2] & 2, u16::from_be_bytes([reply[6], reply[7]])), (0, 50));
+}
+
+#[tokio::test]
 async fn other_names_are_asked_of_the_hosts_servers() {
     let directory = tempfile::tempdir().unwrap();
     let one = Guest::start(directory.path(), "one", 11);

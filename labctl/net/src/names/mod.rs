@@ -2,6 +2,7 @@
 //!
 //! RFC 1035 (messages), RFC 2308 (negative answers carry the zone's SOA), RFC 8020 (a name above an existing one exists).
 
+mod datagram;
 mod forward;
 mod stream;
 
@@ -15,6 +16,7 @@ use ipnet::{IpNet, Ipv4Net};
 use labctl_spec::lab::Network;
 use tokio::sync::Semaphore;
 
+pub(crate) use datagram::fit;
 pub(crate) use stream::serve_stream;
 
 /// Seconds that a response may be cached. Short, because labs come and go under the same names.
