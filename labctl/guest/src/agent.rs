@@ -1,5 +1,7 @@
 //! Requests to a guest, over a [`Link`].
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use labctl_wire::{
@@ -200,8 +202,10 @@ impl Agent {
     }
 
     /// Copies a file from the guest to `sink`, checked against the guest's SHA-256; returns length and permission bits.
-    pub async fn get(&self, path: &str, mut sink: impl AsyncWrite + Unpin) -> Result<(u64, u32), GuestError> {
-        let mut exchange = self.link.start(Request::Get { path: path.to_owned() })?;
+    pub async fn get(&self, path: impl AsRef<OsStr>, mut sink: impl AsyncWrite + Unpin) -> Result<(u64, u32), GuestError> {
+        let path = path.as_ref();
+        let mut exchange = self.link.start(Request::Get { path: ByteBuf::from(path.as_bytes()) })?;
+        let path = &path.display().to_string();
         let mut hash = Sha256::new();
         loop {
             match exchange.next().await? {

@@ -12,10 +12,11 @@ pub mod ssh;
 mod table;
 pub mod terminal;
 pub mod tree;
+mod window;
 
 pub use agent::Agent;
 pub use error::GuestError;
-pub use link::{Exchange, Link, LinkState};
+pub use link::{Exchange, Link, LinkState, Outbox};
 
 /// The agent program for the guest: static, for Linux on this host's architecture.
 pub const AGENT_PROGRAM: &[u8] = include_bytes!(env!("LABCTL_AGENT"));

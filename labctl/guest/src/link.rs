@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::GuestError;
 use crate::table::{Heard, Table};
+use crate::window::Window;
 
 /// Bytes per read.
 const READ: usize = 256 << 10;
@@ -112,9 +113,27 @@ impl Link {
             return Err(GuestError::Disconnected);
         }
         let (owner, heard) = mpsc::unbounded_channel();
-        let id = lock(&self.table).open(owner);
+        let window = Arc::<Window>::default();
+        let id = lock(&self.table).open(owner, window.clone());
         self.out.send(ToAgent::Request { id, request }).map_err(|_| GuestError::Disconnected)?;
-        Ok(Exchange { id, link: self.clone(), heard, done: false })
+        let out = Outbox { out: self.out.clone(), window };
+        Ok(Exchange { id, link: self.clone(), out, heard, done: false })
+    }
+}
+
+/// The way of one request's messages to the agent; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    out: UnboundedSender<ToAgent>,
+    window: Arc<Window>,
+}
+
+impl Outbox {
+    /// Sends a message for this request.
+    pub fn send(&self, message: ToAgent) -> Result<(), GuestError> {
+        // First: the agent may answer before this returns.
+        self.window.sends(&message);
+        self.out.send(message).map_err(|_| GuestError::Disconnected)
     }
 }
 
@@ -123,6 +142,7 @@ impl Link {
 pub struct Exchange {
     id: u64,
     link: Link,
+    out: Outbox,
     heard: UnboundedReceiver<Heard>,
     done: bool,
 }
@@ -135,12 +155,12 @@ impl Exchange {
 
     /// Sends a message for this request.
     pub fn send(&self, message: ToAgent) -> Result<(), GuestError> {
-        self.link.out.send(message).map_err(|_| GuestError::Disconnected)
+        self.out.send(message)
     }
 
-    /// A sender that outlives borrows of the exchange.
-    pub fn sender(&self) -> UnboundedSender<ToAgent> {
-        self.link.out.clone()
+    /// A way to send that outlives borrows of the exchange.
+    pub fn outbox(&self) -> Outbox {
+        self.out.clone()
     }
 
     /// The agent's next message. There are none after `Done` or an error.
@@ -204,7 +224,11 @@ impl Reader {
 
     fn take(&self, message: FromAgent) {
         let FromAgent::Ready { session, version, boot_id, identity } = message else {
-            return lock(&self.table).hand(message);
+            let broken = lock(&self.table).hand(message);
+            if let Some((id, out)) = broken.zip(self.out.upgrade()) {
+                let _ = out.send(ToAgent::Cancel { id });
+            }
+            return;
         };
         if session == self.session {
             let state = if version == VERSION { LinkState::Up { boot_id, identity } } else { LinkState::Foreign(version) };

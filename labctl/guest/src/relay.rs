@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
-use crate::link::{Exchange, Link};
+use crate::link::{Exchange, Link, Outbox};
 
 /// Bytes per read.
 const READ: usize = 256 << 10;
@@ -46,8 +46,8 @@ pub async fn relay(link: Link, stream: impl AsyncRead + AsyncWrite + Send + 'sta
 struct Client {
     link: Link,
     back: UnboundedSender<FromAgent>,
-    /// The link's ids and senders, by the client's ids.
-    open: HashMap<u64, (u64, UnboundedSender<ToAgent>)>,
+    /// The link's ids and ways to the agent, by the client's ids.
+    open: HashMap<u64, (u64, Outbox)>,
     pumps: JoinSet<()>,
 }
 
@@ -57,7 +57,7 @@ impl Client {
             ToAgent::Hello { session, .. } => self.greet(session).await,
             ToAgent::Request { id, request } => match self.link.start(request) {
                 Ok(exchange) => {
-                    self.open.insert(id, (exchange.id(), exchange.sender()));
+                    self.open.insert(id, (exchange.id(), exchange.outbox()));
                     self.pumps.spawn(pump(id, exchange, self.back.clone()));
                 }
                 Err(why) => answer_failed(&self.back, id, &why),
@@ -78,8 +78,8 @@ impl Client {
     }
 
     fn pass(&self, id: u64, message: impl FnOnce(u64) -> ToAgent) {
-        if let Some((id, sender)) = self.open.get(&id) {
-            let _ = sender.send(message(*id));
+        if let Some((id, outbox)) = self.open.get(&id) {
+            let _ = outbox.send(message(*id));
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_bytes::ByteBuf;
 use tokio::sync::mpsc::{self, Receiver as Queue, Sender, UnboundedReceiver, UnboundedSender};
 
 use crate::agent::{credit, unexpected};
-use crate::{Agent, Exchange, GuestError};
+use crate::{Agent, Exchange, GuestError, Outbox};
 
 /// Is told how far a copy is.
 pub type Progress = Box<dyn FnMut(Passed) + Send>;
@@ -22,7 +22,7 @@ struct Batches {
     id: u64,
     out: Sender<Vec<u8>>,
     heard: UnboundedReceiver<Vec<u8>>,
-    consumed: UnboundedSender<ToAgent>,
+    consumed: Outbox,
 }
 
 impl Pipe for Batches {
@@ -76,7 +76,7 @@ impl Agent {
         let mut exchange = self.link().start(request)?;
         let (out, batches) = mpsc::channel(WAITING);
         let (hand, heard) = mpsc::unbounded_channel();
-        let mut pipe = Batches { id: exchange.id(), out, heard, consumed: exchange.sender() };
+        let mut pipe = Batches { id: exchange.id(), out, heard, consumed: exchange.outbox() };
         let engine = tokio::task::spawn_blocking(move || engine(&mut pipe));
         let reply = carry(&mut exchange, batches, hand).await?;
         let done = engine.await.map_err(|why| GuestError::Unexpected(why.to_string()))?;
@@ -91,7 +91,8 @@ impl Agent {
 
 type Answer = Result<Reply, labctl_wire::AgentError>;
 
-/// Carries batches both ways, within the window, until the guest has answered. Then this side's thread finds its ways closed.
+/// Carries batches both ways, within the window, until the guest has answered. What this side's thread has not taken yet is not acknowledged, so
+/// the window also limits what waits for it. Then this side's thread finds its ways closed.
 async fn carry(exchange: &mut Exchange, mut batches: Queue<Vec<u8>>, hand: UnboundedSender<Vec<u8>>) -> Result<Answer, GuestError> {
     let id = exchange.id();
     let mut window = WINDOW;

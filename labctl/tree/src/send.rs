@@ -1,7 +1,7 @@
 //! The side that has the tree.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub fn send(source: &mut Source<'_>, pipe: &mut dyn Pipe) -> Result<Vec<String>,
     let mut faults = Faults::default();
     let mut passed = Passed::none_of(wanted.iter().map(|(item, _)| &item.what));
     let mut progress = |bytes: u64| {
-        passed.bytes += bytes;
+        passed.bytes = passed.bytes.saturating_add(bytes);
         (source.progress)(passed);
     };
     for (item, sha256) in wanted {
@@ -109,7 +109,55 @@ fn file(
             Err(why) => return Ok(Err(why.into())),
         }
     }
-    Ok(content(talk, &mut file, progress)?.map(|()| mtime))
+    Ok(sparse(talk, &mut file, progress)?.map(|()| mtime))
+}
+
+/// Sends a file's content; its holes as what they are (lseek(2)).
+fn sparse(talk: &mut Talk<'_>, file: &mut File, progress: &mut dyn FnMut(u64)) -> Result<Result<(), Left>, TreeError> {
+    let mut at = 0;
+    loop {
+        let (data, end) = match extent(file, at) {
+            Ok(extent) => extent,
+            Err(why) => return Ok(Err(why.into())),
+        };
+        if data > at {
+            talk.say(&FromSender::Hole(data - at))?;
+            progress(data - at);
+        }
+        if let Err(why) = file.seek(SeekFrom::Start(data)) {
+            return Ok(Err(why.into()));
+        }
+        // The kernel's own files may be longer than they say.
+        let Some(end) = end else { return content(talk, file, progress) };
+        if let Err(left) = content(talk, &mut Read::take(&mut *file, end - data), progress)? {
+            return Ok(Err(left));
+        }
+        at = match file.stream_position() {
+            Ok(position) if position == end => end,
+            // It got shorter meanwhile.
+            Ok(_) => return Ok(Ok(())),
+            Err(why) => return Ok(Err(why.into())),
+        };
+    }
+}
+
+/// Where the next data of a file is, at or after a place, and where it ends; without an end, that is where the file ends.
+fn extent(file: &File, at: u64) -> io::Result<(u64, Option<u64>)> {
+    use rustix::fs::{SeekFrom as To, seek};
+    let length = file.metadata()?.len();
+    if at >= length {
+        return Ok((at, None));
+    }
+    match seek(file, To::Data(at)) {
+        Ok(data) => {
+            let end = seek(file, To::Hole(data)).unwrap_or(length);
+            // Data that was cut off meanwhile has no end behind its beginning.
+            if end > data { Ok((data, Some(end))) } else { Ok((at, None)) }
+        }
+        Err(rustix::io::Errno::NXIO) => Ok((length, None)),
+        // A file system that knows no holes.
+        Err(_) => Ok((at, Some(length))),
+    }
 }
 
 /// Opens a file without following a link or waiting for a FIFO that has taken its place; returns it with its time.

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod holes;
+
 /// One end of a pipe between two threads; counts what it sends.
 struct End {
     out: mpsc::Sender<Vec<u8>>,

@@ -38,7 +38,7 @@ pub use identity::{Authority, HostKey, Identity, Neighbour, Proxy, User};
 pub use module::{INHERIT_VARIABLE, ModuleCall, ModuleReply, STATE, STATE_VARIABLE};
 
 /// Version of these messages; both sides must agree.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Bytes of `Data` that may be in flight per request and direction until `Credit` arrives.
 pub const WINDOW: usize = 1 << 20;
@@ -165,8 +165,8 @@ pub enum Request {
     Put(Put),
     /// Streams a file as `Data`; [`Reply::Read`].
     Get {
-        /// Absolute path.
-        path: String,
+        /// Absolute path, as bytes.
+        path: ByteBuf,
     },
     /// Writes a tree that the controller sends ([`tree`]); [`Reply::Received`].
     ReceiveTree(Box<tree::Receive>),

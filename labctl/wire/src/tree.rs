@@ -5,7 +5,7 @@
 //! sender                                receiver
 //!   Item* , Listed          ───────────▶           the manifest, or the part of it that may have changed
 //!                           ◀───────────  Want*, Complete
-//!   Bytes*, Written | Same | Missing  ──▶          for each `Want`, in order
+//!   (Bytes | Hole)*, Written | Same | Missing ─▶   for each `Want`, in order
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,8 @@ pub enum FromSender {
     Listed,
     /// Content of the wanted file.
     Bytes(ByteBuf),
+    /// That many zero bytes of the wanted file, which take no space on the sender's disk.
+    Hole(u64),
     /// The wanted file is complete.
     Written {
         /// Its time when it was opened, in nanoseconds since 1970. Later changes give it another one.

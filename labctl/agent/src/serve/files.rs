@@ -65,17 +65,18 @@ fn invalid(message: String) -> AgentError {
 }
 
 /// Streams a file.
-pub fn get(path: &str, channel: &Channel) -> Result<Reply, AgentError> {
-    let mut file = File::open(path).map_err(failed(path))?;
-    let about = file.metadata().map_err(failed(path))?;
+pub fn get(path: &Path, channel: &Channel) -> Result<Reply, AgentError> {
+    let shown = path.display().to_string();
+    let mut file = File::open(path).map_err(failed(&shown))?;
+    let about = file.metadata().map_err(failed(&shown))?;
     if about.is_dir() {
-        return Err(invalid(format!("{path} is a folder")));
+        return Err(invalid(format!("{shown} is a folder")));
     }
     let mut hash = Sha256::new();
     let mut size = 0;
     loop {
         let mut chunk = vec![0; CHUNK];
-        let length = file.read(&mut chunk).map_err(failed(path))?;
+        let length = file.read(&mut chunk).map_err(failed(&shown))?;
         if length == 0 {
             break;
         }

@@ -16,7 +16,9 @@ mod tree;
 mod units;
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -239,7 +241,7 @@ fn perform(request: Request, channel: &Arc<Channel>, shots: &Mutex<Shots>) -> Re
         Request::Ping | Request::TakeIdentity(_) | Request::BecomeTemplate | Request::Wake { .. } => unreachable!("see `at_once`"),
         Request::Exec(exec) => exec::run(&exec, channel),
         Request::Put(put) => files::put(&put, channel),
-        Request::Get { path } => files::get(&path, channel),
+        Request::Get { path } => files::get(Path::new(OsStr::from_bytes(&path)), channel),
         Request::ReceiveTree(request) => tree::receive(&request, channel),
         Request::SendTree { path } => tree::send(&path, channel),
         Request::Units { units } => units::states(&units).map(Reply::Units),

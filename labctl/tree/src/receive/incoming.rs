@@ -1,12 +1,12 @@
 //! Content of a file that was asked for.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use labctl_wire::tree::{FromSender, What};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, futimens, utimensat};
+use serde_bytes::ByteBuf;
 
 use super::compare::Wanted;
 use super::temporary::Temporary;
@@ -23,19 +23,15 @@ impl Work<'_> {
         // After a fault the rest of the file is read and dropped.
         let mut failed = false;
         let mtime = loop {
-            match talk.hear()? {
+            let part = match talk.hear()? {
                 FromSender::Bytes(bytes) => {
                     self.done.bytes += bytes.len() as u64;
                     progress(bytes.len() as u64);
-                    if failed {
-                        continue;
-                    }
-                    if writing.is_none() {
-                        let begun = self.begin(&place);
-                        writing = self.faults.take(&place, begun)?;
-                    }
-                    let wrote = writing.as_mut().map_or(Ok(()), |(file, _)| file.write_all(&bytes));
-                    failed = writing.is_none() || self.faults.take(&place, wrote)?.is_none();
+                    Part::Bytes(bytes)
+                }
+                FromSender::Hole(length) => {
+                    progress(length);
+                    Part::Hole(length)
                 }
                 FromSender::Written { mtime } => break mtime,
                 FromSender::Same { mtime } => {
@@ -44,10 +40,19 @@ impl Work<'_> {
                 }
                 FromSender::Missing => return Ok(()),
                 _ => return Err(TreeError::Invalid("a manifest within content".into())),
+            };
+            if failed {
+                continue;
             }
+            if writing.is_none() {
+                let begun = self.names.file_beside(&place);
+                writing = self.faults.take(&place, begun)?;
+            }
+            let wrote = writing.as_mut().map_or(Ok(()), |(file, _)| part.write(file));
+            failed = writing.is_none() || self.faults.take(&place, wrote)?.is_none();
         };
         if writing.is_none() && !failed {
-            let begun = self.begin(&place);
+            let begun = self.names.file_beside(&place);
             writing = self.faults.take(&place, begun)?;
         }
         let Some((file, temporary)) = writing.filter(|_| !failed) else { return Ok(()) };
@@ -61,12 +66,6 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, place: &Path) -> io::Result<(File, Temporary)> {
-        let temporary = self.names.beside(place);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary.path)?;
-        Ok((file, temporary))
-    }
-
     /// The content is here already.
     fn same(&mut self, place: &Path, mode: u32, mtime: i64, want: &Wanted) -> Result<(), TreeError> {
         let Some(about) = &want.old else { return Err(TreeError::Invalid("a file is said to be here".into())) };
@@ -76,6 +75,27 @@ impl Work<'_> {
             self.done.touched += 1;
         }
         Ok(())
+    }
+}
+
+/// A part of a file's content.
+enum Part {
+    Bytes(ByteBuf),
+    Hole(u64),
+}
+
+impl Part {
+    /// Appends it to a file that is being written.
+    fn write(&self, file: &mut File) -> io::Result<()> {
+        match self {
+            Self::Bytes(bytes) => file.write_all(bytes),
+            Self::Hole(length) => {
+                // The file ends there, until something follows.
+                let end = file.stream_position()?.checked_add(*length).ok_or(io::ErrorKind::FileTooLarge)?;
+                file.set_len(end)?;
+                file.seek(SeekFrom::Start(end)).map(drop)
+            }
+        }
     }
 }
 

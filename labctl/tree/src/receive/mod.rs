@@ -74,6 +74,7 @@ pub fn receive(how: &Receiver, pipe: &mut dyn Pipe, progress: &mut dyn FnMut(Pas
     let plan = work.compare()?;
     work.record.correct(&work.names)?;
     work.remove_foreign(&plan)?;
+    work.sweep_dead(&plan);
     for want in &plan.wanted {
         talk.say(&FromReceiver::Want { item: want.item, sha256: want.sha256.clone() })?;
     }
@@ -81,7 +82,7 @@ pub fn receive(how: &Receiver, pipe: &mut dyn Pipe, progress: &mut dyn FnMut(Pas
     talk.flush()?;
     let mut passed = Passed::none_of(plan.wanted.iter().map(|want| &listed.items[want.item as usize].what));
     let mut progress = |bytes: u64| {
-        passed.bytes += bytes;
+        passed.bytes = passed.bytes.saturating_add(bytes);
         progress(passed);
     };
     for want in &plan.wanted {

@@ -38,6 +38,21 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Removes incomplete files of copies that were killed and are recorded nowhere, where files are going to be written.
+    pub fn sweep_dead(&self, plan: &Plan) {
+        let paths = plan.wanted.iter().map(|want| path_of(&self.items[want.item as usize].path));
+        let folders: HashSet<Option<&Path>> = paths.map(Path::parent).collect();
+        for folder in folders {
+            match folder {
+                // Nothing is in a folder that was made just now.
+                Some(folder) if plan.fresh.contains(folder) => {}
+                Some(folder) => temporary::sweep_dead(&self.place(folder)),
+                // A single file.
+                None => self.base.parent().into_iter().for_each(temporary::sweep_dead),
+            }
+        }
+    }
+
     /// Removes what was brought and is gone.
     pub fn remove_gone(&mut self, listed: &Listed) -> Result<(), TreeError> {
         match self.how.removal {
