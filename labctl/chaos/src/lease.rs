@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::target::{FaultError, FaultTarget, Target};
@@ -92,17 +93,22 @@ pub async fn heal(
     {
         healing.failed.push(format!("the switch: {error}"));
     }
-    for lease in journal.open()? {
-        if only.is_some_and(|only| !only(&lease)) {
-            continue;
-        }
+    // Side by side: a node that does not answer holds up no other.
+    let leases = journal.open()?.into_iter().filter(|lease| only.is_none_or(|only| only(lease)));
+    let undone = leases.map(|lease| async move {
         let undone = async {
             lease.undo.carry_out(target).await?;
             journal.healed(&lease.id)
         };
         match undone.await {
-            Ok(()) => healing.healed.push(lease.what),
-            Err(error) => healing.failed.push(format!("{}: {error}", lease.what)),
+            Ok(()) => Ok(lease.what),
+            Err(error) => Err(format!("{}: {error}", lease.what)),
+        }
+    });
+    for undone in join_all(undone).await {
+        match undone {
+            Ok(what) => healing.healed.push(what),
+            Err(why) => healing.failed.push(why),
         }
     }
     Ok(healing)

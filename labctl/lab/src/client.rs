@@ -67,6 +67,11 @@ impl Supervisor {
         }
     }
 
+    /// Whether a process is the lab's supervisor, whatever its version, also if it does not listen.
+    pub fn exists(home: &LabHome) -> bool {
+        recall::Holder::of(home).is_some()
+    }
+
     /// Sends a call.
     pub async fn call(&self, call: &Call) -> Result<Connection, Failure> {
         Connection::with(&self.home, call).await

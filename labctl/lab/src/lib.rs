@@ -21,6 +21,7 @@ pub mod life;
 pub mod node_folder;
 pub mod persist;
 pub mod record;
+pub mod room;
 pub mod seed;
 pub mod snapshot;
 pub mod spare_keys;

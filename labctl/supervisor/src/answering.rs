@@ -1,5 +1,6 @@
 //! Waiting until a guest answers before anything is asked of it, and reporting what is known of one that does not answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -46,7 +47,12 @@ pub enum Wish {
 
 impl Slot {
     /// The channel to the agent, once it answers.
-    pub async fn link(&self, supervisor: &Supervisor) -> Result<Link, Failure> {
+    pub async fn link(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<Link, Failure> {
+        if matches!(self.state(), NodeState::Unreachable { .. }) {
+            // It may just be taken over, or answer by now.
+            let _turn = self.turn().await;
+            self.adopt_late(supervisor).await;
+        }
         let running = self.running().ok_or_else(|| self.not_running(supervisor))?;
         if let Err(why) = self.word(&running, Wish::Command).await {
             return Err(self.no_word(supervisor, &running, why));
@@ -76,7 +82,8 @@ impl Slot {
         }
         if let NodeState::Panicked { why } = &state {
             let long_ago = lock(&running.life).since_panic(SystemTime::now()).is_some_and(|since| since > Limits::RESET.quiet);
-            if wish != Wish::Command || long_ago || !resets(running, &mut upsets).await {
+            let wait = resets(upsets.clone(), running.machine.ended(), || running.signs());
+            if wish != Wish::Command || long_ago || !wait.await {
                 return Err(NoWord::Panicked(why.clone()));
             }
             panics += 1;
@@ -102,11 +109,13 @@ impl Slot {
                     Some(Upset::Panicked(line)) => {
                         panics += 1;
                         resetting.store(true, Ordering::Relaxed);
-                        if wish != Wish::Command || panics > 1 || !resets(running, &mut upsets).await {
+                        let wait = resets(upsets.clone(), running.machine.ended(), || running.signs());
+                        if wish != Wish::Command || panics > 1 || !wait.await {
                             return NoWord::Panicked(line);
                         }
                         resetting.store(false, Ordering::Relaxed);
                     }
+                    Some(Upset::Halted(line)) => return NoWord::Panicked(line),
                     Some(Upset::Stopped(why)) => return NoWord::Stopped(why),
                     Some(Upset::Reset) if wish == Wish::GoOn => return NoWord::Rebooted,
                     _ => {}
@@ -186,16 +195,19 @@ impl Slot {
 }
 
 /// Waits for the reset that follows a panic; false if none comes. Kernels that labctl boots reset at once; others wait a few seconds, or
-/// for ever.
-async fn resets(running: &Running, upsets: &mut watch::Receiver<Option<Upset>>) -> bool {
-    let reset = async { upsets.wait_for(|upset| matches!(upset, Some(Upset::Reset))).await.is_ok() };
-    let signs = || {
-        let running = running.clone();
-        async move { running.signs().await }
+/// for ever, and most say that before they do.
+async fn resets<S: Future<Output = Signs>>(
+    mut upsets: watch::Receiver<Option<Upset>>,
+    ended: impl Future<Output = ()>,
+    signs: impl Fn() -> S,
+) -> bool {
+    let decided = async {
+        let decided = upsets.wait_for(|upset| matches!(upset, Some(Upset::Reset | Upset::Halted(_)))).await;
+        decided.is_ok_and(|upset| matches!(*upset, Some(Upset::Reset)))
     };
     tokio::select! {
-        came = patiently(reset, || Limits::RESET, signs) => came.unwrap_or(false),
-        () = running.machine.ended() => false,
+        came = patiently(decided, || Limits::RESET, signs) => came.unwrap_or(false),
+        () = ended => false,
     }
 }
 
@@ -230,5 +242,31 @@ impl Running {
             Some(line) => format!("{silence}; its kernel reported: {line}"),
             None => silence.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kernel_that_stays_panicked_is_not_waited_for() {
+        let signs = || ready(Signs::default());
+        let upset = watch::Sender::new(Some(Upset::Halted("x".into())));
+        assert!(!resets(upset.subscribe(), pending(), signs).await, "it was known before");
+        upset.send_replace(Some(Upset::Panicked("x".into())));
+        let (came, ()) = tokio::join!(resets(upset.subscribe(), pending(), signs), async {
+            upset.send_replace(Some(Upset::Halted("x".into())));
+        });
+        assert!(!came);
+        upset.send_replace(Some(Upset::Panicked("x".into())));
+        let (came, ()) = tokio::join!(resets(upset.subscribe(), pending(), signs), async {
+            upset.send_replace(Some(Upset::Reset));
+        });
+        assert!(came);
+        upset.send_replace(Some(Upset::Panicked("x".into())));
+        assert!(!resets(upset.subscribe(), ready(()), signs).await, "the machine is gone");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use labctl_guest::relay::relay;
@@ -15,10 +14,11 @@ use tokio::net::UnixStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
+use crate::clients::Client;
 use crate::{Supervisor, lock, ports, rewinding, saving};
 
-/// Reads the call and carries it out.
-pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
+/// Reads the call and carries it out. The connection counts as `client` meanwhile.
+pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream, client: Client) {
     let mut unframer = Unframer::new();
     let call = match read(&mut stream, &mut unframer).await {
         Ok(Some(call)) => call,
@@ -36,7 +36,11 @@ pub async fn serve(supervisor: Arc<Supervisor>, mut stream: UnixStream) {
             return;
         }
         Call::Status => Ok(Answer::Status(supervisor.status())),
-        Call::Watch => return watch(&supervisor, stream).await,
+        Call::Watch => {
+            // A watcher does not count as a client: a dashboard left open does not keep the supervisor alive.
+            drop(client);
+            return watch(&supervisor, stream).await;
+        }
         Call::Up(up) => with_events(&supervisor, &mut stream, done(up_nodes(supervisor.clone(), *up))).await,
         Call::Halt { nodes, force } => with_events(&supervisor, &mut stream, done(halt(supervisor.clone(), nodes, force))).await,
         Call::GoOn { nodes } => with_events(&supervisor, &mut stream, done(go_on(supervisor.clone(), nodes))).await,
@@ -116,11 +120,8 @@ async fn with_events(
     }
 }
 
-/// Reports events to a watcher until it disconnects. It does not count as a client: a dashboard left open does not keep the supervisor
-/// alive.
+/// Reports events to a watcher until it disconnects.
 async fn watch(supervisor: &Arc<Supervisor>, mut stream: UnixStream) {
-    supervisor.clients.fetch_sub(1, Ordering::SeqCst);
-    supervisor.quieter.notify_one();
     let (kept, mut events) = supervisor.events.watch();
     let mut told = answer(&mut stream, &Answer::Status(supervisor.status())).await;
     for stamped in kept {
@@ -143,7 +144,6 @@ async fn watch(supervisor: &Arc<Supervisor>, mut stream: UnixStream) {
             _ = stream.read(&mut word) => break,
         };
     }
-    supervisor.clients.fetch_add(1, Ordering::SeqCst);
 }
 
 async fn done(work: impl Future<Output = Result<(), Failure>>) -> Result<Answer, Failure> {

@@ -14,6 +14,7 @@
 mod answering;
 mod boot;
 mod call;
+mod clients;
 mod console;
 mod faulting;
 mod healing;
@@ -35,10 +36,10 @@ use std::collections::BTreeMap;
 use std::fs::{OpenOptions, TryLockError};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use clients::{Client, Clients};
 use history::History;
 use labctl_lab::client::{READY, RECALL, TAKEN};
 use labctl_lab::control::{LabStatus, NodeStatus};
@@ -54,7 +55,11 @@ use labctl_spec::lab::Protocol;
 use node::Slot;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
+
+/// How long a supervisor waits for its machines before it serves calls. They answer within milliseconds; one that does not is waited for while
+/// the others are of use.
+const ADOPTION: Duration = Duration::from_secs(2);
 
 /// How long a supervisor without machines waits for its first client.
 const LONELY: Duration = Duration::from_secs(30);
@@ -78,16 +83,12 @@ pub(crate) struct Supervisor {
     slots: Mutex<BTreeMap<NodeName, Arc<Slot>>>,
     events: History,
     impairments: tokio::sync::Mutex<impairing::Impairments>,
-    clients: AtomicUsize,
+    clients: Arc<Clients>,
     /// Limits how many nodes are forked at the same time: waking up needs the processor, and many more than it has cores slow each other
     /// down.
     forking: Semaphore,
     /// Held while all nodes are rewound: a killed command may have left its call running when the next command makes another.
     rewinding: tokio::sync::Mutex<()>,
-    /// Notified whenever a client has disconnected or a machine has stopped.
-    quieter: Notify,
-    /// Notified whenever the journal of faults may have changed: a client has disconnected.
-    journalled: Notify,
 }
 
 /// Runs the supervisor of a lab until it is no longer needed. `tell` is called with the one word that the starting process waits for:
@@ -111,11 +112,9 @@ pub async fn run(root: Home, lab: &LabName, tell: impl FnOnce(&str)) -> Result<(
         slots: Mutex::default(),
         events: History::new(),
         impairments: tokio::sync::Mutex::default(),
-        clients: AtomicUsize::new(0),
+        clients: Arc::default(),
         forking: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from) + 1),
         rewinding: tokio::sync::Mutex::default(),
-        quieter: Notify::new(),
-        journalled: Notify::new(),
         home,
         root,
     });
@@ -180,20 +179,22 @@ impl Supervisor {
         Ok(lock(&self.slots).entry(name.clone()).or_insert_with(|| Arc::new(Slot::new(name.clone()))).clone())
     }
 
-    /// Adopts the machines that already run.
+    /// Adopts the machines that already run, side by side. Those that do not answer soon are adopted later, if they do.
     async fn adopt(self: &Arc<Self>) {
-        // Side by side: one that does not answer is waited for.
-        let adopt = |name: NodeName| async move {
-            let adopted = match self.slot(&name) {
-                Ok(slot) => slot.adopt(self).await,
-                Err(why) => Err(why),
-            };
-            if let Err(why) = adopted {
-                tracing::warn!("cannot adopt {name}: {why}");
-            }
-        };
         let names: Vec<NodeName> = self.record().existing().map(|node| node.name.clone()).collect();
-        futures_util::future::join_all(names.into_iter().map(adopt)).await;
+        let adoptions = names.into_iter().map(|name| {
+            let supervisor = self.clone();
+            tokio::spawn(async move {
+                let adopted = match supervisor.slot(&name) {
+                    Ok(slot) => slot.adopt(&supervisor).await,
+                    Err(why) => Err(why),
+                };
+                if let Err(why) = adopted {
+                    tracing::warn!("cannot adopt {name}: {why}");
+                }
+            })
+        });
+        let _ = tokio::time::timeout(ADOPTION, futures_util::future::join_all(adoptions)).await;
     }
 
     /// A new socket, in a folder that is made again if it is gone.
@@ -231,25 +232,20 @@ impl Supervisor {
     }
 
     fn client(self: Arc<Self>, stream: UnixStream) {
-        self.clients.fetch_add(1, Ordering::SeqCst);
-        tokio::spawn(async move {
-            call::serve(self.clone(), stream).await;
-            self.clients.fetch_sub(1, Ordering::SeqCst);
-            self.quieter.notify_one();
-            self.journalled.notify_one();
-        });
+        let client = Client::of(&self.clients);
+        tokio::spawn(call::serve(self, stream, client));
     }
 
     /// Waits until no machine runs and no client is connected.
     async fn until_quiet(&self) {
         if !self.any_running() {
             // Either a client connects, or the one that started us has died.
-            let _ = tokio::time::timeout(LONELY, self.quieter.notified()).await;
+            let _ = tokio::time::timeout(LONELY, self.clients.quieter.notified()).await;
         }
-        let quiet = || !self.any_running() && self.clients.load(Ordering::SeqCst) == 0;
+        let quiet = || !self.any_running() && self.clients.none();
         loop {
             // A command may make several calls, with no machine running between them.
-            let noticed = tokio::time::timeout(LINGER, self.quieter.notified()).await;
+            let noticed = tokio::time::timeout(LINGER, self.clients.quieter.notified()).await;
             if noticed.is_err() && quiet() {
                 return;
             }

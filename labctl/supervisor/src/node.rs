@@ -60,8 +60,10 @@ pub struct Running {
 /// An unexpected event in a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upset {
-    /// Its kernel has panicked, with this message.
+    /// Its kernel has panicked, with this message, and may reboot.
     Panicked(String),
+    /// Its kernel has panicked, with this message, and stays that way.
+    Halted(String),
     /// It has started to boot again.
     Reset,
     /// It stands still, because the host's disk is full; what is known about it.
@@ -102,7 +104,7 @@ impl Slot {
         match self.state() {
             NodeState::Off if snapshot::is_suspended(home) => NodeState::Suspended,
             NodeState::Off if !disk::link(&home.node(&self.name)).exists() => NodeState::Absent,
-            NodeState::Unreachable { .. } if !self.runs_unreached(home) => NodeState::Off,
+            NodeState::Unreachable { .. } if self.running().is_none() && !self.runs_unreached(home) => NodeState::Off,
             state => state,
         }
     }

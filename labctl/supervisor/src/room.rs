@@ -1,9 +1,9 @@
 //! Machines that stand still because the host's disk has no room for what their guests write. A driver stops them before anything is lost.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use labctl_lab::event::NodeState;
+use labctl_lab::room::{room, stands_still};
 use labctl_lab::{Failure, Kind};
 use labctl_spec::size::Size;
 
@@ -13,17 +13,10 @@ use crate::node::{Running, Slot, Upset};
 /// With less room than this a machine that is resumed would stop again at once.
 const LEAST: Size = Size::mib(16);
 
-/// Room on the disk that holds the folder, if the system tells.
-fn room(folder: &Path) -> Option<Size> {
-    rustix::fs::statvfs(folder).ok().map(|about| Size(about.f_bavail.saturating_mul(about.f_frsize)))
-}
-
 impl Slot {
     /// Notes that the machine has stopped because the disk is full.
     pub fn lacks_room(&self, supervisor: &Supervisor, running: &Running) {
-        let folder = supervisor.home.node(&self.name);
-        let left = room(&folder).map(|room| format!(", {} MiB left", room.as_mib())).unwrap_or_default();
-        let why = format!("its machine stands still, because the host's disk is full ({}{left}); nothing is lost", folder.display());
+        let why = stands_still(&supervisor.home.node(&self.name));
         running.upset.send_replace(Some(Upset::Stopped(why.clone())));
         if self.state() != NodeState::Halting {
             self.change(supervisor, NodeState::DiskFull { why });

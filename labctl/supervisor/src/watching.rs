@@ -62,7 +62,7 @@ impl Slot {
         let before = last.why().map(|why| format!("; before that: {why}")).unwrap_or_default();
         let crash = NodeState::Crashed { why: format!("it exited unexpectedly{before}") };
         self.change(&supervisor, if orderly { NodeState::Off } else { crash });
-        supervisor.quieter.notify_one();
+        supervisor.clients.quieter.notify_one();
     }
 
     async fn follow(&self, supervisor: &Supervisor, running: &Running, watched: &mut Watched) {
@@ -125,9 +125,8 @@ impl Slot {
                 Said::Restarting => lock(&running.life).restarts_in_order(),
                 // Also if nobody listened when it panicked.
                 Said::Halted => {
-                    let panic = lock(&running.life).status().last_panic;
-                    if let Some(panic) = panic.filter(|_| !matches!(self.state(), NodeState::Panicked { .. })) {
-                        self.panicked(supervisor, running, panic.line);
+                    if let Some(panic) = lock(&running.life).status().last_panic {
+                        self.panicked(supervisor, running, panic.line.clone(), Upset::Halted(panic.line));
                     }
                 }
                 Said::Complaint(complaint) => {
@@ -137,7 +136,7 @@ impl Slot {
                         supervisor.emit(Event::Kernel { node: self.name.clone(), trouble, line: line.clone() });
                     }
                     if trouble == Trouble::Panic && when == Printed::Now {
-                        self.panicked(supervisor, running, line);
+                        self.panicked(supervisor, running, line.clone(), Upset::Panicked(line));
                     }
                 }
             }
@@ -147,9 +146,9 @@ impl Slot {
     }
 
     /// Its kernel has panicked, and has not rebooted yet.
-    fn panicked(&self, supervisor: &Supervisor, running: &Running, line: String) {
+    fn panicked(&self, supervisor: &Supervisor, running: &Running, line: String, upset: Upset) {
         // First: whoever sees the state must not take an older reset for the one that is to come.
-        running.upset.send_replace(Some(Upset::Panicked(line.clone())));
+        running.upset.send_replace(Some(upset));
         if self.state() != NodeState::Halting {
             self.change(supervisor, NodeState::Panicked { why: line });
         }

@@ -12,22 +12,32 @@ use super::Slot;
 use super::joining::Origin;
 use crate::{Supervisor, console, lock, ports};
 
+/// What is said of a machine while it is being adopted.
+const NOT_YET: &str = "its machine has not answered yet";
+
 impl Slot {
-    /// Adopts the machine if it runs.
+    /// Adopts the machine if it runs. Others may look at the node meanwhile: nobody waits for a machine that does not answer.
     pub async fn adopt(self: &Arc<Self>, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
         let _operation = self.operation.lock().await;
+        if self.runs_unreached(&supervisor.home) {
+            // No news yet: most machines answer at once.
+            self.state.send_replace(NodeState::Unreachable { why: NOT_YET.into() });
+        }
         let adopted = self.take_over(supervisor).await;
-        if let Err(why) = &adopted
-            && self.runs_unreached(&supervisor.home)
-        {
-            self.change(supervisor, NodeState::Unreachable { why: why.message.clone() });
+        match &adopted {
+            Err(why) if self.runs_unreached(&supervisor.home) => {
+                self.change(supervisor, NodeState::Unreachable { why: why.message.clone() });
+            }
+            // It was a leftover, or has exited meanwhile.
+            _ if self.running().is_none() => drop(self.state.send_replace(NodeState::Off)),
+            _ => {}
         }
         adopted
     }
 
     /// Tries again to adopt a machine that runs and could not be controlled: its QEMU may only have been slow, or stopped by somebody. The
     /// caller holds the node's turn.
-    pub(super) async fn adopt_late(self: &Arc<Self>, supervisor: &Arc<Supervisor>) {
+    pub async fn adopt_late(self: &Arc<Self>, supervisor: &Arc<Supervisor>) {
         if !self.runs_unreached(&supervisor.home) {
             return;
         }
