@@ -268,12 +268,16 @@ fn check_name(artifact: &Artifact) -> Result<(), ArtifactError> {
     Ok(())
 }
 
-/// The declaration with the version of a Go module filled in: whether that is written out makes no difference to what is built.
+/// The declaration without what makes no difference to what is built: whether the version of a Go module is written out, and where the artifact
+/// file is. Of files that it names, the content is hashed.
 fn settled(artifact: &Artifact) -> Artifact {
     let mut settled = artifact.clone();
     for source in &mut settled.sources {
-        if let ArtifactSource::GoModule(module) = source {
-            module.module_version = artifact.fill(&module.module_version);
+        match source {
+            ArtifactSource::GoModule(module) => module.module_version = artifact.fill(&module.module_version),
+            ArtifactSource::Release(release) => release.key = PathBuf::new(),
+            ArtifactSource::Cargo(program) => program.path = PathBuf::new(),
+            ArtifactSource::Directory(_) => {}
         }
     }
     settled

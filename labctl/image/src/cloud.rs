@@ -80,7 +80,7 @@ fn copy_kernel(cloud: &Cloud, base: &Path, build: &Build<'_>) -> Result<Option<P
 
 /// Size that a guest will see, in bytes, after checking the image's header: a qcow2 that refers to other files (QEMU,
 /// docs/interop/qcow2.txt) could read any file on the host.
-fn virtual_size(disk: &Path, format: DiskFormat) -> Result<u64, String> {
+pub(crate) fn virtual_size(disk: &Path, format: DiskFormat) -> Result<u64, String> {
     let cannot = |error: std::io::Error| format!("cannot read {}: {error}", disk.display());
     let mut head = [0; 80];
     let mut file = File::open(disk).map_err(cannot)?;

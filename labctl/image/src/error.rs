@@ -60,6 +60,12 @@ pub enum ImageError {
         /// What is missing.
         reason: String,
     },
+    /// A baked image is not in this store.
+    #[error("image `{image}` is not in this store: it was baked on another host, or removed")]
+    NotBaked {
+        /// The image.
+        image: String,
+    },
     /// The build's thread panicked.
     #[error("image `{image}`: the build was aborted: {reason}")]
     Aborted {
@@ -82,6 +88,9 @@ impl ImageError {
                 format!("read {}; if packages could not be fetched, check the network and `mirror:`, then repeat", log.display())
             }
             Self::Unusable { .. } => "check `packages:` of the image file".to_string(),
+            Self::NotBaked { image } => {
+                format!("bake it again, as its file says: labctl image bake {image} --replace --role ROLE (or --from NODE)")
+            }
             Self::Aborted { .. } => "repeat the command".to_string(),
         }
     }

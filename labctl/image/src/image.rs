@@ -15,6 +15,7 @@ use crate::entry::{self, EntryLock};
 use crate::error::ImageError;
 use crate::files;
 use crate::progress::{Event, Progress, off_thread};
+use crate::provenance::Provenance;
 use crate::store::Store;
 use crate::store_error::{StoreError, at};
 use crate::tree;
@@ -66,11 +67,20 @@ pub struct StoredImage {
 
 /// `image.json`, written last: an entry without it does not exist.
 #[derive(Debug, Serialize, Deserialize)]
-struct Description {
+pub(crate) struct Description {
     version: u32,
     name: String,
     created: SystemTime,
-    parts: Parts,
+    pub(crate) parts: Parts,
+    /// Where a baked image comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provenance: Option<Provenance>,
+}
+
+impl Description {
+    pub(crate) fn new(name: &str, parts: Parts, provenance: Option<Provenance>) -> Self {
+        Self { version: VERSION, name: name.to_owned(), created: SystemTime::now(), parts, provenance }
+    }
 }
 
 /// Version of [`Description`].
@@ -164,6 +174,7 @@ impl Store {
         let made = match &image.source {
             ImageSource::Bootstrap(source) => bootstrap::build(image, source, &build),
             ImageSource::Cloud(source) => cloud::build(image, source, base, &build),
+            ImageSource::Baked(_) => Err(ImageError::NotBaked { image: image.name.clone() }),
         };
         let parts = match made {
             Ok(parts) => parts,
@@ -172,26 +183,31 @@ impl Store {
                 return Err(error);
             }
         };
-        let description = Description { version: VERSION, name: image.name.clone(), created: SystemTime::now(), parts };
-        let path = build.folder.join(DESCRIPTION);
-        let text = serde_json::to_vec_pretty(&description)
-            .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
-        fs::write(&path, text).map_err(at("write", &path))?;
-        let entry = self.root().join("images").join(&id);
-        // A folder without a readable description belongs to another version of labctl or is damaged.
-        files::remove_folder(&entry)?;
-        files::flush_folder(&build.folder)?;
-        files::publish(&build.folder, &entry)?;
+        let description = Description::new(&image.name, parts, None);
+        self.publish(&build.folder, &id, &description)?;
         Ok(self.boot_image(id, description.parts))
     }
 
-    fn describe_image(&self, id: &str) -> Option<Description> {
+    /// Makes a folder with an image's files the image's entry.
+    pub(crate) fn publish(&self, folder: &Path, id: &str, description: &Description) -> Result<(), StoreError> {
+        let path = folder.join(DESCRIPTION);
+        let text = serde_json::to_vec_pretty(description)
+            .map_err(|error| StoreError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        fs::write(&path, text).map_err(at("write", &path))?;
+        let entry = self.root().join("images").join(id);
+        // A folder without a readable description belongs to another version of labctl or is damaged.
+        files::remove_folder(&entry)?;
+        files::flush_folder(folder)?;
+        files::publish(folder, &entry)
+    }
+
+    pub(crate) fn describe_image(&self, id: &str) -> Option<Description> {
         let text = fs::read(self.root().join("images").join(id).join(DESCRIPTION)).ok()?;
         let description: Description = serde_json::from_slice(&text).ok()?;
         (description.version == VERSION).then_some(description)
     }
 
-    fn boot_image(&self, id: String, parts: Parts) -> BootImage {
+    pub(crate) fn boot_image(&self, id: String, parts: Parts) -> BootImage {
         let folder = self.root().join("images").join(&id);
         let boot = match (parts.kernel, parts.modules) {
             (Some(kernel), Some(modules)) => Boot::Direct { kernel: folder.join(kernel), modules: folder.join(modules) },
@@ -211,9 +227,15 @@ fn id(image: &Image, base: &Path) -> Option<String> {
     let inputs = match &image.source {
         ImageSource::Bootstrap(source) => bootstrap::inputs(source),
         ImageSource::Cloud(source) => cloud::inputs(source, base)?,
+        ImageSource::Baked(source) => return Some(source.id.clone()),
     };
+    Some(id_of(&inputs))
+}
+
+/// An id for these inputs.
+pub(crate) fn id_of(inputs: &serde_json::Value) -> String {
     let hash = Sha256::digest(inputs.to_string().as_bytes());
-    Some(hex::encode(&hash[..16]))
+    hex::encode(&hash[..16])
 }
 
 /// Bytes used on the disk, not counting holes.

@@ -12,6 +12,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod artifact;
+pub mod baked;
 pub mod bootstrap;
 mod build;
 pub mod checksum;
@@ -29,6 +30,7 @@ pub mod missing;
 mod modules;
 pub mod outside;
 pub mod progress;
+pub mod provenance;
 pub mod seed;
 mod space;
 pub mod store;
@@ -41,5 +43,6 @@ pub use artifact::{ArtifactError, PassedOver, StoredArtifact};
 pub use error::ImageError;
 pub use image::{Boot, BootImage, StoredImage};
 pub use progress::{Event, Progress, Silent};
+pub use provenance::Provenance;
 pub use store::Store;
 pub use store_error::StoreError;

@@ -23,6 +23,8 @@ pub struct ImageFile {
     pub bootstrap: Option<Bootstrap>,
     /// A vendor's cloud image, configured by a NoCloud seed.
     pub cloud: Option<Cloud>,
+    /// Made from a provisioned machine by `labctl image bake`, which writes this file.
+    pub baked: Option<Baked>,
 }
 
 /// Loads an image file; the image's name is the file's stem.
@@ -62,6 +64,8 @@ pub enum ImageSource {
     Bootstrap(Bootstrap),
     /// Downloaded.
     Cloud(Cloud),
+    /// Made from a provisioned machine.
+    Baked(Baked),
 }
 
 /// How to build a Debian image from distribution packages.
@@ -92,6 +96,14 @@ pub struct Cloud {
     pub format: DiskFormat,
     /// A kernel to boot directly, relative to the image file (absolute once validated); default: the image's own boot loader.
     pub kernel: Option<PathBuf>,
+}
+
+/// Which baked image to take from the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Baked {
+    /// Its id in the store: 32 hex digits. It follows from the content of its disk.
+    pub id: String,
 }
 
 /// Format of a disk image.

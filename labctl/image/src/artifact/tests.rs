@@ -213,6 +213,27 @@ async fn another_pinned_key_is_another_artifact() {
     assert_eq!(vendor.store.find_artifact(&vendor.artifact(), vendor.folder.path()), None);
 }
 
+/// A clone of a repository needs nothing that another one has already fetched. Validated declarations have absolute paths.
+#[tokio::test]
+async fn an_artifact_is_the_same_wherever_its_file_is() {
+    let (vendor, elsewhere) = (Vendor::new(), Vendor::new());
+    let declared = |vendor: &Vendor| {
+        let mut artifact = vendor.artifact();
+        let folder = vendor.folder.path();
+        artifact.sources.push(ArtifactSource::Cargo(labctl_spec::artifact::CargoSource { path: folder.join("program") }));
+        for source in &mut artifact.sources {
+            if let ArtifactSource::Release(release) = source {
+                (release.base, release.key) = ("https://releases.example".into(), folder.join(&release.key));
+            }
+        }
+        artifact
+    };
+    let key = |vendor: &Vendor| key(&declared(vendor), vendor.folder.path());
+    assert_eq!(key(&vendor), key(&elsewhere));
+    fs::write(elsewhere.folder.path().join("key.asc"), made("other.asc")).unwrap();
+    assert_ne!(key(&vendor), key(&elsewhere));
+}
+
 #[tokio::test]
 async fn equal_contents_are_kept_once_and_damage_is_noticed() {
     let vendor = Vendor::new();

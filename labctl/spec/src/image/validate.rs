@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Bootstrap, Cloud, Image, ImageFile, ImageSource};
+use super::{Baked, Bootstrap, Cloud, Image, ImageFile, ImageSource};
 use crate::lab::files::absolute;
 use crate::names;
 use crate::report::Report;
@@ -22,22 +22,20 @@ pub(super) fn image(plain: ImageFile, file: &Path, report: &mut Report) -> Optio
     let folder = file.parent().unwrap_or(Path::new("."));
     let bootstrap = plain.bootstrap.inspect(|bootstrap| self::bootstrap(bootstrap, report));
     let cloud = plain.cloud.map(|cloud| self::cloud(cloud, folder, report));
-    let hint = "give exactly one of `bootstrap` (built from packages) and `cloud` (downloaded)";
-    let source = match (bootstrap, cloud) {
-        (Some(bootstrap), None) => ImageSource::Bootstrap(bootstrap),
-        (None, Some(cloud)) => ImageSource::Cloud(cloud),
-        (Some(_), Some(_)) => {
-            report.add("/cloud", "the image has two sources", hint);
-            return None;
-        }
-        (None, None) => {
-            // A source that was dropped because of its own fault is still in the file.
-            if report.keys("").iter().all(|key| *key == "description") {
-                report.add("", "the image has no source", hint);
-            }
-            return None;
-        }
-    };
+    let baked = plain.baked.inspect(|baked| self::baked(baked, report));
+    let hint = "give exactly one of `bootstrap` (built from packages), `cloud` (downloaded) and `baked` (written by `labctl image bake`)";
+    let mut sources: Vec<(&str, ImageSource)> = Vec::new();
+    sources.extend(bootstrap.map(|source| ("/bootstrap", ImageSource::Bootstrap(source))));
+    sources.extend(cloud.map(|source| ("/cloud", ImageSource::Cloud(source))));
+    sources.extend(baked.map(|source| ("/baked", ImageSource::Baked(source))));
+    for (at, _) in sources.iter().skip(1) {
+        report.add(at, "the image has more than one source", hint);
+    }
+    // A source that was dropped because of its own fault is still in the file.
+    if sources.is_empty() && report.keys("").iter().all(|key| *key == "description") {
+        report.add("", "the image has no source", hint);
+    }
+    let (_, source) = sources.into_iter().next()?;
     Some(Image { name, description: plain.description.unwrap_or_default(), source })
 }
 
@@ -72,6 +70,14 @@ fn bootstrap(bootstrap: &Bootstrap, report: &mut Report) {
     if let Some(size) = bootstrap.size.filter(|size| *size < LEAST_SIZE || *size > MOST_SIZE) {
         let hint = format!("allowed: {LEAST_SIZE} to {MOST_SIZE}");
         report.add("/bootstrap/size", format!("{size} is not a valid size for a root file system"), hint);
+    }
+}
+
+fn baked(baked: &Baked, report: &mut Report) {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if baked.id.len() != 32 || !baked.id.bytes().all(digit) {
+        let hint = "it is 32 hex digits in lower case; `labctl image bake` writes this file";
+        report.add("/baked/id", format!("`{}` is not the id of an image", baked.id), hint);
     }
 }
 
