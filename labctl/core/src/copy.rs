@@ -1,5 +1,6 @@
 //! Copies that somebody asks for: from the host to a node, back, and between nodes.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub struct Inside {
     /// The node.
     pub node: NodeName,
     /// Path; a relative one is below root's home.
-    pub path: String,
+    pub path: OsString,
 }
 
 /// What a copy came to.
@@ -53,8 +54,8 @@ impl Inside {
     }
 
     /// The path with its end, if it has one.
-    fn absolute(&self) -> String {
-        if self.path.starts_with('/') { self.path.clone() } else { format!("/root/{}", self.path) }
+    fn absolute(&self) -> OsString {
+        if self.path.as_bytes().starts_with(b"/") { self.path.clone() } else { Path::new("/root").join(&self.path).into_os_string() }
     }
 
     /// The name of what is there.
@@ -73,7 +74,7 @@ impl Inside {
 
     /// As it is written on a command line.
     fn shown(&self) -> String {
-        format!("{}:{}", self.node, self.path)
+        format!("{}:{}", self.node, self.path.display())
     }
 
     fn failed(&self) -> impl Fn(GuestError) -> Failure {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use labctl_guest::agent::credit;
-use labctl_guest::{Agent, Exchange};
+use labctl_guest::{Agent, Exchange, Outbox};
 use labctl_spec::ident::NodeName;
 use labctl_wire::{Exec, FromAgent, Reply, ToAgent, WINDOW};
 use tokio::io::AsyncReadExt;
@@ -68,7 +68,7 @@ pub async fn attached(supervisor: &Supervisor, node: &NodeName, given: Given) ->
     if given.stdin {
         // Not tokio's own, which would wait for one more key after the command has exited.
         let stdin = labctl_guest::input::stdin().map_err(Failure::io("standard input"))?;
-        tokio::spawn(feed(id, exchange.sender(), granted, stdin));
+        tokio::spawn(feed(id, exchange.outbox(), granted, stdin));
     }
     let mut interrupts = signal(SignalKind::interrupt()).map_err(Failure::io("cannot watch for interrupts"))?;
     let mut resizes = signal(SignalKind::window_change()).map_err(Failure::io("cannot watch the terminal"))?;
@@ -122,7 +122,7 @@ fn exit_code(node: &NodeName, result: Result<Reply, labctl_wire::AgentError>) ->
 }
 
 /// Forwards standard input, within the window.
-async fn feed(id: u64, to: mpsc::UnboundedSender<ToAgent>, mut granted: mpsc::UnboundedReceiver<usize>, mut stdin: UnixStream) {
+async fn feed(id: u64, to: Outbox, mut granted: mpsc::UnboundedReceiver<usize>, mut stdin: UnixStream) {
     let mut buffer = vec![0; labctl_wire::CHUNK];
     let mut window = WINDOW;
     loop {

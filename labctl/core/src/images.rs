@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use labctl_image::outside::Outside;
-use labctl_image::{BootImage, Event as StoreEvent, ImageError, Store, StoredImage};
+use labctl_image::{Boot, BootImage, Event as StoreEvent, ImageError, Provenance, Store, StoredImage};
 use labctl_lab::event::Event;
 use labctl_lab::home::Home;
 use labctl_lab::{Failure, Kind};
 use labctl_spec::image::Image;
 use labctl_spec::lab::Lab;
 use labctl_spec::load_image;
+use serde::Serialize;
 
 use crate::{project, shipped};
 
@@ -95,6 +97,46 @@ async fn make(store: &Store, image: &Image, folder: &Path, each: &(dyn Fn(Event)
             _ => why.to_string(),
         };
         Failure::new(Kind::Host, message).hint(why.hint())
+    })
+}
+
+/// What is known of an image in the store.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// Name of the image file that it was made from.
+    pub name: String,
+    /// Hash of everything that it was made from, in hex.
+    pub id: String,
+    /// Bytes that it takes on the disk.
+    pub bytes: u64,
+    /// Size that a guest sees, in bytes.
+    pub virtual_bytes: u64,
+    /// When it was made, in seconds since 1970.
+    pub created_unix: u64,
+    /// How it boots.
+    pub boots_by: &'static str,
+    /// Where a baked image comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+}
+
+/// The newest image in the store with that name, or with an id that begins so (at least six digits).
+pub fn show(home: &Home, name: &str) -> Result<Shown, Failure> {
+    let store = store(home)?;
+    let found = store.images().into_iter().find(|image| image.name == name || (name.len() >= 6 && image.id.starts_with(name)));
+    let image =
+        found.ok_or_else(|| Failure::new(Kind::NotFound, format!("there is no image `{name}` in the store")).hint("labctl image list"))?;
+    Ok(Shown {
+        provenance: store.provenance(&image.id),
+        bytes: image.size,
+        virtual_bytes: image.image.virtual_size,
+        created_unix: image.created.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+        boots_by: match image.image.boot {
+            Boot::Direct { .. } => "its kernel, loaded by QEMU",
+            Boot::Firmware => "its boot loader",
+        },
+        name: image.name,
+        id: image.id,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use futures_util::future::join_all;
 use labctl_lab::client::Supervisor;
 use labctl_lab::control::{Call, LabStatus, LifeStatus, NodeStatus, Up};
 use labctl_lab::event::{Each, Event, NodeState};
@@ -11,14 +12,13 @@ use labctl_lab::life::Life;
 use labctl_lab::record::{self, Record};
 use labctl_lab::template::Plan;
 use labctl_lab::work::turn;
-use labctl_lab::{Failure, node_folder, persist, snapshot};
-use labctl_machine::machine::Machine;
+use labctl_lab::{Failure, node_folder, snapshot};
 use labctl_machine::qemu::found;
 use labctl_spec::ident::{LabName, NodeName};
 use labctl_spec::lab::Lab;
 
 use crate::basis::Basis;
-use crate::{changes, host, host_keys, layer, openness, template};
+use crate::{changes, host, host_keys, layer, openness, template, unattended};
 
 /// How new nodes come up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -188,16 +188,6 @@ fn remove(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The state of a machine that runs without a supervisor.
-fn unattended(folder: &Path) -> NodeState {
-    match persist::read_json::<Machine>(&node_folder::machine(folder)) {
-        Ok(Some(machine)) if !machine.files.agent.exists() => {
-            NodeState::Unreachable { why: format!("it runs, but its socket {} was removed", machine.files.agent.display()) }
-        }
-        _ => NodeState::Running,
-    }
-}
-
 /// The lab's state. Asks the supervisor if one runs; without one, no machine is managed.
 pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
     let lab_home = home.lab(&lab.name);
@@ -207,11 +197,14 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
     let record = Record::load(&lab_home)?;
     let existing = record.as_ref().map(Record::existing_lab);
     let lab = existing.as_ref().unwrap_or(lab);
-    let node = |node: &labctl_spec::lab::Node| {
+    let supervised = Supervisor::exists(&lab_home);
+    let node = async |node: &labctl_spec::lab::Node| {
         let folder = lab_home.node(&node.name);
         let running = record.as_ref().is_some_and(|record| changes::runs(&lab_home, record, node));
         let state = match (running, folder.join("disk.qcow2").exists()) {
-            (true, _) => unattended(&folder),
+            // One of another version, or one that is about to listen.
+            (true, _) if supervised => NodeState::Running,
+            (true, _) => unattended::state(&folder).await,
             (false, true) if snapshot::is_suspended(&lab_home) => NodeState::Suspended,
             (false, true) => NodeState::Off,
             (false, false) => NodeState::Absent,
@@ -233,6 +226,8 @@ pub async fn status(home: &Home, lab: &Lab) -> Result<LabStatus, Failure> {
             life: if running { Life::of_unattended(&folder).map(|life| life.status()).unwrap_or_default() } else { LifeStatus::default() },
         }
     };
-    let nodes = lab.nodes.iter().map(node).filter(|node| !node.left || node.state != NodeState::Absent).collect();
+    // Side by side: one that does not answer is waited for.
+    let nodes =
+        join_all(lab.nodes.iter().map(node)).await.into_iter().filter(|node| !node.left || node.state != NodeState::Absent).collect();
     Ok(LabStatus { lab: lab.name.to_string(), supervisor: None, accel: None, nodes, failed_restore: snapshot::failed_restore(&lab_home) })
 }

@@ -33,7 +33,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let supervisor = session.supervisor(&home.lab(&record.lab.name), &record.lab.name).await?;
     let mut failures = Vec::new();
     for path in args.paths {
-        let from = Inside { node: node.clone(), path };
+        let from = Inside { node: node.clone(), path: path.into() };
         // Like cat(1): a file that cannot be read does not keep the others from being printed.
         if let Err(why) = print(session, &supervisor, &from).await {
             failures.push(why);

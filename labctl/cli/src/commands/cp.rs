@@ -1,6 +1,8 @@
 //! `labctl cp`.
 
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,10 +28,10 @@ const TERMINATED: u8 = 143;
 pub struct Args {
     /// Files or folders: paths here, `NODE:PATH`, or `-` for standard input
     #[arg(required = true, value_name = "FROM")]
-    from: Vec<String>,
+    from: Vec<OsString>,
     /// Target: a path here, `NODE:PATH` (a group stands for its nodes), or `-` for standard output
     #[arg(value_name = "TO")]
-    to: String,
+    to: OsString,
     /// Owner in the node: USER, USER:GROUP or :GROUP [default: root]
     #[arg(long, value_name = "OWNER")]
     owner: Option<String>,
@@ -39,25 +41,35 @@ pub struct Args {
 enum Side<'a> {
     Stream,
     Host(&'a Path),
-    Nodes(Vec<NodeName>, String),
+    Nodes(Vec<NodeName>, OsString),
 }
 
 impl<'a> Side<'a> {
-    fn read(session: &Session, lab: &Lab, text: &'a str) -> Result<Self, Failure> {
-        if text == "-" {
+    /// File names are bytes; only a node's name must be text.
+    fn read(session: &Session, lab: &Lab, text: &'a OsStr) -> Result<Self, Failure> {
+        let bytes = text.as_bytes();
+        if bytes == b"-" {
             return Ok(Self::Stream);
         }
-        match text.split_once(':') {
-            Some((node, path)) if !node.contains('/') && !node.is_empty() => {
-                let nodes = session.nodes(lab, &[node.to_owned()], None).map_err(|why| {
-                    let hint = why.hint.clone().unwrap_or_default();
-                    why.hint(format!("{hint}; a file of this host with a colon in its name: ./{text}"))
-                })?;
-                Ok(Self::Nodes(nodes, path.to_owned()))
-            }
-            _ => Ok(Self::Host(Path::new(text))),
-        }
+        let colon = bytes.iter().position(|byte| *byte == b':');
+        let node = colon.and_then(|at| std::str::from_utf8(&bytes[..at]).ok()).filter(|node| !node.contains('/') && !node.is_empty());
+        let Some((at, node)) = colon.zip(node) else { return Ok(Self::Host(Path::new(text))) };
+        let nodes = session.nodes(lab, &[node.to_owned()], None).map_err(|why| {
+            let hint = why.hint.clone().unwrap_or_default();
+            why.hint(format!("{hint}; a file of this host with a colon in its name: ./{}", text.display()))
+        })?;
+        Ok(Self::Nodes(nodes, OsStr::from_bytes(&bytes[at + 1..]).to_owned()))
     }
+}
+
+/// Several things go into one folder, whether it exists or not.
+fn as_folder(to: &OsStr) -> OsString {
+    let mut path = to.as_bytes().to_vec();
+    while path.last() == Some(&b'/') {
+        path.pop();
+    }
+    path.push(b'/');
+    OsString::from_vec(path)
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
@@ -65,14 +77,14 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
     let record = session.record(&home)?;
     let lab = record.existing_lab();
     let from = args.from.iter().map(|text| Side::read(session, &lab, text)).collect::<Result<Vec<_>, _>>()?;
-    // Several things go into one folder, whether it exists or not.
-    let several = from.len() > 1 && args.to != "-" && !args.to.ends_with(':');
-    let to = if several { format!("{}/", args.to.trim_end_matches('/')) } else { args.to.clone() };
+    let several = from.len() > 1 && args.to != "-" && !args.to.as_bytes().ends_with(b":");
+    let to = if several { as_folder(&args.to) } else { args.to.clone() };
     let to = Side::read(session, &lab, &to)?;
     if args.owner.is_some() && !matches!(to, Side::Nodes(..)) {
         return Err(Failure::new(Kind::Input, "--owner is for copies into a node").hint("leave it out"));
     }
-    let pairs: Vec<(&str, &Side<'_>)> = args.from.iter().map(String::as_str).zip(&from).collect();
+    let shown: Vec<String> = args.from.iter().map(|text| text.display().to_string()).collect();
+    let pairs: Vec<(&str, &Side<'_>)> = shown.iter().map(String::as_str).zip(&from).collect();
     for (text, from) in &pairs {
         refuse(text, from, &to, pairs.len() == 1)?;
     }
@@ -109,7 +121,7 @@ fn refuse(text: &str, from: &Side<'_>, to: &Side<'_>, alone: bool) -> Result<(),
             wrong("standard input can be copied to one node only".to_owned(), "save it to a file first")
         }
         (Side::Stream, _) | (_, Side::Stream) if !alone => wrong("`-` cannot be one of several".to_owned(), "use one command for each"),
-        (Side::Stream, Side::Nodes(_, path)) if path.is_empty() || path.ends_with('/') => {
+        (Side::Stream, Side::Nodes(_, path)) if path.is_empty() || path.as_bytes().ends_with(b"/") => {
             wrong("what comes from standard input has no name".to_owned(), "write the whole path in the node, with a file name")
         }
         (Side::Stream, _) if std::io::stdin().is_terminal() => {
@@ -131,7 +143,7 @@ async fn each(session: &Session, supervisor: &Supervisor, text: &str, from: &Sid
         (Some(source), Side::Stream) => copy::print(supervisor, &source, tokio::io::stdout()).await,
         (Some(source), Side::Host(to)) => {
             let copied = copy::from_node(supervisor, &source, to, &show).await?;
-            told(session, text, &args.to, &copied);
+            told(session, text, &args.to.display().to_string(), &copied);
             Ok(())
         }
         (source, Side::Nodes(nodes, path)) => {
@@ -144,7 +156,7 @@ async fn each(session: &Session, supervisor: &Supervisor, text: &str, from: &Sid
                     (None, _) => copy::stream_to_node(supervisor, Box::new(std::io::stdin()), &to, owner, &show).await,
                 };
                 match copied {
-                    Ok(copied) => told(session, text, &format!("{node}:{path}"), &copied),
+                    Ok(copied) => told(session, text, &format!("{node}:{}", path.display()), &copied),
                     Err(why) => failures.push(why),
                 }
             }
@@ -167,5 +179,16 @@ fn told(session: &Session, from: &str, to: &str, copied: &Copied) {
     } else {
         let files = if copied.written == 1 { "1 file".to_owned() } else { format!("{} files", copied.written) };
         session.out.say(&format!("{from} -> {to}: {files}, {}", indicatif::BinaryBytes(copied.bytes)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_named_with_one_slash_whatever_its_bytes() {
+        assert_eq!(as_folder(OsStr::from_bytes(b"caf\xe9")), OsStr::from_bytes(b"caf\xe9/"));
+        assert_eq!((as_folder("a:x//".as_ref()), as_folder("/".as_ref())), ("a:x/".into(), "/".into()));
     }
 }

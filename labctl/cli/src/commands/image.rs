@@ -6,7 +6,7 @@ use labctl_core::images;
 use labctl_lab::{Failure, Kind};
 use serde::Serialize;
 
-use super::{layers, template};
+use super::{image_bake as bake, image_show, layers, template};
 use crate::output::Table;
 use crate::session::Session;
 
@@ -39,6 +39,13 @@ enum Action {
         /// Show what a node is forked from, and why
         #[arg(long, value_name = "NODE")]
         why: Option<String>,
+    },
+    /// Make an image of a provisioned machine: with roles on a base image, or of a node
+    Bake(bake::Args),
+    /// Show what an image in the store is, and where it comes from
+    Show {
+        /// Name or id
+        name: String,
     },
     /// Remove images from the store, by name or id
     Rm {
@@ -93,6 +100,8 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Failure> {
             session.out.finish();
         }
         Action::Template { action } => template::run(session, action).await?,
+        Action::Bake(args) => bake::run(session, args).await?,
+        Action::Show { name } => image_show::run(session, &home, &name)?,
         Action::Layers { why } => layers::run(session, why).await?,
         Action::Rm { names } => {
             for name in names {

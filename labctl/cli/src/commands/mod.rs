@@ -19,6 +19,8 @@ mod halt;
 mod help_tests;
 mod hosts;
 mod image;
+mod image_bake;
+mod image_show;
 mod init;
 mod inventory;
 mod job;

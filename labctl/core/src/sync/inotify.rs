@@ -1,13 +1,13 @@
-//! Changes as Linux reports them (inotify(7)): one watch for each folder that is not left out, and one for the folder above, because the
-//! synced folder itself may be replaced.
+//! Changes as Linux reports them (inotify(7)): one watch for each folder that is not left out, and one for each folder above, because the
+//! synced folder itself may be replaced, and what it is in may be renamed.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use labctl_spec::lab::Sync;
@@ -27,6 +27,12 @@ const WANTED: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::EXCL_UNLINK);
 
+/// What is of interest in the folders above: which folder or file has the name that leads to the synced one.
+const ABOVE: WatchFlags = WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ONLYDIR);
+
+/// As many links on a way are followed as the kernel follows (path_resolution(7)).
+const MOST_LINKS: u32 = 40;
+
 /// Quiet that ends a burst of changes: what an editor does to save a file belongs together.
 const CALM: Duration = Duration::from_millis(15);
 
@@ -40,8 +46,8 @@ pub struct Changes {
     watcher: AsyncFd<OwnedFd>,
     /// Watched folders below the synced one, by watch.
     folders: HashMap<i32, PathBuf>,
-    /// Watch of the folder above.
-    above: i32,
+    /// Watches of the folders above, with the names in them that lead to the synced one.
+    above: HashMap<i32, HashSet<OsString>>,
     /// Whether the watches must be made anew.
     stale: bool,
 }
@@ -55,7 +61,7 @@ impl Changes {
             ),
             why => why.into(),
         })?;
-        let above = inotify::add_watch(&watcher, sync.from.parent().unwrap_or(Path::new("/")), WANTED)?;
+        let above = above(&watcher, &sync.from)?;
         // SAFETY: the descriptor is owned, and nothing closes or replaces it while it is registered.
         let watcher = unsafe { AsyncFd::register_with_interest(watcher, tokio::io::Interest::READABLE) }?;
         let mut changes = Self { sync: sync.clone(), rules, watcher, folders: HashMap::new(), above, stale: false };
@@ -150,13 +156,19 @@ impl Changes {
             *change = Change::All;
             return Ok(());
         }
-        if watch == self.above {
-            let ours = name.is_some_and(|name| Some(name.as_os_str()) == self.sync.from.file_name());
-            if ours && (self.folders.is_empty() || what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)) {
+        if let Some(names) = self.above.get(&watch) {
+            let leads = name.as_ref().is_some_and(|name| names.contains(name.as_os_str()));
+            // A single file has no watch of its own.
+            let changed = self.folders.is_empty()
+                || what.intersects(ReadFlags::CREATE | ReadFlags::DELETE | ReadFlags::MOVED_TO | ReadFlags::MOVED_FROM);
+            if leads && changed {
                 self.stale = true;
                 *change = Change::All;
             }
-            return Ok(());
+            // A synced folder that is given as a link may hold the link.
+            if !self.folders.contains_key(&watch) {
+                return Ok(());
+            }
         }
         if what.contains(ReadFlags::IGNORED) {
             self.folders.remove(&watch);
@@ -186,6 +198,47 @@ impl Changes {
         change.add(&Change::Paths(BTreeSet::from([path])));
         Ok(())
     }
+}
+
+/// Watches the folders on the way to a path. Those that do not exist, or that may not be read, are left out: a folder above them is watched.
+fn above(watcher: &OwnedFd, path: &Path) -> io::Result<HashMap<i32, HashSet<OsString>>> {
+    let mut watches: HashMap<i32, HashSet<OsString>> = HashMap::new();
+    let way = way(path);
+    for (at, (folder, name)) in way.iter().enumerate() {
+        let wanted = if at + 1 == way.len() { WANTED } else { ABOVE };
+        match inotify::add_watch(watcher, folder, wanted | WatchFlags::MASK_ADD) {
+            Ok(watch) => drop(watches.entry(watch).or_default().insert(name.clone())),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::ACCESS) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Ok(watches)
+}
+
+/// The names on the way to an absolute path, each with the folder that it is in. Links are followed, also where they lead to nothing now.
+fn way(path: &Path) -> Vec<(PathBuf, OsString)> {
+    let mut way = Vec::new();
+    let mut folder = PathBuf::from("/");
+    let mut rest: Vec<OsString> = path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        match Path::new(&name).components().next() {
+            Some(Component::RootDir) => folder = PathBuf::from("/"),
+            Some(Component::ParentDir) => drop(folder.pop()),
+            Some(Component::Normal(_)) => {
+                way.push((folder.clone(), name.clone()));
+                match std::fs::read_link(folder.join(&name)) {
+                    Ok(target) if links < MOST_LINKS => {
+                        links += 1;
+                        rest.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+                    }
+                    _ => folder.push(name),
+                }
+            }
+            _ => {}
+        }
+    }
+    way
 }
 
 #[cfg(test)]
@@ -251,6 +304,37 @@ mod tests {
         seen(&mut changes, &["everything"]).await;
         fs::write(path("fresh"), "").unwrap();
         seen(&mut changes, &["fresh"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_above_can_be_renamed_and_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("real/project/from")).unwrap();
+        std::os::unix::fs::symlink("real", path("link")).unwrap();
+        let text = "name: a\nnodes: [{name: n, sync: [{from: from, to: /srv}]}]\n";
+        let lab = labctl_spec::parse_lab(text, &path("link/project/lab.yml")).unwrap();
+        let sync = &lab.nodes[0].sync[0];
+        let mut changes = Changes::watch(sync, Rules::default()).unwrap();
+        // The folder above, then one above that, behind a link. It is looked at as a whole, and found to be gone.
+        for (old, new) in [("link/project", "link/other"), ("real", "elsewhere")] {
+            fs::rename(path(old), path(new)).unwrap();
+            seen(&mut changes, &["everything"]).await;
+            fs::rename(path(new), path(old)).unwrap();
+            seen(&mut changes, &["everything"]).await;
+            // What is there now is watched.
+            fs::write(path("link/project/from").join(new.replace('/', "-")), "").unwrap();
+            seen(&mut changes, &[&new.replace('/', "-")]).await;
+        }
+        // Another folder takes its name.
+        fs::create_dir_all(path("second/from")).unwrap();
+        fs::rename(path("real/project"), path("first")).unwrap();
+        fs::rename(path("second"), path("real/project")).unwrap();
+        seen(&mut changes, &["everything"]).await;
+        fs::write(path("first/from/not-this"), "").unwrap();
+        fs::write(path("real/project/from/this"), "").unwrap();
+        let all = seen(&mut changes, &["this"]).await;
+        assert!(!all.contains("not-this"), "{all:?}");
     }
 
     #[tokio::test]
