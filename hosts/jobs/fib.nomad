@@ -61,7 +61,7 @@ job "fib" {
       }
 
       env {
-        FIB_NODE = "${node.unique.name}"
+        NODE = "${node.unique.name}"
       }
 
       resources {

@@ -29,6 +29,29 @@ pub struct Response {
     pub body: String,
 }
 
+impl Response {
+    /// A plain text.
+    pub fn text(body: &str) -> Self {
+        Self { status: 200, content_type: "text/plain; charset=utf-8", body: body.to_owned() }
+    }
+
+    /// A page.
+    pub fn html(body: String) -> Self {
+        Self { status: 200, content_type: "text/html; charset=utf-8", body }
+    }
+
+    /// JSON.
+    pub fn json(body: String) -> Self {
+        Self { status: 200, content_type: "application/json", body }
+    }
+
+    /// The same with another status.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+}
+
 /// Reads one request. None if the client closed the connection between requests.
 ///
 /// # Errors
@@ -83,11 +106,12 @@ pub fn write_response(writer: &mut impl Write, response: &Response, keep_alive: 
         400 => "Bad Request",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        502 => "Bad Gateway",
         _ => "Service Unavailable",
     };
-    // One write, so that one packet carries a whole answer.
+    // Pages of one instance ask others. One write, so that one packet carries a whole answer.
     let mut message = format!(
-        "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {}\r\n\r\n",
+        "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {}\r\nAccess-Control-Allow-Origin: *\r\n\r\n",
         response.status,
         response.content_type,
         response.body.len(),
@@ -142,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_head_request_gets_no_body() {
-        let response = Response { status: 200, content_type: "text/plain", body: "ok\n".to_owned() };
+        let response = Response::text("ok\n");
         let mut out = Vec::new();
         write_response(&mut out, &response, true, true).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -1,7 +1,9 @@
 //! What each path answers.
 
-use crate::http::{Request, Response};
-use crate::identity::Identity;
+use samples::http::{Request, Response};
+use samples::identity::Identity;
+use samples::json::quoted;
+
 use crate::numbers::{LARGEST, fibonacci};
 
 /// The answer to one request.
@@ -11,7 +13,7 @@ pub fn answer(request: &Request, identity: &Identity) -> Response {
     }
     match request.path.as_str() {
         "/fib" | "/fib/" => number(&request.query, identity),
-        "/health" => Response { status: 200, content_type: "text/plain", body: "ok\n".to_owned() },
+        "/health" => Response::text("ok\n"),
         path => failure(404, &format!("nothing at {path}: ask /fib?n=20 or /health")),
     }
 }
@@ -29,37 +31,13 @@ fn number(query: &str, identity: &Identity) -> Response {
         return failure(400, &format!("n={asked} is not a whole number"));
     };
     match fibonacci(n) {
-        Some(value) => Response {
-            status: 200,
-            content_type: "application/json",
-            body: format!(
-                "{{\"n\":{n},\"fib\":{value},\"instance\":{},\"node\":{},\"address\":{}}}\n",
-                quoted(&identity.instance),
-                quoted(&identity.node),
-                quoted(&identity.address)
-            ),
-        },
+        Some(value) => Response::json(format!("{{\"n\":{n},\"fib\":{value},{}}}\n", identity.members())),
         None => failure(400, &format!("n={asked} is too large: at most {LARGEST}")),
     }
 }
 
 fn failure(status: u16, reason: &str) -> Response {
-    Response { status, content_type: "application/json", body: format!("{{\"error\":{}}}\n", quoted(reason)) }
-}
-
-/// A JSON string (RFC 8259, section 7).
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c < ' ' => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    Response::json(format!("{{\"error\":{}}}\n", quoted(reason))).with_status(status)
 }
 
 #[cfg(test)]
@@ -105,10 +83,5 @@ mod tests {
         assert_eq!(ask("GET", "/health"), (200, "ok\n".to_owned()));
         assert_eq!(ask("GET", "/").0, 404);
         assert_eq!(ask("POST", "/fib?n=1").0, 405);
-    }
-
-    #[test]
-    fn quotes_what_json_wants_quoted() {
-        assert_eq!(quoted("a\"b\\c\n\u{e9}"), "\"a\\\"b\\\\c\\u000a\u{e9}\"");
     }
 }
