@@ -51,6 +51,14 @@ fn states(runtime: &Runtime, client: &client::Supervisor) -> Vec<NodeState> {
     runtime.block_on(client.status()).unwrap().nodes.into_iter().map(|node| node.state).collect()
 }
 
+/// The states of all nodes as a command sees them without a supervisor, and what is said about the first one.
+fn unattended(home: &Home, lab: &Lab) -> (Vec<String>, String) {
+    let status = runtime().block_on(labctl_core::lifecycle::status(home, lab)).unwrap();
+    assert_eq!(status.supervisor, None);
+    let states: Vec<NodeState> = status.nodes.into_iter().map(|node| node.state).collect();
+    (states.iter().map(|state| state.word().to_owned()).collect(), states[0].why().unwrap_or_default().to_owned())
+}
+
 #[test]
 fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
     let Ok(_) = std::process::Command::new("qemu-img").arg("--version").output() else {
@@ -104,6 +112,33 @@ fn a_driver_without_memory_runs_a_lab_and_what_needs_memory_is_refused() {
     run(&runtime, &client, up("fake")).unwrap();
     assert_eq!(fake.asked(), Vec::<String>::new());
     assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
+
+    // Without one, machines are looked at.
+    drop(client);
+    runtime.shutdown_timeout(Duration::from_secs(60));
+    fake.fill("labctl:fakes/a", true);
+    let (left, said) = unattended(&home, &lab);
+    assert_eq!(left, ["disk full", "running"]);
+    assert!(said.contains("the host's disk is full"), "{said}");
+    fake.fill("labctl:fakes/a", false);
+    assert_eq!(unattended(&home, &lab).0, ["running", "running"]);
+    fake.asked();
+
+    // A machine that does not answer holds up nobody, and is adopted when it answers after all.
+    fake.hang(Some("labctl:fakes/a"));
+    let (runtime, client) = supervisor(&home, &lab);
+    runtime.block_on(client.agent(&nodes[1])).unwrap();
+    let now = states(&runtime, &client);
+    assert_eq!(now.iter().map(NodeState::word).collect::<Vec<_>>(), ["unreachable", "running"], "{now:?}");
+    assert_eq!(now[0].why(), Some("its machine has not answered yet"));
+    let waits = {
+        let (client, node) = (client.clone(), nodes[0].clone());
+        runtime.spawn(async move { client.agent(&node).await.map(drop) })
+    };
+    fake.hang(None);
+    runtime.block_on(waits).unwrap().unwrap();
+    assert_eq!(states(&runtime, &client), [NodeState::Running, NodeState::Running]);
+    assert_eq!(fake.asked(), ["adopt labctl:fakes/a", "adopt labctl:fakes/b"]);
 
     // A machine that could not be adopted is tried again before it would be ended.
     let deaf = |client: client::Supervisor, runtime: Runtime| {

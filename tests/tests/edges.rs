@@ -159,7 +159,6 @@ fn a_lab_is_found_from_every_session_and_what_is_lost_is_told() {
     let sandbox = Sandbox::new();
     sandbox.write("lab.yml", "name: sessions\nnodes: [{name: a, memory: 256M}]\n");
     said(&sandbox, &["up"]);
-    let first = sandbox.status()["supervisor"].to_string();
     // Another login, cron: the runtime folder is another, or none.
     for other in [Some("/nonexistent"), None] {
         let mut command = sandbox.command(&["exec", "a", "--", "sh", "-c", "echo kept > /root/kept; sync"]);
@@ -169,7 +168,9 @@ fn a_lab_is_found_from_every_session_and_what_is_lost_is_told() {
         };
         assert!(command.status().unwrap().success(), "{other:?}");
     }
+    a_stopped_machine_holds_up_nobody(&sandbox);
     // The supervisor makes its socket again, and still has its connections to the machine.
+    let first = sandbox.status()["supervisor"].to_string();
     let run = sandbox.home().join("labs/sessions/run");
     std::fs::remove_dir_all(&run).unwrap();
     assert_eq!(sandbox.status()["supervisor"].to_string(), first);
@@ -193,6 +194,25 @@ fn a_lab_is_found_from_every_session_and_what_is_lost_is_told() {
     has(&said(&sandbox, &["destroy", "--force"]), &["a: its machine could not be controlled and was ended"]);
     assert!(sandbox.machines().is_empty());
     assert!(!sandbox.home().join("labs/sessions").exists());
+}
+
+/// Somebody stops a QEMU, and the supervisor dies: the next one starts, and says what is wrong and how it ends.
+fn a_stopped_machine_holds_up_nobody(sandbox: &Sandbox) {
+    let machine = sandbox.machines()[0].to_string();
+    let signal = |name: &str, pid: &str| assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
+    let supervisor = sandbox.status()["supervisor"].to_string();
+    signal("-STOP", &machine);
+    signal("-9", &supervisor);
+    until("it is gone", Duration::from_secs(20), || !is_alive(&supervisor));
+    // Without a supervisor.
+    let unattended = sandbox.good(&["status"]);
+    has(&unattended, &["unreachable", "the process is stopped", &format!("`kill -CONT {machine}`")]);
+    let (_, refused) = sandbox.bad(&["exec", "a", "--", "true"]);
+    has(&refused, &["a cannot be reached", "the process is stopped", &format!("`kill -CONT {machine}`"), "labctl up a"]);
+    assert_eq!(sandbox.status()["nodes"][0]["state"], "unreachable");
+    signal("-CONT", &machine);
+    assert_eq!(sandbox.good(&["exec", "a", "--", "cat", "/root/kept"]), "kept\n");
+    assert_eq!(sandbox.machines()[0].to_string(), machine, "it was not booted again");
 }
 
 #[test]

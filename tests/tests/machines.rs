@@ -103,6 +103,13 @@ fn files_come_and_go(sandbox: &Sandbox) {
     std::io::Write::write_all(&mut piped.stdin.take().unwrap(), &[7; 300_000]).unwrap();
     assert!(piped.wait().unwrap().success());
     assert_eq!(sandbox.run(&["cp", "node1:/srv/piped", "-"]).stdout, vec![7; 300_000]);
+    // Names are bytes, there and back.
+    let latin = |begin: &[u8]| std::ffi::OsStr::from_bytes(&[begin, b"caf\xe9"].concat()).to_owned();
+    for (from, to) in [(latin(b"files/"), latin(b"node1:/srv/")), (latin(b"node1:/srv/"), latin(b"back/"))] {
+        assert!(sandbox.command(&["cp"]).args([&from, &to]).status().unwrap().success(), "{}", from.display());
+    }
+    assert_eq!(std::fs::read(sandbox.folder().join(latin(b"back/"))).unwrap(), b"latin");
+    assert_eq!(sandbox.command(&["cp"]).args([latin(b"node1:/srv/"), "-".into()]).output().unwrap().stdout, b"latin");
     let (code, said) = sandbox.bad(&["cp", "node1:/srv/none", "."]);
     assert!(code == 5 && said.contains("node1:/srv/none: "), "{code}: {said}");
 }

@@ -29,18 +29,22 @@ pub struct Fake {
     asked: Mutex<Vec<String>>,
     /// Whether its machines cannot be adopted.
     deaf: AtomicBool,
+    /// The machine that does not answer for now.
+    hangs: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug)]
 struct FakeMachine {
+    label: String,
     active: Mutex<bool>,
+    full: AtomicBool,
     ended: watch::Sender<bool>,
     lock: Mutex<Option<File>>,
 }
 
 impl Fake {
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, machines: Mutex::default(), asked: Mutex::default(), deaf: AtomicBool::new(false) }
+        Self { runtime, machines: Mutex::default(), asked: Mutex::default(), deaf: AtomicBool::new(false), hangs: watch::Sender::new(None) }
     }
 
     /// What was asked of it since the last call, sorted: nodes are started side by side.
@@ -53,6 +57,19 @@ impl Fake {
     /// From now on its machines can be adopted, or cannot.
     pub fn be_deaf(&self, deaf: bool) {
         self.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    /// From now on the machine with that label does not answer whoever adopts it; those that wait get their answer when it is none.
+    pub fn hang(&self, label: Option<&str>) {
+        self.hangs.send_replace(label.map(str::to_owned));
+    }
+
+    /// The host's disk is full, or has room again: its machine with that label stands still, or goes on.
+    pub fn fill(&self, label: &str, full: bool) {
+        let machines = self.machines.lock().unwrap();
+        let machine = machines.values().find(|machine| machine.label == label).unwrap();
+        machine.full.store(full, Ordering::SeqCst);
+        *machine.active.lock().unwrap() = !full;
     }
 
     fn note(&self, what: &str, machine: &Machine) {
@@ -79,8 +96,13 @@ impl Driver for Fake {
         Box::pin(async move {
             self.note("launch", machine);
             let lock = try_lock(&machine.files.lock)?.ok_or_else(|| MachineError::InUse(machine.files.lock.clone()))?;
-            let running =
-                Arc::new(FakeMachine { active: Mutex::new(true), ended: watch::Sender::new(false), lock: Mutex::new(Some(lock)) });
+            let running = Arc::new(FakeMachine {
+                label: machine.label.clone(),
+                active: Mutex::new(true),
+                full: AtomicBool::new(false),
+                ended: watch::Sender::new(false),
+                lock: Mutex::new(Some(lock)),
+            });
             // The listeners belong to the runtime of the machines, not to that of the supervisor.
             let _machines = self.runtime.enter();
             serve(&running, &machine.files.agent, answer_as_an_agent);
@@ -107,6 +129,8 @@ impl Driver for Fake {
             if self.deaf.load(Ordering::SeqCst) {
                 return Err(MachineError::Unreachable { pid: 1, why: "it is deaf".into() });
             }
+            let mut hangs = self.hangs.subscribe();
+            hangs.wait_for(|hangs| hangs.as_deref() != Some(&*machine.label)).await.unwrap();
             let running = self.machines.lock().unwrap().get(&machine.uuid).cloned();
             Ok(running.filter(|running| !*running.ended.borrow()).map(|running| running as Arc<dyn Running>))
         })
@@ -170,6 +194,10 @@ impl Running for FakeMachine {
             drop(tell);
         });
         told
+    }
+
+    fn lacks_room(&self) -> BoxFuture<'_, Result<bool, MachineError>> {
+        Box::pin(async { Ok(self.full.load(Ordering::SeqCst)) })
     }
 
     fn shares(&self) -> Option<Vec<Share>> {
