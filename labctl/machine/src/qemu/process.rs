@@ -23,7 +23,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::qmp::Qmp;
+use super::pulse::{Hang, Limits, Sign, sign};
+use super::qmp::{self, Qmp};
 use super::version::has_sandbox;
 use super::vitals::vcpus;
 use super::{argv, found};
@@ -144,12 +145,23 @@ impl Qemu {
     async fn connect(machine: &Machine, limit: Duration) -> Result<Self, MachineError> {
         let socket = &machine.files.control;
         let deadline = Instant::now() + limit;
+        let mut stopped_since = None;
         let qmp = loop {
-            match Qmp::connect(socket).await {
+            let why = match Qmp::connect(socket).await {
                 Ok(connected) => break connected,
                 Err(why @ MachineError::Hangs { .. }) => return Err(why),
-                Err(why) if Instant::now() > deadline => return Err(why),
-                Err(_) => sleep(Duration::from_millis(2)).await,
+                Err(why) => why,
+            };
+            match is_full(&why).then(|| stopped(machine)).flatten() {
+                Some(pid) if stopped_since.get_or_insert_with(Instant::now).elapsed() >= Limits::GREETING.stopped => {
+                    return Err(qmp::hangs("qmp_capabilities", Some(pid), Hang::Stopped));
+                }
+                Some(_) => sleep(Duration::from_millis(50)).await,
+                None if Instant::now() > deadline => return Err(why),
+                None => {
+                    stopped_since = None;
+                    sleep(Duration::from_millis(2)).await;
+                }
             }
         };
         let found = qmp.execute("query-uuid", Value::Null).await?["UUID"].as_str().unwrap_or_default().to_owned();
@@ -246,4 +258,15 @@ pub(super) fn tail(log: &Path, from: u64) -> String {
         Ok(text) if !text.is_empty() => text,
         _ => format!("see {}", log.display()),
     }
+}
+
+/// Whether a socket takes no connection, because it has as many as it can hold that nobody has accepted: those of others that gave up on a QEMU
+/// that is stopped.
+fn is_full(why: &MachineError) -> bool {
+    matches!(why, MachineError::Io { source, .. } if source.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// The machine's process id if it is stopped.
+fn stopped(machine: &Machine) -> Option<i32> {
+    found::of(&machine.uuid).map(|found| found.pid).filter(|pid| sign(*pid, &[*pid]) == Sign::Stopped)
 }

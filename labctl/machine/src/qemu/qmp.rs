@@ -123,7 +123,7 @@ fn seen(pid: Option<i32>) -> Sign {
     pid.map_or(Sign::Unseen, |pid| sign(pid, &[pid]))
 }
 
-fn hangs(command: &str, pid: Option<i32>, hang: Hang) -> MachineError {
+pub fn hangs(command: &str, pid: Option<i32>, hang: Hang) -> MachineError {
     let remedy = match (hang, pid) {
         (Hang::Stopped, Some(pid)) => format!("; `kill -CONT {pid}` lets it go on"),
         _ => String::new(),
