@@ -92,7 +92,7 @@ fn image_file() {
     let text = document("image-file.md");
     mentions_everything(&text, &labctl_spec::image_schema());
     let blocks = blocks(&text, "yaml");
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 3, "one for each source");
     for block in blocks {
         if let Err(faults) = labctl_spec::parse_image(&block, Path::new("images/debian-12.yml")) {
             panic!("{faults}\n{block}");

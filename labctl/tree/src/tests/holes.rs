@@ -4,6 +4,9 @@ use std::io::{Seek, SeekFrom, Write};
 
 use super::*;
 
+/// Where there is data in a file, and which.
+type Pieces<'a> = &'a [(u64, &'a [u8])];
+
 /// A file of 64 MiB with these pieces at these places.
 fn sparse(path: &Path, pieces: &[(u64, &[u8])]) {
     let mut file = fs::File::create(path).unwrap();
@@ -17,7 +20,7 @@ fn sparse(path: &Path, pieces: &[(u64, &[u8])]) {
 #[test]
 fn holes_arrive_as_holes() {
     let bench = Bench::new();
-    let pieces: [(&str, &[(u64, &[u8])]); 4] = [
+    let pieces: [(&str, Pieces<'_>); 4] = [
         ("empty", &[]),
         ("begin", &[(0, b"begin")]),
         ("middle", &[(8 << 20, b"one"), (20 << 20, b"two")]),
