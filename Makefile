@@ -12,7 +12,7 @@ GO_OLDEST := 1.21
 CARGO_DENY := 0.20.2
 
 # The tests with virtual machines. Those that take minutes start first. VM_JOBS of them run at a time: a guest waits more than it computes.
-VM_SLOW := dead_guests memory cloud clones layers
+VM_SLOW := dead_guests memory cloud golden clones layers
 VM_TESTS := $(VM_SLOW) $(filter-out $(VM_SLOW),$(patsubst tests/tests/%.rs,%,$(wildcard tests/tests/*.rs)))
 VM_JOBS ?= 2
 
